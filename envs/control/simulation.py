@@ -1,0 +1,169 @@
+"""One simulated table: model and data, the servo loop, what is held, and exact states.
+
+Time is simulated time. A tick is one control period (50 ms by default): joint targets are interpolated
+over its physics steps, then suction is looked at.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from lohovla.envs.control.grasp import GRIPPERS, Gripper
+from lohovla.envs.scene import arm
+from lohovla.envs.scene.world import TIMESTEP, Composition, compile_model
+
+_LAG = np.array(arm.DAMPING) / np.array(arm.STIFFNESS)  # s; a servo follows q + lag * dq/dt without delay
+_SETTLE_STEPS = 400
+# Counts of bodies that are not asleep, which MuJoCo 4.0 leaves out when it pickles its data.
+_AWAKE = ("ntree_awake", "nbody_awake", "nparent_awake", "nv_awake")
+
+
+@dataclass(frozen=True)
+class SimulationState:
+    """Everything that decides what happens next, bit for bit: also which bodies sleep. It can be pickled."""
+
+    data: mujoco.MjData
+    anchors: np.ndarray
+    joint_target: np.ndarray
+    gripper: Gripper
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "awake": {name: getattr(self.data, name) for name in _AWAKE}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, count in state.pop("awake").items():
+            setattr(state["data"], name, count)
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
+
+class Simulation:
+    """A compiled scene in motion.
+
+    Args:
+        composition: what the scene is made of.
+        control_hz: ticks a second; the physics step divides the period.
+        drop_probability: chance that suction loses a held block within one second of holding it.
+    """
+
+    def __init__(self, composition: Composition, *, control_hz: float = 20.0, drop_probability: float = 0.0):
+        self.composition = composition
+        self.model = compile_model(composition)
+        self.data = mujoco.MjData(self.model)
+        self.substeps = round(1.0 / control_hz / TIMESTEP)
+        self.period = self.substeps * TIMESTEP
+        self.block_names = tuple(name for name, _ in composition.blocks)
+        self._block_bodies = np.array([self.model.body(name).id for name in self.block_names], int)
+        self._tcp = self.model.site("tcp").id
+        gripper = GRIPPERS[composition.gripper]
+        self.gripper = gripper(self.model, self.block_names, drop_probability)
+        self.joint_target = arm.HOME.copy()
+        self._fractions = (np.arange(self.substeps) + 1.0)[:, None] / self.substeps
+
+    def arrange(
+        self,
+        poses: Mapping[str, tuple[float, float, float, float]],
+        colors: Mapping[str, tuple[float, float, float]],
+    ) -> None:
+        """Put everything in place, the arm at home, and let it come to rest.
+
+        Args:
+            poses: (x, y, z, yaw) by name; z is a block's centre, or a bowl's or zone's foot.
+            colors: red, green, blue in [0, 1] by name.
+        """
+        starts = {}
+        for name, (x, y, z, yaw) in poses.items():
+            pose = np.array([x, y, z, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)])
+            body = self.model.body(name)
+            if name in self.block_names:
+                starts[int(self.model.jnt_qposadr[body.jntadr[0]])] = pose
+            else:
+                self.model.body_pos[body.id], self.model.body_quat[body.id] = pose[:3], pose[3:]
+        for name, color in colors.items():
+            self._paint(name, color)
+        # With sleeping bodies, MuJoCo places fixed ones only when the data is reset.
+        mujoco.mj_resetData(self.model, self.data)
+        for start, pose in starts.items():
+            self.data.qpos[start : start + 7] = pose
+        self.joint_target = arm.HOME.copy()
+        self.data.qpos[:6] = arm.HOME
+        self.data.ctrl[:6] = arm.HOME
+        mujoco.mj_forward(self.model, self.data)
+        mujoco.mj_step(self.model, self.data, _SETTLE_STEPS)
+        self.data.time = 0.0
+        mujoco.mj_forward(self.model, self.data)
+
+    def refresh(self) -> None:
+        """Recompute positions after the model's cameras or lights were changed."""
+        mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_camlight(self.model, self.data)
+
+    def _paint(self, name: str, color: tuple[float, float, float]) -> None:
+        self.model.geom(name).rgba = [*color, 1.0]
+        inner = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_GEOM, f"{name}/inner")
+        if inner >= 0:
+            self.model.geom_rgba[inner] = [*(0.55 + 0.45 * np.array(color)), 1.0]
+
+    def tick(self, joint_target: np.ndarray, closed: float, rng: np.random.Generator) -> None:
+        """One control period towards ``joint_target`` (6,), the gripper towards ``closed`` in [0, 1]."""
+        step = joint_target - self.joint_target
+        path = self.joint_target + self._fractions * step + _LAG * step / self.period
+        self.joint_target = joint_target
+        self.gripper.drive(self.data, closed)
+        model, data, ctrl = self.model, self.data, self.data.ctrl
+        for target in path:
+            ctrl[:6] = target
+            mujoco.mj_step(model, data)
+        self.gripper.update(self.model, self.data, closed, self.period, rng)
+
+    @property
+    def time(self) -> float:
+        """Simulated seconds since the scene was arranged."""
+        return float(self.data.time)
+
+    @property
+    def held(self) -> str | None:
+        """The block in the gripper, if any."""
+        return self.gripper.held
+
+    @property
+    def joints(self) -> np.ndarray:
+        """Joint positions (6,), rad."""
+        return self.data.qpos[:6]
+
+    def tcp(self) -> tuple[np.ndarray, np.ndarray]:
+        """Position (3,) and rotation (3, 3) of the tool centre point in the base frame."""
+        return self.data.site_xpos[self._tcp].copy(), self.data.site_xmat[self._tcp].reshape(3, 3).copy()
+
+    def block_poses(self) -> tuple[np.ndarray, np.ndarray]:
+        """Centres (n, 3) and quaternions (n, 4) of the blocks, in the order of ``block_names``."""
+        return self.data.xpos[self._block_bodies], self.data.xquat[self._block_bodies]
+
+    def at_rest(self) -> bool:
+        """Whether every block lies still."""
+        if not len(self._block_bodies):
+            return True
+        return bool(np.abs(self.data.qvel[-6 * len(self._block_bodies) :]).max() < 0.02)
+
+    def touching(self) -> bool:
+        """Whether the tool, or the block that it holds, touches something else."""
+        return self.gripper.touching(self.model, self.data)
+
+    def get_state(self) -> SimulationState:
+        """A snapshot from which :meth:`set_state` continues with the same bytes."""
+        return SimulationState(
+            copy.copy(self.data), self.model.eq_data.copy(), self.joint_target.copy(), copy.copy(self.gripper)
+        )
+
+    def set_state(self, state: SimulationState) -> None:
+        """Go back to a snapshot of this scene."""
+        self.data = copy.copy(state.data)
+        self.model.eq_data[:] = state.anchors
+        self.joint_target = state.joint_target.copy()
+        self.gripper = copy.copy(state.gripper)

@@ -1,0 +1,1 @@
+"""Pictures of the scene: colour and depth from one render, fused height maps, observation noise."""

@@ -1,0 +1,149 @@
+"""Colour and depth of any camera, off screen, from one render.
+
+A software rasteriser spends its time on the shadow map and on tessellation, not on pixels: the ``fast``
+quality (observations) has no shadows and few facets, ``film`` (videos for people) has both. One OpenGL
+context a thread serves every scene drawn there.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from lohovla.envs.errors import SetupError
+from lohovla.envs.scene.cameras import CAMERAS, TOP_CEILING
+
+_MAX_GEOMS = 1000
+_BELOW = 0.01  # how far under the table's surface the orthographic view ends, metres
+_MAX_WIDTH, _MAX_HEIGHT = 1280, 960
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a context is built with: shadow map edge, samples a pixel, facets of round shapes."""
+
+    shadow: int
+    samples: int
+    slices: int
+    stacks: int
+
+
+QUALITIES = {"fast": Quality(0, 0, 12, 6), "film": Quality(2048, 4, 28, 16)}
+
+_local = threading.local()
+
+
+def render(
+    model: mujoco.MjModel, data: mujoco.MjData, camera: str, width: int, height: int, quality: str = "fast"
+) -> tuple[np.ndarray, np.ndarray]:
+    """One camera's picture.
+
+    Args:
+        model: the scene.
+        data: its state; positions must be computed.
+        camera: a name of :data:`lohovla.envs.scene.cameras.CAMERAS`.
+        width: pixels.
+        height: pixels.
+        quality: ``fast`` or ``film``.
+
+    Returns:
+        Colour uint8 (height, width, 3), and depth float32 (height, width): metres along the optical axis,
+        or, for the orthographic ``top``, metres above the table.
+
+    Raises:
+        SetupError: OpenGL cannot be had here.
+        ValueError: the picture is larger than the off-screen buffer.
+    """
+    if width > _MAX_WIDTH or height > _MAX_HEIGHT:
+        raise ValueError(f"a picture of {width} x {height} is larger than {_MAX_WIDTH} x {_MAX_HEIGHT}")
+    return _canvas(model, quality).draw(model, data, camera, width, height)
+
+
+def _canvas(model: mujoco.MjModel, quality: str) -> _Canvas:
+    """The drawing context of this thread for models with these meshes."""
+    canvases: dict[Any, _Canvas] = _local.__dict__.setdefault("canvases", {})
+    if "gl" not in _local.__dict__:
+        _local.gl = _open_gl()
+    key = quality, model.nmesh, model.nmeshvert
+    if key not in canvases:
+        canvases[key] = _Canvas(model, QUALITIES[quality])
+    return canvases[key]
+
+
+def _open_gl() -> Any:
+    try:
+        context = mujoco.GLContext(_MAX_WIDTH, _MAX_HEIGHT)
+        context.make_current()
+    except Exception as error:  # each backend has its own kind
+        raise SetupError(
+            f"no OpenGL to render with ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
+            "apt-get install -y libegl1 libosmesa6, then try MUJOCO_GL=egl or MUJOCO_GL=osmesa",
+        ) from None
+    return context
+
+
+class _Canvas:
+    """A MuJoCo rendering context and scene of one quality."""
+
+    def __init__(self, model: mujoco.MjModel, quality: Quality):
+        styled = copy.copy(model)
+        styled.vis.quality.shadowsize = quality.shadow
+        styled.vis.quality.offsamples = quality.samples
+        styled.vis.quality.numslices = quality.slices
+        styled.vis.quality.numstacks = quality.stacks
+        styled.vis.quality.numquads = 1
+        self._context = mujoco.MjrContext(styled, mujoco.mjtFontScale.mjFONTSCALE_100)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
+        self._scene = mujoco.MjvScene(model, maxgeom=_MAX_GEOMS)
+        self._options = mujoco.MjvOption()
+        self._options.geomgroup[3] = 0
+        self._options.sitegroup[:] = 0
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = quality.shadow > 0
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+        self._camera = mujoco.MjvCamera()
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._buffers: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+
+    def draw(
+        self, model: mujoco.MjModel, data: mujoco.MjData, camera: str, width: int, height: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if (width, height) not in self._buffers:
+            self._buffers[width, height] = (
+                np.empty((height, width, 3), np.uint8),
+                np.empty((height, width), np.float32),
+            )
+        color, depth = self._buffers[width, height]
+        orthographic = CAMERAS[camera].orthographic
+        self._camera.fixedcamid = model.camera(camera).id
+        mujoco.mjv_updateScene(
+            model, data, self._options, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
+        )
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = not orthographic
+        near, far = self._clip(camera)
+        rectangle = mujoco.MjrRect(0, 0, width, height)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        mujoco.mjr_render(rectangle, self._scene, self._context)
+        mujoco.mjr_readPixels(color, depth, rectangle, self._context)
+        raw = depth[::-1]
+        if orthographic:  # 1 at the near plane, 0 at the far one, just under the table
+            metres = np.maximum(raw * (far - near) - _BELOW, 0.0)
+        else:
+            metres = near / (raw + (near / far) * (1.0 - raw))
+        return color[::-1].copy(), metres.astype(np.float32)
+
+    def _clip(self, camera: str) -> tuple[float, float]:
+        """Set and return the near and far planes."""
+        gl = self._scene.camera[0]
+        near, far = float(gl.frustum_near), float(gl.frustum_far)
+        if CAMERAS[camera].orthographic:
+            altitude = CAMERAS[camera].position[2]
+            near, far = altitude - TOP_CEILING, altitude + _BELOW
+            for eye in self._scene.camera:
+                eye.frustum_near, eye.frustum_far = near, far
+        return near, far

@@ -1,0 +1,1 @@
+"""The scene as a MuJoCo specification: arm, end effectors, table, objects, cameras."""

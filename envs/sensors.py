@@ -1,0 +1,152 @@
+"""What an environment observes: cameras by setting, proprioception, the instruction; spaces and calibration."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import string
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from lohovla.envs.control.rotations import rotvec_from_matrix
+from lohovla.envs.control.simulation import Simulation
+from lohovla.envs.errors import UserError
+from lohovla.envs.render.heightmap import fuse
+from lohovla.envs.render.noise import Noise
+from lohovla.envs.render.renderer import render
+from lohovla.envs.scene.arm import JOINTS
+from lohovla.envs.scene.cameras import CAMERAS, TOP_CEILING, WORKSPACE, CameraModel, rotation_of
+
+DEFAULT_CAMERAS: dict[str, dict[str, Any]] = {
+    "top": {"width": 320, "height": 160, "depth": True},
+    "wrist": {"width": 128, "height": 128},
+}
+STATE_NAMES = ("ee.x", "ee.y", "ee.z", "ee.rx", "ee.ry", "ee.rz", "gripper", *JOINTS)
+TOP_SOURCES = ("orthographic", "fused")
+
+_FUSED_FROM = ("front", "left", "right")
+_LONGEST = 160  # characters of an instruction
+
+
+class Sensors:
+    """The sensors of one environment.
+
+    Args:
+        cameras: settings by camera name: width and height in pixels, depth as a flag; None leaves one out.
+        noise: observation noise.
+        top_source: ``orthographic`` renders the view from above; ``fused`` builds it from three RGB-D views.
+    """
+
+    def __init__(
+        self, cameras: Mapping[str, Mapping[str, Any] | None], noise: Noise, top_source: str = "orthographic"
+    ):
+        if top_source not in TOP_SOURCES:
+            raise UserError(f"no top_source {top_source!r}", f"choose one of {', '.join(TOP_SOURCES)}")
+        self.noise, self.top_source = noise, top_source
+        self.cameras: dict[str, CameraModel] = {}
+        self._with_depth: set[str] = set()
+        for name, settings in cameras.items():
+            if settings is not None:
+                self._add(name, settings)
+
+    def _add(self, name: str, settings: Mapping[str, Any]) -> None:
+        if name not in CAMERAS:
+            nearest = difflib.get_close_matches(name, CAMERAS, n=1, cutoff=0.0)[0]
+            raise UserError(f"there is no camera {name!r}", f"did you mean {nearest!r}?")
+        unknown = set(settings) - {"width", "height", "depth"}
+        if unknown:
+            raise UserError(
+                f"camera {name} has no setting {sorted(unknown)[0]!r}", "it has width, height and depth"
+            )
+        model = CAMERAS[name]
+        width, height = int(settings.get("width", model.width)), int(settings.get("height", model.height))
+        fovy = model.fovy
+        if model.orthographic:  # whatever the shape of the picture, the whole workspace is in it
+            fovy = max(float(np.ptp(WORKSPACE[0])), float(np.ptp(WORKSPACE[1])) * height / width)
+        self.cameras[name] = dataclasses.replace(model, width=width, height=height, fovy=fovy)
+        if settings.get("depth", False):
+            self._with_depth.add(name)
+
+    @property
+    def space(self) -> gym.spaces.Dict:
+        """The observation space."""
+        spaces: dict[str, gym.Space] = {}
+        for name, camera in self.cameras.items():
+            shape = camera.height, camera.width
+            spaces[f"images.{name}"] = gym.spaces.Box(0, 255, (*shape, 3), np.uint8)
+            if name in self._with_depth:
+                far = TOP_CEILING if camera.orthographic else 10.0
+                spaces[f"depth.{name}"] = gym.spaces.Box(0.0, far, shape, np.float32)
+        turn, reach = np.pi * 1.0001, 2 * np.pi
+        limits = np.array([2.0] * 3 + [turn] * 3 + [1.0] + [reach] * 6, np.float32)
+        low = -limits
+        low[6] = 0.0
+        spaces["state"] = gym.spaces.Box(low, limits, dtype=np.float32)
+        letters = string.ascii_letters + string.digits + " .,-"
+        spaces["instruction"] = gym.spaces.Text(_LONGEST, charset=letters)
+        return gym.spaces.Dict(spaces)
+
+    def prepare(self, simulation: Simulation, rng: np.random.Generator) -> None:
+        """Set a fresh scene's cameras and lights for an episode."""
+        for name, camera in self.cameras.items():
+            simulation.model.cam_fovy[simulation.model.camera(name).id] = camera.fovy
+        self.noise.perturb(simulation.model, rng)
+
+    def observe(self, simulation: Simulation, instruction: str, rng: np.random.Generator) -> dict[str, Any]:
+        """One observation; its keys are the wire's and the data sets' names."""
+        observation: dict[str, Any] = {}
+        for name, camera in self.cameras.items():
+            if name == "top" and self.top_source == "fused":
+                color, depth = self._fused_top(simulation, camera, rng)
+            else:
+                color, depth = render(simulation.model, simulation.data, name, camera.width, camera.height)
+                color = self.noise.disturb_color(color, rng)
+            observation[f"images.{name}"] = color
+            if name in self._with_depth:
+                limit = TOP_CEILING if camera.orthographic else 10.0
+                observation[f"depth.{name}"] = np.minimum(self.noise.disturb_depth(depth, rng), limit)
+        observation["state"] = proprioception(simulation)
+        observation["instruction"] = instruction
+        return observation
+
+    def _fused_top(
+        self, simulation: Simulation, camera: CameraModel, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        views = []
+        for name in _FUSED_FROM:
+            model = CAMERAS[name]
+            color, depth = render(simulation.model, simulation.data, name, model.width, model.height)
+            views.append((model, self.noise.disturb_color(color, rng), self.noise.disturb_depth(depth, rng)))
+        return fuse(views, camera.height, camera.width)
+
+    def calibration(self) -> dict[str, dict[str, Any]]:
+        """Intrinsics, poses and bounds of every camera, as plain lists: metadata that travels with data.
+
+        ``position`` and ``rotation`` give the optical frame in ``parent`` (``world`` is the robot's base;
+        ``flange`` the tool flange). An orthographic camera's focal lengths are pixels a metre.
+        """
+        return {
+            name: {
+                "width": camera.width,
+                "height": camera.height,
+                "projection": "orthographic" if camera.orthographic else "perspective",
+                "intrinsics": camera.intrinsics.tolist(),
+                "parent": camera.parent,
+                "position": list(camera.position),
+                "rotation": rotation_of(camera).tolist(),
+                "bounds": WORKSPACE.tolist(),
+            }
+            for name, camera in self.cameras.items()
+        }
+
+
+def proprioception(simulation: Simulation) -> np.ndarray:
+    """The ``state`` vector, float32 (13,): tool position (m), rotation vector (rad), gripper 0..1, joints (rad)."""
+    position, rotation = simulation.tcp()
+    opening = simulation.gripper.opening(simulation.data)
+    return np.concatenate([position, rotvec_from_matrix(rotation), [opening], simulation.joints]).astype(
+        np.float32
+    )

@@ -1,0 +1,1 @@
+"""The tasks: each a small file with its goal sentence, its initial states and its goal."""

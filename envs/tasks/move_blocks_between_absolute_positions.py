@@ -1,0 +1,29 @@
+"""Move all the blocks of one area to another."""
+
+from __future__ import annotations
+
+from lohovla.envs.tasks.entities import QUADRANTS, Area
+from lohovla.envs.tasks.goals import Goal
+from lohovla.envs.tasks.layout import Layout
+from lohovla.envs.tasks.registry import Split, Task
+from lohovla.envs.tasks.sort import MoveToArea
+
+
+class MoveBlocksBetweenAbsolutePositions(Task):
+    """Three to five blocks in the source area, up to four elsewhere."""
+
+    name = "move-blocks-between-absolute-positions"
+    split = Split.UNSEEN
+    letter = "J"
+    spare = 7
+
+    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+        source, target = (Area(name) for name in layout.choose(QUADRANTS, 2))
+        colors = layout.pick_colors(layout.count(3, 5))
+        blocks = tuple(layout.block(color, within=source.contains) for color in colors)
+        for color in layout.other_colors(colors)[: layout.count(0, 4)]:
+            layout.block(color, within=lambda x, y: not source.contains(x, y))
+        return MoveToArea(blocks, target), {"source": source.name, "target": target.name}
+
+
+TASK = MoveBlocksBetweenAbsolutePositions

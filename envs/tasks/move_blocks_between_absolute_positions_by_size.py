@@ -1,0 +1,33 @@
+"""Move all the blocks of one size from one area to another."""
+
+from __future__ import annotations
+
+from lohovla.envs.tasks.entities import BIG, QUADRANTS, SMALL, Area
+from lohovla.envs.tasks.goals import Goal
+from lohovla.envs.tasks.layout import Layout
+from lohovla.envs.tasks.registry import Split, Task
+from lohovla.envs.tasks.sort import MoveToArea
+
+
+class MoveBlocksBetweenAbsolutePositionsBySize(Task):
+    """Three to five blocks of the size in the source area, and one or two of the other; up to four elsewhere."""
+
+    name = "move-blocks-between-absolute-positions-by-size"
+    split = Split.ADDITIONAL
+    spare = 7
+
+    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+        source, target = (Area(name) for name in layout.choose(QUADRANTS, 2))
+        size = layout.choose(("smaller", "bigger"))[0]
+        wanted, other = (SMALL, BIG) if size == "smaller" else (BIG, SMALL)
+        colors = layout.pick_colors(layout.count(3, 5))
+        blocks = tuple(layout.block(color, wanted, within=source.contains) for color in colors)
+        for color in layout.pick_colors(layout.count(1, 2)):
+            layout.block(color, other, within=source.contains)
+        for color in layout.pick_colors(layout.count(0, 4)):
+            edge = layout.choose((SMALL, BIG))[0]
+            layout.block(color, edge, within=lambda x, y: not source.contains(x, y))
+        return MoveToArea(blocks, target), {"size": size, "source": source.name, "target": target.name}
+
+
+TASK = MoveBlocksBetweenAbsolutePositionsBySize

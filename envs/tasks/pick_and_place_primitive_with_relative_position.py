@@ -1,0 +1,35 @@
+"""Put a block beside another."""
+
+from __future__ import annotations
+
+from lohovla.envs.language import place_phrase, vocabulary
+from lohovla.envs.tasks.goals import Goal, block_phrase
+from lohovla.envs.tasks.layout import Layout
+from lohovla.envs.tasks.put_one import PutBeside, beside, draw_clutter
+from lohovla.envs.tasks.registry import Split, Task
+
+
+class PickAndPlacePrimitiveWithRelativePosition(Task):
+    """Left, right, top or bottom of a block, 0.16 m from it; the place is kept clear."""
+
+    name = "pick-and-place-primitive-with-relative-position"
+    split = Split.PRIMITIVE
+    palette = "all"
+
+    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+        relation = layout.choose(vocabulary()["relations"])[0]
+        pick_color, reference_color = layout.pick_colors(2)
+        reference = layout.block(
+            reference_color, within=lambda x, y: layout.on_table(*beside(x, y, relation), 0.06)
+        )
+        pose = layout.poses[reference]
+        layout.keep_clear(*beside(pose.x, pose.y, relation), 0.06)
+        pick = layout.block(pick_color)
+        draw_clutter(
+            layout, layout.count(0, 1), layout.count(2, 3), layout.count(1, 2), (pick_color, reference_color)
+        )
+        words = place_phrase("relation", relation=relation, color=reference_color)
+        return PutBeside(pick, reference, relation), {"pick": block_phrase(pick_color), "place": words}
+
+
+TASK = PickAndPlacePrimitiveWithRelativePosition

@@ -1,0 +1,39 @@
+"""Move all blocks of a color that occur in even numbers to the same colored zone."""
+
+from __future__ import annotations
+
+from lohovla.envs.tasks.goals import Goal
+from lohovla.envs.tasks.layout import Layout
+from lohovla.envs.tasks.registry import Split, Task
+from lohovla.envs.tasks.sort import Sort
+
+
+class PutEvenBlocksInSameColorZone(Task):
+    """Blocks are dealt to the colours in turn; at least one colour ends up with an even number."""
+
+    name = "put-even-blocks-in-same-color-zone"
+    split = Split.SEEN
+    letter = "E"
+
+    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+        colors = layout.pick_colors(layout.count(2, 3))
+        zones = [layout.zone(color, 0.15) for color in colors]
+        n = len(colors)
+        counts = [total // n + (i < total % n) for total in [self._total(layout, n)] for i in range(n)]
+        allowed = {}
+        for color, zone, count in zip(colors, zones, counts, strict=True):
+            for block in [layout.block(color) for _ in range(count)]:
+                if count % 2 == 0:
+                    allowed[block] = (zone,)
+        return Sort(allowed), {}
+
+    @staticmethod
+    def _total(layout: Layout, n_colors: int) -> int:
+        """How many blocks in all; redrawn while every colour would get an odd number."""
+        while True:
+            total = layout.count(n_colors + 1, min(4 * n_colors, 10) - 1)
+            if total % n_colors or (total // n_colors) % 2 == 0:
+                return total
+
+
+TASK = PutEvenBlocksInSameColorZone

@@ -1,0 +1,22 @@
+"""Put all the hidden blocks in the pyramid into the bowls with matching colors."""
+
+from __future__ import annotations
+
+from lohovla.envs.tasks.goals import Goal
+from lohovla.envs.tasks.hidden import pyramid
+from lohovla.envs.tasks.layout import Layout
+from lohovla.envs.tasks.registry import Split, Task
+
+
+class PutHiddenBlocksInPyramidIntoMatchingBowls(Task):
+    """A pyramid of three, two and one; the first layer is wanted."""
+
+    name = "put-hidden-blocks-in-pyramid-into-matching-bowls"
+    split = Split.ADDITIONAL
+    spare = 6  # two a layer
+
+    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+        return pyramid(layout), {}
+
+
+TASK = PutHiddenBlocksInPyramidIntoMatchingBowls

@@ -1,0 +1,22 @@
+"""Put all the hidden blocks in the three-layer towers into the bowls with matching colors."""
+
+from __future__ import annotations
+
+from lohovla.envs.tasks.goals import Goal
+from lohovla.envs.tasks.hidden import three_layer_towers
+from lohovla.envs.tasks.layout import Layout
+from lohovla.envs.tasks.registry import Split, Task
+
+
+class PutHiddenBlocksInThreeLayerTowersIntoMatchingBowls(Task):
+    """Two towers of a big block over two small ones; both covered blocks of each are wanted."""
+
+    name = "put-hidden-blocks-in-three-layer-towers-into-matching-bowls"
+    split = Split.ADDITIONAL
+    spare = 6  # two a layer
+
+    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+        return three_layer_towers(layout), {}
+
+
+TASK = PutHiddenBlocksInThreeLayerTowersIntoMatchingBowls

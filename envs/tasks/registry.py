@@ -1,0 +1,127 @@
+"""What a task is, and the list of all of them."""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import importlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from lohovla.envs.errors import UserError
+from lohovla.envs.language import goal_sentence, vocabulary
+from lohovla.envs.tasks.entities import Block, Scene
+from lohovla.envs.tasks.goals import Goal
+from lohovla.envs.tasks.layout import Layout, NoRoom
+from lohovla.envs.tasks.names import TASKS
+
+_DRAWS = 400
+
+
+class Split(enum.StrEnum):
+    """How the published work uses a task."""
+
+    PRIMITIVE = "primitive"
+    SEEN = "seen"
+    UNSEEN = "unseen"
+    ADDITIONAL = "additional"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One episode's task: the words, the initial state, the goal and its limit.
+
+    Attributes:
+        instruction: the goal sentence.
+        layout: what there is and where.
+        goal: what to reach.
+        max_steps: pick-and-place actions allowed.
+    """
+
+    instruction: str
+    layout: Layout
+    goal: Goal
+    max_steps: int
+
+
+class Task(ABC):
+    """A family of problems; one subclass a file, found by its ``name``.
+
+    Attributes:
+        name: the published name.
+        split: how the published work uses it.
+        letter: its row in the published table, if it has one.
+        palette: colours it draws from when the environment asks for none.
+        spare: pick-and-place actions allowed beyond the moves needed.
+    """
+
+    name: ClassVar[str]
+    split: ClassVar[Split]
+    letter: ClassVar[str] = ""
+    palette: ClassVar[str] = "train"
+    spare: ClassVar[int] = 2
+
+    @abstractmethod
+    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+        """Fill ``layout`` and return the goal and the fields of the goal sentence.
+
+        Raises:
+            NoRoom: the table was full; the problem is drawn again.
+        """
+
+    def sample(
+        self, rng: np.random.Generator, colors: str | None = None, paraphrase: bool = False
+    ) -> Problem:
+        """Draw a problem that is not solved from the start.
+
+        Args:
+            rng: the episode's generator.
+            colors: palette to draw from; the task's own if None.
+            paraphrase: say the goal in one of its other wordings.
+        """
+        variant = int(rng.integers(1, len(vocabulary()["goals"][self.name]))) if paraphrase else 0
+        for _ in range(_DRAWS):
+            layout = Layout(rng, colors or self.palette)
+            try:
+                goal, fields = self.build(layout)
+            except NoRoom:
+                continue
+            if goal.score(initial_scene(layout)) == 0.0:
+                return Problem(
+                    goal_sentence(self.name, variant, **fields), layout, goal, goal.moves + self.spare
+                )
+        raise RuntimeError(f"{self.name}: no layout found in {_DRAWS} draws")
+
+
+def initial_scene(layout: Layout) -> Scene:
+    """The snapshot of a layout as drawn, before physics."""
+    blocks = {name: e for name, e in layout.entities.items() if isinstance(e, Block)}
+    poses = [layout.poses[name] for name in blocks]
+    return Scene(
+        blocks=blocks,
+        fixtures={name: e for name, e in layout.entities.items() if not isinstance(e, Block)},
+        fixture_poses={name: layout.poses[name] for name in layout.entities if name not in blocks},
+        positions=np.array([(p.x, p.y, p.z) for p in poses]).reshape(-1, 3),
+        quats=np.array([(np.cos(p.yaw / 2), 0, 0, np.sin(p.yaw / 2)) for p in poses]).reshape(-1, 4),
+    )
+
+
+def get_task(name: str) -> Task:
+    """The task of a name such as ``put-block-into-matching-bowl``, or of a letter A-K of the table.
+
+    Raises:
+        UserError: there is none; the message names the nearest.
+    """
+    if name in TASKS:
+        module = importlib.import_module(f"lohovla.envs.tasks.{name.replace('-', '_')}")
+        return module.TASK()
+    if len(name) == 1 and name.upper() in "ABCDEFGHIJK":
+        return next(task for task in map(get_task, TASKS) if task.letter == name.upper())
+    nearest = difflib.get_close_matches(name, TASKS, n=3, cutoff=0.3)
+    raise UserError(
+        f"there is no task {name!r}",
+        f"did you mean {' or '.join(nearest)}?" if nearest else "`lohovla tasks` lists them",
+    )

@@ -1,0 +1,23 @@
+"""Stack blocks of the same color in the zone with same color, with the smaller blocks underneath."""
+
+from __future__ import annotations
+
+from lohovla.envs.tasks.entities import BIG, SMALL
+from lohovla.envs.tasks.goals import Goal
+from lohovla.envs.tasks.layout import Layout
+from lohovla.envs.tasks.registry import Split, Task
+from lohovla.envs.tasks.stack import Stack, pairs_on_zones
+
+
+class StackBiggerOverSmallerWithSameColorInSameColorZone(Task):
+    """Three to five colours, each with a zone, a big and a small block."""
+
+    name = "stack-bigger-over-smaller-with-same-color-in-same-color-zone"
+    split = Split.ADDITIONAL
+    spare = 3
+
+    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+        return Stack(pairs_on_zones(layout, layout.pick_colors(layout.count(3, 5)), SMALL, BIG)), {}
+
+
+TASK = StackBiggerOverSmallerWithSameColorInSameColorZone

@@ -1,0 +1,32 @@
+"""Stack all the blocks in a named area."""
+
+from __future__ import annotations
+
+from lohovla.envs.tasks.entities import BIG, QUADRANTS, SMALL, Area
+from lohovla.envs.tasks.goals import Goal
+from lohovla.envs.tasks.layout import Layout, NoRoom
+from lohovla.envs.tasks.registry import Split, Task
+from lohovla.envs.tasks.stack import Stack, any_order
+
+
+class StackBlockInAbsoluteArea(Task):
+    """Five to seven colours, a small and a big block each; three to six of the blocks lie in the area.
+
+    They make one tower, on any of them and in any order.
+    """
+
+    name = "stack-block-in-absolute-area"
+    split = Split.SEEN
+    letter = "D"
+
+    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+        area = Area(layout.choose(QUADRANTS)[0])
+        colors = layout.pick_colors(layout.count(5, 7))
+        blocks = [layout.block(color, edge) for color in colors for edge in (SMALL, BIG)]
+        inside = [name for name in blocks if area.contains(layout.poses[name].x, layout.poses[name].y)]
+        if not 3 <= len(inside) <= 6:
+            raise NoRoom
+        return Stack((any_order(inside, area=area),)), {"area": area.name}
+
+
+TASK = StackBlockInAbsoluteArea

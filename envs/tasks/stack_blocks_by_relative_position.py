@@ -1,0 +1,39 @@
+"""Stack the blocks on one side of a block in a zone."""
+
+from __future__ import annotations
+
+from lohovla.envs.language import block_phrase, vocabulary
+from lohovla.envs.tasks.entities import APART, DIRECTIONS
+from lohovla.envs.tasks.goals import Goal
+from lohovla.envs.tasks.layout import Layout, NoRoom
+from lohovla.envs.tasks.registry import Split, Task
+from lohovla.envs.tasks.stack import Stack, any_order
+
+
+class StackBlocksByRelativePosition(Task):
+    """Four to seven blocks; two to five lie more than 5 cm to one side of the first, and none just beside that line."""
+
+    name = "stack-blocks-by-relative-position"
+    split = Split.ADDITIONAL
+
+    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+        relation = layout.choose(vocabulary()["relations"])[0]
+        zone_color = layout.pick_colors(1)[0]
+        zone = layout.zone(zone_color)
+        colors = layout.pick_colors(layout.count(4, 7))
+        reference, *others = (layout.block(color) for color in colors)
+        dx, dy = DIRECTIONS[relation]
+        origin = layout.poses[reference]
+        ahead = {
+            name: dx * (layout.poses[name].x - origin.x) + dy * (layout.poses[name].y - origin.y)
+            for name in others
+        }
+        chosen = [name for name, distance in ahead.items() if distance > APART]
+        unclear = any(APART - 0.03 < distance <= APART for distance in ahead.values())
+        if unclear or not 2 <= len(chosen) <= 5:
+            raise NoRoom
+        fields = {"relation": relation, "reference": block_phrase(colors[0]), "color": zone_color}
+        return Stack((any_order(chosen, zone=zone),)), fields
+
+
+TASK = StackBlocksByRelativePosition

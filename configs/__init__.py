@@ -1,0 +1,1 @@
+"""Hydra configuration: one root file a command, one folder a group."""

@@ -16,9 +16,9 @@ if "MUJOCO_GL" not in os.environ:
             break
 os.environ.setdefault("LP_NUM_THREADS", "0")
 
-import gymnasium as gym  # noqa: E402
+import gymnasium as gym
 
-from lohovla.envs.tasks.names import TASKS, gym_name  # noqa: E402
+from lohovla.envs.tasks.names import TASKS, gym_name
 
 for _task in TASKS:
     gym.register(

@@ -13,16 +13,17 @@ import numpy as np
 from lohovla.envs.control.end_effector import REACH, EndEffectorController
 from lohovla.envs.control.motion import Outcome, PickPlace
 from lohovla.envs.control.simulation import Simulation, SimulationState
-from lohovla.envs.errors import ActionError, EpisodeOver, UserError
+from lohovla.envs.errors import ActionError, EpisodeOver
 from lohovla.envs.language import rgb
 from lohovla.envs.render.noise import Noise
-from lohovla.envs.render.renderer import render
+from lohovla.envs.render.renderer import render_color
 from lohovla.envs.scene import arm
 from lohovla.envs.scene.cameras import CAMERAS, WORKSPACE
 from lohovla.envs.scene.world import Composition
 from lohovla.envs.sensors import DEFAULT_CAMERAS, STATE_NAMES, Sensors
 from lohovla.envs.tasks.entities import Block, Bowl, Scene, Zone
 from lohovla.envs.tasks.registry import Problem, get_task
+from lohovla.errors import UserError
 
 SUCCESS = 0.99  # a score above this, at the end, is a success
 CONTROLS = ("ee", "pick_place")
@@ -147,9 +148,7 @@ class BlocksEnv(gym.Env):
 
     def _load(self, problem: Problem, composition: Composition) -> None:
         self._problem = problem
-        self._simulation = Simulation(
-            composition, control_hz=self.control_hz, drop_probability=self.drop_probability
-        )
+        self._simulation = Simulation(composition, control_hz=self.control_hz, drop_probability=self.drop_probability)
         self._controller = EndEffectorController(self._simulation)
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
@@ -160,9 +159,7 @@ class BlocksEnv(gym.Env):
             EpisodeOver: the episode has ended; reset first.
         """
         if self._problem is None or self._over:
-            raise EpisodeOver(
-                "the episode is over" if self._problem else "there is no episode yet", "call reset()"
-            )
+            raise EpisodeOver("the episode is over" if self._problem else "there is no episode yet", "call reset()")
         action = check_action(action, self.action_space.shape or ())
         report = self._command(action) if self.control == "ee" else self._pick_place(action)
         before, self._score = self._score, self._problem.goal.score(self.scene())
@@ -267,9 +264,7 @@ class BlocksEnv(gym.Env):
         blocks = {name: e for name, e in layout.entities.items() if isinstance(e, Block)}
         fixtures = {name: e for name, e in layout.entities.items() if isinstance(e, Bowl | Zone)}
         poses = {name: layout.poses[name] for name in fixtures}
-        return Scene(
-            blocks, fixtures, poses, positions, quats, self._simulation.held, self._simulation.at_rest()
-        )
+        return Scene(blocks, fixtures, poses, positions, quats, self._simulation.held, self._simulation.at_rest())
 
     def describe(self) -> dict[str, Any]:
         """Metadata that travels with observations: calibration, names, rates, limits."""
@@ -336,7 +331,7 @@ class BlocksEnv(gym.Env):
 
     def picture(self, camera: str, width: int = 640, height: int = 480, quality: str = "film") -> np.ndarray:
         """Any camera's colour picture, uint8 (height, width, 3), without noise."""
-        return render(self._simulation.model, self._simulation.data, camera, width, height, quality)[0]
+        return render_color(self._simulation.model, self._simulation.data, camera, width, height, quality)
 
     def close(self) -> None:
         """Close the window, if there is one."""
@@ -356,9 +351,7 @@ def check_action(action: Any, shape: tuple[int, ...]) -> np.ndarray:
     except (TypeError, ValueError):
         raise ActionError("the action is not an array of numbers", f"give float32 of shape {shape}") from None
     if array.shape != shape:
-        raise ActionError(
-            f"the action has shape {array.shape}, not {shape}", f"give float32 of shape {shape}"
-        )
+        raise ActionError(f"the action has shape {array.shape}, not {shape}", f"give float32 of shape {shape}")
     wrong = np.argwhere(~np.isfinite(array))
     if len(wrong):
         index = tuple(int(i) for i in wrong[0])

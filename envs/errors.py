@@ -1,29 +1,13 @@
-"""Errors that a person can act on: each has a cause and a remedy, and the commands print them as two lines."""
+"""What an environment refuses. Nothing was simulated when one of these is raised."""
 
 from __future__ import annotations
 
-
-class UserError(Exception):
-    """Something the caller can put right.
-
-    Attributes:
-        cause: one line, what is wrong.
-        remedy: one line, what to do about it.
-    """
-
-    def __init__(self, cause: str, remedy: str):
-        super().__init__(f"{cause}\n{remedy}")
-        self.cause = cause
-        self.remedy = remedy
-
-
-class SetupError(UserError):
-    """The machine lacks something: a library, a package, a download."""
+from lohovla.errors import UserError
 
 
 class ActionError(UserError, ValueError):
-    """An action that cannot be carried out as numbers: wrong shape, NaN, infinite. Nothing was simulated."""
+    """An action that is not an array of finite numbers of the right shape."""
 
 
 class EpisodeOver(UserError, RuntimeError):
-    """An action after the end of an episode. Nothing was simulated."""
+    """An action after the end of an episode, or before its start."""

@@ -13,12 +13,12 @@ import numpy as np
 
 from lohovla.envs.control.rotations import rotvec_from_matrix
 from lohovla.envs.control.simulation import Simulation
-from lohovla.envs.errors import UserError
 from lohovla.envs.render.heightmap import fuse
 from lohovla.envs.render.noise import Noise
-from lohovla.envs.render.renderer import render
+from lohovla.envs.render.renderer import render, render_color
 from lohovla.envs.scene.arm import JOINTS
 from lohovla.envs.scene.cameras import CAMERAS, TOP_CEILING, WORKSPACE, CameraModel, rotation_of
+from lohovla.errors import UserError
 
 DEFAULT_CAMERAS: dict[str, dict[str, Any]] = {
     "top": {"width": 320, "height": 160, "depth": True},
@@ -40,9 +40,7 @@ class Sensors:
         top_source: ``orthographic`` renders the view from above; ``fused`` builds it from three RGB-D views.
     """
 
-    def __init__(
-        self, cameras: Mapping[str, Mapping[str, Any] | None], noise: Noise, top_source: str = "orthographic"
-    ):
+    def __init__(self, cameras: Mapping[str, Mapping[str, Any] | None], noise: Noise, top_source: str = "orthographic"):
         if top_source not in TOP_SOURCES:
             raise UserError(f"no top_source {top_source!r}", f"choose one of {', '.join(TOP_SOURCES)}")
         self.noise, self.top_source = noise, top_source
@@ -58,9 +56,7 @@ class Sensors:
             raise UserError(f"there is no camera {name!r}", f"did you mean {nearest!r}?")
         unknown = set(settings) - {"width", "height", "depth"}
         if unknown:
-            raise UserError(
-                f"camera {name} has no setting {sorted(unknown)[0]!r}", "it has width, height and depth"
-            )
+            raise UserError(f"camera {name} has no setting {sorted(unknown)[0]!r}", "it has width, height and depth")
         model = CAMERAS[name]
         width, height = int(settings.get("width", model.width)), int(settings.get("height", model.height))
         fovy = model.fovy
@@ -78,8 +74,7 @@ class Sensors:
             shape = camera.height, camera.width
             spaces[f"images.{name}"] = gym.spaces.Box(0, 255, (*shape, 3), np.uint8)
             if name in self._with_depth:
-                far = TOP_CEILING if camera.orthographic else 10.0
-                spaces[f"depth.{name}"] = gym.spaces.Box(0.0, far, shape, np.float32)
+                spaces[f"depth.{name}"] = gym.spaces.Box(0.0, _farthest(camera), shape, np.float32)
         turn, reach = np.pi * 1.0001, 2 * np.pi
         limits = np.array([2.0] * 3 + [turn] * 3 + [1.0] + [reach] * 6, np.float32)
         low = -limits
@@ -99,15 +94,18 @@ class Sensors:
         """One observation; its keys are the wire's and the data sets' names."""
         observation: dict[str, Any] = {}
         for name, camera in self.cameras.items():
+            size = camera.width, camera.height
+            depth = None
             if name == "top" and self.top_source == "fused":
                 color, depth = self._fused_top(simulation, camera, rng)
+            elif name in self._with_depth:
+                color, depth = render(simulation.model, simulation.data, name, *size)
+                color, depth = self.noise.disturb_color(color, rng), self.noise.disturb_depth(depth, rng)
             else:
-                color, depth = render(simulation.model, simulation.data, name, camera.width, camera.height)
-                color = self.noise.disturb_color(color, rng)
+                color = self.noise.disturb_color(render_color(simulation.model, simulation.data, name, *size), rng)
             observation[f"images.{name}"] = color
-            if name in self._with_depth:
-                limit = TOP_CEILING if camera.orthographic else 10.0
-                observation[f"depth.{name}"] = np.minimum(self.noise.disturb_depth(depth, rng), limit)
+            if name in self._with_depth and depth is not None:
+                observation[f"depth.{name}"] = np.minimum(depth, _farthest(camera))
         observation["state"] = proprioception(simulation)
         observation["instruction"] = instruction
         return observation
@@ -143,10 +141,13 @@ class Sensors:
         }
 
 
+def _farthest(camera: CameraModel) -> float:
+    """The largest depth a camera reports, metres."""
+    return TOP_CEILING if camera.orthographic else 10.0
+
+
 def proprioception(simulation: Simulation) -> np.ndarray:
     """The ``state`` vector, float32 (13,): tool position (m), rotation vector (rad), gripper 0..1, joints (rad)."""
     position, rotation = simulation.tcp()
     opening = simulation.gripper.opening(simulation.data)
-    return np.concatenate([position, rotvec_from_matrix(rotation), [opening], simulation.joints]).astype(
-        np.float32
-    )
+    return np.concatenate([position, rotvec_from_matrix(rotation), [opening], simulation.joints]).astype(np.float32)

@@ -58,10 +58,8 @@ def inverse(position: np.ndarray, rotation: np.ndarray, near: np.ndarray) -> Sol
     # Wrist 2 and 3, from the angle between the tool and the elbow's axis (s1, -c1, 0).
     q5 = -math.acos(min(1.0, max(-1.0, r13 * s1 - r23 * c1)))
     s5 = math.sin(q5)
-    if abs(s5) < 1e-6:  # wrist 1 and 3 are in line: keep wrist 3 where it is
-        q6 = float(near[5])
-    else:
-        q6 = math.atan2((-r12 * s1 + r22 * c1) / s5, (r11 * s1 - r21 * c1) / s5)
+    in_line = abs(s5) < 1e-6  # wrist 1 and 3 turn about one axis: keep wrist 3 where it is
+    q6 = float(near[5]) if in_line else math.atan2((-r12 * s1 + r22 * c1) / s5, (r11 * s1 - r21 * c1) / s5)
 
     # Elbow and shoulder lift in the arm's plane.
     s6, c6 = math.sin(q6), math.cos(q6)

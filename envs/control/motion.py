@@ -61,9 +61,7 @@ class PickPlace:
 
     def __iter__(self) -> Iterator[Waypoint]:
         yield from self._approach(self._pick, extra=0.0)
-        yield from self._touch(
-            self._pick[2] - (0.018 if self._jaw else 0.0), gripper=0.0 if self._jaw else 1.0
-        )
+        yield from self._touch(self._pick[2] - (0.018 if self._jaw else 0.0), gripper=0.0 if self._jaw else 1.0)
         if self._jaw:
             yield from self._wait(8, 1.0)
         else:
@@ -125,9 +123,7 @@ class PickPlace:
         ticks = max(1, math.ceil(duration / self._sim.period))
         for tick in range(1, ticks + 1):
             s = _trapezoid(tick / ticks * duration, ramp, peak, duration) / effective
-            self._at = Waypoint(
-                start.position + s * (goal - start.position), start.yaw + s * turn, start.gripper
-            )
+            self._at = Waypoint(start.position + s * (goal - start.position), start.yaw + s * turn, start.gripper)
             yield self._at
 
     def _touch(self, height: float, gripper: float) -> Iterator[Waypoint]:

@@ -7,7 +7,7 @@ over its physics steps, then suction is looked at.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from lohovla.envs.scene.world import TIMESTEP, Composition, compile_model
 
 _LAG = np.array(arm.DAMPING) / np.array(arm.STIFFNESS)  # s; a servo follows q + lag * dq/dt without delay
 _SETTLE_STEPS = 400
+_ZONE_SHADE = 0.7  # the middle of a zone is a darker shade of its border, so that a block on it stands out
 # Counts of bodies that are not asleep, which MuJoCo 4.0 leaves out when it pickles its data.
 _AWAKE = ("ntree_awake", "nbody_awake", "nparent_awake", "nv_awake")
 
@@ -64,6 +65,7 @@ class Simulation:
         gripper = GRIPPERS[composition.gripper]
         self.gripper = gripper(self.model, self.block_names, drop_probability)
         self.joint_target = arm.HOME.copy()
+        self.on_tick: Callable[[], None] | None = None  # called after every control period, by whoever films
         self._fractions = (np.arange(self.substeps) + 1.0)[:, None] / self.substeps
 
     def arrange(
@@ -108,7 +110,7 @@ class Simulation:
         self.model.geom(name).rgba = [*color, 1.0]
         inner = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_GEOM, f"{name}/inner")
         if inner >= 0:
-            self.model.geom_rgba[inner] = [*(0.55 + 0.45 * np.array(color)), 1.0]
+            self.model.geom_rgba[inner] = [*(_ZONE_SHADE * np.array(color)), 1.0]
 
     def tick(self, joint_target: np.ndarray, closed: float, rng: np.random.Generator) -> None:
         """One control period towards ``joint_target`` (6,), the gripper towards ``closed`` in [0, 1]."""
@@ -121,6 +123,8 @@ class Simulation:
             ctrl[:6] = target
             mujoco.mj_step(model, data)
         self.gripper.update(self.model, self.data, closed, self.period, rng)
+        if self.on_tick is not None:
+            self.on_tick()
 
     @property
     def time(self) -> float:

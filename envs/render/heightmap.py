@@ -23,9 +23,7 @@ def points_of(camera: CameraModel, depth: np.ndarray) -> np.ndarray:
     rows, columns = np.indices(depth.shape)
     focal_x, focal_y = camera.intrinsics[0, 0], camera.intrinsics[1, 1]
     centre_x, centre_y = camera.intrinsics[0, 2], camera.intrinsics[1, 2]
-    rays = np.stack(
-        [(columns + 0.5 - centre_x) / focal_x, (rows + 0.5 - centre_y) / focal_y, np.ones_like(depth)], -1
-    )
+    rays = np.stack([(columns + 0.5 - centre_x) / focal_x, (rows + 0.5 - centre_y) / focal_y, np.ones_like(depth)], -1)
     return (rays * depth[..., None]) @ rotation_of(camera).T + np.array(camera.position)
 
 

@@ -42,9 +42,7 @@ class Noise:
                 if model.camera(camera).name == "film":
                     continue
                 model.cam_pos[camera] += rng.normal(0.0, self.camera_position, 3)
-                mujoco.mju_quatIntegrate(
-                    model.cam_quat[camera], rng.normal(0.0, self.camera_rotation, 3), 1.0
-                )
+                mujoco.mju_quatIntegrate(model.cam_quat[camera], rng.normal(0.0, self.camera_rotation, 3), 1.0)
         if self.light:
             for light in range(model.nlight):
                 model.light_diffuse[light] *= max(0.0, 1.0 + rng.normal(0.0, self.light))

@@ -16,9 +16,7 @@ class Window:
     def __init__(self) -> None:
         self._viewer: Any = None
         self._shown: tuple[mujoco.MjModel, mujoco.MjData] | None = None
-        headless = sys.platform == "linux" and not (
-            os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-        )
+        headless = sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
         self._disabled = headless
         if headless:
             gym.logger.warn("no display, so nothing is shown: set DISPLAY, or use render_mode='rgb_array'")

@@ -56,9 +56,7 @@ def add_jaw(spec: mujoco.MjSpec, flange: mujoco.MjsBody) -> None:
         contype=contype, conaffinity=conaffinity,
     )  # fmt: skip
     for side, sign in (("left", 1.0), ("right", -1.0)):
-        finger = flange.add_body(
-            name=f"{side}_finger", pos=[0, sign * (JAW_OPENING / 2 + 0.006), 0.08], gravcomp=1.0
-        )
+        finger = flange.add_body(name=f"{side}_finger", pos=[0, sign * (JAW_OPENING / 2 + 0.006), 0.08], gravcomp=1.0)
         finger.mass, finger.inertia, finger.explicitinertial = 0.08, [1e-4] * 3, True
         finger.add_joint(
             name=f"{side}_finger_slide",

@@ -11,8 +11,8 @@ import math
 import mujoco
 import numpy as np
 
-from lohovla.envs.errors import SetupError
 from lohovla.envs.scene import arm
+from lohovla.errors import SetupError
 
 _VISUAL_GROUP = 2
 
@@ -77,10 +77,7 @@ def _link_frames() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     model = bare.compile()
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
-    return {
-        model.body(i).name: (data.xpos[i].copy(), data.xmat[i].reshape(3, 3).copy())
-        for i in range(model.nbody)
-    }
+    return {model.body(i).name: (data.xpos[i].copy(), data.xmat[i].reshape(3, 3).copy()) for i in range(model.nbody)}
 
 
 def _turn_between(theirs: np.ndarray, ours: np.ndarray) -> np.ndarray:

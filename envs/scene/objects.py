@@ -27,15 +27,13 @@ _BOWL_PROFILE = (
     (0.036, BOWL_FLOOR),
     (0.0, BOWL_FLOOR),
 )
-_ZONE_BORDER = 0.006
+_ZONE_BORDER = 0.008
 
 
 def add_bowl_mesh(spec: mujoco.MjSpec, segments: int = 24) -> None:
     """The visible shape of a bowl, turned on a lathe; collisions use boxes (a mesh collides as its hull)."""
     angles = np.arange(segments) * (2 * math.pi / segments)
-    rings = [
-        np.stack([r * np.cos(angles), r * np.sin(angles), np.full(segments, z)], 1) for r, z in _BOWL_PROFILE
-    ]
+    rings = [np.stack([r * np.cos(angles), r * np.sin(angles), np.full(segments, z)], 1) for r, z in _BOWL_PROFILE]
     faces = []
     for ring in range(len(_BOWL_PROFILE) - 1):
         for k in range(segments):
@@ -100,7 +98,7 @@ def add_bowl(spec: mujoco.MjSpec, name: str) -> None:
 
 
 def add_zone(spec: mujoco.MjSpec, name: str, edge: float) -> None:
-    """A coloured square on the table with a lighter middle; it can be seen, not touched."""
+    """A coloured square on the table with a darker middle; it can be seen, not touched."""
     body = spec.worldbody.add_body(name=name)
     box = {"type": mujoco.mjtGeom.mjGEOM_BOX, "contype": 0, "conaffinity": 0, "material": "matte"}
     body.add_geom(name=name, size=[edge / 2, edge / 2, 0.0004], pos=[0, 0, 0.0004], **box)

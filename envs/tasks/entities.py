@@ -160,9 +160,7 @@ _HEIGHT_TOLERANCE = 0.008
 
 def rests_on_table(scene: Scene, block: str) -> bool:
     """Whether a block lies flat on the table and is not held."""
-    return (
-        block != scene.held and abs(scene.centre(block)[2] - scene.blocks[block].edge / 2) < _HEIGHT_TOLERANCE
-    )
+    return block != scene.held and abs(scene.centre(block)[2] - scene.blocks[block].edge / 2) < _HEIGHT_TOLERANCE
 
 
 def is_on(scene: Scene, upper: str, lower: str, tolerance: float = STACK_TOLERANCE) -> bool:

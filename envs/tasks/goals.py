@@ -96,9 +96,7 @@ def put_at(scene: Scene, pick: str, target: str, x: float, y: float, words: str)
     return _subtask(scene, pick, target, x, y, 0.0, scene.yaw(pick), words)
 
 
-def put_aside(
-    scene: Scene, pick: str, within: Callable[[float, float], bool] | None = None
-) -> Subtask | None:
+def put_aside(scene: Scene, pick: str, within: Callable[[float, float], bool] | None = None) -> Subtask | None:
     """Put a block on a free place of the table, clear of bowls and zones; None if the table is full."""
     spot = find_spot(scene, pick, within or (lambda x, y: True))
     if spot is None:
@@ -112,9 +110,7 @@ def find_spot(
     """A free place for a block, nearest to where it is."""
     blocks = {name: (*scene.centre(name)[:2], block.radius) for name, block in scene.blocks.items()}
     fixtures = [
-        (pose.x, pose.y, scene.fixtures[name].radius)
-        for name, pose in scene.fixture_poses.items()
-        if avoid_fixtures
+        (pose.x, pose.y, scene.fixtures[name].radius) for name, pose in scene.fixture_poses.items() if avoid_fixtures
     ]
     for margin in (0.02, 0.008):
         spot = free_spot(pick, blocks, fixtures, within, margin)
@@ -135,9 +131,7 @@ def farthest(scene: Scene, pairs: Iterable[tuple[str, tuple[float, float]]]) -> 
     return max(ranked)[1] if ranked else None
 
 
-def _subtask(
-    scene: Scene, pick: str, target: str, x: float, y: float, z: float, yaw: float, words: str
-) -> Subtask:
+def _subtask(scene: Scene, pick: str, target: str, x: float, y: float, z: float, yaw: float, words: str) -> Subtask:
     turn = scene.yaw(pick) + quarter_turn(yaw - scene.yaw(pick))
     return Subtask(pick, target, Pose(x, y, z, turn), subtask_sentence(name_of(scene, pick), words))
 

@@ -64,9 +64,7 @@ def pyramid(layout: Layout) -> Sort:
             blocks.append(layout.block_at(colors[len(blocks)], edge, pose))
     if len(colors) == 7:
         layout.block(colors[6], edge)
-    return Sort(
-        {block: (bowls[color],) for block, color in zip(blocks[:3], colors[:3], strict=True)}, extra_moves=3
-    )
+    return Sort({block: (bowls[color],) for block, color in zip(blocks[:3], colors[:3], strict=True)}, extra_moves=3)
 
 
 def _distract(layout: Layout, hidden_colors: Sequence[str]) -> None:

@@ -57,9 +57,7 @@ class Layout:
         rest = [color for color in vocabulary()["colors"] if color not in used]
         return self.choose(rest, len(rest))
 
-    def block(
-        self, color: str, edge: float = SMALL, within: Callable[[float, float], bool] | None = None
-    ) -> str:
+    def block(self, color: str, edge: float = SMALL, within: Callable[[float, float], bool] | None = None) -> str:
         """Add a block at a free place, optionally one that ``within`` accepts; returns its name."""
         entity = Block(self._name("block"), color, edge)
         x, y, yaw = self._free(entity.radius, within)
@@ -112,9 +110,7 @@ class Layout:
         for color in self.other_colors(used)[: self.count(0, most)]:
             kind = self.choose(kinds)[0]
             try:
-                names.append(
-                    self.bowl(color) if kind == "bowl" else self.block(color, BIG if kind == "big" else SMALL)
-                )
+                names.append(self.bowl(color) if kind == "bowl" else self.block(color, BIG if kind == "big" else SMALL))
             except NoRoom:
                 break
         return names
@@ -128,9 +124,7 @@ class Layout:
             self._circles.append((pose.x, pose.y, entity.radius))
         return entity.name
 
-    def _free(
-        self, radius: float, within: Callable[[float, float], bool] | None = None
-    ) -> tuple[float, float, float]:
+    def _free(self, radius: float, within: Callable[[float, float], bool] | None = None) -> tuple[float, float, float]:
         (x0, x1), (y0, y1) = WORKSPACE[0], WORKSPACE[1]
         for _ in range(_TRIES):
             x = float(self.rng.uniform(x0 + radius, x1 - radius))
@@ -165,10 +159,7 @@ def free_spot(
     xs = np.arange(x0 + radius + 0.01, x1 - radius - 0.01, 0.025)
     ys = np.arange(y0 + radius + 0.01, y1 - radius - 0.01, 0.025)
     grid = np.stack(np.meshgrid(xs, ys, indexing="ij"), -1).reshape(-1, 2)
-    gaps = (
-        np.hypot(grid[:, None, 0] - taken[None, :, 0], grid[:, None, 1] - taken[None, :, 1])
-        - taken[None, :, 2]
-    )
+    gaps = np.hypot(grid[:, None, 0] - taken[None, :, 0], grid[:, None, 1] - taken[None, :, 1]) - taken[None, :, 2]
     free = gaps.min(axis=1, initial=np.inf) > radius + margin
     free &= np.array([within(u, v) for u, v in grid])
     if not free.any():

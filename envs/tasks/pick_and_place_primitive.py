@@ -18,9 +18,7 @@ class PickAndPlacePrimitive(Task):
     palette = "all"
 
     def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
-        blocks, bowls, zones = draw_clutter(
-            layout, layout.count(2, 3), layout.count(2, 3), layout.count(1, 2)
-        )
+        blocks, bowls, zones = draw_clutter(layout, layout.count(2, 3), layout.count(2, 3), layout.count(1, 2))
         target = layout.choose([*blocks[1:], *bowls, *zones])[0]
         kind = target.rstrip("0123456789")
         words = place_phrase(kind, color=layout.entities[target].color)

@@ -19,15 +19,11 @@ class PickAndPlacePrimitiveWithRelativePosition(Task):
     def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
         relation = layout.choose(vocabulary()["relations"])[0]
         pick_color, reference_color = layout.pick_colors(2)
-        reference = layout.block(
-            reference_color, within=lambda x, y: layout.on_table(*beside(x, y, relation), 0.06)
-        )
+        reference = layout.block(reference_color, within=lambda x, y: layout.on_table(*beside(x, y, relation), 0.06))
         pose = layout.poses[reference]
         layout.keep_clear(*beside(pose.x, pose.y, relation), 0.06)
         pick = layout.block(pick_color)
-        draw_clutter(
-            layout, layout.count(0, 1), layout.count(2, 3), layout.count(1, 2), (pick_color, reference_color)
-        )
+        draw_clutter(layout, layout.count(0, 1), layout.count(2, 3), layout.count(1, 2), (pick_color, reference_color))
         words = place_phrase("relation", relation=relation, color=reference_color)
         return PutBeside(pick, reference, relation), {"pick": block_phrase(pick_color), "place": words}
 

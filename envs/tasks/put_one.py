@@ -96,11 +96,7 @@ class PutOne(_One):
         if isinstance(fixture, Zone):
             return put_in_zone(scene, self.pick, self.target)
         blocker = uncovered(scene, self.target)
-        return (
-            put_on_block(scene, self.pick, self.target)
-            if blocker == self.target
-            else put_aside(scene, blocker)
-        )
+        return put_on_block(scene, self.pick, self.target) if blocker == self.target else put_aside(scene, blocker)
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from lohovla.envs.errors import UserError
 from lohovla.envs.language import goal_sentence, vocabulary
 from lohovla.envs.tasks.entities import Block, Scene
 from lohovla.envs.tasks.goals import Goal
 from lohovla.envs.tasks.layout import Layout, NoRoom
 from lohovla.envs.tasks.names import TASKS
+from lohovla.errors import UserError
 
 _DRAWS = 400
 
@@ -72,9 +72,7 @@ class Task(ABC):
             NoRoom: the table was full; the problem is drawn again.
         """
 
-    def sample(
-        self, rng: np.random.Generator, colors: str | None = None, paraphrase: bool = False
-    ) -> Problem:
+    def sample(self, rng: np.random.Generator, colors: str | None = None, paraphrase: bool = False) -> Problem:
         """Draw a problem that is not solved from the start.
 
         Args:
@@ -90,9 +88,7 @@ class Task(ABC):
             except NoRoom:
                 continue
             if goal.score(initial_scene(layout)) == 0.0:
-                return Problem(
-                    goal_sentence(self.name, variant, **fields), layout, goal, goal.moves + self.spare
-                )
+                return Problem(goal_sentence(self.name, variant, **fields), layout, goal, goal.moves + self.spare)
         raise RuntimeError(f"{self.name}: no layout found in {_DRAWS} draws")
 
 

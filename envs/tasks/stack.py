@@ -118,9 +118,7 @@ class Stack(Goal):
         intruder = self._intruder(scene, column, tower)
         if intruder is not None:
             return put_aside(scene, uncovered(scene, intruder))
-        block = max(
-            candidates, key=lambda b: (scene.blocks[b].edge, math.dist(scene.centre(b)[:2], target), b)
-        )
+        block = max(candidates, key=lambda b: (scene.blocks[b].edge, math.dist(scene.centre(b)[:2], target), b))
         first = uncovered(scene, block)
         if first != block:
             return put_aside(scene, first)

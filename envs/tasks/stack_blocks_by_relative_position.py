@@ -25,8 +25,7 @@ class StackBlocksByRelativePosition(Task):
         dx, dy = DIRECTIONS[relation]
         origin = layout.poses[reference]
         ahead = {
-            name: dx * (layout.poses[name].x - origin.x) + dy * (layout.poses[name].y - origin.y)
-            for name in others
+            name: dx * (layout.poses[name].x - origin.x) + dy * (layout.poses[name].y - origin.y) for name in others
         }
         chosen = [name for name, distance in ahead.items() if distance > APART]
         unclear = any(APART - 0.03 < distance <= APART for distance in ahead.values())

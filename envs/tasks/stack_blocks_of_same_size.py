@@ -18,8 +18,7 @@ class StackBlocksOfSameSize(Task):
 
     def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
         groups = [
-            [layout.block(color, edge) for color in layout.pick_colors(layout.count(1, 4))]
-            for edge in (BIG, SMALL)
+            [layout.block(color, edge) for color in layout.pick_colors(layout.count(1, 4))] for edge in (BIG, SMALL)
         ]
         columns = tuple(any_order(group) for group in groups if len(group) > 1)
         if not columns:  # one of each: nothing to stack

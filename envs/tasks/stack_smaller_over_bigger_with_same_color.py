@@ -19,8 +19,7 @@ class StackSmallerOverBiggerWithSameColor(Task):
     def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
         colors = layout.pick_colors(layout.count(5, 7))
         columns = [
-            Column((frozenset({layout.block(color, BIG)}), frozenset({layout.block(color, SMALL)})))
-            for color in colors
+            Column((frozenset({layout.block(color, BIG)}), frozenset({layout.block(color, SMALL)}))) for color in colors
         ]
         layout.distractors(2, used=colors, kinds=("block", "big"))
         return Stack(tuple(columns)), {}

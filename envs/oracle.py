@@ -1,0 +1,77 @@
+"""An oracle: it sees the true state, plans the next sub-task, and carries it out in either action space."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from lohovla.envs.control.motion import PickPlace, Waypoint
+from lohovla.envs.env import BlocksEnv
+from lohovla.envs.tasks.entities import Scene
+from lohovla.envs.tasks.goals import Subtask
+
+
+def pick_place_action(scene: Scene, subtask: Subtask) -> np.ndarray:
+    """The ``pick_place`` action (2, 4) that carries a sub-task out: pick and place as (x, y, z, yaw)."""
+    x, y, _ = scene.centre(subtask.pick)
+    place = subtask.place
+    return np.array(
+        [[x, y, scene.top(subtask.pick), scene.yaw(subtask.pick)], [place.x, place.y, place.z, place.yaw]],
+        np.float32,
+    )
+
+
+class Oracle:
+    """Solves an environment's episodes.
+
+    It plans from the state alone, so a dropped block, a missed grasp or a fallen tower is planned around:
+    after each pick and place, finished or not, comes the next sub-task of the state as it then is.
+
+    Args:
+        env: the environment to act in; any wrapper is looked through.
+    """
+
+    def __init__(self, env: BlocksEnv):
+        self.env: BlocksEnv = env.unwrapped  # type: ignore[assignment]
+        self.subtask: Subtask | None = None
+        self.plans = 0  # sub-tasks begun since the reset
+        self._motion: Iterator[Waypoint] | None = None
+
+    def reset(self) -> None:
+        """Forget the episode before."""
+        self.subtask, self.plans, self._motion = None, 0, None
+
+    def act(self) -> np.ndarray:
+        """The next action for the environment's control mode."""
+        if self.env.control == "pick_place":
+            return self._next_pick_place()
+        waypoint = next(self._motion, None) if self._motion is not None else None
+        if waypoint is None:
+            self._motion = self._plan_motion()
+            waypoint = next(self._motion)
+        return np.array([*waypoint.position, 0.0, 0.0, waypoint.yaw, waypoint.gripper], np.float32)
+
+    def _plan(self) -> tuple[Scene, Subtask | None]:
+        scene = self.env.scene()
+        self.subtask = self.env.problem.goal.next(scene)
+        self.plans += self.subtask is not None
+        return scene, self.subtask
+
+    def _next_pick_place(self) -> np.ndarray:
+        scene, subtask = self._plan()
+        if subtask is None:  # nothing left to do, or nothing possible: touch an empty corner
+            return np.array([[0.3, -0.45, 0.0, 0.0]] * 2, np.float32)
+        return pick_place_action(scene, subtask)
+
+    def _plan_motion(self) -> Iterator[Waypoint]:
+        scene, subtask = self._plan()
+        if subtask is None:
+            return self._stay()
+        pick, place = pick_place_action(scene, subtask).astype(float)
+        return iter(PickPlace(self.env.simulation, pick, place, scene.blocks[subtask.pick].edge))
+
+    def _stay(self) -> Iterator[Waypoint]:
+        position, rotation = self.env.simulation.tcp()
+        yield Waypoint(position, math.atan2(rotation[1, 0], rotation[0, 0]), 0.0)

@@ -1,0 +1,109 @@
+"""The ``lohovla`` command: finds the subcommand, composes its configuration, and says errors in two lines."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from dataclasses import dataclass
+
+from lohovla import __version__
+from lohovla.errors import UserError
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand.
+
+    Attributes:
+        module: where its ``run(config)`` is.
+        summary: one line of help.
+        examples: whole command lines that work.
+    """
+
+    module: str
+    summary: str
+    examples: tuple[str, ...]
+
+
+COMMANDS = {
+    "demo": Command(
+        "lohovla.commands.rollout",
+        "Solve a long-horizon task and film it.",
+        ("lohovla demo", "lohovla demo task=stack-blocks-with-alternate-color seed=10003"),
+    ),
+    "rollout": Command(
+        "lohovla.commands.rollout",
+        "Run a policy on a task: result, video and contact sheet.",
+        (
+            "lohovla rollout task=put-block-into-matching-bowl policy=oracle seed=10001",
+            "lohovla rollout task=K control=pick_place episodes=5 video=false",
+            "lohovla rollout task=H env.drop_probability=0.1 env.noise.color=5",
+        ),
+    ),
+    "tasks": Command(
+        "lohovla.commands.tasks",
+        "List the tasks; with pictures=true also write docs/tasks.md.",
+        ("lohovla tasks", "lohovla tasks pictures=true"),
+    ),
+    "bench": Command(
+        "lohovla.commands.bench",
+        "Measure: sim (speed of the environment), oracle (its success on every task).",
+        ("lohovla bench sim", "lohovla bench oracle control=ee episodes=20 tasks=[B,K]"),
+    ),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run ``lohovla`` with ``arguments`` (the process's own if None); returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(f"lohovla {__version__}")
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    try:
+        if name not in COMMANDS:
+            nearest = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.4)
+            raise UserError(
+                f"there is no command {name!r}",
+                f"did you mean `lohovla {nearest[0]}`?" if nearest else "`lohovla --help` lists them",
+            )
+        if "-h" in rest or "--help" in rest:
+            print(_help(name))
+            return 0
+        from lohovla.settings import compose
+
+        config = compose(name, rest)
+        return importlib.import_module(COMMANDS[name].module).run(config) or 0
+    except UserError as error:
+        print(f"lohovla: {error.cause}\n         {error.remedy}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("lohovla: interrupted; what was finished is kept", file=sys.stderr)
+        return 130
+
+
+def _overview() -> str:
+    lines = [f"lohovla {__version__}: plan in text and images, act in continuous commands", "", "Commands:"]
+    lines += [f"  {name:10s} {command.summary}" for name, command in COMMANDS.items()]
+    lines += [
+        "",
+        "Settings are given as key=value. `lohovla COMMAND --help` shows a command's settings and examples.",
+    ]
+    return "\n".join(lines)
+
+
+def _help(name: str) -> str:
+    from lohovla.settings import describe
+
+    command = COMMANDS[name]
+    lines = [f"lohovla {name}: {command.summary}", "", "Examples:"]
+    lines += [f"  {example}" for example in command.examples]
+    return "\n".join([*lines, "", "Settings and their defaults:", describe(name)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""``lohovla rollout`` and ``lohovla demo``: run a policy on a task and show what it did."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
+from lohovla.errors import UserError
+from lohovla.settings import results_folder
+
+
+def run(config: DictConfig) -> int:
+    """Run the episodes, write ``result.json``, ``video.mp4`` and ``sheet.png``, print a timeline."""
+    import lohovla.envs  # noqa: F401 - chooses OpenGL before MuJoCo loads
+    from lohovla.envs.env import BlocksEnv
+    from lohovla.evaluate.episode import run_episode
+    from lohovla.policies.registry import make_policy
+
+    if config.episodes < 1:
+        raise UserError(f"episodes must be at least 1, not {config.episodes}", "episodes=1 is the default")
+    settings: Any = OmegaConf.to_container(config.env)
+    env = BlocksEnv(task=config.task, **settings)
+    policy = make_policy(config.policy, env)
+    folder = results_folder(config, "rollout")
+    results, began = [], time.perf_counter()
+    seeds = [config.seed + 2 * k for k in range(config.episodes)]
+    for seed in tqdm(seeds, unit="episode", disable=None if len(seeds) > 1 else True):
+        if config.video and not results:
+            result = _filmed(env, policy, seed, folder, config.fps)
+        else:
+            result = run_episode(env, policy, seed)
+        results.append(result)
+        _write(folder, config, results)
+    if len(results) == 1:
+        _print_timeline(results[0])
+    _print_summary(results, folder, time.perf_counter() - began)
+    return 0
+
+
+def _filmed(env: Any, policy: Any, seed: int, folder: Path, fps: int) -> Any:
+    from lohovla.evaluate.episode import run_episode
+    from lohovla.evaluate.film import Film
+
+    film = Film(folder / "video.mp4", env, fps)
+    with tqdm(desc="filming", unit=" frames", disable=None, leave=False) as bar:
+        film.on_frame = bar.update
+        result = run_episode(env, policy, seed, on_start=film.start, on_subtask=film.turn)
+        film.finish()
+    film.contact_sheet(folder / "sheet.png")
+    return result
+
+
+def _write(folder: Path, config: DictConfig, results: list[Any]) -> None:
+    record = {
+        "policy": config.policy,
+        "success_rate": sum(r.success for r in results) / len(results),
+        "mean_score": sum(r.score for r in results) / len(results),
+        "episodes": [dataclasses.asdict(r) for r in results],
+    }
+    (folder / "result.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
+
+
+def _print_timeline(result: Any) -> None:
+    print(result.instruction)
+    for span in result.subtasks:
+        print(f"  {span.time:6.2f} s  score {span.score:4.2f}  {span.text}")
+    print(f"  {result.simulated_seconds:6.2f} s  score {result.score:4.2f}  {result.reason}")
+
+
+def _print_summary(results: list[Any], folder: Path, seconds: float) -> None:
+    won = sum(r.success for r in results)
+    simulated = sum(r.simulated_seconds for r in results)
+    print(f"{won} of {len(results)} solved; {simulated:.1f} s simulated in {seconds:.1f} s; results in {folder}")

@@ -1,0 +1,1 @@
+"""Running policies on tasks and showing what happened."""

@@ -1,0 +1,118 @@
+"""Configuration of the commands, by Hydra; and the folder where a command's results go."""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lohovla import __version__
+from lohovla.errors import UserError
+
+
+def compose(command: str, overrides: list[str]) -> DictConfig:
+    """The resolved configuration of ``command`` with ``key=value`` overrides.
+
+    Raises:
+        UserError: an override is no setting, or has no such choice; the message names the nearest.
+    """
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException, OverrideParseException
+
+    overrides = [_positional(command, word, index) for index, word in enumerate(overrides)]
+    try:
+        OverridesParser.create().parse_overrides(overrides)
+    except OverrideParseException as error:
+        raise UserError(f"{error.override!r} is not a setting", "settings look like key=value") from None
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_module("lohovla.configs", version_base="1.3"):
+        try:
+            config = hydra.compose(command, overrides)
+            OmegaConf.resolve(config)
+        except HydraException as error:
+            raise _explain(command, overrides, error) from None
+        except Exception as error:  # OmegaConf's many kinds: wrong types, missing values
+            raise UserError(str(error).splitlines()[0], f"`lohovla {command} --help` lists the settings") from None
+    return config
+
+
+def _positional(command: str, word: str, index: int) -> str:
+    """``lohovla bench sim`` means ``lohovla bench what=sim``: a first bare word fills the command's main setting."""
+    if index == 0 and command == "bench" and re.fullmatch(r"[a-z_]+", word):
+        return f"what={word}"
+    return word
+
+
+def describe(command: str) -> str:
+    """The default configuration of ``command`` as indented YAML."""
+    text = OmegaConf.to_yaml(compose(command, []))
+    return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+def _explain(command: str, overrides: list[str], error: Exception) -> UserError:
+    """Turn Hydra's answer into a cause and the nearest settings."""
+    known = _leaves(compose(command, []))
+    for override in overrides:
+        key, _, value = override.partition("=")
+        key = key.lstrip("+~")
+        group = re.search(rf"Could not find '{re.escape(key)}/{re.escape(value)}'", str(error))
+        if group:
+            options = re.findall(r"^\t(\S+)$", str(error), re.MULTILINE)
+            nearest = difflib.get_close_matches(value, options, n=3, cutoff=0.0)
+            return UserError(f"there is no {key} {value!r}", f"did you mean {' or '.join(nearest)}?")
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, n=3, cutoff=0.4)
+            remedy = f"did you mean {' or '.join(nearest)}?" if nearest else f"`lohovla {command} --help` lists them"
+            return UserError(f"`lohovla {command}` has no setting {key!r}", remedy)
+    return UserError(str(error).splitlines()[0], f"`lohovla {command} --help` lists the settings")
+
+
+def _leaves(config: DictConfig, prefix: str = "") -> list[str]:
+    """Every settable key, inner nodes included."""
+    keys = []
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        keys.append(name)
+        if isinstance(value, DictConfig):
+            keys += _leaves(value, f"{name}.")
+    return keys
+
+
+def results_folder(config: DictConfig, command: str) -> Path:
+    """Make ``outputs/<command>/<time>/`` and write the resolved configuration, version and commit there."""
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    folder = Path(config.output or Path("outputs") / command / stamp)
+    while config.output is None and folder.exists():
+        folder = folder.with_name(folder.name + "_")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {folder}: {error.strerror}", "choose another place with output=FOLDER"
+        ) from None
+    provenance: dict[str, Any] = {"version": __version__, "commit": _commit(), "command": command}
+    text = OmegaConf.to_yaml(OmegaConf.create({**provenance, "settings": config}))
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def _commit() -> str:
+    """The commit of the source tree this runs from, or "" for an installed package."""
+    root = Path(__file__).resolve().parent
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "--short", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return answer.stdout.strip()

@@ -1,0 +1,85 @@
+"""What a policy is: observations in, decisions out; no clocks, no sockets, no simulator."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """What a policy needs and gives.
+
+    Attributes:
+        observation_keys: keys of the observation mapping that it reads.
+        control: the action space, ``ee`` or ``pick_place``.
+        action_shape: shape of one action.
+        horizon: actions in a chunk.
+        control_hz: the rate at which ``ee`` actions are meant to be sent.
+        emits: what a decision carries beside actions: "subtask", "subgoal", "progress".
+    """
+
+    observation_keys: tuple[str, ...]
+    control: str
+    action_shape: tuple[int, ...]
+    horizon: int
+    control_hz: float
+    emits: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the loop knows beside the observation.
+
+    Attributes:
+        step: how many actions were carried out in this episode.
+        reward: the reward of the last one.
+        world: the true environment, for oracles; None on a robot, and no other policy may read it.
+    """
+
+    step: int = 0
+    reward: float = 0.0
+    world: Any = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a policy wants.
+
+    Attributes:
+        actions: a chunk (H, *action_shape), float32, to carry out in order.
+        subtask: the sub-task in words, or "".
+        planned: whether this decision begins a new sub-task (which may read like the one before).
+        subgoal: the picture that the sub-task should lead to, uint8 (h, w, 3), or None.
+        progress: how far the sub-task is, in [0, 1], as the policy sees it.
+        timing: where the time went, milliseconds by stage.
+    """
+
+    actions: np.ndarray
+    subtask: str = ""
+    planned: bool = False
+    subgoal: np.ndarray | None = None
+    progress: float = 0.0
+    timing: Mapping[str, float] = field(default_factory=dict)
+
+
+class Policy(ABC):
+    """A policy; everything random in it follows from the seed of :meth:`reset`."""
+
+    spec: PolicySpec
+
+    def reset(self, seed: int) -> None:  # noqa: B027 - a policy without memory has nothing to do
+        """Begin an episode."""
+
+    @abstractmethod
+    def act(self, observation: Mapping[str, Any], context: Context) -> Decision:
+        """Decide what to do next.
+
+        Args:
+            observation: the flat mapping of the environment, the wire and the data sets.
+            context: what the loop knows beside it.
+        """

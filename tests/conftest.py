@@ -1,0 +1,110 @@
+"""Fixtures that several rooms' tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lohovla.envs  # noqa: F401  chooses off-screen OpenGL before any test imports mujoco
+from lohovla.envs.control.simulation import Simulation
+from lohovla.envs.env import BlocksEnv
+from lohovla.envs.language import rgb
+from lohovla.envs.scene.world import Composition
+from lohovla.envs.tasks.entities import Block, Bowl, Pose, Scene, Zone
+
+COLORS = ("red", "green", "blue", "yellow", "purple", "orange", "cyan", "pink")
+
+
+def _blind(task: str = "put-block-into-matching-bowl", control: str = "pick_place", **settings: Any) -> BlocksEnv:
+    return BlocksEnv(task, control=control, **{"cameras": {}, **settings})
+
+
+@pytest.fixture
+def blind() -> Callable[..., BlocksEnv]:
+    """Makes an environment without cameras: ten times faster where pictures do not matter."""
+    return _blind
+
+
+def _oracle_action(env: Any) -> np.ndarray:
+    scene = env.unwrapped.scene()
+    subtask = env.unwrapped.problem.goal.next(scene)
+    x, y, _ = scene.centre(subtask.pick)
+    place = subtask.place
+    pick = (x, y, scene.top(subtask.pick), scene.yaw(subtask.pick))
+    return np.array([pick, (place.x, place.y, place.z, place.yaw)], np.float32)
+
+
+@pytest.fixture
+def oracle_action() -> Callable[..., np.ndarray]:
+    """The pick_place action of the goal's next sub-task."""
+    return _oracle_action
+
+
+@pytest.fixture
+def solve(oracle_action: Callable[..., np.ndarray]) -> Callable[..., tuple[list[float], dict[str, Any]]]:
+    """Plays sub-tasks to the episode's end; returns the rewards and the last info."""
+
+    def play(env: Any) -> tuple[list[float], dict[str, Any]]:
+        rewards, ended, info = [], False, {}
+        while not ended:
+            _, reward, terminated, truncated, info = env.step(oracle_action(env))
+            rewards.append(reward)
+            ended = terminated or truncated
+        return rewards, info
+
+    return play
+
+
+@pytest.fixture
+def set_table() -> Callable[..., Simulation]:
+    """A simulation of what is asked for: blocks as (x, y, z, yaw, edge), bowls as (x, y), zones as (x, y, edge).
+
+    Names count up (``block0``, ``bowl0``, ``zone0``), and each kind takes the colours of ``COLORS`` in turn.
+    """
+
+    def arrange(
+        blocks: tuple = (), bowls: tuple = (), zones: tuple = (), gripper: str = "suction", **settings: Any
+    ) -> Simulation:
+        composition = Composition(
+            gripper=gripper,
+            blocks=tuple((f"block{i}", block[4]) for i, block in enumerate(blocks)),
+            bowls=tuple(f"bowl{i}" for i in range(len(bowls))),
+            zones=tuple((f"zone{i}", zone[2]) for i, zone in enumerate(zones)),
+        )
+        simulation = Simulation(composition, **settings)
+        poses = {f"block{i}": tuple(block[:4]) for i, block in enumerate(blocks)}
+        poses |= {f"bowl{i}": (*bowl, 0.0, 0.0) for i, bowl in enumerate(bowls)}
+        poses |= {f"zone{i}": (*zone[:2], 0.0, 0.0) for i, zone in enumerate(zones)}
+        simulation.arrange(poses, {name: rgb(COLORS[int(name[-1])]) for name in poses})
+        return simulation
+
+    return arrange
+
+
+@pytest.fixture
+def hand_scene() -> Callable[..., Scene]:
+    """A state written by hand, without physics: entities by name, with where they are.
+
+    A block is (color, edge, x, y, z of its foot), a bowl (color, x, y), a zone (color, edge, x, y).
+    """
+
+    def write(blocks: dict[str, tuple], fixtures: dict[str, tuple] | None = None, held: str | None = None) -> Scene:
+        entities: dict[str, Bowl | Zone] = {}
+        poses = {}
+        for name, (color, *rest) in (fixtures or {}).items():
+            entities[name] = Zone(name, color, rest[0]) if name.startswith("zone") else Bowl(name, color)
+            poses[name] = Pose(*rest[-2:], 0.0, 0.0)
+        centres = [(x, y, foot + edge / 2) for _, edge, x, y, foot in blocks.values()]
+        return Scene(
+            blocks={name: Block(name, color, edge) for name, (color, edge, *_) in blocks.items()},
+            fixtures=entities,
+            fixture_poses=poses,
+            positions=np.array(centres).reshape(-1, 3),
+            quats=np.array([(1.0, 0.0, 0.0, 0.0)] * len(centres)).reshape(-1, 4),
+            held=held,
+        )
+
+    return write

@@ -27,6 +27,12 @@ def _font(size: int) -> Any:
     return ImageFont.load_default(size)
 
 
+def save_jpeg(picture: np.ndarray, path: Path, width: int = 480) -> None:
+    """Write a picture uint8 (H, W, 3), scaled to ``width`` pixels."""
+    image = Image.fromarray(picture)
+    image.resize((width, round(width * image.height / image.width)), Image.Resampling.LANCZOS).save(path, quality=82)
+
+
 class Film:
     """Draws frames of an episode and writes them as an mp4 that every player opens.
 

@@ -133,9 +133,12 @@ def _instrument(env: Any, stages: dict[str, float]) -> None:
 
         return call
 
-    mujoco.mj_step = timed(mujoco.mj_step, "physics")
-    sensors.render = timed(sensors.render, "render")
-    sensors.render_color = timed(sensors.render_color, "render")
+    for module, name, stage in (
+        (mujoco, "mj_step", "physics"),
+        (sensors, "render", "render"),
+        (sensors, "render_color", "render"),
+    ):
+        setattr(module, name, timed(getattr(module, name), stage))
 
 
 def _profile(task: str, seconds: float) -> None:

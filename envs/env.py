@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -40,7 +40,7 @@ class EnvState:
     model_fields: dict[str, np.ndarray]
     simulation: SimulationState
     counters: dict[str, Any]
-    streams: tuple[dict[str, Any], dict[str, Any]]
+    streams: tuple[Mapping[str, Any], Mapping[str, Any]]
 
 
 class BlocksEnv(gym.Env):
@@ -78,7 +78,10 @@ class BlocksEnv(gym.Env):
         UserError: a setting is unknown.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array", "human"], "render_fps": 20}
+    metadata: dict[str, Any] = {  # noqa: RUF012 - as Gymnasium declares it
+        "render_modes": ["rgb_array", "human"],
+        "render_fps": 20,
+    }
 
     def __init__(
         self,

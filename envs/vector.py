@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -29,8 +29,6 @@ class BlocksVectorEnv(VectorEnv):
         autoreset_mode: ``NextStep`` (Gymnasium's default), ``SameStep`` or ``Disabled``.
         settings: passed to every :class:`BlocksEnv`.
     """
-
-    metadata: ClassVar[dict[str, Any]] = dict(BlocksEnv.metadata)
 
     def __init__(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import mujoco
 import numpy as np
 
@@ -10,7 +12,7 @@ from lohovla.envs.scene.materials import Layer
 _SEAL = 0.7  # cosine of the largest angle between cup and face at which suction seals
 
 
-class Gripper:
+class Gripper(ABC):
     """What both kinds share: which geoms are theirs, what is held, what is touched.
 
     Attributes:
@@ -24,6 +26,20 @@ class Gripper:
         self._block_of_geom = {model.geom(name).id: name for name in blocks}
         self.held: str | None = None
         self.dropped = False
+
+    @abstractmethod
+    def opening(self, data: mujoco.MjData) -> float:
+        """State of the gripper as observed, 0 (open, off) to 1 (closed, on)."""
+
+    @abstractmethod
+    def drive(self, data: mujoco.MjData, closed: float) -> None:
+        """Send the gripper's motors, if it has any, towards ``closed`` in [0, 1]."""
+
+    @abstractmethod
+    def update(
+        self, model: mujoco.MjModel, data: mujoco.MjData, closed: float, period: float, rng: np.random.Generator
+    ) -> None:
+        """Notice what is held after ``period`` seconds with the command ``closed``."""
 
     def touching(self, model: mujoco.MjModel, data: mujoco.MjData) -> bool:
         """Whether the tool, or the held block, touches anything but the other of the two."""
@@ -154,4 +170,4 @@ class Jaw(Gripper):
         self.dropped = was is not None and self.held is None and closed >= 0.5
 
 
-GRIPPERS = {"suction": Suction, "jaw": Jaw}
+GRIPPERS: dict[str, type[Suction] | type[Jaw]] = {"suction": Suction, "jaw": Jaw}

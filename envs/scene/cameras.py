@@ -27,7 +27,7 @@ class CameraModel:
     width: int
     height: int
     position: tuple[float, float, float]
-    rotation: tuple[tuple[float, float, float], ...]  # optical frame (OpenCV) in the parent's frame
+    rotation: tuple[tuple[float, ...], ...]  # 3 x 3, optical frame (OpenCV) in the parent's frame
     fovy: float
     orthographic: bool = False
     parent: str = "world"
@@ -45,7 +45,7 @@ class CameraModel:
         return np.array([[focal, 0, centre[0]], [0, focal, centre[1]], [0, 0, 1.0]])
 
 
-def _published(roll: float, pitch: float, yaw: float) -> tuple[tuple[float, float, float], ...]:
+def _published(roll: float, pitch: float, yaw: float) -> tuple[tuple[float, ...], ...]:
     """Rotation of a published camera (roll about x, then pitch about y, then yaw about z)."""
     quat = np.empty(4)
     mujoco.mju_euler2Quat(quat, np.array([roll, pitch, yaw]), "XYZ")

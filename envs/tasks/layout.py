@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from lohovla.envs.tasks.entities import BIG, SMALL, Block, Bowl, Entity, Pose, Z
 
 _GAP = 0.012  # between neighbouring circles, metres
 _TRIES = 80
+_T = TypeVar("_T")
 
 
 class NoRoom(Exception):
@@ -42,7 +44,7 @@ class Layout:
         """A uniform whole number in [low, high], both ends included."""
         return int(self.rng.integers(low, high + 1))
 
-    def choose(self, options: Sequence[str], n: int = 1) -> list[str]:
+    def choose(self, options: Sequence[_T], n: int = 1) -> list[_T]:
         """``n`` different ones of ``options`` in random order."""
         return [options[i] for i in self.rng.permutation(len(options))[:n]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from lohovla.errors import UserError
 from lohovla.settings import results_folder
@@ -31,15 +31,14 @@ def run(config: DictConfig) -> int:
         if config.episodes < 1:
             raise UserError(f"episodes must be at least 1, not {config.episodes}", "episodes=100 is the default")
         folder = results_folder(config, "bench")
-        tasks = None if config.tasks == "all" else OmegaConf.to_container(config.tasks)
-        tasks = [tasks] if isinstance(tasks, str) else tasks
+        tasks = [config.tasks] if isinstance(config.tasks, str) else list(config.tasks)
         record = oracle.run(
-            tasks,
+            None if tasks == ["all"] else tasks,
             config.control,
             config.episodes,
             config.drop_probability,
             config.workers,
-            folder,  # type: ignore[arg-type]
+            folder,
         )
     (folder / "result.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
     return 0

@@ -1,0 +1,59 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each sets up what is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ROOMS := envs policies configs benchmarks
+
+.PHONY: help demo test test-slow lint types format bench numbers clean
+
+help:
+	@echo "make demo       solve a long-horizon task and film it"
+	@echo "make test       run the tests"
+	@echo "make test-slow  the checks that take minutes"
+	@echo "make lint types style and types, as CI checks them"
+	@echo "make bench      the simulator's speed"
+	@echo "make numbers    the oracle's success on every task (about 40 minutes)"
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "lohovla needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ echo "no virtual environments here: apt-get install -y python3-venv"; exit 2; }
+	@sh scripts/opengl.sh $(PYTHON)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,menagerie]' -c constraints.txt
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/lohovla demo
+
+test: $(READY)
+	$(BIN)/python -m pytest -n auto -m 'not slow'
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -n auto -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Types are checked on the tree as it installs: the rooms inside the package.
+types: $(READY)
+	@rm -rf build/types && mkdir -p build/types && cp -r lohovla build/types/ && cp -r $(ROOMS) build/types/lohovla/
+	$(BIN)/pyright
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)
+	$(BIN)/lohovla bench sim
+
+numbers: $(READY)
+	$(BIN)/lohovla bench oracle control=pick_place
+	$(BIN)/lohovla bench oracle control=ee
+	$(BIN)/lohovla bench oracle control=pick_place drop_probability=0.1
+	$(BIN)/lohovla bench oracle control=ee drop_probability=0.1
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache

@@ -1,0 +1,3 @@
+from typing import Any
+
+def launch_passive(model: Any, data: Any, *, show_left_ui: bool, show_right_ui: bool) -> Any: ...

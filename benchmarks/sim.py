@@ -57,9 +57,8 @@ def run(task: str, seconds: float, workers: int | None, profile: bool) -> dict[s
                 "memory_mb": max(part["memory_mb"] for part in parts),
                 **{f"{key}_ms": value for key, value in stages.items()},
             }
-            print(
-                f"{case.name:26s} {figures[case.name]['rate']:8.1f} {case.unit:15s} wanted {case.wanted:g}, aim {case.aim:g}"
-            )
+            rate = figures[case.name]["rate"]
+            print(f"{case.name:26s} {rate:8.1f} {case.unit:15s} wanted {case.wanted:g}, aim {case.aim:g}")
             print("    " + ", ".join(f"{key} {value:.3f} ms" for key, value in stages.items()))
     memory = max(figure["memory_mb"] for figure in figures.values())
     print(f"{'memory of a process':26s} {memory:8.1f} MB              wanted at most 300")
@@ -70,7 +69,8 @@ def run(task: str, seconds: float, workers: int | None, profile: bool) -> dict[s
     floor = 1000.0 / (first["physics_ms"] + first["render_ms"])
     return emit(
         "sim", "ee steps with top 320x160 colour and depth and wrist 128x128", first["rate"], "steps/s/core",
-        floor=round(floor, 1), ratio=round(first["rate"] / floor, 3), workers=workers, task=task, memory_mb=round(memory, 1),
+        floor=round(floor, 1), ratio=round(first["rate"] / floor, 3), workers=workers, task=task,
+        memory_mb=round(memory, 1),
         figures={name: {k: round(v, 4) for k, v in figure.items()} for name, figure in figures.items()},
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ from lohovla.envs.control.end_effector import REACH, EndEffectorController
 from lohovla.envs.control.motion import Outcome, PickPlace
 from lohovla.envs.control.simulation import Simulation, SimulationState
 from lohovla.envs.errors import ActionError, EpisodeOver
-from lohovla.envs.language import rgb
+from lohovla.envs.language import rgb, vocabulary
 from lohovla.envs.render.noise import Noise
 from lohovla.envs.render.renderer import render_color
 from lohovla.envs.scene import arm
@@ -103,6 +103,7 @@ class BlocksEnv(gym.Env):
         _check_choice("control", control, CONTROLS)
         _check_choice("robot", robot, ("ur5e", "menagerie"))
         _check_choice("gripper", gripper, ("suction", "jaw"))
+        _check_choice("colors", colors, (None, *vocabulary()["palettes"]))
         _check_choice("render_mode", render_mode, (None, *self.metadata["render_modes"]))
         _check_choice("render_camera", render_camera, tuple(CAMERAS))
         if not 0.0 <= drop_probability < 1.0:

@@ -15,7 +15,7 @@ from lohovla.envs.control.rotations import rotvec_from_matrix
 from lohovla.envs.control.simulation import Simulation
 from lohovla.envs.render.heightmap import fuse
 from lohovla.envs.render.noise import Noise
-from lohovla.envs.render.renderer import render, render_color
+from lohovla.envs.render.renderer import check_size, render, render_color
 from lohovla.envs.scene.arm import JOINTS
 from lohovla.envs.scene.cameras import CAMERAS, TOP_CEILING, WORKSPACE, CameraModel, rotation_of
 from lohovla.errors import UserError
@@ -59,6 +59,7 @@ class Sensors:
             raise UserError(f"camera {name} has no setting {sorted(unknown)[0]!r}", "it has width, height and depth")
         model = CAMERAS[name]
         width, height = int(settings.get("width", model.width)), int(settings.get("height", model.height))
+        check_size(width, height)
         fovy = model.fovy
         if model.orthographic:  # whatever the shape of the picture, the whole workspace is in it
             fovy = max(float(np.ptp(WORKSPACE[0])), float(np.ptp(WORKSPACE[1])) * height / width)

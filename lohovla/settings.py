@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lohovla import __version__
 from lohovla.errors import UserError
@@ -40,7 +40,27 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
             raise _explain(command, overrides, error) from None
         except Exception as error:  # OmegaConf's many kinds: wrong types, missing values
             raise UserError(str(error).splitlines()[0], f"`lohovla {command} --help` lists the settings") from None
+    _check_types(command, config, overrides)
     return config
+
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+
+
+def _check_types(command: str, config: DictConfig, overrides: list[str]) -> None:
+    """Refuse a value of another kind than the default that it replaces."""
+    if not overrides:
+        return
+    defaults = compose(command, [])
+    for override in overrides:
+        key, _, _ = override.partition("=")
+        default, value = OmegaConf.select(defaults, key), OmegaConf.select(config, key)
+        kind = type(default)
+        fits = (int, float) if kind is float else kind
+        if kind in _KINDS and (not isinstance(value, fits) or (kind is not bool and isinstance(value, bool))):
+            if isinstance(default, str) and isinstance(value, list | ListConfig | None):
+                continue
+            raise UserError(f"{key} cannot be {value!r}", f"it is {_KINDS[kind]}; the default is {default}")
 
 
 def _positional(command: str, word: str, index: int) -> str:

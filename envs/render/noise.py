@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from lohovla.errors import UserError
+
 
 @dataclass(frozen=True)
 class Noise:
@@ -29,7 +31,7 @@ class Noise:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if not (np.isfinite(value) and value >= 0):
-                raise ValueError(f"noise.{name} must be a finite number of at least 0, not {value}")
+                raise UserError(f"noise.{name} cannot be {value}", "it is a standard deviation: a number from 0 up")
 
     def perturb(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
         """Move the cameras and change the lights of a freshly built scene, for one episode.

@@ -16,11 +16,11 @@ import mujoco
 import numpy as np
 
 from lohovla.envs.scene.cameras import CAMERAS, TOP_CEILING
-from lohovla.errors import SetupError
+from lohovla.errors import SetupError, UserError
 
 _MAX_GEOMS = 1000
 _BELOW = 0.01  # how far under the table's surface the orthographic view ends, metres
-_MAX_WIDTH, _MAX_HEIGHT = 1280, 960
+MAX_WIDTH, MAX_HEIGHT = 1280, 960  # the largest picture, pixels
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def render(
 
     Raises:
         SetupError: OpenGL cannot be had here.
-        ValueError: the picture is larger than the off-screen buffer.
+        UserError: the picture is empty or larger than the off-screen buffer.
     """
     canvas = _canvas(model, quality, width, height)
     color, raw = canvas.draw(model, data, camera, width, height, with_depth=True)
@@ -74,8 +74,7 @@ def render_color(
 
 def _canvas(model: mujoco.MjModel, quality: str, width: int, height: int) -> _Canvas:
     """The drawing context of this thread for models with these meshes."""
-    if width > _MAX_WIDTH or height > _MAX_HEIGHT:
-        raise ValueError(f"a picture of {width} x {height} is larger than {_MAX_WIDTH} x {_MAX_HEIGHT}")
+    check_size(width, height)
     canvases: dict[Any, _Canvas] = _local.__dict__.setdefault("canvases", {})
     if "gl" not in _local.__dict__:
         _local.gl = _open_gl()
@@ -85,14 +84,22 @@ def _canvas(model: mujoco.MjModel, quality: str, width: int, height: int) -> _Ca
     return canvases[key]
 
 
+def check_size(width: int, height: int) -> None:
+    """Refuse a picture that is empty or larger than the off-screen buffer."""
+    if not (0 < width <= MAX_WIDTH and 0 < height <= MAX_HEIGHT):
+        raise UserError(
+            f"a picture of {width} x {height} pixels cannot be drawn", f"1 x 1 to {MAX_WIDTH} x {MAX_HEIGHT} can"
+        )
+
+
 def _open_gl() -> Any:
     try:
-        context = mujoco.GLContext(_MAX_WIDTH, _MAX_HEIGHT)
+        context = mujoco.GLContext(MAX_WIDTH, MAX_HEIGHT)
         context.make_current()
     except Exception as error:  # each backend has its own kind
         raise SetupError(
-            f"no OpenGL to render with ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
-            "apt-get install -y libegl1 libosmesa6, then try MUJOCO_GL=egl or MUJOCO_GL=osmesa",
+            f"no OpenGL to render with ({(str(error).splitlines() or [type(error).__name__])[0]})",
+            "apt-get install -y libegl1 libgl1 libosmesa6   (or choose with MUJOCO_GL=egl, MUJOCO_GL=osmesa)",
         ) from None
     return context
 

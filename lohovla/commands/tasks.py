@@ -24,6 +24,9 @@ _SPLITS = {
 
 def run(config: DictConfig) -> int:
     """Print the list; with ``pictures`` also write ``tasks.md`` and its pictures into ``config.docs``."""
+    folder = Path(config.docs)
+    if config.pictures and not folder.is_dir():
+        raise UserError(f"there is no folder {folder}", "name the folder that is to hold tasks.md with docs=FOLDER")
     tasks = [get_task(name) for name in TASKS]
     for split, title in _SPLITS.items():
         print(title)
@@ -31,9 +34,6 @@ def run(config: DictConfig) -> int:
             if task.split is split:
                 print(f"  {task.letter or ' '}  {task.name:76s} {vocabulary()['goals'][task.name][0]}")
     if config.pictures:
-        folder = Path(config.docs)
-        if not folder.is_dir():
-            raise UserError(f"there is no folder {folder}", "name the folder that is to hold tasks.md with docs=FOLDER")
         _write_page(folder, tasks, config.seed)
         print(f"wrote {folder / 'tasks.md'}")
     return 0

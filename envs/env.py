@@ -239,7 +239,7 @@ class BlocksEnv(gym.Env):
             "actions": self._actions,
             "max_actions": self._problem.max_steps,
             "held": self._simulation.held or "",
-            "dropped": self._simulation.gripper.dropped,
+            "drops": self._simulation.gripper.drops,
             "reason": reason,
             "clamped": False,
             "slowed": False,

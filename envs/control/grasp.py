@@ -17,7 +17,7 @@ class Gripper(ABC):
 
     Attributes:
         held: name of the block that is held, if any.
-        dropped: whether the last thing held was lost, not released.
+        drops: how often something was lost, not released.
     """
 
     def __init__(self, model: mujoco.MjModel, blocks: tuple[str, ...]):
@@ -25,7 +25,7 @@ class Gripper(ABC):
         self._tool = frozenset(np.flatnonzero(own).tolist())
         self._block_of_geom = {model.geom(name).id: name for name in blocks}
         self.held: str | None = None
-        self.dropped = False
+        self.drops = 0
 
     @abstractmethod
     def opening(self, data: mujoco.MjData) -> float:
@@ -86,11 +86,12 @@ class Suction(Gripper):
         self._on = closed >= 0.5
         if not self._on:
             self._release(data)
-            self._armed, self.dropped = True, False
+            self._armed = True
         elif self.held is not None:
             if self._keep < 1.0 and rng.random() > self._keep**period:
                 self._release(data)
-                self._armed, self.dropped = False, True
+                self._armed = False
+                self.drops += 1
         elif self._armed:
             self._grip(model, data)
 
@@ -167,7 +168,7 @@ class Jaw(Gripper):
         both = touched[0] & touched[1]
         was = self.held
         self.held = min(both) if both and closed > 0.05 else None
-        self.dropped = was is not None and self.held is None and closed >= 0.5
+        self.drops += was is not None and self.held is None and closed >= 0.5
 
 
 GRIPPERS: dict[str, type[Suction] | type[Jaw]] = {"suction": Suction, "jaw": Jaw}

@@ -75,8 +75,8 @@ def run_episode(
     if on_start is not None:
         on_start(progress, observation)
     spans: list[SubtaskSpan] = []
-    steps = clamped = drops = 0
-    reward, ended, was_dropped = 0.0, False, False
+    steps = clamped = 0
+    reward, ended = 0.0, False
     while not ended:
         decision = policy.act(observation, Context(steps, reward, world))
         progress.decision = decision
@@ -89,8 +89,6 @@ def run_episode(
             observation, reward, terminated, truncated, info = env.step(action)
             steps += 1
             clamped += info["clamped"]
-            drops += info["dropped"] and not was_dropped
-            was_dropped = info["dropped"]
             progress.score = info["score"]
             ended = terminated or truncated
             if ended:
@@ -104,7 +102,7 @@ def run_episode(
         reason=info["reason"],
         steps=steps,
         actions=info["actions"],
-        drops=drops,
+        drops=info["drops"],
         clamped=clamped,
         simulated_seconds=round(info["time"], 3),
         subtasks=spans,

@@ -1,0 +1,132 @@
+"""The command line as a person uses it: results where it says, errors in two lines, nothing heavy for help."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from lohovla.cli import COMMANDS, main
+
+
+def run(*arguments, **options):
+    return subprocess.run([sys.executable, "-m", "lohovla.cli", *arguments], capture_output=True, text=True, **options)
+
+
+def test_help_is_light():
+    heavy = ("numpy", "mujoco", "hydra", "gymnasium", "torch")
+    code = f"import sys, lohovla.cli as c; c.main(['--help']); print([m for m in {heavy} if m in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip().endswith("[]")
+    assert all(name in answer.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help_with_examples_and_settings(command, capsys):
+    assert main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert f"lohovla {command}" in text
+    assert "Settings and their defaults" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause", "remedy"),
+    [
+        (["rolout"], "no command 'rolout'", "`lohovla rollout`"),
+        (["rollout", "task=stack-blocks-of-same-colour"], "no task", "stack-blocks-of-same-color"),
+        (["rollout", "policy=orcale"], "no policy 'orcale'", "'oracle'"),
+        (["rollout", "polcy=oracle"], "no setting 'polcy'", "policy"),
+        (["rollout", "env.noise.colour=3"], "no setting 'env.noise.colour'", "env.noise.color"),
+        (["rollout", "env=distrubed"], "no env 'distrubed'", "disturbed"),
+        (["rollout", "task"], "'task' is not a setting", "key=value"),
+        (["rollout", "seed=abc"], "seed cannot be 'abc'", "a whole number"),
+        (["rollout", "episodes=0"], "at least 1", "episodes=1"),
+        (["rollout", "control=joints"], "control cannot be 'joints'", "ee, pick_place"),
+        (["rollout", "env.gripper=hand"], "gripper cannot be 'hand'", "suction, jaw"),
+        (["rollout", "env.colors=red"], "colors cannot be 'red'", "train, eval, all"),
+        (["rollout", "env.drop_probability=2"], "drop_probability", "held second"),
+        (["rollout", "env.noise.depth=-0.1"], "noise.depth cannot be -0.1", "standard deviation"),
+        (["rollout", "env.cameras.top.width=5000"], "5000 x 160", "1280 x 960"),
+        (["rollout", "env.top_source=guess"], "no top_source 'guess'", "orthographic, fused"),
+        (["bench", "sims"], "no benchmark 'sims'", "lohovla bench sim"),
+        (["bench", "sim", "seconds=0"], "seconds must be above 0", "seconds=6"),
+        (["tasks", "pictures=true", "docs=/nowhere"], "no folder /nowhere", "docs=FOLDER"),
+    ],
+)
+def test_bad_input_gets_a_cause_and_a_remedy_and_exit_code_2(arguments, cause, remedy, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert cause in first
+    assert remedy in second
+    assert list(tmp_path.iterdir()) == []  # nothing half-written
+
+
+def test_without_opengl_it_says_what_to_install(tmp_path):
+    code = (
+        "import mujoco\n"
+        "def broken(*size): raise RuntimeError('no display driver')\n"
+        "mujoco.GLContext = broken\n"
+        "from lohovla.cli import main; raise SystemExit(main(['rollout', 'video=false']))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert answer.returncode == 2
+    cause, remedy = answer.stderr.splitlines()
+    assert "no OpenGL to render with (no display driver)" in cause
+    assert "apt-get install -y libegl1" in remedy
+
+
+def test_rollout_leaves_a_result_a_film_a_sheet_and_its_settings(tmp_path):
+    answer = run("rollout", "task=A", "control=pick_place", "fps=4", f"output={tmp_path}", check=True)
+    assert re.search(r"0\.00 s  score 0\.00  Pick up the .* block and place it ", answer.stdout)
+    assert "1 of 1 solved" in answer.stdout
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert record["success_rate"] == 1.0
+    assert record["episodes"][0]["seed"] == 10001
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert config["settings"]["task"] == "A"
+    assert config["settings"]["env"]["control"] == "pick_place"
+    assert config["version"]
+    assert (tmp_path / "video.mp4").stat().st_size > 5000
+    assert (tmp_path / "sheet.png").stat().st_size > 5000
+
+
+def test_episodes_have_every_other_seed(tmp_path):
+    run("rollout", "task=A", "control=pick_place", "video=false", "episodes=3", f"output={tmp_path}", check=True)
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert [episode["seed"] for episode in record["episodes"]] == [10001, 10003, 10005]
+
+
+def test_tasks_lists_them_and_writes_their_page(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("lohovla.commands.tasks.TASKS", ("pick-and-place-primitive", "stack-blocks-of-same-color"))
+    assert main(["tasks", "pictures=true", f"docs={tmp_path}"]) == 0
+    assert "K  stack-blocks-of-same-color" in capsys.readouterr().out
+    page = (tmp_path / "tasks.md").read_text()
+    assert "lohovla/StackBlocksOfSameColor-v0" in page
+    assert "1. Pick up the " in page
+    for name in re.findall(r"\((images/.*?)\)", page):
+        assert (tmp_path / name).stat().st_size > 2000
+
+
+def test_bench_oracle_resumes_what_was_cut_short(tmp_path):
+    arguments = ["bench", "oracle", "tasks=A", "episodes=3", "workers=1", f"output={tmp_path}"]
+    run(*arguments, check=True)
+    record = tmp_path / "episodes.jsonl"
+    lines = record.read_text().splitlines()
+    record.write_text("\n".join([lines[0], lines[1][:20]]) + "\n")  # a kill in the middle of a line
+    answer = run(*arguments, check=True)
+    assert json.loads(answer.stdout.splitlines()[-1])["value"] == 100.0
+    rows = [line for line in record.read_text().splitlines() if line.startswith("{") and line.endswith("}")]
+    assert len(rows) == 3
+    assert rows[0] == lines[0]
+
+
+def test_bench_sim_prints_json_last(tmp_path):
+    answer = run("bench", "sim", "seconds=0.3", "workers=1", f"output={tmp_path}", check=True)
+    record = json.loads(answer.stdout.splitlines()[-1])
+    assert record["name"] == "sim"
+    assert {"device", "metric", "value", "unit", "floor", "ratio", "workers", "task"} <= record.keys()
+    assert record["figures"]["ee without cameras"]["rate"] > record["figures"]["ee with cameras"]["rate"]
+    assert json.loads((tmp_path / "result.json").read_text()) == record

@@ -3,44 +3,33 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from lohovla.envs.control.end_effector import REACH, EndEffectorController
-from lohovla.envs.control.motion import Outcome, PickPlace
-from lohovla.envs.control.simulation import Simulation, SimulationState
-from lohovla.envs.errors import ActionError, EpisodeOver
-from lohovla.envs.language import rgb, vocabulary
+from lohovla.envs.actions import CONTROLS, action_space, check_action
+from lohovla.envs.control.simulation import Simulation
+from lohovla.envs.episode import SUCCESS, Episode, EpisodeState, Rules
+from lohovla.envs.errors import EpisodeOver
+from lohovla.envs.language import vocabulary
 from lohovla.envs.render.noise import Noise
 from lohovla.envs.render.renderer import render_color
-from lohovla.envs.scene import arm
 from lohovla.envs.scene.cameras import CAMERAS, WORKSPACE
-from lohovla.envs.scene.world import Composition
 from lohovla.envs.sensors import DEFAULT_CAMERAS, STATE_NAMES, Sensors
-from lohovla.envs.tasks.entities import Block, Bowl, Scene, Zone
+from lohovla.envs.tasks.entities import Scene
 from lohovla.envs.tasks.registry import Problem, get_task
 from lohovla.errors import UserError
-
-SUCCESS = 0.99  # a score above this, at the end, is a success
-CONTROLS = ("ee", "pick_place")
-_SETTLED = 0.5  # s that a reached goal must stand before the episode ends
-_TALLEST = 0.40  # m, the highest z of a pick or place
 
 
 @dataclass(frozen=True)
 class EnvState:
     """Everything an episode's future depends on; :meth:`BlocksEnv.set_state` continues from it, bit for bit."""
 
-    problem: Problem
-    composition: Composition
-    model_fields: dict[str, np.ndarray]
-    simulation: SimulationState
-    counters: dict[str, Any]
-    streams: tuple[Mapping[str, Any], Mapping[str, Any]]
+    episode: EpisodeState
+    noise: Mapping[str, Any]
 
 
 class BlocksEnv(gym.Env):
@@ -114,17 +103,16 @@ class BlocksEnv(gym.Env):
         if not 5.0 <= control_hz <= 100.0:
             raise UserError(f"control_hz must lie in 5 to 100, not {control_hz}", "20 is the default")
         self.task = get_task(task)
-        self.control, self.control_hz, self.seconds_per_action = control, control_hz, seconds_per_action
-        self.colors, self.paraphrase, self.drop_probability = colors, paraphrase, drop_probability
+        self.colors, self.paraphrase = colors, paraphrase
+        self.rules = Rules(control, control_hz, robot, gripper, drop_probability, seconds_per_action)
         self.render_mode, self.render_camera = render_mode, render_camera
-        self._hardware = {"robot": robot, "gripper": gripper}
         noise = noise if isinstance(noise, Noise) else Noise(**(noise or {}))
         self.sensors = Sensors(DEFAULT_CAMERAS if cameras is None else cameras, noise, top_source)
         self.observation_space = self.sensors.space
-        self.action_space = _action_space(control)
-        self._window: Any = None
-        self._problem: Problem | None = None
+        self.action_space: gym.spaces.Box = action_space(control)
         self.metadata = {**self.metadata, "render_fps": round(control_hz)}
+        self._episode: Episode | None = None
+        self._window: Any = None
 
     # -- the episode -------------------------------------------------------------------------------
 
@@ -134,26 +122,16 @@ class BlocksEnv(gym.Env):
         """Draw a problem and set the table. The seed decides everything that follows."""
         super().reset(seed=seed)
         key = int(self.np_random.integers(2**63))
-        self._drops, self._noise_stream = np.random.default_rng([key, 1]), np.random.default_rng([key, 2])
-        problem = self.task.sample(np.random.default_rng([key, 0]), self.colors, self.paraphrase)
-        self._load(problem, _composition(problem, self._hardware))
-        layout = problem.layout
-        self._simulation.arrange(
-            {name: (p.x, p.y, p.z, p.yaw) for name, p in layout.poses.items()},
-            {name: rgb(entity.color) for name, entity in layout.entities.items()},
-        )
-        self.sensors.prepare(self._simulation, self._noise_stream)
-        self._simulation.refresh()
-        self._actions, self._stood, self._over = 0, 0.0, False
-        self._score = problem.goal.score(self.scene())
+        # Streams of their own: what the cameras are must not change what happens.
+        scene, drops, self._noise_stream = (np.random.default_rng([key, stream]) for stream in range(3))
+        problem = self.task.sample(scene, self.colors, self.paraphrase)
+        self._episode = Episode(problem, self.rules, drops)
+        self._episode.begin()
+        self.sensors.prepare(self.simulation, self._noise_stream)
+        self.simulation.refresh()
         if self.render_mode == "human":
             self.render()
-        return self._observe(), self._info(reason="")
-
-    def _load(self, problem: Problem, composition: Composition) -> None:
-        self._problem = problem
-        self._simulation = Simulation(composition, control_hz=self.control_hz, drop_probability=self.drop_probability)
-        self._controller = EndEffectorController(self._simulation)
+        return self._observe(), self._info("")
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Carry out one action.
@@ -162,113 +140,75 @@ class BlocksEnv(gym.Env):
             ActionError: the action has the wrong shape or a value that is no finite number.
             EpisodeOver: the episode has ended; reset first.
         """
-        if self._problem is None or self._over:
-            raise EpisodeOver("the episode is over" if self._problem else "there is no episode yet", "call reset()")
-        action = check_action(action, self.action_space.shape or ())
-        report = self._command(action) if self.control == "ee" else self._pick_place(action)
-        before, self._score = self._score, self._problem.goal.score(self.scene())
-        terminated, truncated, reason = self._end()
-        self._over = terminated or truncated
+        episode = self.episode
+        if episode.over:
+            raise EpisodeOver("the episode is over", "call reset()")
+        action = check_action(action, self.action_space)
+        inside = np.clip(action, self.action_space.low, self.action_space.high)
+        before = episode.score
+        report = episode.act(inside)
+        report["clamped"] |= bool(np.any(inside != action))
+        terminated, truncated, reason = episode.end()
         if self.render_mode == "human":
             self.render()
-        reward = self._score - before
-        return self._observe(), reward, terminated, truncated, self._info(reason=reason, **report)
-
-    def _command(self, action: np.ndarray) -> dict[str, Any]:
-        report = self._controller.command(action[:3], action[3:6], float(action[6]), self._drops)
-        return {"clamped": report.clamped, "slowed": report.slowed}
-
-    def _pick_place(self, action: np.ndarray) -> dict[str, Any]:
-        """The Ravens primitive, then back home so that nothing stands in the cameras' view."""
-        low, high = self.action_space.low, self.action_space.high  # type: ignore[attr-defined]
-        inside = np.clip(action, low, high)
-        motion = PickPlace(self._simulation, inside[0], inside[1], self._edge_below(inside[0]))
-        clamped = bool(np.any(inside != action))
-        for waypoint in motion:
-            report = self._controller.command(
-                waypoint.position, np.array([0.0, 0.0, waypoint.yaw]), waypoint.gripper, self._drops
-            )
-            clamped |= report.clamped
-        while not self._controller.go_to_joints(arm.HOME, 0.0, self._drops):
-            pass
-        still = self._simulation.joint_target
-        for _ in range(round(_SETTLED / self._simulation.period)):
-            if self._simulation.at_rest():
-                break
-            self._simulation.tick(still, 0.0, self._drops)
-        self._actions += 1
-        return {"clamped": clamped, "slowed": False, "outcome": motion.outcome.value}
-
-    def _edge_below(self, pick: np.ndarray) -> float:
-        """How far what a pick finds will hang below the tool: its own height, as a height map would show."""
-        near = [
-            (np.hypot(*(np.array(self.scene().centre(name)[:2]) - pick[:2])), block.edge)
-            for name, block in self.scene().blocks.items()
-        ]
-        return min(near, default=(0.0, 0.04))[1]
-
-    def _end(self) -> tuple[bool, bool, str]:
-        """Whether the episode ends now, as (terminated, truncated, reason)."""
-        assert self._problem is not None
-        reached = self._score > SUCCESS and self._simulation.held is None
-        if self.control == "pick_place":
-            self._stood = _SETTLED if reached and self._simulation.at_rest() else 0.0
-            spent, limit = self._actions, "action limit"
-            out = self._actions >= self._problem.max_steps
-        else:
-            resting = reached and self._simulation.at_rest()
-            self._stood = self._stood + self._simulation.period if resting else 0.0
-            spent, limit = self._simulation.time, "time limit"
-            out = spent >= self._problem.max_steps * self.seconds_per_action - 1e-9
-        if self._stood >= _SETTLED - 1e-9:
-            return True, False, "success"
-        if out:
-            return False, True, limit
-        return False, False, ""
+        return self._observe(), episode.score - before, terminated, truncated, self._info(reason, report)
 
     def _observe(self) -> dict[str, Any]:
-        assert self._problem is not None
-        return self.sensors.observe(self._simulation, self._problem.instruction, self._noise_stream)
+        return self.sensors.observe(self.simulation, self.problem.instruction, self._noise_stream)
 
-    def _info(self, reason: str, **more: Any) -> dict[str, Any]:
-        assert self._problem is not None
+    def _info(self, reason: str, report: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        episode = self.episode
         info = {
-            "score": float(self._score),
-            "success": bool(self._score > SUCCESS),
-            "time": self._simulation.time,
-            "actions": self._actions,
-            "max_actions": self._problem.max_steps,
-            "held": self._simulation.held or "",
-            "drops": self._simulation.gripper.drops,
+            "score": float(episode.score),
+            "success": bool(episode.score > SUCCESS),
+            "time": self.simulation.time,
+            "actions": episode.actions,
+            "max_actions": self.problem.max_steps,
+            "held": self.simulation.held or "",
+            "drops": self.simulation.gripper.drops,
             "reason": reason,
             "clamped": False,
             "slowed": False,
             "outcome": "",
         }
-        return {**info, **more}
+        return {**info, **(report or {})}
 
     # -- looking in --------------------------------------------------------------------------------
 
     @property
+    def control(self) -> str:
+        """The action space's name."""
+        return self.rules.control
+
+    @property
+    def control_hz(self) -> float:
+        """Commands a second."""
+        return self.rules.control_hz
+
+    @property
+    def episode(self) -> Episode:
+        """The running episode."""
+        if self._episode is None:
+            raise EpisodeOver("there is no episode yet", "call reset()")
+        return self._episode
+
+    @property
     def problem(self) -> Problem:
         """The present episode's problem: words, initial state, goal, limits."""
-        if self._problem is None:
-            raise EpisodeOver("there is no episode yet", "call reset()")
-        return self._problem
+        return self.episode.problem
 
     @property
     def simulation(self) -> Simulation:
         """The present episode's simulation; for oracles and tools, not for policies."""
-        return self._simulation
+        return self.episode.simulation
 
     def scene(self) -> Scene:
         """A snapshot of the true state in the tasks' terms; for oracles and scores, not for policies."""
-        layout = self.problem.layout
-        positions, quats = self._simulation.block_poses()
-        blocks = {name: e for name, e in layout.entities.items() if isinstance(e, Block)}
-        fixtures = {name: e for name, e in layout.entities.items() if isinstance(e, Bowl | Zone)}
-        poses = {name: layout.poses[name] for name in fixtures}
-        return Scene(blocks, fixtures, poses, positions, quats, self._simulation.held, self._simulation.at_rest())
+        return self.episode.scene()
+
+    def watch(self, on_tick: Callable[[], None] | None) -> None:
+        """Have ``on_tick`` called after every control period of this episode, within actions too."""
+        self.simulation.on_tick = on_tick
 
     def describe(self) -> dict[str, Any]:
         """Metadata that travels with observations: calibration, names, rates, limits."""
@@ -283,24 +223,7 @@ class BlocksEnv(gym.Env):
 
     def get_state(self) -> EnvState:
         """A snapshot of the episode."""
-        model = self._simulation.model
-        kept = ("cam_pos", "cam_quat", "light_diffuse", "light_dir", "body_pos", "body_quat", "geom_rgba")
-        return EnvState(
-            problem=self.problem,
-            composition=self._simulation.composition,
-            model_fields={name: getattr(model, name).copy() for name in kept},
-            simulation=self._simulation.get_state(),
-            counters={
-                "actions": self._actions,
-                "stood": self._stood,
-                "over": self._over,
-                "score": self._score,
-            },
-            streams=(
-                copy.deepcopy(self._drops.bit_generator.state),
-                copy.deepcopy(self._noise_stream.bit_generator.state),
-            ),
-        )
+        return EnvState(self.episode.get_state(), copy.deepcopy(self._noise_stream.bit_generator.state))
 
     def set_state(self, state: EnvState) -> dict[str, Any]:
         """Continue from a snapshot, also one of another environment with the same settings.
@@ -308,15 +231,10 @@ class BlocksEnv(gym.Env):
         Returns:
             The observation there, drawn anew.
         """
-        self._load(state.problem, state.composition)
-        for name, value in state.model_fields.items():
-            getattr(self._simulation.model, name)[:] = value
-        self._simulation.set_state(state.simulation)
-        self._actions, self._stood = state.counters["actions"], state.counters["stood"]
-        self._over, self._score = state.counters["over"], state.counters["score"]
-        self._drops, self._noise_stream = np.random.default_rng(), np.random.default_rng()
-        self._drops.bit_generator.state = state.streams[0]
-        self._noise_stream.bit_generator.state = state.streams[1]
+        self._episode = Episode.from_state(state.episode, self.rules)
+        self._noise_stream = np.random.default_rng()
+        self._noise_stream.bit_generator.state = state.noise
+        self.sensors.aim(self.simulation)
         return self._observe()
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
@@ -329,13 +247,13 @@ class BlocksEnv(gym.Env):
 
             if self._window is None:
                 self._window = Window()
-            self._window.show(self._simulation.model, self._simulation.data, self.render_camera)
+            self._window.show(self.simulation.model, self.simulation.data, self.render_camera)
             return None
         return self.picture(self.render_camera)
 
     def picture(self, camera: str, width: int = 640, height: int = 480, quality: str = "film") -> np.ndarray:
         """Any camera's colour picture, uint8 (height, width, 3), without noise."""
-        return render_color(self._simulation.model, self._simulation.data, camera, width, height, quality)
+        return render_color(self.simulation.model, self.simulation.data, camera, width, height, quality)
 
     def close(self) -> None:
         """Close the window, if there is one."""
@@ -344,48 +262,6 @@ class BlocksEnv(gym.Env):
             self._window = None
 
 
-def check_action(action: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """``action`` as float64 of ``shape``.
-
-    Raises:
-        ActionError: naming the first index that is not a finite number, or the shape that was wanted.
-    """
-    try:
-        array = np.asarray(action, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ActionError("the action is not an array of numbers", f"give float32 of shape {shape}") from None
-    if array.shape != shape:
-        raise ActionError(f"the action has shape {array.shape}, not {shape}", f"give float32 of shape {shape}")
-    wrong = np.argwhere(~np.isfinite(array))
-    if len(wrong):
-        index = tuple(int(i) for i in wrong[0])
-        where = index[0] if len(index) == 1 else index
-        raise ActionError(f"action[{where}] is {array[index]}", "every value must be a finite number")
-    return array
-
-
-def _composition(problem: Problem, hardware: Mapping[str, str]) -> Composition:
-    entities = problem.layout.entities.values()
-    return Composition(
-        **hardware,
-        blocks=tuple((e.name, e.edge) for e in entities if isinstance(e, Block)),
-        bowls=tuple(e.name for e in entities if isinstance(e, Bowl)),
-        zones=tuple((e.name, e.edge) for e in entities if isinstance(e, Zone)),
-    )
-
-
-def _action_space(control: str) -> gym.spaces.Box:
-    if control == "ee":
-        low = np.array([*REACH[:, 0], -np.pi, -np.pi, -np.pi, 0.0], np.float32)
-        high = np.array([*REACH[:, 1], np.pi, np.pi, np.pi, 1.0], np.float32)
-        return gym.spaces.Box(low, high, dtype=np.float32)
-    bounds = np.array([WORKSPACE[0], WORKSPACE[1], [0.0, _TALLEST], [-np.pi, np.pi]], np.float32)
-    return gym.spaces.Box(np.stack([bounds[:, 0]] * 2), np.stack([bounds[:, 1]] * 2), dtype=np.float32)
-
-
 def _check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
     if value not in choices:
         raise UserError(f"{name} cannot be {value!r}", f"choose one of {', '.join(map(str, choices))}")
-
-
-__all__ = ["BlocksEnv", "EnvState", "Outcome", "check_action"]

@@ -87,9 +87,13 @@ class Sensors:
 
     def prepare(self, simulation: Simulation, rng: np.random.Generator) -> None:
         """Set a fresh scene's cameras and lights for an episode."""
-        for name, camera in self.cameras.items():
-            simulation.model.cam_fovy[simulation.model.camera(name).id] = camera.fovy
+        self.aim(simulation)
         self.noise.perturb(simulation.model, rng)
+
+    def aim(self, simulation: Simulation) -> None:
+        """Give each camera the field of view that its picture's shape asks for."""
+        for name, camera in self.cameras.items():
+            simulation.model.camera(name).fovy = camera.fovy
 
     def observe(self, simulation: Simulation, instruction: str, rng: np.random.Generator) -> dict[str, Any]:
         """One observation; its keys are the wire's and the data sets' names."""

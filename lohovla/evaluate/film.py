@@ -56,7 +56,7 @@ class Film:
     def start(self, progress: Progress, observation: dict[str, Any]) -> None:
         """Begin with a fresh episode; from here on every control period may become a frame."""
         self._progress, self._next = progress, 0.0
-        self._env.simulation.on_tick = self._tick
+        self._env.watch(self._tick)
         self._caption = "Start"
         self._shoot()
 
@@ -67,7 +67,7 @@ class Film:
 
     def finish(self, linger: float = 1.5) -> None:
         """Hold the last picture for ``linger`` seconds and close the file."""
-        self._env.simulation.on_tick = None
+        self._env.watch(None)
         self._progress.score = self._env.problem.goal.score(self._env.scene())
         self._keep()
         frame = self.frame()

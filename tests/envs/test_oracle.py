@@ -1,6 +1,5 @@
 """The oracle solves every task in both action spaces, and recovers from drops and misses."""
 
-import numpy as np
 import pytest
 
 from lohovla.envs.control.motion import Outcome
@@ -77,7 +76,7 @@ def test_where_nothing_is_left_to_do_it_harms_nothing():
     oracle = Oracle(env)
     *_, info = env.step(oracle.act())
     assert info["success"]
-    env._over = False
+    env.episode.over = False
     *_, info = env.step(oracle.act())
     assert oracle.subtask is None
     assert info["success"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from typing import Any
 
 import gymnasium as gym
@@ -15,6 +16,7 @@ class Window:
 
     def __init__(self) -> None:
         self._viewer: Any = None
+        self._threads: list[threading.Thread] = []
         self._shown: tuple[mujoco.MjModel, mujoco.MjData] | None = None
         headless = sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
         self._disabled = headless
@@ -29,7 +31,9 @@ class Window:
             self.close()
             import mujoco.viewer
 
+            before = set(threading.enumerate())
             self._viewer = mujoco.viewer.launch_passive(model, data, show_left_ui=False, show_right_ui=False)
+            self._threads = [thread for thread in threading.enumerate() if thread not in before]
             self._viewer.cam.type = mujoco.mjtCamera.mjCAMERA_FIXED
             self._viewer.cam.fixedcamid = model.camera(camera).id
             self._shown = model, data
@@ -39,4 +43,6 @@ class Window:
         """Close the window."""
         if self._viewer is not None:
             self._viewer.close()
+            for thread in self._threads:  # the viewer's own; the interpreter must not end before it
+                thread.join(timeout=5.0)
             self._viewer = self._shown = None

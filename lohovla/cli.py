@@ -46,10 +46,41 @@ COMMANDS = {
         "List the tasks; with pictures=true also write docs/tasks.md.",
         ("lohovla tasks", "lohovla tasks pictures=true"),
     ),
+    "collect": Command(
+        "lohovla.commands.collect",
+        "Record demonstrations as a LeRobot data set.",
+        (
+            "lohovla collect task=put-block-into-matching-bowl episodes=20 dataset=demos/bowls",
+            "lohovla collect task=[B,E] episodes=100 control=pick_place workers=2 dataset=demos/mixed",
+        ),
+    ),
+    "replay": Command(
+        "lohovla.commands.replay",
+        "Play a recorded episode again and compare every byte.",
+        ("lohovla replay demos/bowls episode=3",),
+    ),
+    "data": Command(
+        "lohovla.commands.data",
+        "Look after a data set: check, info.",
+        ("lohovla data check demos/bowls", "lohovla data info demos/bowls"),
+    ),
+    "evaluate": Command(
+        "lohovla.commands.evaluate",
+        "Success of a policy on a suite of tasks, with intervals and a report.",
+        (
+            "lohovla evaluate suite=lohoravens policy=oracle control=pick_place episodes=20",
+            "lohovla evaluate tasks=[B,K] policy=random workers=2",
+        ),
+    ),
+    "compare": Command(
+        "lohovla.commands.compare",
+        "Put evaluation runs side by side.",
+        ("lohovla compare outputs/evaluate/a outputs/evaluate/b",),
+    ),
     "bench": Command(
         "lohovla.commands.bench",
-        "Measure: sim (speed of the environment), oracle (its success on every task).",
-        ("lohovla bench sim", "lohovla bench oracle control=ee episodes=20 tasks=[B,K]"),
+        "Measure: sim (speed of the environment).",
+        ("lohovla bench sim", "lohovla bench sim seconds=10 workers=1 profile=true"),
     ),
 }
 

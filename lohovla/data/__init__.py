@@ -1,0 +1,1 @@
+"""Demonstrations on disk: write, read, check, in the LeRobotDataset v3 layout."""

@@ -78,7 +78,6 @@ def run(task: str, seconds: float, workers: int | None, profile: bool) -> dict[s
 def _measure(job: tuple[Case, str, float, int]) -> dict[str, Any]:
     """Run one case in this process: rates of windows of steps, milliseconds by stage, peak memory."""
     case, task, seconds, seed = job
-    import lohovla.envs  # noqa: F401 - chooses OpenGL before MuJoCo loads
     from lohovla.envs.env import BlocksEnv
     from lohovla.envs.oracle import Oracle
 

@@ -75,7 +75,7 @@ class Sensors:
             shape = camera.height, camera.width
             spaces[f"images.{name}"] = gym.spaces.Box(0, 255, (*shape, 3), np.uint8)
             if name in self._with_depth:
-                spaces[f"depth.{name}"] = gym.spaces.Box(0.0, _farthest(camera), shape, np.float32)
+                spaces[f"depth.{name}"] = gym.spaces.Box(0.0, _farthest(camera) * 1.001, shape, np.float32)
         turn, reach = np.pi * 1.0001, 2 * np.pi
         limits = np.array([2.0] * 3 + [turn] * 3 + [1.0] + [reach] * 6, np.float32)
         low = -limits
@@ -110,7 +110,7 @@ class Sensors:
                 color = self.noise.disturb_color(render_color(simulation.model, simulation.data, name, *size), rng)
             observation[f"images.{name}"] = color
             if name in self._with_depth and depth is not None:
-                observation[f"depth.{name}"] = np.minimum(depth, _farthest(camera))
+                observation[f"depth.{name}"] = quantize_depth(depth, depth_unit(camera))
         observation["state"] = proprioception(simulation)
         observation["instruction"] = instruction
         return observation
@@ -141,14 +141,26 @@ class Sensors:
                 "position": list(camera.position),
                 "rotation": rotation_of(camera).tolist(),
                 "bounds": WORKSPACE.tolist(),
+                "depth_unit": depth_unit(camera),
             }
             for name, camera in self.cameras.items()
         }
 
 
+def depth_unit(camera: CameraModel) -> float:
+    """The step in which a camera gives depth, metres: 0.01 mm from above, 0.1 mm along an optical axis."""
+    return 1e-5 if camera.orthographic else 1e-4
+
+
 def _farthest(camera: CameraModel) -> float:
-    """The largest depth a camera reports, metres."""
-    return TOP_CEILING if camera.orthographic else 10.0
+    """The largest depth a camera reports, metres: all that 16 bits hold, or the ceiling of the view from above."""
+    return float(np.float32(TOP_CEILING if camera.orthographic else 65535 * depth_unit(camera)))
+
+
+def quantize_depth(depth: np.ndarray, unit: float) -> np.ndarray:
+    """Depth in whole steps of ``unit``, as real sensors give it: 16 bits then hold it without loss."""
+    steps = np.clip(np.rint(depth / np.float32(unit)), 0, 65535).astype(np.float32)
+    return steps * np.float32(unit)
 
 
 def proprioception(simulation: Simulation) -> np.ndarray:

@@ -159,6 +159,13 @@ class Simulation:
         """Whether the tool, or the block that it holds, touches something else."""
         return self.gripper.touching(self.model, self.data)
 
+    def vector(self) -> np.ndarray:
+        """MuJoCo's integration state, float64 (n,): time, positions, velocities, controls, what is held."""
+        kind = mujoco.mjtState.mjSTATE_INTEGRATION
+        values = np.empty(mujoco.mj_stateSize(self.model, kind))
+        mujoco.mj_getState(self.model, self.data, values, kind)
+        return values
+
     def get_state(self) -> SimulationState:
         """A snapshot from which :meth:`set_state` continues with the same bytes."""
         return SimulationState(

@@ -7,7 +7,10 @@ context a thread serves every scene drawn there.
 
 from __future__ import annotations
 
+import atexit
 import copy
+import importlib
+import os
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -93,15 +96,25 @@ def check_size(width: int, height: int) -> None:
 
 
 def _open_gl() -> Any:
-    try:
-        context = mujoco.GLContext(MAX_WIDTH, MAX_HEIGHT)
-        context.make_current()
-    except Exception as error:  # each backend has its own kind
-        raise SetupError(
-            f"no OpenGL to render with ({(str(error).splitlines() or [type(error).__name__])[0]})",
-            "apt-get install -y libegl1 libgl1 libosmesa6   (or choose with MUJOCO_GL=egl, MUJOCO_GL=osmesa)",
-        ) from None
-    return context
+    """An off-screen OpenGL context for this thread: the backend of ``MUJOCO_GL``, else EGL, else OSMesa."""
+    # llvmpipe's own threads cost more than they bring at observation sizes, and processes or threads of
+    # environments already fill the cores.
+    os.environ.setdefault("LP_NUM_THREADS", "0")
+    wanted = os.environ.get("MUJOCO_GL", "").lower()
+    reasons = []
+    for backend in [wanted] if wanted else ["egl", "osmesa"]:
+        try:
+            context = importlib.import_module(f"mujoco.{backend}").GLContext(MAX_WIDTH, MAX_HEIGHT)
+            context.make_current()
+        except Exception as error:  # each backend has its own kinds, at import and at creation
+            reasons.append(f"{backend}: {(str(error).splitlines() or [type(error).__name__])[0]}")
+            continue
+        atexit.register(context.free)  # while the libraries that free it are still there
+        return context
+    raise SetupError(
+        f"no OpenGL to render with ({'; '.join(reasons)})",
+        "apt-get install -y libegl1 libgl1 libosmesa6   (or choose with MUJOCO_GL=egl, MUJOCO_GL=osmesa)",
+    )
 
 
 class _Canvas:

@@ -18,8 +18,6 @@ def run(config: DictConfig) -> int:
     if config.what not in _BENCHMARKS:
         nearest = difflib.get_close_matches(str(config.what), _BENCHMARKS, n=1, cutoff=0.0)[0]
         raise UserError(f"there is no benchmark {config.what!r}", f"did you mean `lohovla bench {nearest}`?")
-    import lohovla.envs  # noqa: F401 - chooses OpenGL before MuJoCo loads
-
     if config.what == "sim":
         from lohovla.benchmarks import sim
 

@@ -17,7 +17,6 @@ from lohovla.settings import results_folder
 
 def run(config: DictConfig) -> int:
     """Run the episodes, write ``result.json``, ``video.mp4`` and ``sheet.png``, print a timeline."""
-    import lohovla.envs  # noqa: F401 - chooses OpenGL before MuJoCo loads
     from lohovla.envs.env import BlocksEnv
     from lohovla.evaluate.episode import run_episode
     from lohovla.policies.registry import make_policy

@@ -53,7 +53,6 @@ def _write_page(folder: Path, tasks: list[Task], seed: int) -> None:
 
 def _describe(task: Task, pictures: Path, seed: int) -> str:
     """One task's section, and its picture: an initial state and the oracle's plan for it."""
-    import lohovla.envs  # noqa: F401 - chooses OpenGL before MuJoCo loads
     from lohovla.envs.env import BlocksEnv
     from lohovla.evaluate.episode import run_episode
     from lohovla.evaluate.film import save_jpeg

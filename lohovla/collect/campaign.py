@@ -1,0 +1,162 @@
+"""Collecting a data set: episodes recorded side by side, added in the order of their seeds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lohovla.collect.disturb import Disturbance
+from lohovla.collect.recorder import features_of, frames_per_second, record_episode
+from lohovla.data import layout
+from lohovla.data.episode import stage
+from lohovla.data.writer import DatasetWriter
+from lohovla.envs.env import BlocksEnv
+from lohovla.errors import UserError
+from lohovla.fanout import run_jobs
+from lohovla.policies.registry import make_policy
+
+_PATIENCE = 20  # failed attempts in a row after which a policy is called hopeless, a worker
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to collect.
+
+    Attributes:
+        root: the data set's folder.
+        tasks: names of tasks.
+        episodes: how many to keep of each, in all: run again with more to append.
+        first_seed: seeds are this, + 2, + 4, ...
+        policy: the teacher.
+        env: settings of the environment.
+        disturb: settings of the disturbance.
+        keep_failures: keep episodes that did not succeed, too.
+        runner: ``local`` or ``ray``.
+        workers: how many at once.
+    """
+
+    root: Path
+    tasks: tuple[str, ...]
+    episodes: int
+    first_seed: int
+    policy: str
+    env: Mapping[str, Any]
+    disturb: Mapping[str, float]
+    keep_failures: bool
+    runner: str
+    workers: int | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One attempt."""
+
+    task: str
+    seed: int
+    plan: Plan
+
+    @property
+    def staged(self) -> Path:
+        """Where its episode is put when it is complete."""
+        return (self.plan.root / layout.STAGING / f"{self.task}-{self.seed}").absolute()
+
+
+def collect(plan: Plan, on_episode: Callable[[], object] = lambda: None) -> DatasetWriter:
+    """Bring the data set to ``plan.episodes`` of every task; returns it, closed.
+
+    Raises:
+        UserError: the folder cannot be written to or holds something else; the policy keeps failing.
+    """
+    sample = BlocksEnv(task=plan.tasks[0], **plan.env)
+    origin = {
+        "env": dict(plan.env),
+        "policy": plan.policy,
+        "disturb": dict(plan.disturb),
+        "calibration": sample.sensors.calibration(),
+    }
+    try:
+        writer = DatasetWriter(plan.root, features_of(sample), frames_per_second(sample), origin, "ur5e")
+        _clear_parts(plan.root)
+        for task in plan.tasks:
+            _collect_task(plan, task, writer, on_episode)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {plan.root}: {error.strerror or error}",
+            "finished episodes are kept; make room and run the same command again",
+        ) from None
+    shutil.rmtree(plan.root / layout.STAGING, ignore_errors=True)
+    writer.close()
+    return writer
+
+
+def _collect_task(plan: Plan, task: str, writer: DatasetWriter, on_episode: Callable[[], object]) -> None:
+    kept = sum(name == task for name, _ in writer.seeds)
+    tried = {seed for name, seed in writer.seeds if name == task} | _failed(plan.root, task)
+    for _ in range(min(kept, plan.episodes)):
+        on_episode()
+    seed, lost = plan.first_seed, 0
+    while kept < plan.episodes:
+        jobs = []
+        while len(jobs) < plan.episodes - kept:
+            if seed not in tried:
+                jobs.append(Job(task, seed, plan))
+            seed += 2
+        results = _in_order(jobs, plan)
+        for job, success in results:
+            if success or plan.keep_failures:
+                writer.commit(job.staged)
+                kept, lost = kept + 1, 0
+                on_episode()
+                continue
+            lost += 1
+            with (plan.root / layout.FAILURES).open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"task": task, "seed": job.seed}) + "\n")
+            if lost >= _PATIENCE:
+                raise UserError(
+                    f"{plan.policy} failed {lost} times in a row on {task}",
+                    "keep_failures=true records failures too; what was collected is kept",
+                )
+
+
+def _in_order(jobs: list[Job], plan: Plan) -> Any:
+    """Yield (job, success) in the order of ``jobs``, while they are done in whatever order."""
+    finished = {job.seed: _staged_success(job) for job in jobs if job.staged.exists()}
+    todo = [job for job in jobs if job.seed not in finished]
+    running = run_jobs(attempt, todo, plan.runner, plan.workers)
+    for job in jobs:
+        while job.seed not in finished:
+            seed, success = next(running)
+            finished[seed] = success
+        yield job, finished[job.seed]
+
+
+def attempt(job: Job) -> tuple[int, bool]:
+    """Record one episode and stage it if it is to be kept; returns its seed and success."""
+    plan = job.plan
+    env = BlocksEnv(task=job.task, **plan.env)
+    record = record_episode(env, make_policy(plan.policy, env), job.seed, Disturbance(**plan.disturb))
+    success = bool(record.attributes["success"])
+    if success or plan.keep_failures:
+        stage(record, features_of(env), frames_per_second(env), job.staged)
+    return job.seed, success
+
+
+def _staged_success(job: Job) -> bool:
+    return bool(json.loads((job.staged / "episode.json").read_text(encoding="utf-8"))["success"])
+
+
+def _failed(root: Path, task: str) -> set[int]:
+    path = root / layout.FAILURES
+    if not path.exists():
+        return set()
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    return {row["seed"] for row in rows if row["task"] == task}
+
+
+def _clear_parts(root: Path) -> None:
+    for part in (root / layout.STAGING).glob("*.part"):
+        shutil.rmtree(part, ignore_errors=True)

@@ -1,0 +1,74 @@
+"""Playing a recorded episode again, and comparing it with the recording byte for byte."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from lohovla.collect.recorder import digest
+from lohovla.data import layout
+from lohovla.data.reader import read_info, read_rows
+from lohovla.data.tables import values_of
+from lohovla.envs.env import BlocksEnv
+from lohovla.errors import UserError
+
+
+@dataclass(frozen=True)
+class ReplayReport:
+    """What a replay showed.
+
+    Attributes:
+        frames: how many frames were compared.
+        physics: the first frame whose simulator state differs, or None.
+        observation: the first frame whose observation differs, or None.
+        made_with: the versions that recorded it.
+        success: whether the replay ended in success.
+    """
+
+    frames: int
+    physics: int | None
+    observation: int | None
+    made_with: str
+    success: bool
+
+
+def replay(root: Path, episode: int) -> ReplayReport:
+    """Send the recorded actions of an episode to a fresh environment of its seed and settings.
+
+    Raises:
+        UserError: there is no such episode, or the set was not recorded here.
+    """
+    info, rows = read_info(root), read_rows(root)
+    if not (root / layout.ORIGIN).exists():
+        raise UserError(f"{root} does not say how it was made", "only sets of `lohovla collect` can be replayed")
+    if not 0 <= episode < len(rows):
+        raise UserError(f"{root} has no episode {episode}", f"it has 0 to {len(rows) - 1}")
+    row = rows[episode]
+    origin = json.loads((root / layout.ORIGIN).read_text(encoding="utf-8"))
+    table = pq.read_table(layout.path_of(root, layout.DATA_PATH, episode))
+    width = info["features"]["action.executed"]["shape"]
+    actions = values_of(table, "action.executed", width)
+    recorded = {name: table[f"hash.{name}"].to_numpy() for name in ("physics", "observation")}
+
+    env = BlocksEnv(task=row["task_name"], **origin["env"])
+    observation, outcome = env.reset(seed=row["seed"])
+    differs: dict[str, int | None] = {"physics": None, "observation": None}
+    last = len(actions) - 1
+    for frame, action in enumerate(actions):
+        now = {
+            "physics": digest(env.simulation.vector()),
+            "observation": digest(*(observation[key] for key in sorted(observation))),
+        }
+        for name, value in now.items():
+            if differs[name] is None and value != recorded[name][frame]:
+                differs[name] = frame
+        if frame < last:
+            observation, _, terminated, truncated, outcome = env.step(np.reshape(action, env.action_space.shape))
+            if (terminated or truncated) and frame < last - 1:
+                differs["physics"] = frame + 1 if differs["physics"] is None else differs["physics"]
+                break
+    return ReplayReport(len(actions), differs["physics"], differs["observation"], row["made_with"], outcome["success"])

@@ -1,0 +1,46 @@
+"""``lohovla collect``: record demonstrations."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from tqdm import tqdm
+
+from lohovla.errors import UserError
+
+
+def run(config: DictConfig) -> int:
+    """Bring the data set to the wanted number of episodes of every task."""
+    from lohovla.collect.campaign import Plan, collect
+    from lohovla.envs.tasks.registry import get_task
+
+    if config.dataset is None:
+        raise UserError("no data set named", "name its folder with dataset=FOLDER")
+    if config.episodes < 1:
+        raise UserError(f"episodes must be at least 1, not {config.episodes}", "episodes=100 is the default")
+    if config.seed % 2:
+        raise UserError(f"seed {config.seed} is odd", "training seeds are even: odd ones are for validation and test")
+    names = list(config.task) if isinstance(config.task, ListConfig) else [config.task]
+    env: Any = OmegaConf.to_container(config.env)
+    disturb: Any = OmegaConf.to_container(config.disturb)
+    plan = Plan(
+        root=Path(config.dataset),
+        tasks=tuple(get_task(name).name for name in names),
+        episodes=config.episodes,
+        first_seed=config.seed,
+        policy=config.policy,
+        env=env,
+        disturb=disturb,
+        keep_failures=config.keep_failures,
+        runner=config.runner,
+        workers=config.workers,
+    )
+    began = time.perf_counter()
+    with tqdm(total=len(names) * config.episodes, unit="episode", disable=None) as bar:
+        writer = collect(plan, bar.update)
+    seconds = time.perf_counter() - began
+    print(f"{writer.episodes} episodes, {writer.frames} frames in {plan.root} after {seconds:.0f} s")
+    return 0

@@ -1,0 +1,72 @@
+"""One recorded episode, in memory and staged on disk before it gets its number."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lohovla.data import statistics
+from lohovla.data.layout import numeric_features
+from lohovla.data.tables import column
+from lohovla.data.video import write_video
+
+
+@dataclass(frozen=True)
+class EpisodeRecord:
+    """What was recorded of an episode of T frames.
+
+    Attributes:
+        columns: (T, ...) values of every numeric feature, by its name.
+        pictures: T pictures uint8 (H, W, 3) of every video feature.
+        subtasks: the sub-task's sentence at each frame.
+        states: the simulator's full state at each frame, float64 (T, n).
+        attributes: what is known of the episode as a whole, JSON values; among them ``task`` (the goal
+            sentence), ``task_name``, ``seed``, ``success``, ``score``, ``plan`` (its sub-tasks in order).
+    """
+
+    columns: Mapping[str, np.ndarray]
+    pictures: Mapping[str, list[np.ndarray]]
+    subtasks: list[str]
+    states: np.ndarray
+    attributes: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.subtasks)
+
+
+def stage(record: EpisodeRecord, features: Mapping[str, Any], fps: int, folder: Path) -> None:
+    """Write an episode into ``folder``, which appears only when it is complete.
+
+    Everything costly happens here, in the process that recorded it; what is left is to number and move it.
+    """
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    stats: dict[str, statistics.Stats] = {}
+    arrays = {}
+    for name in numeric_features(features):
+        if name in record.columns:
+            arrays[name] = column(record.columns[name])
+            if len(features[name]["shape"]) == 1:
+                stats[name] = statistics.of_values(record.columns[name])
+    pq.write_table(pa.table({**arrays, "subtask": record.subtasks}), part / "columns.parquet", compression="zstd")
+    for name, frames in record.pictures.items():
+        write_video(part / f"{name}.mp4", frames, fps)
+        stats[name] = statistics.of_pictures(frames)
+    np.savez_compressed(part / "states.npz", states=record.states)
+    about = {**record.attributes, "length": len(record), "stats": statistics.as_lists(stats)}
+    (part / "episode.json").write_text(json.dumps(about), encoding="utf-8")
+    for file in part.iterdir():
+        descriptor = os.open(file, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    part.rename(folder)

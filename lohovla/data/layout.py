@@ -1,0 +1,73 @@
+"""Where a data set keeps what: the LeRobotDataset v3 layout, with one file an episode.
+
+A file an episode means that appending never rewrites and that a kill loses nothing that was finished; readers
+of the format, which find each episode's files through its row, do not mind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CODEBASE_VERSION = "v3.0"
+FILES_PER_CHUNK = 1000
+INFO, STATS, TASKS, SUBTASKS = "meta/info.json", "meta/stats.json", "meta/tasks.parquet", "meta/subtasks.parquet"
+ORIGIN = "meta/lohovla.json"  # how the episodes were made: environment settings, calibration, version
+FAILURES = "meta/failures.jsonl"  # attempts that were not kept
+STAGING = "staging"  # episodes finished but not yet in their place
+DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+STATES_PATH = "states/chunk-{chunk_index:03d}/file-{file_index:03d}.npz"
+
+# Columns that the format asks for; each frame has one value of each.
+AUTOMATIC = {
+    "timestamp": "float32",
+    "frame_index": "int64",
+    "episode_index": "int64",
+    "index": "int64",
+    "task_index": "int64",
+}
+
+
+def place_of(episode: int) -> dict[str, int]:
+    """Chunk and file of an episode."""
+    return {"chunk_index": episode // FILES_PER_CHUNK, "file_index": episode % FILES_PER_CHUNK}
+
+
+def path_of(root: Path, pattern: str, episode: int, **names: str) -> Path:
+    """A file of an episode, from one of the patterns above."""
+    return root / pattern.format(**place_of(episode), **names)
+
+
+def feature(dtype: str, shape: tuple[int, ...], names: list[str] | None = None, **info: Any) -> dict[str, Any]:
+    """A feature's entry in ``info.json``."""
+    entry: dict[str, Any] = {"dtype": dtype, "shape": list(shape), "names": names}
+    return {**entry, "info": info} if info else entry
+
+
+def video_feature(height: int, width: int, fps: int) -> dict[str, Any]:
+    """The entry of a camera whose pictures are a video."""
+    info = {
+        "video.height": height, "video.width": width, "video.codec": "h264", "video.pix_fmt": "yuv420p",
+        "video.is_depth_map": False, "video.fps": fps, "video.channels": 3, "has_audio": False,
+    }  # fmt: skip
+    return feature("video", (height, width, 3), ["height", "width", "channels"], **info)
+
+
+def numeric_features(features: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Features whose values are numbers in the tables, not pictures in videos."""
+    return [name for name, entry in features.items() if entry["dtype"] not in ("video", "image", "string")]
+
+
+def to_steps(depth: np.ndarray, unit: float) -> np.ndarray:
+    """Depth in metres as 16-bit steps of ``unit``; exact for depth that comes in such steps."""
+    return np.rint(depth / np.float32(unit)).astype(np.uint16)
+
+
+def from_steps(steps: np.ndarray, unit: float) -> np.ndarray:
+    """Depth in metres, float32, of 16-bit steps."""
+    return steps.astype(np.float32) * np.float32(unit)

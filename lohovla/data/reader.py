@@ -1,0 +1,191 @@
+"""Reading a data set for training: any frame, its chunk of actions, its words, its sub-goal.
+
+Reads the sets written here and those of lerobot 0.4 and later. Tables are held in memory except depth, which
+is read a row group at a time; videos are decoded where the sample is made, that is in the loader's workers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch.utils.data import Dataset
+
+from lohovla.data import layout
+from lohovla.data.tables import read_index, values_of
+from lohovla.data.video import VideoReader
+from lohovla.errors import UserError
+
+Sample = dict[str, Any]
+
+
+class Demonstrations(Dataset):
+    """Frames of a data set, by number.
+
+    A sample maps the observation's keys (``images.top`` uint8 (H, W, 3), ``depth.top`` float32 (H, W) metres,
+    ``state`` ...) and ``action`` (horizon, A) float32 with ``action.pad`` (horizon,) bool, true where the
+    episode had ended; ``instruction``, ``subtask``, ``plan`` in words; ``progress`` of the sub-task; and, if
+    asked for, ``subgoal.<camera>``, the picture at the sub-task's end.
+
+    Args:
+        root: the data set's folder.
+        horizon: actions in a chunk.
+        cameras: which cameras to decode; all if None.
+        subgoals: also decode the sub-goal pictures of these cameras.
+        episodes: only these; all if None.
+
+    Raises:
+        UserError: the folder is no data set, or of another version.
+    """
+
+    def __init__(
+        self,
+        root: Path | str,
+        horizon: int = 16,
+        cameras: Sequence[str] | None = None,
+        subgoals: Sequence[str] = (),
+        episodes: Sequence[int] | None = None,
+    ):
+        self.root, self.horizon, self.subgoals = Path(root), horizon, tuple(subgoals)
+        self.info = read_info(self.root)
+        self.features: dict[str, Any] = self.info["features"]
+        self.fps: int = self.info["fps"]
+        self._videos = {plain(name): name for name, f in self.features.items() if f["dtype"] == "video"}
+        self.cameras = [name.removeprefix("images.") for name in self._videos] if cameras is None else list(cameras)
+        for camera in (*self.cameras, *self.subgoals):
+            if f"images.{camera}" not in self._videos:
+                raise UserError(f"{root} has no camera {camera!r}", f"it has {', '.join(self._videos)}")
+        self.rows = read_rows(self.root)
+        chosen = list(range(len(self.rows))) if episodes is None else list(episodes)
+        self._tasks = {number: text for text, number in read_index(self.root / layout.TASKS, "task").items()}
+        subtasks = self.root / layout.SUBTASKS
+        self._subtasks = {n: t for t, n in read_index(subtasks, "subtask").items()} if subtasks.exists() else {}
+        self._load(chosen)
+        self._reader: VideoReader | None = None
+        self._depths: dict[int, dict[str, np.ndarray]] = {}
+
+    def _load(self, episodes: Sequence[int]) -> None:
+        """Bring the small columns of the chosen episodes into memory."""
+        self._wide = [n for n in layout.numeric_features(self.features) if len(self.features[n]["shape"]) > 1]
+        small = [n for n in layout.numeric_features(self.features) if n not in self._wide]
+        tables: dict[tuple[int, int], pa.Table] = {}
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in small}
+        for episode in episodes:
+            row = self.rows[episode]
+            place = row["data/chunk_index"], row["data/file_index"]
+            if place not in tables:
+                tables = {place: pq.read_table(self._data_path(row), columns=small)}
+            table = tables[place]
+            first = table["episode_index"].to_numpy().searchsorted(episode)
+            table = table.slice(int(first), row["length"])
+            for name in small:
+                parts[name].append(values_of(table, name, self.features[name]["shape"]))
+        self.columns = {name: np.concatenate(values) if values else np.empty(0) for name, values in parts.items()}
+        lengths = [self.rows[episode]["length"] for episode in episodes]
+        self._ends = np.repeat(np.cumsum(lengths), lengths)  # one past the last frame of each frame's episode
+        self._starts = self._ends - np.repeat(lengths, lengths)
+
+    def _data_path(self, row: Mapping[str, Any]) -> Path:
+        pattern = self.info["data_path"]
+        return self.root / pattern.format(chunk_index=row["data/chunk_index"], file_index=row["data/file_index"])
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index: int) -> Sample:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"frame {index} of {len(self)}")
+        index = index % len(self)
+        column = self.columns
+        sample: Sample = {plain(n): column[n][index] for n in column if n.startswith("observation.")}
+        row = self.rows[int(column["episode_index"][index])]
+        for camera in self.cameras:
+            sample[f"images.{camera}"] = self._picture(row, camera, column["timestamp"][index])
+        for name in self._wide:
+            unit = self.features[name].get("info", {}).get("unit")
+            wide = self._wide_value(row, name, int(index - self._starts[index]))
+            sample[plain(name)] = wide if unit is None else layout.from_steps(wide, unit)
+        chunk = np.arange(index, index + self.horizon)
+        sample["action.pad"] = chunk >= self._ends[index]
+        sample["action"] = column["action"][np.minimum(chunk, self._ends[index] - 1)]
+        sample["instruction"] = self._tasks[int(column["task_index"][index])]
+        for name in ("progress", "score", "perturbed"):
+            if name in column:
+                sample[name] = column[name][index]
+        if "subtask_index" in column:
+            sample["subtask"] = self._subtasks.get(int(column["subtask_index"][index]), "")
+        if "plan" in row:
+            sample["plan"] = list(row["plan"])
+        for camera in self.subgoals:
+            goal = self._starts[index] + int(column["subgoal_index"][index])
+            sample[f"subgoal.{camera}"] = self._picture(row, camera, column["timestamp"][goal])
+        return sample
+
+    def _picture(self, row: Mapping[str, Any], camera: str, timestamp: float) -> np.ndarray:
+        if self._reader is None:
+            self._reader = VideoReader()
+        name = self._videos[f"images.{camera}"]
+        path = self.root / self.info["video_path"].format(
+            video_key=name,
+            chunk_index=row[f"videos/{name}/chunk_index"],
+            file_index=row[f"videos/{name}/file_index"],
+        )
+        height, width = self.features[name]["shape"][:2]
+        return self._reader.frame(path, row[f"videos/{name}/from_timestamp"] + float(timestamp))[:height, :width]
+
+    def _wide_value(self, row: Mapping[str, Any], name: str, frame: int) -> np.ndarray:
+        """A row of a column too large to hold; the last episode read is kept."""
+        episode = row["episode_index"]
+        if episode not in self._depths:
+            table = pq.read_table(self._data_path(row), columns=[*self._wide, "episode_index"])
+            first = int(table["episode_index"].to_numpy().searchsorted(episode))
+            table = table.slice(first, row["length"])
+            shapes = {n: self.features[n]["shape"] for n in self._wide}
+            if len(self._depths) >= 8:
+                self._depths.pop(next(iter(self._depths)))
+            self._depths[episode] = {n: values_of(table, n, shapes[n]) for n in self._wide}
+        return self._depths[episode][name][frame]
+
+    @cached_property
+    def stats(self) -> dict[str, Any]:
+        """Statistics of every feature, from ``meta/stats.json``."""
+        return json.loads((self.root / layout.STATS).read_text(encoding="utf-8"))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_reader": None, "_depths": {}}  # open files stay with their process
+
+
+def plain(name: str) -> str:
+    """A feature's name as the environment has it: without ``observation.``."""
+    return name.removeprefix("observation.")
+
+
+def read_info(root: Path) -> dict[str, Any]:
+    """``meta/info.json`` of a data set of a version that is understood."""
+    path = root / layout.INFO
+    if not path.exists():
+        raise UserError(f"{root} is not a data set: it has no {layout.INFO}", "`lohovla collect` makes one")
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is damaged: {error}", "`lohovla data check` looks at the rest") from None
+    version = str(info.get("codebase_version"))
+    if not version.startswith("v3."):
+        raise UserError(f"{root} has version {version}, not v3.x", "convert it with lerobot's own converter")
+    return info
+
+
+def read_rows(root: Path) -> list[dict[str, Any]]:
+    """The rows of ``meta/episodes``, without their statistics."""
+    paths = sorted((root / "meta" / "episodes").glob("*/*.parquet"))
+    rows: list[dict[str, Any]] = []
+    for path in paths:
+        schema = pq.read_schema(path)
+        rows += pq.read_table(path, columns=[n for n in schema.names if not n.startswith("stats/")]).to_pylist()
+    return sorted(rows, key=lambda row: row["episode_index"])

@@ -1,0 +1,76 @@
+"""Parquet tables of data sets: arrays in, arrays out, each written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def column(values: np.ndarray) -> pa.Array:
+    """An Arrow column of (T, ...) values; each further axis becomes a list."""
+    array: pa.Array = pa.array(np.ascontiguousarray(values).reshape(-1))
+    for size in reversed(values.shape[1:]):
+        offsets = pa.array(np.arange(0, len(array) + 1, size, dtype=np.int32))
+        array = pa.ListArray.from_arrays(offsets, array)
+    return array
+
+
+def values_of(table: pa.Table, name: str, shape: Sequence[int]) -> np.ndarray:
+    """A column back as (T, *shape) values; shape (1,) gives (T,)."""
+    array = table[name].combine_chunks()
+    array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
+    while pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type):
+        array = array.flatten()
+    flat = array.to_numpy(zero_copy_only=False)
+    return flat.reshape(-1, *shape) if tuple(shape) != (1,) else flat
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a table so that its name never stands for half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(path.suffix + ".part")
+    pq.write_table(table, part, compression="zstd")
+    _settle(part, path)
+
+
+def write_json(value: Any, path: Path) -> None:
+    """The same for JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(path.suffix + ".part")
+    part.write_text(json.dumps(value, indent=2), encoding="utf-8")
+    _settle(part, path)
+
+
+def write_index(path: Path, index: str, rows: Mapping[str, int]) -> None:
+    """A table of sentences to numbers, with the sentence as its pandas index, as the format has it."""
+    number = f"{index}_index"
+    table = pa.table({number: pa.array(list(rows.values()), pa.int64()), index: pa.array(list(rows), pa.string())})
+    columns = [
+        {"name": number, "field_name": number, "pandas_type": "int64", "numpy_type": "int64", "metadata": None},
+        {"name": index, "field_name": index, "pandas_type": "unicode", "numpy_type": "object", "metadata": None},
+    ]
+    described = {"index_columns": [index], "column_indexes": [], "columns": columns, "pandas_version": "2.2.0"}
+    write_table(table.replace_schema_metadata({"pandas": json.dumps(described)}), path)
+
+
+def read_index(path: Path, index: str) -> dict[str, int]:
+    """The sentences and numbers of :func:`write_index`, or of a table that pandas wrote."""
+    table = pq.read_table(path)
+    names = [name for name in table.column_names if name != f"{index}_index"]
+    return dict(zip(table[names[0]].to_pylist(), table[f"{index}_index"].to_pylist(), strict=True))
+
+
+def _settle(part: Path, path: Path) -> None:
+    descriptor = os.open(part, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(part, path)

@@ -17,7 +17,7 @@ from lohovla.envs.render.heightmap import fuse
 from lohovla.envs.render.noise import Noise
 from lohovla.envs.render.renderer import check_size, render, render_color
 from lohovla.envs.scene.arm import JOINTS
-from lohovla.envs.scene.cameras import CAMERAS, TOP_CEILING, WORKSPACE, CameraModel, rotation_of
+from lohovla.envs.scene.cameras import CAMERAS, WORKSPACE, CameraModel, rotation_of
 from lohovla.errors import UserError
 
 DEFAULT_CAMERAS: dict[str, dict[str, Any]] = {
@@ -27,6 +27,7 @@ DEFAULT_CAMERAS: dict[str, dict[str, Any]] = {
 STATE_NAMES = ("ee.x", "ee.y", "ee.z", "ee.rx", "ee.ry", "ee.rz", "gripper", *JOINTS)
 TOP_SOURCES = ("orthographic", "fused")
 
+_STEPS = 2**15 - 1  # of depth; signed and unsigned 16-bit pictures both hold them
 _FUSED_FROM = ("front", "left", "right")
 _LONGEST = 160  # characters of an instruction
 
@@ -75,7 +76,7 @@ class Sensors:
             shape = camera.height, camera.width
             spaces[f"images.{name}"] = gym.spaces.Box(0, 255, (*shape, 3), np.uint8)
             if name in self._with_depth:
-                spaces[f"depth.{name}"] = gym.spaces.Box(0.0, _farthest(camera) * 1.001, shape, np.float32)
+                spaces[f"depth.{name}"] = gym.spaces.Box(0.0, _farthest(camera), shape, np.float32)
         turn, reach = np.pi * 1.0001, 2 * np.pi
         limits = np.array([2.0] * 3 + [turn] * 3 + [1.0] + [reach] * 6, np.float32)
         low = -limits
@@ -148,18 +149,18 @@ class Sensors:
 
 
 def depth_unit(camera: CameraModel) -> float:
-    """The step in which a camera gives depth, metres: 0.01 mm from above, 0.1 mm along an optical axis."""
-    return 1e-5 if camera.orthographic else 1e-4
+    """The step in which a camera gives depth, metres: 0.02 mm from above, 0.1 mm along an optical axis."""
+    return 2e-5 if camera.orthographic else 1e-4
 
 
 def _farthest(camera: CameraModel) -> float:
-    """The largest depth a camera reports, metres: all that 16 bits hold, or the ceiling of the view from above."""
-    return float(np.float32(TOP_CEILING if camera.orthographic else 65535 * depth_unit(camera)))
+    """The largest depth a camera reports, metres."""
+    return float(np.float32(_STEPS) * np.float32(depth_unit(camera)))
 
 
 def quantize_depth(depth: np.ndarray, unit: float) -> np.ndarray:
-    """Depth in whole steps of ``unit``, as real sensors give it: 16 bits then hold it without loss."""
-    steps = np.clip(np.rint(depth / np.float32(unit)), 0, 65535).astype(np.float32)
+    """Depth in whole steps of ``unit``, as real sensors give it: 15 bits then hold it without loss."""
+    steps = np.clip(np.rint(depth / np.float32(unit)), 0, _STEPS).astype(np.float32)
     return steps * np.float32(unit)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from lohovla import __version__
 from lohovla.collect.disturb import Disturbance, Disturber
 from lohovla.data.episode import EpisodeRecord
-from lohovla.data.layout import feature, to_steps, video_feature
+from lohovla.data.layout import depth_feature, feature, to_steps, video_feature
 from lohovla.envs.language import vocabulary
 from lohovla.envs.sensors import STATE_NAMES
 from lohovla.policies.base import Context, Policy
@@ -35,9 +35,7 @@ def features_of(env: Any) -> dict[str, Any]:
         size = camera["height"], camera["width"]
         features[f"observation.images.{name}"] = video_feature(*size, fps)
         if f"depth.{name}" in env.observation_space.spaces:
-            features[f"observation.depth.{name}"] = feature(
-                "uint16", size, ["height", "width"], unit=camera["depth_unit"]
-            )
+            features[f"observation.depth.{name}"] = depth_feature(*size, camera["depth_unit"])
     names = _EE_NAMES if env.control == "ee" else _PICK_PLACE_NAMES
     return {
         **features,
@@ -121,9 +119,9 @@ class Recording:
         for name in ("score", "next.reward"):
             columns[name] = columns[name].astype(np.float32)
         plan = [self._subtasks[begin] for begin in self._begins if self._subtasks[begin] != vocabulary()["done"]]
-        return EpisodeRecord(
-            columns, self._pictures, self._subtasks, np.stack(self._states), {**attributes, "plan": plan}
-        )
+        units = {name: self._units[name.rpartition(".")[2]] for name in columns if ".depth." in name}
+        attributes = {**attributes, "plan": plan}
+        return EpisodeRecord(columns, self._pictures, self._subtasks, np.stack(self._states), units, attributes)
 
 
 def record_episode(env: Any, policy: Policy, seed: int, disturbance: Disturbance) -> EpisodeRecord:

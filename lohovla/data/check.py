@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from lohovla.data import layout, statistics
 from lohovla.data.reader import read_info
-from lohovla.data.tables import read_index, values_of
+from lohovla.data.tables import decode_picture, read_index, values_of
 from lohovla.data.writer import stats_of_row
 from lohovla.errors import UserError
 
@@ -83,18 +83,20 @@ def _check_table(info: Mapping[str, Any], row: Mapping[str, Any], table: pa.Tabl
         yield f"{say}: {table.num_rows} frames instead of {length}"
         return
     recorded = stats_of_row(row)
-    for name in layout.numeric_features(info["features"]):
+    for name in layout.features_of_kind(info["features"], "number"):
         if name not in table.column_names:
             yield f"{say}: column {name} is missing"
             continue
         values = values_of(table, name, info["features"][name]["shape"])
         if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
             yield f"{say}: {name} holds NaN or infinite values, first at frame {_first_bad(values)}"
-        elif name in recorded and len(info["features"][name]["shape"]) == 1:
+        elif name in recorded:
             now = statistics.of_values(values)
             for key in ("min", "max", "mean"):
                 if not np.allclose(now[key], recorded[name][key], rtol=_CLOSE, atol=_CLOSE):
                     yield f"{say}: the {key} of {name} is not what its statistics say"
+    for name in layout.features_of_kind(info["features"], "image"):
+        yield from _check_stills(table[name].to_pylist(), info["features"][name], f"{say}: {name}")
     steps = np.arange(length)
     if not np.allclose(table["timestamp"].to_numpy(), steps / info["fps"], atol=1e-4):
         yield f"{say}: timestamps are not frame / fps"
@@ -102,6 +104,18 @@ def _check_table(info: Mapping[str, Any], row: Mapping[str, Any], table: pa.Tabl
         yield f"{say}: frame_index does not count from 0"
     if not np.array_equal(table["index"].to_numpy(), row["dataset_from_index"] + steps):
         yield f"{say}: index does not count from {row['dataset_from_index']}"
+
+
+def _check_stills(values: list[Mapping[str, Any]], entry: Mapping[str, Any], say: str) -> Iterator[str]:
+    for frame, value in enumerate(values):
+        try:
+            shape = decode_picture(value).shape
+        except (OSError, TypeError) as error:
+            yield f"{say} of frame {frame} cannot be decoded: {_first_line(error)}"
+            return
+        if tuple(shape[:2]) != tuple(entry["shape"][:2]):
+            yield f"{say} of frame {frame} is {shape[0]} x {shape[1]}, not {entry['shape'][0]} x {entry['shape'][1]}"
+            return
 
 
 def _check_words(root: Path, table: pa.Table, say: str) -> Iterator[str]:

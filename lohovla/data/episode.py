@@ -15,8 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lohovla.data import statistics
-from lohovla.data.layout import numeric_features
-from lohovla.data.tables import column
+from lohovla.data.tables import column, picture_column
 from lohovla.data.video import write_video
 
 
@@ -25,10 +24,11 @@ class EpisodeRecord:
     """What was recorded of an episode of T frames.
 
     Attributes:
-        columns: (T, ...) values of every numeric feature, by its name.
+        columns: (T, n) or (T,) values of every numeric feature, and (T, H, W) steps of every depth feature.
         pictures: T pictures uint8 (H, W, 3) of every video feature.
         subtasks: the sub-task's sentence at each frame.
         states: the simulator's full state at each frame, float64 (T, n).
+        depth_units: the step of every depth feature, metres.
         attributes: what is known of the episode as a whole, JSON values; among them ``task`` (the goal
             sentence), ``task_name``, ``seed``, ``success``, ``score``, ``plan`` (its sub-tasks in order).
     """
@@ -37,6 +37,7 @@ class EpisodeRecord:
     pictures: Mapping[str, list[np.ndarray]]
     subtasks: list[str]
     states: np.ndarray
+    depth_units: Mapping[str, float]
     attributes: Mapping[str, Any]
 
     def __len__(self) -> int:
@@ -53,11 +54,13 @@ def stage(record: EpisodeRecord, features: Mapping[str, Any], fps: int, folder: 
     part.mkdir(parents=True)
     stats: dict[str, statistics.Stats] = {}
     arrays = {}
-    for name in numeric_features(features):
-        if name in record.columns:
-            arrays[name] = column(record.columns[name])
-            if len(features[name]["shape"]) == 1:
-                stats[name] = statistics.of_values(record.columns[name])
+    for name, values in record.columns.items():
+        if features[name]["dtype"] == "image":
+            arrays[name] = picture_column(values)
+            stats[name] = statistics.of_depth(values)
+        else:
+            arrays[name] = column(values)
+            stats[name] = statistics.of_values(values)
     pq.write_table(pa.table({**arrays, "subtask": record.subtasks}), part / "columns.parquet", compression="zstd")
     for name, frames in record.pictures.items():
         write_video(part / f"{name}.mp4", frames, fps)

@@ -58,16 +58,25 @@ def video_feature(height: int, width: int, fps: int) -> dict[str, Any]:
     return feature("video", (height, width, 3), ["height", "width", "channels"], **info)
 
 
-def numeric_features(features: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Features whose values are numbers in the tables, not pictures in videos."""
-    return [name for name, entry in features.items() if entry["dtype"] not in ("video", "image", "string")]
+def depth_feature(height: int, width: int, unit: float) -> dict[str, Any]:
+    """The entry of a camera whose depth is kept as 16-bit PNG pictures of steps of ``unit`` metres: no loss."""
+    return feature("image", (height, width, 1), ["height", "width", "channels"], unit=unit)
+
+
+def features_of_kind(features: Mapping[str, Mapping[str, Any]], kind: str) -> list[str]:
+    """Names of the features that are ``video``, ``image`` or, for anything else in the tables, ``number``."""
+    return [
+        name
+        for name, entry in features.items()
+        if (entry["dtype"] if entry["dtype"] in ("video", "image", "string") else "number") == kind
+    ]
 
 
 def to_steps(depth: np.ndarray, unit: float) -> np.ndarray:
-    """Depth in metres as 16-bit steps of ``unit``; exact for depth that comes in such steps."""
+    """Depth in metres as whole steps of ``unit``; exact for depth that comes in such steps."""
     return np.rint(depth / np.float32(unit)).astype(np.uint16)
 
 
 def from_steps(steps: np.ndarray, unit: float) -> np.ndarray:
-    """Depth in metres, float32, of 16-bit steps."""
+    """Depth in metres, float32, of whole steps."""
     return steps.astype(np.float32) * np.float32(unit)

@@ -1,7 +1,7 @@
 """Reading a data set for training: any frame, its chunk of actions, its words, its sub-goal.
 
-Reads the sets written here and those of lerobot 0.4 and later. Tables are held in memory except depth, which
-is read a row group at a time; videos are decoded where the sample is made, that is in the loader's workers.
+Reads the sets written here and those of lerobot 0.4 and later. Numbers are held in memory, pictures are
+decoded where the sample is made, that is in the loader's workers.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ import pyarrow.parquet as pq
 from torch.utils.data import Dataset
 
 from lohovla.data import layout
-from lohovla.data.tables import read_index, values_of
+from lohovla.data.samples import Sample, action_chunk
+from lohovla.data.tables import decode_picture, read_index, values_of
 from lohovla.data.video import VideoReader
 from lohovla.errors import UserError
 
-Sample = dict[str, Any]
+_OPEN_TABLES = 256
 
 
 class Demonstrations(Dataset):
@@ -66,14 +67,18 @@ class Demonstrations(Dataset):
         self._tasks = {number: text for text, number in read_index(self.root / layout.TASKS, "task").items()}
         subtasks = self.root / layout.SUBTASKS
         self._subtasks = {n: t for t, n in read_index(subtasks, "subtask").items()} if subtasks.exists() else {}
+        self._images = layout.features_of_kind(self.features, "image")
+        self._file_starts: dict[tuple[int, int], int] = {}
+        for row in self.rows:
+            place = row["data/chunk_index"], row["data/file_index"]
+            self._file_starts.setdefault(place, row["dataset_from_index"])
         self._load(chosen)
         self._reader: VideoReader | None = None
-        self._depths: dict[int, dict[str, np.ndarray]] = {}
+        self._files: dict[Path, pq.ParquetFile] = {}
 
     def _load(self, episodes: Sequence[int]) -> None:
         """Bring the small columns of the chosen episodes into memory."""
-        self._wide = [n for n in layout.numeric_features(self.features) if len(self.features[n]["shape"]) > 1]
-        small = [n for n in layout.numeric_features(self.features) if n not in self._wide]
+        small = layout.features_of_kind(self.features, "number")
         tables: dict[tuple[int, int], pa.Table] = {}
         parts: dict[str, list[np.ndarray]] = {name: [] for name in small}
         for episode in episodes:
@@ -107,13 +112,8 @@ class Demonstrations(Dataset):
         row = self.rows[int(column["episode_index"][index])]
         for camera in self.cameras:
             sample[f"images.{camera}"] = self._picture(row, camera, column["timestamp"][index])
-        for name in self._wide:
-            unit = self.features[name].get("info", {}).get("unit")
-            wide = self._wide_value(row, name, int(index - self._starts[index]))
-            sample[plain(name)] = wide if unit is None else layout.from_steps(wide, unit)
-        chunk = np.arange(index, index + self.horizon)
-        sample["action.pad"] = chunk >= self._ends[index]
-        sample["action"] = column["action"][np.minimum(chunk, self._ends[index] - 1)]
+        sample.update(self._stills(row, int(index - self._starts[index])))
+        sample.update(action_chunk(column["action"], index, self._ends[index], self.horizon))
         sample["instruction"] = self._tasks[int(column["task_index"][index])]
         for name in ("progress", "score", "perturbed"):
             if name in column:
@@ -139,18 +139,27 @@ class Demonstrations(Dataset):
         height, width = self.features[name]["shape"][:2]
         return self._reader.frame(path, row[f"videos/{name}/from_timestamp"] + float(timestamp))[:height, :width]
 
-    def _wide_value(self, row: Mapping[str, Any], name: str, frame: int) -> np.ndarray:
-        """A row of a column too large to hold; the last episode read is kept."""
-        episode = row["episode_index"]
-        if episode not in self._depths:
-            table = pq.read_table(self._data_path(row), columns=[*self._wide, "episode_index"])
-            first = int(table["episode_index"].to_numpy().searchsorted(episode))
-            table = table.slice(first, row["length"])
-            shapes = {n: self.features[n]["shape"] for n in self._wide}
-            if len(self._depths) >= 8:
-                self._depths.pop(next(iter(self._depths)))
-            self._depths[episode] = {n: values_of(table, n, shapes[n]) for n in self._wide}
-        return self._depths[episode][name][frame]
+    def _stills(self, row: Mapping[str, Any], frame: int) -> Sample:
+        """Pictures kept in the table: depth in metres, others as they are."""
+        if not self._images:
+            return {}
+        path = self._data_path(row)
+        if path not in self._files:
+            if len(self._files) >= _OPEN_TABLES:
+                self._files.pop(next(iter(self._files)))
+            self._files[path] = pq.ParquetFile(path, memory_map=True)
+        file = self._files[path]
+        place = row["data/chunk_index"], row["data/file_index"]
+        group, before = 0, row["dataset_from_index"] - self._file_starts[place] + frame
+        while before >= (rows := file.metadata.row_group(group).num_rows):
+            group, before = group + 1, before - rows
+        table = file.read_row_group(group, columns=self._images)
+        found = {}
+        for name in self._images:
+            picture = decode_picture(table[name][before].as_py())
+            unit = self.features[name].get("info", {}).get("unit")
+            found[plain(name)] = picture if unit is None else layout.from_steps(picture, unit)
+        return found
 
     @cached_property
     def stats(self) -> dict[str, Any]:
@@ -158,7 +167,7 @@ class Demonstrations(Dataset):
         return json.loads((self.root / layout.STATS).read_text(encoding="utf-8"))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_reader": None, "_depths": {}}  # open files stay with their process
+        return {**self.__dict__, "_reader": None, "_files": {}}  # open files stay with their process
 
 
 def plain(name: str) -> str:

@@ -26,10 +26,22 @@ def of_values(values: np.ndarray) -> Stats:
 
 def of_pictures(frames: Sequence[np.ndarray]) -> Stats:
     """Statistics of each colour over some of the pictures uint8 (H, W, 3), in [0, 1], shaped (3, 1, 1)."""
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(_PICTURES, len(frames))).astype(int))
-    pixels = np.stack([frames[i][::2, ::2] for i in chosen]).reshape(-1, 3) / 255.0
-    stats = of_values(pixels)
-    return {key: (np.array([len(frames)]) if key == "count" else v.reshape(3, 1, 1)) for key, v in stats.items()}
+    pixels = np.stack([frames[i][::2, ::2] for i in _some(len(frames))]).reshape(-1, 3) / 255.0
+    return _of_channels(pixels, len(frames))
+
+
+def of_depth(pictures: np.ndarray) -> Stats:
+    """Statistics over some of the depth pictures (T, H, W), in their own steps, shaped (1, 1, 1)."""
+    return _of_channels(pictures[_some(len(pictures)), ::2, ::2].reshape(-1, 1), len(pictures))
+
+
+def _some(frames: int) -> np.ndarray:
+    return np.unique(np.linspace(0, frames - 1, min(_PICTURES, frames)).astype(int))
+
+
+def _of_channels(pixels: np.ndarray, count: int) -> Stats:
+    shaped = {key: value.reshape(-1, 1, 1) for key, value in of_values(pixels).items()}
+    return {**shaped, "count": np.array([count])}
 
 
 def combine(left: Mapping[str, Stats] | None, right: Mapping[str, Stats]) -> dict[str, Stats]:

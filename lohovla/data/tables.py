@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 
 def column(values: np.ndarray) -> pa.Array:
@@ -20,6 +22,22 @@ def column(values: np.ndarray) -> pa.Array:
         offsets = pa.array(np.arange(0, len(array) + 1, size, dtype=np.int32))
         array = pa.ListArray.from_arrays(offsets, array)
     return array
+
+
+def picture_column(pictures: np.ndarray) -> pa.Array:
+    """An Arrow column of (T, H, W) uint16 pictures, each as PNG, in the shape that data sets of pictures have."""
+    encoded = []
+    for picture in pictures:
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "png", compress_level=1)
+        encoded.append(buffer.getvalue())
+    paths = pa.nulls(len(encoded), pa.string())
+    return pa.StructArray.from_arrays([pa.array(encoded, pa.binary()), paths], ["bytes", "path"])
+
+
+def decode_picture(value: Mapping[str, Any]) -> np.ndarray:
+    """A picture of :func:`picture_column`, or of any data set: (H, W) or (H, W, C)."""
+    return np.asarray(Image.open(io.BytesIO(value["bytes"])))
 
 
 def values_of(table: pa.Table, name: str, shape: Sequence[int]) -> np.ndarray:
@@ -32,11 +50,14 @@ def values_of(table: pa.Table, name: str, shape: Sequence[int]) -> np.ndarray:
     return flat.reshape(-1, *shape) if tuple(shape) != (1,) else flat
 
 
+ROW_GROUP = 16  # frames; what is read to get at one picture
+
+
 def write_table(table: pa.Table, path: Path) -> None:
     """Write a table so that its name never stands for half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(path.suffix + ".part")
-    pq.write_table(table, part, compression="zstd")
+    pq.write_table(table, part, compression="zstd", row_group_size=ROW_GROUP)
     _settle(part, path)
 
 

@@ -153,7 +153,7 @@ class Demonstrations(Dataset):
         group, before = 0, row["dataset_from_index"] - self._file_starts[place] + frame
         while before >= (rows := file.metadata.row_group(group).num_rows):
             group, before = group + 1, before - rows
-        table = file.read_row_group(group, columns=self._images)
+        table = file.read_row_group(group, columns=self._images, use_threads=False)
         found = {}
         for name in self._images:
             picture = decode_picture(table[name][before].as_py())

@@ -1,0 +1,35 @@
+"""A small data set of each control mode, collected once."""
+
+from pathlib import Path
+
+import pytest
+
+from lohovla.collect.campaign import Plan, collect
+
+CAMERAS = {"top": {"width": 64, "height": 32, "depth": True}, "wrist": {"width": 33, "height": 33}}
+
+
+def plan_of(root: Path, **changes):
+    """A plan that collects three episodes of an easy task with small pictures."""
+    settings = {
+        "root": root,
+        "tasks": ("pick-and-place-primitive",),
+        "episodes": 3,
+        "first_seed": 0,
+        "policy": "oracle",
+        "env": {"control": "pick_place", "cameras": CAMERAS},
+        "disturb": {},
+        "keep_failures": False,
+        "runner": "local",
+        "workers": 1,
+    }
+    return Plan(**{**settings, **changes})
+
+
+@pytest.fixture(scope="session", params=["pick_place", "ee"])
+def collected(request, tmp_path_factory):
+    """The folder of a data set of two tasks, three episodes each."""
+    root = tmp_path_factory.mktemp("sets") / request.param
+    tasks = ("pick-and-place-primitive", "stack-blocks-with-alternate-color")
+    collect(plan_of(root, tasks=tasks, env={"control": request.param, "cameras": CAMERAS}))
+    return root

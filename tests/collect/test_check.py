@@ -1,0 +1,122 @@
+"""Each kind of damage gets its line."""
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lohovla.cli import main
+from lohovla.data import layout
+from lohovla.data.check import check
+
+
+def table_path(root, episode):
+    return layout.path_of(root, layout.DATA_PATH, episode)
+
+
+def replace(root, episode, name, values):
+    table = pq.read_table(table_path(root, episode))
+    at = table.column_names.index(name)
+    pq.write_table(table.set_column(at, name, pa.array(values)), table_path(root, episode))
+
+
+def remove_video(root):
+    layout.path_of(root, layout.VIDEO_PATH, 2, video_key="observation.images.top").unlink()
+
+
+def cut_video(root):
+    path = layout.path_of(root, layout.VIDEO_PATH, 2, video_key="observation.images.top")
+    path.write_bytes(path.read_bytes()[:300])
+
+
+def shorten_table(root):
+    path = table_path(root, 1)
+    pq.write_table(pq.read_table(path).slice(0, 1), path)
+
+
+def damage_table(root):
+    table_path(root, 1).write_bytes(b"PAR1 nonsense")
+
+
+def put_nan(root):
+    score = pq.read_table(table_path(root, 0))["score"].to_numpy().copy()
+    score[1] = np.nan
+    replace(root, 0, "score", score)
+
+
+def shift_time(root):
+    replace(root, 0, "timestamp", pq.read_table(table_path(root, 0))["timestamp"].to_numpy() + np.float32(0.3))
+
+
+def change_values(root):
+    replace(root, 0, "progress", pq.read_table(table_path(root, 0))["progress"].to_numpy() * 0)
+
+
+def change_stats(root):
+    stats = json.loads((root / layout.STATS).read_text())
+    stats["action"]["mean"][0] += 1
+    (root / layout.STATS).write_text(json.dumps(stats))
+
+
+def change_total(root):
+    info = json.loads((root / layout.INFO).read_text())
+    (root / layout.INFO).write_text(json.dumps({**info, "total_frames": 7}))
+
+
+def spoil_depth(root):
+    table = pq.read_table(table_path(root, 0))
+    rows = table["observation.depth.top"].to_pylist()
+    rows[0]["bytes"] = b"no picture"
+    at = table.column_names.index("observation.depth.top")
+    pq.write_table(
+        table.set_column(at, "observation.depth.top", pa.array(rows, table["observation.depth.top"].type)),
+        table_path(root, 0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("damage", "line"),
+    [
+        (remove_video, "episode 2: videos/observation.images.top/chunk-000/file-002.mp4 is missing"),
+        (cut_video, "episode 2: videos/observation.images.top/chunk-000/file-002.mp4 cannot be decoded"),
+        (shorten_table, "episode 1: 1 frames instead of"),
+        (damage_table, "episode 1: data/chunk-000/file-001.parquet cannot be read"),
+        (put_nan, "episode 0: score holds NaN or infinite values, first at frame 1"),
+        (shift_time, "episode 0: timestamps are not frame / fps"),
+        (change_values, "progress is not what its statistics say"),
+        (change_stats, "meta/stats.json: the mean of action does not match the episodes"),
+        (change_total, "meta/info.json: total_frames is 7, but there are"),
+        (spoil_depth, "episode 0: observation.depth.top of frame 0 cannot be decoded"),
+    ],
+)
+def test_damage_is_named(collected, tmp_path, damage, line, capsys):
+    root = tmp_path / "damaged"
+    shutil.copytree(collected, root)
+    damage(root)
+    lines = list(check(root))
+    assert any(line in found for found in lines), lines
+    assert main(["data", "check", str(root)]) == 1
+    assert line in capsys.readouterr().out
+
+
+def test_a_sound_set_passes(collected, capsys):
+    assert main(["data", "check", str(collected)]) == 0
+    assert capsys.readouterr().out.endswith("all is well\n")
+
+
+def test_a_replay_of_other_actions_says_where_it_differs(collected, tmp_path, capsys):
+    root = tmp_path / "changed"
+    shutil.copytree(collected, root)
+    table = pq.read_table(table_path(root, 0))
+    actions = np.array(table["action.executed"].to_pylist(), np.float32)
+    actions[0, 0] += 0.05
+    at = table.column_names.index("action.executed")
+    pq.write_table(
+        table.set_column(at, "action.executed", pa.array(actions.tolist(), pa.list_(pa.float32()))), table_path(root, 0)
+    )
+    assert main(["replay", str(root), "episode=0"]) == 1
+    assert "the simulation differs from frame 1 on" in capsys.readouterr().out
+    assert main(["replay", str(root), "episode=1"]) == 0

@@ -79,7 +79,7 @@ COMMANDS = {
     ),
     "bench": Command(
         "lohovla.commands.bench",
-        "Measure: sim (speed of the environment).",
+        "Measure speed: sim (the environment), data (demonstrations), evaluate (evaluations).",
         ("lohovla bench sim", "lohovla bench sim seconds=10 workers=1 profile=true"),
     ),
 }

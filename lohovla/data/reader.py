@@ -92,9 +92,9 @@ class Demonstrations(Dataset):
             for name in small:
                 parts[name].append(values_of(table, name, self.features[name]["shape"]))
         self.columns = {name: np.concatenate(values) if values else np.empty(0) for name, values in parts.items()}
-        lengths = [self.rows[episode]["length"] for episode in episodes]
-        self._ends = np.repeat(np.cumsum(lengths), lengths)  # one past the last frame of each frame's episode
-        self._starts = self._ends - np.repeat(lengths, lengths)
+        self.lengths: list[int] = [self.rows[episode]["length"] for episode in episodes]
+        self._ends = np.repeat(np.cumsum(self.lengths), self.lengths)  # one past the last frame of a frame's episode
+        self._starts = self._ends - np.repeat(self.lengths, self.lengths)
 
     def _data_path(self, row: Mapping[str, Any]) -> Path:
         pattern = self.info["data_path"]

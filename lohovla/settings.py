@@ -26,7 +26,7 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException, OverrideParseException
 
-    overrides = [_positional(command, word, index) for index, word in enumerate(overrides)]
+    overrides = _positional(command, overrides)
     try:
         OverridesParser.create().parse_overrides(overrides)
     except OverrideParseException as error:
@@ -63,11 +63,29 @@ def _check_types(command: str, config: DictConfig, overrides: list[str]) -> None
             raise UserError(f"{key} cannot be {value!r}", f"it is {_KINDS[kind]}; the default is {default}")
 
 
-def _positional(command: str, word: str, index: int) -> str:
-    """``lohovla bench sim`` means ``lohovla bench what=sim``: a first bare word fills the command's main setting."""
-    if index == 0 and command == "bench" and re.fullmatch(r"[a-z_]+", word):
-        return f"what={word}"
-    return word
+# What bare words fill, in order; the last setting takes all that remain where it ends in an ellipsis.
+_POSITIONAL = {"bench": ("what",), "replay": ("dataset",), "data": ("action", "dataset"), "compare": ("runs...",)}
+
+
+def _positional(command: str, words: list[str]) -> list[str]:
+    """Turn bare words into settings: ``lohovla bench sim`` means ``lohovla bench what=sim``."""
+    settings = list(_POSITIONAL.get(command, ()))
+    overrides, rest = [], []
+    for word in words:
+        if re.match(r"[+~]*[\w.]+=", word) or not settings:  # a path may hold "=" too
+            overrides.append(word)
+        elif settings[0].endswith("..."):
+            rest.append(_quote(word))
+        else:
+            overrides.append(f"{settings.pop(0)}={_quote(word)}")
+    if rest:
+        overrides.append(f"{settings[0].removesuffix('...')}=[{','.join(rest)}]")
+    return overrides
+
+
+def _quote(word: str) -> str:
+    """A word as Hydra reads it, whatever is in it: backslashes count only before a quote."""
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), word) + "'"
 
 
 def describe(command: str) -> str:
@@ -119,7 +137,9 @@ def results_folder(config: DictConfig, command: str) -> Path:
         ) from None
     provenance: dict[str, Any] = {"version": __version__, "commit": _commit(), "command": command}
     text = OmegaConf.to_yaml(OmegaConf.create({**provenance, "settings": config}))
-    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    part = folder / "config.yaml.part"  # a kill leaves the file whole, or as it was
+    part.write_text(text, encoding="utf-8")
+    part.replace(folder / "config.yaml")
     return folder
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,11 +39,13 @@ class Context:
         step: how many actions were carried out in this episode.
         reward: the reward of the last one.
         world: the true environment, for oracles; None on a robot, and no other policy may read it.
+        slot: which of the episodes that run at once this is; a policy's memory is kept by it.
     """
 
     step: int = 0
     reward: float = 0.0
     world: Any = None
+    slot: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,16 @@ class Decision:
 
 
 class Policy(ABC):
-    """A policy; everything random in it follows from the seed of :meth:`reset`."""
+    """A policy; everything random in it follows from the seed of :meth:`reset`.
+
+    It may play several episodes at once, each in a slot of its own: what it remembers of one must not
+    reach another, so that results do not depend on which episodes run together.
+    """
 
     spec: PolicySpec
 
-    def reset(self, seed: int) -> None:  # noqa: B027 - a policy without memory has nothing to do
-        """Begin an episode."""
+    def reset(self, seed: int, slot: int = 0) -> None:  # noqa: B027 - a policy without memory has nothing to do
+        """Begin an episode in ``slot``; the other slots go on."""
 
     @abstractmethod
     def act(self, observation: Mapping[str, Any], context: Context) -> Decision:
@@ -83,3 +89,7 @@ class Policy(ABC):
             observation: the flat mapping of the environment, the wire and the data sets.
             context: what the loop knows beside it.
         """
+
+    def act_batch(self, observations: Sequence[Mapping[str, Any]], contexts: Sequence[Context]) -> list[Decision]:
+        """Decide for several slots at once; a policy that gains from batches stacks the observations here."""
+        return [self.act(observation, context) for observation, context in zip(observations, contexts, strict=True)]

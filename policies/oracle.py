@@ -19,22 +19,22 @@ class OraclePolicy(Policy):
 
     def __init__(self, control: str, action_shape: tuple[int, ...], control_hz: float):
         self.spec = PolicySpec((), control, action_shape, 1, control_hz, frozenset({"subtask"}))
-        self._oracle: Any = None
+        self._oracles: dict[int, Any] = {}
 
-    def reset(self, seed: int) -> None:
-        """Forget the episode before."""
-        self._oracle = None
+    def reset(self, seed: int, slot: int = 0) -> None:
+        """Forget the slot's episode before."""
+        self._oracles.pop(slot, None)
 
     def act(self, observation: Mapping[str, Any], context: Context) -> Decision:
         """One action towards the goal, and the sub-task it belongs to."""
         if context.world is None:
             raise ValueError("the oracle needs the true world in its context")
-        if self._oracle is None:
+        if context.slot not in self._oracles:
             from lohovla.envs.oracle import Oracle
 
-            self._oracle = Oracle(context.world)
-        before = self._oracle.plans
-        action = self._oracle.act()
-        subtask = self._oracle.subtask
-        text = subtask.text if subtask else ""
-        return Decision(action[None], subtask=text, planned=bool(text) and self._oracle.plans > before)
+            self._oracles[context.slot] = Oracle(context.world)
+        oracle = self._oracles[context.slot]
+        before = oracle.plans
+        action = oracle.act()
+        text = oracle.subtask.text if oracle.subtask else ""
+        return Decision(action[None], subtask=text, planned=bool(text) and oracle.plans > before)

@@ -23,12 +23,13 @@ class RandomPolicy(Policy):
     def __init__(self, control: str, low: np.ndarray, high: np.ndarray, control_hz: float):
         self.spec = PolicySpec((), control, low.shape, 1, control_hz)
         self._low, self._high = low, high
-        self._rng = np.random.default_rng(0)
+        self._streams: dict[int, np.random.Generator] = {}
 
-    def reset(self, seed: int) -> None:
+    def reset(self, seed: int, slot: int = 0) -> None:
         """Start the episode's random stream."""
-        self._rng = np.random.default_rng(seed)
+        self._streams[slot] = np.random.default_rng(seed)
 
     def act(self, observation: Mapping[str, Any], context: Context) -> Decision:
         """One random action."""
-        return Decision(self._rng.uniform(self._low, self._high).astype(np.float32)[None])
+        stream = self._streams[context.slot]
+        return Decision(stream.uniform(self._low, self._high).astype(np.float32)[None])

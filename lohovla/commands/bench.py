@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from lohovla.errors import UserError
 from lohovla.settings import results_folder
 
-_BENCHMARKS = ("sim", "oracle")
+_BENCHMARKS = ("sim", "data", "evaluate")
 
 
 def run(config: DictConfig) -> int:
@@ -22,21 +22,14 @@ def run(config: DictConfig) -> int:
         from lohovla.benchmarks import sim
 
         record = sim.run(config.task, config.seconds, config.workers, config.profile)
-        folder = results_folder(config, "bench")
-    else:
-        from lohovla.benchmarks import oracle
+    elif config.what == "data":
+        from lohovla.benchmarks import data
 
-        if config.episodes < 1:
-            raise UserError(f"episodes must be at least 1, not {config.episodes}", "episodes=100 is the default")
-        folder = results_folder(config, "bench")
-        tasks = [config.tasks] if isinstance(config.tasks, str) else list(config.tasks)
-        record = oracle.run(
-            None if tasks == ["all"] else tasks,
-            config.control,
-            config.episodes,
-            config.drop_probability,
-            config.workers,
-            folder,
-        )
+        record = data.run(config.task, config.demonstrations, config.seconds, config.workers)
+    else:
+        from lohovla.benchmarks import evaluate
+
+        record = evaluate.run(config.task, config.episodes, config.workers, config.rounds)
+    folder = results_folder(config, "bench")
     (folder / "result.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
     return 0

@@ -1,10 +1,11 @@
-"""One episode: a policy and an environment until the end, and a record of it."""
+"""Episodes: a policy and its environments until the end, and a record of each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from lohovla.policies.base import Context, Decision, Policy
 
@@ -24,9 +25,25 @@ class SubtaskSpan:
     score: float
 
 
+class ScorePoint(NamedTuple):
+    """The score from some moment on: actions carried out until then, simulated seconds, and the score."""
+
+    step: int
+    time: float
+    score: float
+
+
 @dataclass(frozen=True)
 class EpisodeResult:
-    """What came of an episode; ``success`` and ``score`` are those of the last state."""
+    """What came of an episode; ``success`` and ``score`` are those of the last state.
+
+    Attributes:
+        reason: why it ended: ``success``, ``action limit`` or ``time limit``.
+        missing: the sub-task that the last state still asked for, by the goal's rules; "" after a success.
+        outcomes: how often each outcome of a pick and place came, with ``pick_place``.
+        scores: the score at the start and whenever it changed.
+        subtasks: what the policy planned, in order.
+    """
 
     task: str
     seed: int
@@ -39,7 +56,25 @@ class EpisodeResult:
     drops: int
     clamped: int
     simulated_seconds: float
+    missing: str = ""
+    outcomes: dict[str, int] = field(default_factory=dict)
+    scores: list[ScorePoint] = field(default_factory=list)
     subtasks: list[SubtaskSpan] = field(default_factory=list)
+
+    @property
+    def failure(self) -> str:
+        """What went wrong, in words; "" after a success."""
+        if self.success:
+            return ""
+        facts = [f"{self.reason} at score {self.score:.2f}"]
+        if self.subtasks:
+            facts.append(f"the last of {len(self.subtasks)} sub-tasks was “{self.subtasks[-1].text}”")
+        if self.missing:
+            facts.append(f"still to do: “{self.missing}”")
+        if self.drops:
+            facts.append(f"{self.drops} dropped")
+        facts += [f"{outcome}: {count} x" for outcome, count in self.outcomes.items() if outcome != "placed"]
+        return "; ".join(facts)
 
 
 @dataclass
@@ -50,6 +85,99 @@ class Progress:
     subtask: str = ""
     score: float = 0.0
     decision: Decision | None = None
+
+
+class Play:
+    """One episode being played: its environment is reset, then driven a decision at a time.
+
+    Args:
+        env: a :class:`lohovla.envs.env.BlocksEnv`, wrapped or not.
+        seed: the episode's seed.
+        slot: which of the episodes that run at once this is.
+        on_subtask: called whenever the policy turns to another sub-task.
+    """
+
+    def __init__(
+        self, env: Any, seed: int, slot: int = 0, on_subtask: Callable[[SubtaskSpan], None] | None = None
+    ) -> None:
+        self.env, self.seed, self.slot = env, seed, slot
+        self.observation, self._info = env.reset(seed=seed)
+        self.progress = Progress(env.unwrapped.problem.instruction, score=self._info["score"])
+        self.ended = False
+        self._on_subtask = on_subtask
+        self._steps = self._clamped = 0
+        self._reward = 0.0
+        self._outcomes: Counter[str] = Counter()
+        self._spans: list[SubtaskSpan] = []
+        self._scores = [ScorePoint(0, 0.0, self._score)]
+
+    @property
+    def context(self) -> Context:
+        """What the policy may know beside the observation."""
+        return Context(self._steps, self._reward, self.env.unwrapped, self.slot)
+
+    def carry_out(self, decision: Decision) -> None:
+        """Note what the policy plans and send its chunk of actions, up to the episode's end."""
+        self.progress.decision = decision
+        if decision.planned:
+            self._spans.append(SubtaskSpan(round(self._info["time"], 3), decision.subtask, self._score))
+            self.progress.subtask = decision.subtask
+            if self._on_subtask is not None:
+                self._on_subtask(self._spans[-1])
+        for action in decision.actions:
+            self._step(action)
+            if self.ended:
+                return
+
+    def _step(self, action: Any) -> None:
+        self.observation, self._reward, terminated, truncated, self._info = self.env.step(action)
+        self._steps += 1
+        self._clamped += self._info["clamped"]
+        self.progress.score = self._info["score"]
+        self.ended = terminated or truncated
+        if self._info["outcome"]:
+            self._outcomes[self._info["outcome"]] += 1
+        if self._score != self._scores[-1].score:
+            self._scores.append(ScorePoint(self._steps, round(self._info["time"], 3), self._score))
+
+    @property
+    def _score(self) -> float:
+        return round(self._info["score"], 6)
+
+    def result(self) -> EpisodeResult:
+        """The record of the episode so far."""
+        world, info = self.env.unwrapped, self._info
+        following = None if info["success"] else world.problem.goal.next(world.scene())
+        return EpisodeResult(
+            task=world.task.name,
+            seed=self.seed,
+            instruction=self.progress.instruction,
+            success=info["success"],
+            score=self._score,
+            reason=info["reason"],
+            steps=self._steps,
+            actions=info["actions"],
+            drops=info["drops"],
+            clamped=self._clamped,
+            simulated_seconds=round(info["time"], 3),
+            missing=following.text if following else "",
+            outcomes=dict(sorted(self._outcomes.items())),
+            scores=self._scores,
+            subtasks=self._spans,
+        )
+
+
+def play_together(plays: Sequence[Play], policy: Policy, each: Callable[..., Iterable[Any]] = map) -> None:
+    """Play episodes to their ends, one policy deciding for all that still run.
+
+    Args:
+        plays: episodes at their start, each in a slot of its own.
+        policy: a policy for their action space, reset in each slot.
+        each: how to act in several environments: ``map``, or that of a pool of threads.
+    """
+    while active := [play for play in plays if not play.ended]:
+        decisions = policy.act_batch([play.observation for play in active], [play.context for play in active])
+        list(each(Play.carry_out, active, decisions))
 
 
 def run_episode(
@@ -68,42 +196,9 @@ def run_episode(
         on_start: called once after the reset with the live progress and the first observation.
         on_subtask: called whenever the policy turns to another sub-task.
     """
-    world = env.unwrapped
-    observation, info = env.reset(seed=seed)
+    play = Play(env, seed, on_subtask=on_subtask)
     policy.reset(seed)
-    progress = Progress(instruction=world.problem.instruction, score=info["score"])
     if on_start is not None:
-        on_start(progress, observation)
-    spans: list[SubtaskSpan] = []
-    steps = clamped = 0
-    reward, ended = 0.0, False
-    while not ended:
-        decision = policy.act(observation, Context(steps, reward, world))
-        progress.decision = decision
-        if decision.planned:
-            spans.append(SubtaskSpan(info["time"], decision.subtask, info["score"]))
-            progress.subtask = decision.subtask
-            if on_subtask is not None:
-                on_subtask(spans[-1])
-        for action in decision.actions:
-            observation, reward, terminated, truncated, info = env.step(action)
-            steps += 1
-            clamped += info["clamped"]
-            progress.score = info["score"]
-            ended = terminated or truncated
-            if ended:
-                break
-    return EpisodeResult(
-        task=world.task.name,
-        seed=seed,
-        instruction=progress.instruction,
-        success=info["success"],
-        score=info["score"],
-        reason=info["reason"],
-        steps=steps,
-        actions=info["actions"],
-        drops=info["drops"],
-        clamped=clamped,
-        simulated_seconds=round(info["time"], 3),
-        subtasks=spans,
-    )
+        on_start(play.progress, play.observation)
+    play_together([play], policy)
+    return play.result()

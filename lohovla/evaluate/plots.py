@@ -1,0 +1,110 @@
+"""Plots as SVG text, drawn by hand: they take their colours from the page and weigh nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+from lohovla.evaluate.table import percent
+
+_WIDTH, _LEFT, _RIGHT, _ROW, _TOP = 1060, 410, 56, 28, 26
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar; lengths are shares in [0, 1].
+
+    Attributes:
+        label: what it is of.
+        value: its length.
+        interval: lower and upper end of its interval, or None.
+        marks: other systems' values on the same scale, in the order of the key; None where there is none.
+    """
+
+    label: str
+    value: float
+    interval: tuple[float, float] | None = None
+    marks: Sequence[float | None] = field(default_factory=tuple)
+
+
+def bars(entries: Sequence[Bar]) -> str:
+    """Horizontal bars from 0 to 100 %, one an entry, with intervals and marks."""
+    height = _TOP + _ROW * len(entries) + 8
+    span = _WIDTH - _LEFT - _RIGHT
+
+    def x(share: float) -> float:
+        return round(_LEFT + span * share, 1)
+
+    parts = [f'<svg viewBox="0 0 {_WIDTH} {height}" role="img">']
+    for tick in range(0, 101, 20):
+        at = x(tick / 100)
+        parts.append(f'<line class="grid" x1="{at}" x2="{at}" y1="{_TOP - 6}" y2="{height - 6}"/>')
+        parts.append(f'<text class="soft" x="{at}" y="13" text-anchor="middle">{tick} %</text>')
+    for index, bar in enumerate(entries):
+        middle = _TOP + _ROW * index + _ROW / 2
+        parts.append(f'<text x="{_LEFT - 12}" y="{middle + 4}" text-anchor="end">{escape(bar.label)}</text>')
+        width = round(x(bar.value) - x(0), 1)
+        parts.append(f'<rect class="bar" x="{x(0)}" y="{middle - 8}" width="{width}" height="16" rx="2"/>')
+        if bar.interval is not None:
+            low, high = map(x, bar.interval)
+            parts.append(
+                f'<path class="whisker" d="M{low} {middle - 4}v8M{low} {middle}H{high}M{high} {middle - 4}v8"/>'
+            )
+        parts.append(f'<circle class="point" cx="{x(bar.value)}" cy="{middle}" r="2.6"/>')
+        parts += [mark(kind, x(value), middle) for kind, value in enumerate(bar.marks) if value is not None]
+        parts.append(f'<text x="{_WIDTH - 4}" y="{middle + 4}" text-anchor="end">{percent(bar.value)}</text>')
+    return "".join([*parts, "</svg>"])
+
+
+def mark(kind: int, x: float, y: float) -> str:
+    """The sign of another system: circle, triangle up, triangle down, diamond."""
+    shapes = (
+        f"M{x - 4.5} {y}a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0",
+        f"M{x} {y - 5}l5 9h-10z",
+        f"M{x} {y + 5}l5 -9h-10z",
+        f"M{x} {y - 5.5}l5 5.5l-5 5.5l-5 -5.5z",
+    )
+    return f'<path class="mark mark-{kind}" d="{shapes[kind]}"/>'
+
+
+def key(names: Sequence[tuple[int, str]], ours: str, interval: bool) -> str:
+    """What the bar and each mark stand for."""
+    whisker = '<path class="whisker" d="M8 3v8M8 7H20M20 3v8"/>' if interval else ""
+    point = '<circle class="point" cx="14" cy="7" r="2.6"/>'
+    bar = f'<rect class="bar" x="0" y="1" width="14" height="12" rx="2"/>{whisker}{point}'
+    signs = [(bar, ours), *[(mark(kind, 13, 7), name) for kind, name in names]]
+    entries = [f'<span><svg viewBox="0 0 26 14">{sign}</svg>{escape(name)}</span>' for sign, name in signs]
+    return f'<div class="key">{"".join(entries)}</div>'
+
+
+def curve(points: Sequence[tuple[float, float]], end: float, unit: str) -> str:
+    """A step curve of values in [0, 1] over [0, ``end``], each holding until the next.
+
+    Args:
+        points: (x, value), x increasing from 0.
+        end: where the axis ends.
+        unit: what x counts.
+    """
+    width, height, left, bottom, top = 290, 140, 44, 24, 8
+
+    def x(value: float) -> float:
+        return round(left + (width - left - 10) * value / max(end, 1e-9), 1)
+
+    def y(value: float) -> float:
+        return round(top + (height - top - bottom) * (1 - value), 1)
+
+    parts = [f'<svg viewBox="0 0 {width} {height}" role="img">']
+    for value in (0.0, 0.5, 1.0):
+        parts.append(f'<line class="grid" x1="{left}" x2="{width - 10}" y1="{y(value)}" y2="{y(value)}"/>')
+        parts.append(
+            f'<text class="soft" x="{left - 6}" y="{y(value) + 4}" text-anchor="end">{100 * value:.0f} %</text>'
+        )
+    for value in (0, end / 2, end):
+        label = f"{value:.0f}" if end >= 4 else f"{value:.1f}"
+        anchor = "end" if value == end else "middle"
+        text = f"{label} {unit}" if value == end else label
+        parts.append(f'<text class="soft" x="{x(value)}" y="{height - 7}" text-anchor="{anchor}">{text}</text>')
+    path = f"M{x(0)} {y(points[0][1])}" + "".join(f"H{x(at)}V{y(value)}" for at, value in points) + f"H{x(end)}"
+    parts.append(f'<path class="area" d="{path}V{y(0)}H{x(0)}z"/><path class="line" d="{path}"/></svg>')
+    return "".join(parts)

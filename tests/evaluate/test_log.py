@@ -1,0 +1,92 @@
+"""The log of episodes survives what a kill leaves, and refuses what it cannot vouch for."""
+
+import dataclasses
+import json
+
+import pytest
+import yaml
+
+from lohovla import __version__
+from lohovla.errors import UserError
+from lohovla.evaluate.log import EpisodeLog, flatten, refuse_other_settings
+
+EPISODES = [("task-a", 1), ("task-a", 3), ("täsk-b", 1)]
+
+
+def fill(folder, episodes):
+    log = EpisodeLog(folder, EPISODES)
+    for task, seed in episodes:
+        log.append({"task": task, "seed": seed, "instruction": "ä"})
+    log.close()
+    return (folder / "episodes.jsonl").read_bytes()
+
+
+def test_a_line_cut_anywhere_is_dropped_and_written_again(tmp_path):
+    whole = fill(tmp_path, EPISODES)
+    last = whole[:-1].rindex(b"\n") + 1
+    for cut in range(last, len(whole)):
+        (tmp_path / "episodes.jsonl").write_bytes(whole[:cut])
+        log = EpisodeLog(tmp_path, EPISODES)
+        assert list(log.rows) == EPISODES[:2]
+        log.append({"task": "täsk-b", "seed": 1, "instruction": "ä"})
+        assert (tmp_path / "episodes.jsonl").read_bytes() == whole  # also if the next kill comes right now
+        log.close()
+        assert (tmp_path / "episodes.jsonl").read_bytes() == whole
+
+
+def test_the_file_ends_in_order_whoever_finished_first(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    assert fill(tmp_path / "a", EPISODES) == fill(tmp_path / "b", reversed(EPISODES))
+
+
+def test_each_line_is_on_disk_before_the_next_episode(tmp_path):
+    log = EpisodeLog(tmp_path, EPISODES)
+    for count, (task, seed) in enumerate(EPISODES, 1):
+        log.append({"task": task, "seed": seed})
+        assert len((tmp_path / "episodes.jsonl").read_bytes().splitlines()) == count
+    log.append({"task": "task-a", "seed": 1, "again": True})
+    assert len((tmp_path / "episodes.jsonl").read_bytes().splitlines()) == 3
+
+
+def test_two_at_once_are_refused(tmp_path):
+    log = EpisodeLog(tmp_path, EPISODES)
+    with pytest.raises(UserError, match="another evaluation is writing"):
+        EpisodeLog(tmp_path, EPISODES)
+    log.close()
+    EpisodeLog(tmp_path, EPISODES).close()
+
+
+def test_a_damaged_line_is_named(tmp_path):
+    whole = fill(tmp_path, EPISODES).splitlines(keepends=True)
+    (tmp_path / "episodes.jsonl").write_bytes(whole[0] + b"\0\0\0\n" + whole[2])
+    with pytest.raises(UserError, match=r"line 2 of .*episodes.jsonl is damaged"):
+        EpisodeLog(tmp_path, EPISODES)
+
+
+def test_episodes_that_are_not_asked_for_are_refused_and_kept(tmp_path):
+    whole = fill(tmp_path, EPISODES)
+    with pytest.raises(UserError, match="1 episodes that are not asked for, such as täsk-b seed 1"):
+        EpisodeLog(tmp_path, EPISODES[:2])
+    assert (tmp_path / "episodes.jsonl").read_bytes() == whole
+
+
+def test_only_what_decides_outcomes_must_be_the_same(tmp_path, protocol):
+    settings = {"policy": "oracle", "split": "test", "env": dict(protocol.env), "workers": 7, "episodes": 2}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"version": __version__, "settings": settings}))
+    other = dataclasses.replace(protocol, policy="random")
+    refuse_other_settings(tmp_path, other)  # no episode there yet
+    (tmp_path / "episodes.jsonl").write_text(json.dumps({"task": "a", "seed": 1}) + "\n")
+    refuse_other_settings(tmp_path, protocol)
+    for changed, message in (
+        (other, "policy=oracle, not random"),
+        (dataclasses.replace(protocol, split="val"), "split=test, not val"),
+        (dataclasses.replace(protocol, env={**protocol.env, "drop_probability": 0.0}), "drop_probability=0.6, not 0.0"),
+        (dataclasses.replace(protocol, env={"control": "pick_place"}), "env.drop_probability=0.6, not None"),
+    ):
+        with pytest.raises(UserError, match=message):
+            refuse_other_settings(tmp_path, changed)
+
+
+def test_settings_flatten_to_dotted_names():
+    assert flatten({"a": 1, "b": {"c": {"d": [2]}, "e": None}}) == {"a": 1, "b.c.d": [2], "b.e": None}

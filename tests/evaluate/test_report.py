@@ -1,0 +1,132 @@
+"""The report is one page that needs nothing but itself and shows every task and failure."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from lohovla.envs.tasks.names import TASKS
+from lohovla.evaluate.plots import Bar, bars, curve
+from lohovla.evaluate.protocol import Protocol
+from lohovla.evaluate.report import write_report
+from lohovla.evaluate.run import evaluate, film_failures
+from lohovla.evaluate.table import as_json, markdown, percent, results_of, results_table
+
+
+class _Page(HTMLParser):
+    """Checks that tags close in order, and keeps what the page refers to."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.refers, self.tags = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.refers += [value for key, value in attrs if key in ("src", "href", "poster", "data", "srcset", "action")]
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def read(path):
+    page = _Page()
+    page.feed(path.read_text(encoding="utf-8"))
+    assert page.open == []
+    return page, path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def report(protocol, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    rows, _ = evaluate(protocol, folder, workers=1)
+    films = film_failures(protocol, folder, rows, 1, "local", 1)
+    write_report(folder, protocol, rows, results_of(rows), films)
+    return rows, *read(folder / "report.html")
+
+
+def test_it_asks_for_nothing_outside(report):
+    _, page, text = report
+    assert page.refers
+    assert all(value.startswith("data:") for value in page.refers)
+    words = re.sub(r"base64,[\w+/=]+", "", text)
+    assert not re.search(r"https?:|//\w|@import|url\(|<script|<link|<iframe", words)
+
+
+def test_it_shows_each_task_and_each_failure(report, protocol):
+    rows, page, text = report
+    failed = [row for row in rows if not row["success"]]
+    for task in protocol.tasks:
+        assert f"<td>{task}</td>" in text
+        assert len(re.findall(task, text)) >= 4  # two plots, the table, the curve
+    for row in failed:
+        assert f"seed {row['seed']}" in text
+        assert row["failure"].split(";")[0] in text
+    assert page.tags.count("img") == len(failed)
+    assert page.tags.count("video") == 1
+    assert f"{len(failed)} of {len(rows)} episodes failed" in text
+    assert "97.8 / 91.5" in text  # LoHoVLA on B
+
+
+def test_words_from_outside_are_escaped(row, tmp_path):
+    rows = [row(success=False, instruction="<b>&", failure="<script>alert(1)</script>")]
+    (tmp_path / "failures").mkdir()
+    (tmp_path / "failures" / f"{rows[0]['task']}-10001.jpg").write_bytes(b"x")
+    protocol = Protocol((rows[0]["task"],), (10001,), "<i>", {"control": "ee"})
+    write_report(tmp_path, protocol, rows, results_of(rows), [])
+    _, text = read(tmp_path / "report.html")
+    assert "<script" not in text
+    assert "“&lt;b&gt;&amp;”" in text
+
+
+def test_a_run_without_failures_says_so_for_every_task(row, tmp_path):
+    protocol = Protocol(TASKS, (10001,), "oracle", {"control": "ee"})
+    rows = [row(task) for task in TASKS]
+    write_report(tmp_path, protocol, rows, results_of(rows), [])
+    _, text = read(tmp_path / "report.html")
+    assert "No episode failed." in text
+    assert all(f"<td>{task}</td>" in text for task in TASKS)
+
+
+def test_bars_and_whiskers_are_as_long_as_their_values():
+    drawn = bars([Bar("half", 0.5, (0.25, 0.75), (None, 1.0)), Bar("all", 1.0)])
+    half, whole = (float(width) for width in re.findall(r'<rect class="bar"[^>]* width="([\d.]+)"', drawn))
+    assert half == pytest.approx(whole / 2, abs=0.2)
+    start = float(re.findall(r'<rect class="bar" x="([\d.]+)"', drawn)[0])
+    low, high = re.search(r'class="whisker" d="M([\d.]+) .*?M[\d.]+ [\d.]+H([\d.]+)', drawn).groups()
+    assert float(low) == pytest.approx(start + whole / 4, abs=0.2)
+    assert float(high) == pytest.approx(start + whole * 3 / 4, abs=0.2)
+    assert "mark-1" in drawn
+    assert "mark-0" not in drawn
+
+
+def test_a_curve_steps_at_its_points():
+    path = re.search(r'class="line" d="([^"]+)"', curve([(0.0, 0.0), (2.0, 1.0)], 4.0, "s")).group(1)
+    numbers = [float(number) for number in re.findall(r"[\d.]+", path)]
+    left, right = numbers[0], numbers[-1]
+    assert numbers[4] == pytest.approx((left + right) / 2, abs=0.2)  # half of the way to the right
+    assert numbers[5] < numbers[1]  # and up
+
+
+def test_what_is_not_all_never_reads_a_hundred():
+    assert [percent(share) for share in (0.0, 0.99949, 2199 / 2200, 1.0)] == ["0.0", "99.9", "99.9", "100.0"]
+
+
+def test_the_table_has_published_results_beside_ours(row):
+    rows = [row("stack-blocks-of-same-color", seed, seed != 3) for seed in (1, 3, 5, 7)]
+    rows += [row("stack-all-blocks-on-a-zone", 1)]
+    header, lines = results_table(results_of(rows))
+    assert lines[0][:5] == ["K", "stack-blocks-of-same-color", "75.0", "30.1 to 95.4", "87.5"]
+    assert dict(zip(header, lines[0], strict=True))["LoHoVLA"] == "73.8 / 54.5"
+    assert dict(zip(header, lines[1], strict=True))["LoHoVLA"] == ""
+    assert lines[2][1:3] == ["all 5 episodes", "80.0"]
+    assert dict(zip(header, lines[2], strict=True))["LoHoVLA"] == ""  # no mean without every task
+    text = markdown(header, lines).splitlines()
+    assert len({len(line) for line in text}) == 1
+    record = as_json(results_of(rows))
+    assert record["overall"]["success_rate"] == 0.8
+    assert record["tasks"]["stack-blocks-of-same-color"]["published"]["explicit"] == {"score": 4.0, "success": None}

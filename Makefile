@@ -50,10 +50,10 @@ bench: $(READY)
 	$(BIN)/lohovla bench sim
 
 numbers: $(READY)
-	$(BIN)/lohovla bench oracle control=pick_place
-	$(BIN)/lohovla bench oracle control=ee
-	$(BIN)/lohovla bench oracle control=pick_place drop_probability=0.1
-	$(BIN)/lohovla bench oracle control=ee drop_probability=0.1
+	$(BIN)/lohovla evaluate suite=all control=pick_place episodes=100
+	$(BIN)/lohovla evaluate suite=all control=ee episodes=100
+	$(BIN)/lohovla evaluate suite=all control=pick_place episodes=100 env.drop_probability=0.1
+	$(BIN)/lohovla evaluate suite=all control=ee episodes=100 env.drop_probability=0.1
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache

@@ -23,6 +23,9 @@ from lohovla.envs.tasks.entities import Scene
 from lohovla.envs.tasks.registry import Problem, get_task
 from lohovla.errors import UserError
 
+# Rates whose period is a whole number of physics steps.
+CONTROL_RATES = (5.0, 8.0, 10.0, 20.0, 25.0, 40.0, 50.0, 100.0)
+
 
 @dataclass(frozen=True)
 class EnvState:
@@ -50,7 +53,7 @@ class BlocksEnv(gym.Env):
     Args:
         task: name of the task (``lohovla tasks`` lists them).
         control: ``ee`` or ``pick_place``.
-        control_hz: commands a second.
+        control_hz: commands a second, one of :data:`CONTROL_RATES`.
         robot: ``ur5e`` or ``menagerie``.
         gripper: ``suction`` or ``jaw``.
         cameras: settings by name (width, height, depth), None to leave one out; default ``top`` and ``wrist``.
@@ -100,13 +103,16 @@ class BlocksEnv(gym.Env):
                 f"drop_probability must lie in [0, 1), not {drop_probability}",
                 "it is the chance a held second",
             )
-        if not 5.0 <= control_hz <= 100.0:
-            raise UserError(f"control_hz must lie in 5 to 100, not {control_hz}", "20 is the default")
+        if control_hz not in CONTROL_RATES:
+            rates = ", ".join(f"{rate:g}" for rate in CONTROL_RATES)
+            raise UserError(f"control_hz cannot be {control_hz}", f"whole physics steps make {rates}")
+        if not 0.0 < seconds_per_action < float("inf"):
+            raise UserError(f"seconds_per_action cannot be {seconds_per_action}", "8 is the default")
         self.task = get_task(task)
         self.colors, self.paraphrase = colors, paraphrase
         self.rules = Rules(control, control_hz, robot, gripper, drop_probability, seconds_per_action)
         self.render_mode, self.render_camera = render_mode, render_camera
-        noise = noise if isinstance(noise, Noise) else Noise(**(noise or {}))
+        noise = noise if isinstance(noise, Noise) else Noise.of(noise or {})
         self.sensors = Sensors(DEFAULT_CAMERAS if cameras is None else cameras, noise, top_source)
         self.observation_space = self.sensors.space
         self.action_space: gym.spaces.Box = action_space(control)
@@ -126,9 +132,8 @@ class BlocksEnv(gym.Env):
         scene, drops, self._noise_stream = (np.random.default_rng([key, stream]) for stream in range(3))
         problem = self.task.sample(scene, self.colors, self.paraphrase)
         self._episode = Episode(problem, self.rules, drops)
-        self._episode.begin()
         self.sensors.prepare(self.simulation, self._noise_stream)
-        self.simulation.refresh()
+        self._episode.begin()
         if self.render_mode == "human":
             self.render()
         return self._observe(), self._info("")
@@ -232,10 +237,12 @@ class BlocksEnv(gym.Env):
             The observation there, drawn anew.
         """
         self._episode = Episode.from_state(state.episode, self.rules)
+        self.sensors.aim(self.simulation)
         self._noise_stream = np.random.default_rng()
         self._noise_stream.bit_generator.state = state.noise
-        self.sensors.aim(self.simulation)
-        return self._observe()
+        observation = self._observe()
+        self._noise_stream.bit_generator.state = state.noise  # looking back is not an observation of the episode
+        return observation
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
         """The scene for people: a picture uint8 (480, 640, 3), or a window with ``render_mode="human"``."""

@@ -16,6 +16,10 @@ from lohovla.envs.scene.grippers import TCP_IN_FLANGE, TOOL_LENGTH
 REACH = np.array([[0.18, 0.82], [-0.58, 0.58], [-0.005, 0.60]])
 
 
+# Targets move at most this much of the joints' limit: a servo overshoots when the target's speed jumps.
+_SHARE_OF_SPEED = 0.75
+
+
 @dataclass(frozen=True)
 class CommandReport:
     """What a command could not have: it was moved into the reach, or slowed to the joints' speed."""
@@ -34,7 +38,7 @@ class EndEffectorController:
     def __init__(self, simulation: Simulation):
         self.simulation = simulation
         self._tool = TOOL_LENGTH[simulation.composition.gripper]
-        self._largest_step = MAX_JOINT_SPEED * simulation.period
+        self._largest_step = _SHARE_OF_SPEED * MAX_JOINT_SPEED * simulation.period
 
     def command(
         self, position: np.ndarray, rotvec: np.ndarray, gripper: float, rng: np.random.Generator

@@ -20,6 +20,7 @@ from lohovla.envs.scene.world import TIMESTEP, Composition, compile_model
 
 _LAG = np.array(arm.DAMPING) / np.array(arm.STIFFNESS)  # s; a servo follows q + lag * dq/dt without delay
 _SETTLE_STEPS = 400
+_STILL, _STILL_TURNING = 0.02, 1.0  # m/s, rad/s; a block that leans on a bowl's wall may tremble by less
 _ZONE_SHADE = 0.7  # the middle of a zone is a darker shade of its border, so that a block on it stands out
 # Counts of bodies that are not asleep, which MuJoCo 4.0 leaves out when it pickles its data.
 _AWAKE = ("ntree_awake", "nbody_awake", "nparent_awake", "nv_awake")
@@ -101,11 +102,6 @@ class Simulation:
         self.data.time = 0.0
         mujoco.mj_forward(self.model, self.data)
 
-    def refresh(self) -> None:
-        """Recompute positions after the model's cameras or lights were changed."""
-        mujoco.mj_kinematics(self.model, self.data)
-        mujoco.mj_camlight(self.model, self.data)
-
     def _paint(self, name: str, color: tuple[float, float, float]) -> None:
         self.model.geom(name).rgba = [*color, 1.0]
         inner = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_GEOM, f"{name}/inner")
@@ -153,7 +149,8 @@ class Simulation:
         """Whether every block lies still."""
         if not len(self._block_bodies):
             return True
-        return bool(np.abs(self.data.qvel[-6 * len(self._block_bodies) :]).max() < 0.02)
+        speeds = np.abs(self.data.qvel[-6 * len(self._block_bodies) :].reshape(-1, 6)).max(axis=0)
+        return bool(speeds[:3].max() < _STILL and speeds[3:].max() < _STILL_TURNING)
 
     def touching(self) -> bool:
         """Whether the tool, or the block that it holds, touches something else."""

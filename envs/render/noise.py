@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import mujoco
@@ -33,8 +36,22 @@ class Noise:
             if not (np.isfinite(value) and value >= 0):
                 raise UserError(f"noise.{name} cannot be {value}", "it is a standard deviation: a number from 0 up")
 
+    @classmethod
+    def of(cls, settings: Mapping[str, float]) -> Noise:
+        """Noise of these settings.
+
+        Raises:
+            UserError: there is no such kind; the message names the nearest.
+        """
+        kinds = [field.name for field in dataclasses.fields(cls)]
+        for name in settings:
+            if name not in kinds:
+                nearest = difflib.get_close_matches(name, kinds, n=1, cutoff=0.0)[0]
+                raise UserError(f"there is no noise {name!r}", f"did you mean {nearest!r}?")
+        return cls(**settings)
+
     def perturb(self, model: mujoco.MjModel, rng: np.random.Generator) -> None:
-        """Move the cameras and change the lights of a freshly built scene, for one episode.
+        """Move the cameras and change the lights of a model, for one episode; before its data is reset.
 
         The camera for people (``film``) stays. The calibration that the environment reports is the nominal
         one, as on a robot whose cameras were calibrated a while ago.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import copy
+import ctypes.util
 import importlib
 import os
 import threading
@@ -83,7 +84,10 @@ def _canvas(model: mujoco.MjModel, quality: str, width: int, height: int) -> _Ca
         _local.gl = _open_gl()
     key = quality, model.nmesh, model.nmeshvert
     if key not in canvases:
-        canvases[key] = _Canvas(model, QUALITIES[quality])
+        try:
+            canvases[key] = _Canvas(model, QUALITIES[quality])
+        except mujoco.FatalError as error:
+            raise _no_opengl(str(error)) from None
     return canvases[key]
 
 
@@ -100,19 +104,20 @@ def _open_gl() -> Any:
     # llvmpipe's own threads cost more than they bring at observation sizes, and processes or threads of
     # environments already fill the cores.
     os.environ.setdefault("LP_NUM_THREADS", "0")
-    wanted = os.environ.get("MUJOCO_GL", "").lower()
-    reasons = []
-    for backend in [wanted] if wanted else ["egl", "osmesa"]:
-        try:
-            context = importlib.import_module(f"mujoco.{backend}").GLContext(MAX_WIDTH, MAX_HEIGHT)
-            context.make_current()
-        except Exception as error:  # each backend has its own kinds, at import and at creation
-            reasons.append(f"{backend}: {(str(error).splitlines() or [type(error).__name__])[0]}")
-            continue
-        atexit.register(context.free)  # while the libraries that free it are still there
-        return context
-    raise SetupError(
-        f"no OpenGL to render with ({'; '.join(reasons)})",
+    # A process can use one of them only: PyOpenGL binds to the first.
+    backend = os.environ.get("MUJOCO_GL", "").lower() or ("egl" if ctypes.util.find_library("EGL") else "osmesa")
+    try:
+        context = importlib.import_module(f"mujoco.{backend}").GLContext(MAX_WIDTH, MAX_HEIGHT)
+        context.make_current()
+    except Exception as error:  # each backend has its own kinds, at import and at creation
+        raise _no_opengl(f"{backend}: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
+    atexit.register(context.free)  # while the libraries that free it are still there
+    return context
+
+
+def _no_opengl(reason: str) -> SetupError:
+    return SetupError(
+        f"no OpenGL to render with ({reason})",
         "apt-get install -y libegl1 libgl1 libosmesa6   (or choose with MUJOCO_GL=egl, MUJOCO_GL=osmesa)",
     )
 

@@ -18,6 +18,7 @@ JAW_OPENING = 0.085  # between the open fingers, metres
 # Half a turn about (1, -1, 0): the flange's z points at the work, the tcp's away; no yaw at the home pose.
 TCP_IN_FLANGE = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
 _FLIP = [0.0, 2**-0.5, -(2**-0.5), 0.0]
+_JAW_FORCE = 4.0  # N, of each finger
 _CUP_STIFFNESS = 250.0  # N/m
 _CUP_DAMPING = 5.0  # N s/m
 
@@ -72,12 +73,18 @@ def add_jaw(spec: mujoco.MjSpec, flange: mujoco.MjsBody) -> None:
             material="tool", mass=0.0, contype=contype, conaffinity=conaffinity,
         )  # fmt: skip
         pad.friction = [1.5, 0.02, 0.001]
-        pad.condim = 4
+        pad.condim, pad.priority = 4, 1
+        pad.solref, pad.solimp = [0.01, 1.0], [0.99, 0.999, 0.0005, 0.5, 2.0]  # a light block must not be pressed into
         servo = spec.add_actuator(
             name=f"{side}_finger", target=f"{side}_finger_slide", trntype=mujoco.mjtTrn.mjTRN_JOINT
         )
         servo.set_to_position(kp=400.0, kv=20.0)
-        servo.forcelimited, servo.forcerange = True, [-12.0, 12.0]
+        servo.forcelimited, servo.forcerange = True, [-_JAW_FORCE, _JAW_FORCE]
+    # One drive moves both fingers of a real jaw: what they hold stays in the middle.
+    spec.add_equality(
+        type=mujoco.mjtEq.mjEQ_JOINT, name1="left_finger_slide", name2="right_finger_slide",
+        objtype=mujoco.mjtObj.mjOBJ_JOINT, data=[0.0, 1.0] + [0.0] * 10,
+    )  # fmt: skip
     flange.add_site(name="tcp", pos=[0, 0, length], quat=_FLIP, size=[0.003] * 3, group=5)
 
 

@@ -28,7 +28,7 @@ class MoveBlocksBetweenAbsolutePositionsByColor(Task):
         blocks = tuple(layout.block(color, within=source.contains) for color in wanted)
         for color in layout.choose(others, layout.count(1, 2)):
             layout.block(color, within=source.contains)
-        for color in layout.choose(layout.palette, layout.count(0, 3)):
+        for color in layout.other_colors([*wanted])[: layout.count(0, 3)]:
             layout.block(color, within=lambda x, y: not source.contains(x, y))
         return MoveToArea(blocks, target), {
             "category": category,

@@ -10,7 +10,10 @@ from lohovla.envs.tasks.sort import MoveToArea
 
 
 class MoveBlocksBetweenAbsolutePositionsBySize(Task):
-    """Three to five blocks of the size in the source area, and one or two of the other; up to four elsewhere."""
+    """Three to five blocks of the size in the source area, and one or two of the other; up to four elsewhere.
+
+    Those elsewhere have other colours, so that a sub-task's words fit only blocks that move.
+    """
 
     name = "move-blocks-between-absolute-positions-by-size"
     split = Split.ADDITIONAL
@@ -24,7 +27,7 @@ class MoveBlocksBetweenAbsolutePositionsBySize(Task):
         blocks = tuple(layout.block(color, wanted, within=source.contains) for color in colors)
         for color in layout.pick_colors(layout.count(1, 2)):
             layout.block(color, other, within=source.contains)
-        for color in layout.pick_colors(layout.count(0, 4)):
+        for color in layout.other_colors(colors)[: layout.count(0, 4)]:
             edge = layout.choose((SMALL, BIG))[0]
             layout.block(color, edge, within=lambda x, y: not source.contains(x, y))
         return MoveToArea(blocks, target), {"size": size, "source": source.name, "target": target.name}

@@ -80,7 +80,6 @@ class Task(ABC):
             colors: palette to draw from; the task's own if None.
             paraphrase: say the goal in one of its other wordings.
         """
-        variant = int(rng.integers(1, len(vocabulary()["goals"][self.name]))) if paraphrase else 0
         for _ in range(_DRAWS):
             layout = Layout(rng, colors or self.palette)
             try:
@@ -88,6 +87,8 @@ class Task(ABC):
             except NoRoom:
                 continue
             if goal.score(initial_scene(layout)) == 0.0:
+                # Drawn last: the words must not change what is drawn.
+                variant = int(rng.integers(1, len(vocabulary()["goals"][self.name]))) if paraphrase else 0
                 return Problem(goal_sentence(self.name, variant, **fields), layout, goal, goal.moves + self.spare)
         raise RuntimeError(f"{self.name}: no layout found in {_DRAWS} draws")
 

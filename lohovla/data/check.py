@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.error
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -67,7 +68,7 @@ def _check_episode(root: Path, info: Mapping[str, Any], row: Mapping[str, Any], 
     else:
         try:
             table = pq.read_table(path)
-            table = table.filter(pa.compute.equal(table["episode_index"], episode))
+            table = table.filter(table["episode_index"].to_numpy() == episode)
             yield from _check_table(info, row, table, say)
             yield from _check_words(root, table, say)
         except (OSError, pa.ArrowException, ValueError) as error:
@@ -146,7 +147,7 @@ def _check_video(
                 if frame.height < height or frame.width < width:
                     yield f"{say}: {name} has pictures of {frame.height} x {frame.width}, not {height} x {width}"
                     return
-    except (OSError, av.FFmpegError) as error:
+    except (OSError, av.error.FFmpegError) as error:
         yield f"{say}: {path.relative_to(root)} cannot be decoded: {_first_line(error)}"
         return
     frames = sum(begin - half < time < end - half for time in times)

@@ -44,7 +44,9 @@ class ShardedSampler(Sampler[int]):
         rng = np.random.default_rng([self._seed, epoch])
         episodes = rng.permutation(len(self._lengths))
         blocks = [episodes[at : at + self._block] for at in range(0, len(episodes), self._block)]
-        frames = [np.concatenate([self._firsts[e] + np.arange(self._lengths[e]) for e in block]) for block in blocks]
+        frames = [
+            np.concatenate([self._firsts[e] + np.arange(int(self._lengths[e])) for e in block]) for block in blocks
+        ]
         return np.concatenate([rng.permutation(block) for block in frames])
 
     def __iter__(self) -> Iterator[int]:

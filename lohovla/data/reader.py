@@ -111,7 +111,7 @@ class Demonstrations(Dataset):
         sample: Sample = {plain(n): column[n][index] for n in column if n.startswith("observation.")}
         row = self.rows[int(column["episode_index"][index])]
         for camera in self.cameras:
-            sample[f"images.{camera}"] = self._picture(row, camera, column["timestamp"][index])
+            sample[f"images.{camera}"] = self._picture(row, camera, float(column["timestamp"][index]))
         sample.update(self._stills(row, int(index - self._starts[index])))
         sample.update(action_chunk(column["action"], index, self._ends[index], self.horizon))
         sample["instruction"] = self._tasks[int(column["task_index"][index])]
@@ -124,7 +124,7 @@ class Demonstrations(Dataset):
             sample["plan"] = list(row["plan"])
         for camera in self.subgoals:
             goal = self._starts[index] + int(column["subgoal_index"][index])
-            sample[f"subgoal.{camera}"] = self._picture(row, camera, column["timestamp"][goal])
+            sample[f"subgoal.{camera}"] = self._picture(row, camera, float(column["timestamp"][goal]))
         return sample
 
     def _picture(self, row: Mapping[str, Any], camera: str, timestamp: float) -> np.ndarray:
@@ -137,7 +137,7 @@ class Demonstrations(Dataset):
             file_index=row[f"videos/{name}/file_index"],
         )
         height, width = self.features[name]["shape"][:2]
-        return self._reader.frame(path, row[f"videos/{name}/from_timestamp"] + float(timestamp))[:height, :width]
+        return self._reader.frame(path, row[f"videos/{name}/from_timestamp"] + timestamp)[:height, :width]
 
     def _stills(self, row: Mapping[str, Any], frame: int) -> Sample:
         """Pictures kept in the table: depth in metres, others as they are."""

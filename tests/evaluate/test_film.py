@@ -53,4 +53,4 @@ def test_the_sheet_has_a_still_for_the_start_and_each_subtask(filmed):
     sheet = Image.open(folder / "sheet.png")
     assert sheet.width == 2 * 426
     stills = [np.asarray(still, int) for _, still in film.stills]
-    assert all(np.abs(a - b).mean() > 0.1 for a, b in itertools.pairwise(stills))
+    assert all(np.abs(a - b).mean() > 0.03 for a, b in itertools.pairwise(stills))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,11 @@ from lohovla.envs.scene.grippers import TCP_IN_FLANGE, TOOL_LENGTH
 REACH = np.array([[0.18, 0.82], [-0.58, 0.58], [-0.005, 0.60]])
 
 
-# Targets move at most this much of the joints' limit: a servo overshoots when the target's speed jumps.
-_SHARE_OF_SPEED = 0.75
+# Targets stay below the joints' limits, and change their speed no faster than the motors can follow: a servo
+# whose target jumps runs into its torque limit, falls behind, and then catches up too fast.
+_SHARE_OF_SPEED = 0.8
+_ACCELERATION = 30.0  # rad/s^2
+_CLOSING = 0.6  # share of the way to a resting goal that is made in one period
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class EndEffectorController:
         self.simulation = simulation
         self._tool = TOOL_LENGTH[simulation.composition.gripper]
         self._largest_step = _SHARE_OF_SPEED * MAX_JOINT_SPEED * simulation.period
+        self._largest_change = _ACCELERATION * simulation.period**2
 
     def command(
         self, position: np.ndarray, rotvec: np.ndarray, gripper: float, rng: np.random.Generator
@@ -56,22 +61,34 @@ class EndEffectorController:
         flange = inside + rotation[:, 2] * self._tool
         now = self.simulation.joint_target
         solution = kinematics.inverse(flange, rotation @ TCP_IN_FLANGE.T, now)
-        step = solution.joints - now
-        fastest = float(np.abs(step).max())
-        slowed = fastest > self._largest_step
-        if slowed:
-            step *= self._largest_step / fastest
-        self.simulation.tick(now + step, gripper, rng)
+        slowed = self._approach(solution.joints, self._largest_step, gripper, rng)
         clamped = not solution.reachable or bool(np.any(inside != position))
         return CommandReport(clamped, slowed)
 
     def go_to_joints(self, joints: np.ndarray, gripper: float, rng: np.random.Generator) -> bool:
         """Spend one control period on the straight way to ``joints``, at six tenths of full speed."""
-        now = self.simulation.joint_target
-        step = joints - now
+        self._approach(joints, 0.6 * self._largest_step, gripper, rng)
+        return bool(np.abs(joints - self.simulation.joint_target).max() < 1e-3)
+
+    def _approach(self, goal: np.ndarray, largest: float, gripper: float, rng: np.random.Generator) -> bool:
+        """Tick with the targets moved towards ``goal``; returns whether the speed limit held them back.
+
+        They follow a moving goal without lag, come to a resting one in ever smaller steps, and never go faster
+        than they can still brake from (v^2 = 2 a d).
+        """
+        simulation = self.simulation
+        way = goal - simulation.joint_target
+        motion = goal - simulation.joint_goal  # of the goal, since the last command
+        step = motion + _CLOSING * (way - motion)
         fastest = float(np.abs(step).max())
-        largest = 0.6 * self._largest_step
-        if fastest > largest:
-            step *= largest / fastest
-        self.simulation.tick(now + step, gripper, rng)
-        return fastest <= largest
+        braking = math.sqrt(2.0 * _ACCELERATION * float(np.abs(way).max())) * simulation.period
+        allowed = min(largest, braking)
+        if fastest > allowed:
+            step *= allowed / fastest
+        change = step - simulation.joint_step
+        steepest = float(np.abs(change).max())
+        if steepest > self._largest_change:
+            change *= self._largest_change / steepest
+        simulation.joint_goal = goal
+        simulation.tick(simulation.joint_target + simulation.joint_step + change, gripper, rng)
+        return fastest > largest

@@ -23,6 +23,7 @@ APPROACH = 0.02  # where the slow descent starts, above the expected touch
 OVERTRAVEL = 0.03  # how far below the expected touch it looks for contact
 CLEARANCE = 0.03  # between what is carried and the highest thing below
 LOWEST_TRANSIT = 0.10
+CAUGHT_UP = 0.003  # how near the tool must be before it goes down
 
 
 class Waypoint(NamedTuple):
@@ -102,7 +103,9 @@ class PickPlace:
         else:
             height = self._at.position[2]
         yield from self._line(np.array([*target[:2], height]), target[3])
+        yield from self._catch_up()
         yield from self._line(np.array([*target[:2], target[2] + extra + APPROACH]), target[3])
+        yield from self._catch_up()
 
     def _carry(self) -> Iterator[Waypoint]:
         for waypoint in self._approach(self._place, extra=self._hanging()):
@@ -144,6 +147,14 @@ class PickPlace:
 
     def _stopped(self) -> bool:
         return self._sim.touching()
+
+    def _catch_up(self) -> Iterator[Waypoint]:
+        """Wait, half a second at most, until the tool is where it was sent, and has slowed down."""
+        for _ in range(round(0.5 / self._sim.period)):
+            away = float(np.linalg.norm(self._sim.tcp()[0] - self._at.position))
+            if away < CAUGHT_UP and np.abs(self._sim.joint_step).max() < 0.02:
+                return
+            yield self._at
 
     def _wait(self, ticks: int, gripper: float) -> Iterator[Waypoint]:
         self._at = self._at._replace(gripper=gripper)

@@ -33,6 +33,8 @@ class SimulationState:
     data: mujoco.MjData
     anchors: np.ndarray
     joint_target: np.ndarray
+    joint_step: np.ndarray
+    joint_goal: np.ndarray
     gripper: Gripper
 
     def __getstate__(self) -> dict[str, Any]:
@@ -65,9 +67,14 @@ class Simulation:
         self._tcp = self.model.site("tcp").id
         gripper = GRIPPERS[composition.gripper]
         self.gripper = gripper(self.model, self.block_names, drop_probability)
-        self.joint_target = arm.HOME.copy()
+        self._rest_joints()
         self.on_tick: Callable[[], None] | None = None  # called after every control period, by whoever films
         self._fractions = (np.arange(self.substeps) + 1.0)[:, None] / self.substeps
+
+    def _rest_joints(self) -> None:
+        """Forget the motion of the joint targets: all at home."""
+        self.joint_target, self.joint_step = arm.HOME.copy(), np.zeros(6)  # where they are, the last period's step
+        self.joint_goal = arm.HOME.copy()  # where the last command wanted them
 
     def arrange(
         self,
@@ -94,7 +101,7 @@ class Simulation:
         mujoco.mj_resetData(self.model, self.data)
         for start, pose in starts.items():
             self.data.qpos[start : start + 7] = pose
-        self.joint_target = arm.HOME.copy()
+        self._rest_joints()
         self.data.qpos[:6] = arm.HOME
         self.data.ctrl[:6] = arm.HOME
         mujoco.mj_forward(self.model, self.data)
@@ -112,7 +119,7 @@ class Simulation:
         """One control period towards ``joint_target`` (6,), the gripper towards ``closed`` in [0, 1]."""
         step = joint_target - self.joint_target
         path = self.joint_target + self._fractions * step + _LAG * step / self.period
-        self.joint_target = joint_target
+        self.joint_target, self.joint_step = joint_target, step
         self.gripper.drive(self.data, closed)
         model, data, ctrl = self.model, self.data, self.data.ctrl
         for target in path:
@@ -166,12 +173,18 @@ class Simulation:
     def get_state(self) -> SimulationState:
         """A snapshot from which :meth:`set_state` continues with the same bytes."""
         return SimulationState(
-            copy.copy(self.data), self.model.eq_data.copy(), self.joint_target.copy(), copy.copy(self.gripper)
+            copy.copy(self.data),
+            self.model.eq_data.copy(),
+            self.joint_target.copy(),
+            self.joint_step.copy(),
+            self.joint_goal.copy(),
+            copy.copy(self.gripper),
         )
 
     def set_state(self, state: SimulationState) -> None:
         """Go back to a snapshot of this scene."""
         self.data = copy.copy(state.data)
         self.model.eq_data[:] = state.anchors
-        self.joint_target = state.joint_target.copy()
+        self.joint_target, self.joint_step = state.joint_target.copy(), state.joint_step.copy()
+        self.joint_goal = state.joint_goal.copy()
         self.gripper = copy.copy(state.gripper)

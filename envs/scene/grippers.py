@@ -73,7 +73,7 @@ def add_jaw(spec: mujoco.MjSpec, flange: mujoco.MjsBody) -> None:
             material="tool", mass=0.0, contype=contype, conaffinity=conaffinity,
         )  # fmt: skip
         pad.friction = [1.5, 0.02, 0.001]
-        pad.condim, pad.priority = 4, 1
+        pad.condim, pad.solmix = 4, 1000.0
         pad.solref, pad.solimp = [0.01, 1.0], [0.99, 0.999, 0.0005, 0.5, 2.0]  # a light block must not be pressed into
         servo = spec.add_actuator(
             name=f"{side}_finger", target=f"{side}_finger_slide", trntype=mujoco.mjtTrn.mjTRN_JOINT

@@ -213,6 +213,6 @@ def resting_above(scene: Scene, block: str) -> list[str]:
         if name in (block, scene.held):
             continue
         u, v, w = scene.centre(name)
-        if w > z + 0.4 * edge and max(abs(u - x), abs(v - y)) < 0.6 * (edge + other.edge):
+        if w > z + 0.4 * edge and max(abs(u - x), abs(v - y)) < 0.52 * (edge + other.edge):
             above.append((w, name))
     return [name for _, name in sorted(above, reverse=True)]

@@ -75,7 +75,7 @@ def test_without_opengl_it_says_what_to_install(tmp_path):
         "mujoco.osmesa.GLContext = broken\n"
         "from lohovla.cli import main; raise SystemExit(main(['rollout', 'video=false']))"
     )
-    environment = {**os.environ, "MUJOCO_GL": "osmesa"}
+    environment = {**os.environ, "MUJOCO_GL": "osmesa", "PYOPENGL_PLATFORM": "osmesa"}
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False, env=environment
     )

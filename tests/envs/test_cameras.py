@@ -28,14 +28,10 @@ SCATTERED = (
 def look() -> Callable[..., dict[str, Any]]:
     """One observation of a simulation through cameras of given settings."""
 
-    def observe(
-        simulation: Simulation, noise: Noise | None = None, top_source: str = "orthographic", **cameras: Any
-    ) -> dict[str, Any]:
-        sensors = Sensors(cameras, noise or Noise(), top_source)
-        rng = np.random.default_rng(31)
-        sensors.prepare(simulation, rng)
-        simulation.refresh()
-        return sensors.observe(simulation, "", rng)
+    def observe(simulation: Simulation, top_source: str = "orthographic", **cameras: Any) -> dict[str, Any]:
+        sensors = Sensors(cameras, Noise(), top_source)
+        sensors.aim(simulation)
+        return sensors.observe(simulation, "", np.random.default_rng(0))
 
     return observe
 
@@ -185,7 +181,6 @@ def test_an_unknown_camera_setting_names_the_known_ones():
         BlocksEnv(cameras={"front": {"fov": 60}})
 
 
-@pytest.mark.xfail(strict=True, reason="sizes are not checked: numpy's error, or an error only at the first picture")
 @pytest.mark.parametrize("setting", [{"width": 0}, {"height": -5}, {"width": 5000}])
 def test_a_picture_of_impossible_size_is_refused_when_the_environment_is_made(setting):
     with pytest.raises(UserError):
@@ -213,16 +208,10 @@ def first_observation(noise: dict[str, float], seed: int = 17, **settings: Any) 
         ("color", 4.0, PICTURES),
         ("depth", 0.004, DEPTHS),
         ("light", 0.2, PICTURES),
-        pytest.param(
-            "camera_position", 0.02, PICTURES | DEPTHS,
-            marks=pytest.mark.xfail(strict=True, reason="cameras that are fixed to the world do not move"),
-        ),
-        pytest.param(
-            "camera_rotation", 0.02, PICTURES | DEPTHS,
-            marks=pytest.mark.xfail(strict=True, reason="cameras that are fixed to the world do not turn"),
-        ),
+        ("camera_position", 0.02, PICTURES | DEPTHS),
+        ("camera_rotation", 0.02, PICTURES | DEPTHS),
     ],
-)  # fmt: skip
+)
 def test_each_kind_of_noise_changes_what_it_says_and_nothing_else(setting, size, changed):
     clean, noisy = first_observation({}), first_observation({setting: size})
     differing = {key for key in clean if not np.array_equal(clean[key], noisy[key])}
@@ -242,8 +231,10 @@ def test_color_noise_has_the_deviation_that_was_set(sigma):
 @pytest.mark.parametrize("sigma", [0.002, 0.01])
 def test_depth_noise_has_the_deviation_that_was_set(sigma):
     clean, noisy = first_observation({})["depth.front"], first_observation({"depth": sigma})["depth.front"]
-    assert (noisy - clean).std() == pytest.approx(sigma, rel=0.03)
-    assert (noisy - clean).mean() == pytest.approx(0.0, abs=0.05 * sigma)
+    difference = (noisy - clean)[clean < 2.0]  # what is farther may meet the sensor's end
+    assert difference.size > 10_000
+    assert difference.std() == pytest.approx(sigma, rel=0.03)
+    assert difference.mean() == pytest.approx(0.0, abs=0.05 * sigma)
 
 
 def test_depth_noise_never_gives_a_height_below_the_table():
@@ -261,7 +252,6 @@ def test_color_noise_is_drawn_anew_each_picture_and_light_once_an_episode():
         assert np.array_equal(first, second) is not drawn_anew
 
 
-@pytest.mark.xfail(strict=True, reason="lights that are fixed to the world do not turn")
 def test_light_noise_turns_the_lights(blind):
     bright, noisy = blind(), blind(noise={"light": 0.3})
     for env in (bright, noisy):
@@ -274,11 +264,10 @@ def test_light_noise_turns_the_lights(blind):
 @pytest.mark.parametrize("name", ["color", "depth", "camera_position", "camera_rotation", "light"])
 @pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
 def test_noise_that_is_no_deviation_is_refused(name, value):
-    with pytest.raises(ValueError, match=f"noise.{name}"):
+    with pytest.raises(UserError, match=f"noise.{name}"):
         BlocksEnv(noise={name: value})
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="an unknown kind of noise is a TypeError")
 def test_unknown_noise_names_the_nearest():
     with pytest.raises(UserError, match=r"(?s)'colour'.*color"):
         BlocksEnv(noise={"colour": 1.0})

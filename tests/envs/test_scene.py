@@ -11,7 +11,6 @@ import pytest
 from lohovla.envs.control.simulation import Simulation
 from lohovla.envs.language import rgb, vocabulary
 from lohovla.envs.render.renderer import render
-from lohovla.envs.scene import arm
 from lohovla.envs.scene.objects import BOWL_HEIGHT, BOWL_RADIUS
 from lohovla.envs.scene.world import Composition, build_spec, compile_model
 from lohovla.envs.tasks.entities import BIG, SMALL
@@ -67,7 +66,8 @@ def test_palettes_are_the_published_ones():
 
 
 def test_the_bowl_has_the_published_size_and_is_lower_in_its_middle_than_at_its_rim(set_table):
-    assert (2 * BOWL_RADIUS, BOWL_HEIGHT) == (pytest.approx(0.116, abs=0.002), 0.035)
+    assert 0.115 <= 2 * BOWL_RADIUS <= 0.118
+    assert BOWL_HEIGHT == 0.035
     simulation = set_table(bowls=((0.5, 0.0),))
     _, height = render(simulation.model, simulation.data, "top", 320, 160)
     rows, columns = np.indices(height.shape)
@@ -87,7 +87,6 @@ def test_a_small_block_dropped_over_a_bowl_ends_down_inside_near_its_middle(set_
     assert np.hypot(*(ended[:2] - (0.5, 0.1))) < 0.02
 
 
-@pytest.mark.xfail(strict=True, reason="a block leaning on the wall of a bowl can chatter for 20 s and more")
 def test_a_block_released_off_the_middle_of_a_bowl_comes_to_rest(set_table):
     rng = np.random.default_rng(23)
     moving = 0
@@ -105,7 +104,7 @@ def test_a_block_pushed_against_a_bowl_stays_outside(set_table):
     for _ in range(40):
         simulation.data.qvel[-6:] = [0, 0.2, 0, 0, 0, 0]
         simulation.tick(simulation.joint_target, 0.0, np.random.default_rng(0))
-    x, y, z = center(simulation)
+    _, y, z = center(simulation)
     assert y > 0.008  # it has come up to the bowl
     assert z < 0.03  # and has not climbed in
     assert y < 0.09 - BOWL_RADIUS
@@ -174,13 +173,10 @@ MENAGERIE_LINKS = (
     ("wrist_2_link", 'pos="0 0.127 0"', "0 0 1"),
     ("wrist_3_link", 'pos="0 0 0.1"', "0 1 0"),
 )
+BOX_FACES = ["1 2 4", "1 4 3", "5 8 6", "5 7 8", "1 5 6", "1 6 2", "3 4 8", "3 8 7", "1 3 7", "1 7 5", "2 6 8", "2 8 4"]
 BOX_OBJ = "\n".join(
     [f"v {x} {y} {z}" for x in (-0.01, 0.01) for y in (-0.02, 0.02) for z in (-0.03, 0.03)]
-    + [
-        f"f {face}"
-        for face in ("1 2 4", "1 4 3", "5 8 6", "5 7 8", "1 5 6", "1 6 2", "3 4 8", "3 8 7")
-        + ("1 3 7", "1 7 5", "2 6 8", "2 8 4")
-    ]
+    + [f"f {face}" for face in BOX_FACES]
 )
 
 
@@ -227,15 +223,14 @@ def test_the_menageries_meshes_change_no_kinematics(checkout):
     pytest.importorskip("mujoco_menagerie")
     plain, meshed = (build_spec(Composition(robot=robot)).compile() for robot in ("ur5e", "menagerie"))
     joints = np.random.default_rng(22).uniform(-3, 3, 6)
-    poses = []
+    placed = []
     for model in (plain, meshed):
         data = mujoco.MjData(model)
         data.qpos[:6] = joints
         mujoco.mj_kinematics(model, data)
-        poses.append(
-            [np.concatenate([data.body(link).xpos, data.body(link).xmat]) for link in ("forearm_link", "flange")]
-        )
-    np.testing.assert_array_equal(poses[0], poses[1])
+        links = [data.body(name) for name, *_ in MENAGERIE_LINKS[1:]] + [data.body("flange")]
+        placed.append([np.concatenate([link.xpos, link.xmat]) for link in links])
+    np.testing.assert_array_equal(*placed)
     np.testing.assert_array_equal(plain.jnt_range, meshed.jnt_range)
     np.testing.assert_array_equal(plain.body_mass[:8], meshed.body_mass[:8])
     np.testing.assert_array_equal(plain.actuator_gainprm, meshed.actuator_gainprm)
@@ -253,10 +248,3 @@ def test_where_the_meshes_cannot_be_found_the_error_says_where_to_point(tmp_path
     monkeypatch.setenv("MENAGERIE_ROOT", str(tmp_path / "nowhere"))
     with pytest.raises(SetupError, match="MENAGERIE_ROOT"):
         build_spec(Composition(robot="menagerie"))
-
-
-def test_the_arm_weighs_what_a_ur5e_weighs():
-    model = compile_model(Composition())
-    links = [model.body(joint.replace("_joint", "_link")).mass[0] for joint in ("wrist_1_joint", "wrist_2_joint")]
-    assert sum(links) == pytest.approx(2.67)
-    assert len(arm.JOINTS) == 6

@@ -25,6 +25,15 @@ def action_space(control: str) -> gym.spaces.Box:
     return gym.spaces.Box(np.stack([bounds[:, 0]] * 2), np.stack([bounds[:, 1]] * 2), dtype=np.float32)
 
 
+def clip_action(action: np.ndarray, space: gym.spaces.Box) -> tuple[np.ndarray, bool]:
+    """An action moved into its limits, and whether it had to be; yaws of ``pick_place`` are wrapped, not cut."""
+    if action.ndim == 2:
+        action = action.copy()
+        action[:, 3] = (action[:, 3] + np.pi) % (2 * np.pi) - np.pi
+    inside = np.clip(action, space.low, space.high)
+    return inside, bool(np.abs(inside - action).max() > 1e-6)
+
+
 def check_action(action: Any, space: gym.spaces.Box) -> np.ndarray:
     """``action`` as float64 of the space's shape; values outside its limits pass.
 

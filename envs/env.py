@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from lohovla.envs.actions import CONTROLS, action_space, check_action
+from lohovla.envs.actions import CONTROLS, action_space, check_action, clip_action
 from lohovla.envs.control.simulation import Simulation
 from lohovla.envs.episode import SUCCESS, Episode, EpisodeState, Rules
 from lohovla.envs.errors import EpisodeOver
@@ -149,10 +149,10 @@ class BlocksEnv(gym.Env):
         if episode.over:
             raise EpisodeOver("the episode is over", "call reset()")
         action = check_action(action, self.action_space)
-        inside = np.clip(action, self.action_space.low, self.action_space.high)
+        inside, clamped = clip_action(action, self.action_space)
         before = episode.score
         report = episode.act(inside)
-        report["clamped"] |= bool(np.any(inside != action))
+        report["clamped"] |= clamped
         terminated, truncated, reason = episode.end()
         if self.render_mode == "human":
             self.render()

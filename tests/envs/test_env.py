@@ -336,3 +336,25 @@ except SetupError as error:
 def test_importing_the_environments_imports_no_learning_library():
     script = "import sys, lohovla.envs; print({'torch', 'ray', 'mujoco', 'scipy'} & set(sys.modules))"
     assert run_python(script).stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(("yaw", "same"), [(4.0, 4.0 - 2 * np.pi), (-4.0, 2 * np.pi - 4.0), (1.0, 1.0)])
+def test_a_yaw_is_wrapped_not_cut_off(yaw, same):
+    states = []
+    for value in (yaw, same):
+        env = BlocksEnv("pick-and-place-primitive", control="pick_place", cameras={})
+        env.reset(seed=7)
+        scene = env.scene()
+        block = next(iter(scene.blocks))
+        x, y, _ = scene.centre(block)
+        *_, info = env.step(np.array([[x, y, scene.top(block), scene.yaw(block)], [0.3, -0.4, 0.0, value]]))
+        assert not info["clamped"]
+        states.append(env.simulation.block_poses()[0])
+    np.testing.assert_allclose(*states, atol=2e-3)
+
+
+def test_a_limit_itself_is_not_called_clamped():
+    env = BlocksEnv("pick-and-place-primitive", cameras={})
+    env.reset(seed=7)
+    *_, info = env.step(np.array([0.5, 0.0, 0.6, 0.0, 0.0, 0.0, 1.0]))
+    assert not info["clamped"]

@@ -118,7 +118,8 @@ class Stack(Goal):
         intruder = self._intruder(scene, column, tower)
         if intruder is not None:
             return put_aside(scene, uncovered(scene, intruder))
-        block = max(candidates, key=lambda b: (scene.blocks[b].edge, math.dist(scene.centre(b)[:2], target), b))
+        # Big ones first, for a steady tower; then the nearest, which the wrist could not pick beside a tall one.
+        block = min(candidates, key=lambda b: (-scene.blocks[b].edge, math.dist(scene.centre(b)[:2], target), b))
         first = uncovered(scene, block)
         if first != block:
             return put_aside(scene, first)

@@ -1,0 +1,67 @@
+"""What the documents show works: their Python runs, their command lines are understood, their links lead somewhere."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lohovla.cli import COMMANDS
+from lohovla.settings import compose
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        found += [
+            (page.name, block) for block in re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+        ]
+    return found
+
+
+def command_lines() -> list[str]:
+    """Every `lohovla ...` of the documents and of the commands' own help."""
+    lines = [line for _, block in blocks("sh") + blocks("") for line in block.splitlines()]
+    lines += [example for command in COMMANDS.values() for example in command.examples]
+    return sorted({line.partition(" #")[0].strip() for line in lines if line.startswith("lohovla ")})
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder with the data set that the pages speak of."""
+    folder = tmp_path_factory.mktemp("reader")
+    collect = ["collect", "task=[B,E]", "episodes=1", "control=pick_place", "dataset=demos/mixed", "workers=1"]
+    subprocess.run([sys.executable, "-m", "lohovla.cli", *collect], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.parametrize(("page", "code"), blocks("python"), ids=lambda value: value[:24])
+def test_python_runs(page, code, workplace):
+    answer = subprocess.run([sys.executable, "-c", guarded(code)], cwd=workplace, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+
+
+def guarded(code: str) -> str:
+    """The code as a script that worker processes can import."""
+    return "if __name__ == '__main__':\n" + "\n".join(f"    {line}" for line in code.splitlines())
+
+
+@pytest.mark.parametrize("line", command_lines())
+def test_command_lines_are_understood(line):
+    _, name, *words = shlex.split(line)
+    if name in ("--help", "--version") or "--help" in words:
+        return
+    assert name in COMMANDS
+    compose(name, words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target

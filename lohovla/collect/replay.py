@@ -36,39 +36,57 @@ class ReplayReport:
     success: bool
 
 
-def replay(root: Path, episode: int) -> ReplayReport:
-    """Send the recorded actions of an episode to a fresh environment of its seed and settings.
+class Replayer:
+    """A data set whose episodes can be played again.
+
+    Args:
+        root: its folder.
 
     Raises:
-        UserError: there is no such episode, or the set was not recorded here.
+        UserError: it is no data set, or was not recorded here.
     """
-    info, rows = read_info(root), read_rows(root)
-    if not (root / layout.ORIGIN).exists():
-        raise UserError(f"{root} does not say how it was made", "only sets of `lohovla collect` can be replayed")
-    if not 0 <= episode < len(rows):
-        raise UserError(f"{root} has no episode {episode}", f"it has 0 to {len(rows) - 1}")
-    row = rows[episode]
-    origin = json.loads((root / layout.ORIGIN).read_text(encoding="utf-8"))
-    table = pq.read_table(layout.path_of(root, layout.DATA_PATH, episode))
-    width = info["features"]["action.executed"]["shape"]
-    actions = values_of(table, "action.executed", width)
-    recorded = {name: table[f"hash.{name}"].to_numpy() for name in ("physics", "observation")}
 
-    env = BlocksEnv(task=row["task_name"], **origin["env"])
-    observation, outcome = env.reset(seed=row["seed"])
-    differs: dict[str, int | None] = {"physics": None, "observation": None}
-    last = len(actions) - 1
-    for frame, action in enumerate(actions):
-        now = {
-            "physics": digest(env.simulation.vector()),
-            "observation": digest(*(observation[key] for key in sorted(observation))),
-        }
-        for name, value in now.items():
-            if differs[name] is None and value != recorded[name][frame]:
-                differs[name] = frame
-        if frame < last:
-            observation, _, terminated, truncated, outcome = env.step(np.reshape(action, env.action_space.shape))
-            if (terminated or truncated) and frame < last - 1:
-                differs["physics"] = frame + 1 if differs["physics"] is None else differs["physics"]
-                break
-    return ReplayReport(len(actions), differs["physics"], differs["observation"], row["made_with"], outcome["success"])
+    def __init__(self, root: Path):
+        self._root, self._features = root, read_info(root)["features"]
+        if not (root / layout.ORIGIN).exists():
+            raise UserError(f"{root} does not say how it was made", "only sets of `lohovla collect` can be replayed")
+        self._settings = json.loads((root / layout.ORIGIN).read_text(encoding="utf-8"))["env"]
+        self._rows = read_rows(root)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def replay(self, episode: int) -> ReplayReport:
+        """Send the recorded actions of an episode to a fresh environment of its seed and settings.
+
+        Raises:
+            UserError: there is no such episode.
+        """
+        if not 0 <= episode < len(self):
+            raise UserError(f"{self._root} has no episode {episode}", f"it has 0 to {len(self) - 1}")
+        row = self._rows[episode]
+        table = pq.read_table(layout.path_of(self._root, layout.DATA_PATH, episode))
+        width = self._features["action.executed"]["shape"]
+        actions = values_of(table, "action.executed", width)
+        recorded = {name: table[f"hash.{name}"].to_numpy() for name in ("physics", "observation")}
+
+        env = BlocksEnv(task=row["task_name"], **self._settings)
+        observation, outcome = env.reset(seed=row["seed"])
+        differs: dict[str, int | None] = {"physics": None, "observation": None}
+        last = len(actions) - 1
+        for frame, action in enumerate(actions):
+            now = {
+                "physics": digest(env.simulation.vector()),
+                "observation": digest(*(observation[key] for key in sorted(observation))),
+            }
+            for name, value in now.items():
+                if differs[name] is None and value != recorded[name][frame]:
+                    differs[name] = frame
+            if frame < last:
+                observation, _, terminated, truncated, outcome = env.step(np.reshape(action, env.action_space.shape))
+                if (terminated or truncated) and frame < last - 1:
+                    differs["physics"] = frame + 1 if differs["physics"] is None else differs["physics"]
+                    break
+        return ReplayReport(
+            len(actions), differs["physics"], differs["observation"], row["made_with"], outcome["success"]
+        )

@@ -14,20 +14,18 @@ from lohovla.errors import UserError
 
 def run(config: DictConfig) -> int:
     """Replay one episode, or all with ``episode=all``; exit code 1 if anything differs."""
-    from lohovla.collect.replay import replay
-    from lohovla.data.reader import read_info
+    from lohovla.collect.replay import Replayer
 
     if config.dataset is None:
         raise UserError("no data set named", "`lohovla replay FOLDER episode=0`")
-    root = Path(config.dataset)
-    total = read_info(root)["total_episodes"]
+    data = Replayer(Path(config.dataset))
     wanted = "0" if config.episode is None else str(config.episode)
     if wanted != "all" and not wanted.isdecimal():
         raise UserError(f"episode cannot be {wanted!r}", "give a number, or all")
-    numbers = range(total) if wanted == "all" else [int(wanted)]
+    numbers = range(len(data)) if wanted == "all" else [int(wanted)]
     wrong = 0
     for number in tqdm(numbers, unit="episode", disable=None if len(numbers) > 1 else True):
-        report = replay(root, number)
+        report = data.replay(number)
         if report.physics is None and report.observation is None:
             if len(numbers) == 1:
                 print(f"episode {number}: {report.frames} frames, every byte the same")

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lohovla.collect.campaign import collect
-from lohovla.collect.replay import replay
+from lohovla.collect.replay import Replayer
 from lohovla.data import layout
 from lohovla.data.check import check
 from lohovla.data.reader import read_info, read_rows
@@ -37,7 +37,7 @@ def files_of(root: Path):
 def test_it_checks_and_replays_in_every_byte(collected):
     assert list(check(collected)) == []
     for episode in range(6):
-        report = replay(collected, episode)
+        report = Replayer(collected).replay(episode)
         assert report.physics is None
         assert report.observation is None
         assert report.success
@@ -149,7 +149,7 @@ def test_deliberate_mistakes_are_marked_and_recovered_from(tmp_path, control):
             marked += perturbed
         assert table["perturbed"][0]
         assert row["success"]
-        report = replay(tmp_path / "d", row["episode_index"])
+        report = Replayer(tmp_path / "d").replay(row["episode_index"])
         assert report.physics is None
     assert marked >= 4
 

@@ -75,6 +75,7 @@ class Demonstrations(Dataset):
         self._load(chosen)
         self._reader: VideoReader | None = None
         self._files: dict[Path, pq.ParquetFile] = {}
+        self._groups: dict[tuple[Path, int], pa.Table] = {}  # encoded pictures of the row groups last used
 
     def _load(self, episodes: Sequence[int]) -> None:
         """Bring the small columns of the chosen episodes into memory."""
@@ -153,7 +154,11 @@ class Demonstrations(Dataset):
         group, before = 0, row["dataset_from_index"] - self._file_starts[place] + frame
         while before >= (rows := file.metadata.row_group(group).num_rows):
             group, before = group + 1, before - rows
-        table = file.read_row_group(group, columns=self._images, use_threads=False)
+        if (path, group) not in self._groups:
+            if len(self._groups) >= _OPEN_TABLES:
+                self._groups.pop(next(iter(self._groups)))
+            self._groups[path, group] = file.read_row_group(group, columns=self._images, use_threads=False)
+        table = self._groups[path, group]
         found = {}
         for name in self._images:
             picture = decode_picture(table[name][before].as_py())
@@ -167,7 +172,7 @@ class Demonstrations(Dataset):
         return json.loads((self.root / layout.STATS).read_text(encoding="utf-8"))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_reader": None, "_files": {}}  # open files stay with their process
+        return {**self.__dict__, "_reader": None, "_files": {}, "_groups": {}}  # open files stay with their process
 
 
 def plain(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,8 @@ class VideoReader:
     def __init__(self, keep_open: int = 160):
         self._keep_open = keep_open
         self._open: OrderedDict[Path, Any] = OrderedDict()
-        self._reformat = VideoReformatter()  # setting up the colour conversion costs as much as doing it
+        # Setting up a colour conversion costs ten times what it does: one for each size of picture.
+        self._reformat: defaultdict[tuple[int, int], VideoReformatter] = defaultdict(VideoReformatter)
 
     def frame(self, path: Path, seconds: float) -> np.ndarray:
         """The picture, uint8 (H, W, 3), shown at a time of a video, to within half a frame.
@@ -61,7 +62,8 @@ class VideoReader:
         container.seek(max(0, int((seconds + tolerance / 2) / stream.time_base)), stream=stream)
         for frame in container.decode(stream):
             if frame.time >= seconds - tolerance:
-                return self._reformat.reformat(frame, format="rgb24").to_ndarray()
+                reformatter = self._reformat[frame.width, frame.height]
+                return reformatter.reformat(frame, format="rgb24").to_ndarray()
         raise ValueError(f"{path} ends before {seconds:.3f} s")
 
     def _container(self, path: Path) -> Any:

@@ -13,7 +13,7 @@ help:
 	@echo "make test-slow  the checks that take minutes"
 	@echo "make lint types style and types, as CI checks them"
 	@echo "make bench      the simulator's speed"
-	@echo "make numbers    the oracle's success on every task (about 40 minutes)"
+	@echo "make numbers    the oracle's success on every task (about ten minutes)"
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

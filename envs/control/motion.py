@@ -23,6 +23,7 @@ APPROACH = 0.02  # where the slow descent starts, above the expected touch
 OVERTRAVEL = 0.03  # how far below the expected touch it looks for contact
 CLEARANCE = 0.03  # between what is carried and the highest thing below
 LOWEST_TRANSIT = 0.10
+JAW_DEPTH = 0.018  # how far below a block's top the fingers reach
 CAUGHT_UP = 0.003  # how near the tool must be before it goes down
 
 
@@ -62,11 +63,8 @@ class PickPlace:
 
     def __iter__(self) -> Iterator[Waypoint]:
         yield from self._approach(self._pick, extra=0.0)
-        yield from self._touch(self._pick[2] - (0.018 if self._jaw else 0.0), gripper=0.0 if self._jaw else 1.0)
-        if self._jaw:
-            yield from self._wait(8, 1.0)
-        else:
-            yield from self._wait(1, 1.0)
+        yield from self._touch(self._pick[2] - (JAW_DEPTH if self._jaw else 0.0), gripper=0.0 if self._jaw else 1.0)
+        yield from self._wait(8 if self._jaw else 1, 1.0)
         if self._sim.held is None:
             yield from self._leave(0.0)
             return
@@ -82,7 +80,7 @@ class PickPlace:
         yield from self._leave(0.0)
 
     def _hanging(self) -> float:
-        return self._edge - 0.018 if self._jaw else self._edge
+        return self._edge - JAW_DEPTH if self._jaw else self._edge
 
     def _ceiling(self, extra: float) -> float:
         """The height at which the tool clears everything but what it holds, with ``extra`` hanging below."""
@@ -140,13 +138,10 @@ class PickPlace:
             self._at = Waypoint(position.copy(), self._at.yaw, gripper)
             holding = self._sim.held
             yield self._at
-            if self._sim.held != holding or (position[2] < height + step and self._stopped()):
+            if self._sim.held != holding or (position[2] < height + step and self._sim.touching()):
                 return
             if self._jaw and holding is None and position[2] <= height:
                 return
-
-    def _stopped(self) -> bool:
-        return self._sim.touching()
 
     def _catch_up(self) -> Iterator[Waypoint]:
         """Wait, half a second at most, until the tool is where it was sent, and has slowed down."""

@@ -43,8 +43,3 @@ def yaw_of_quat(quat: np.ndarray) -> float:
 def quarter_turn(yaw: float) -> float:
     """``yaw`` modulo a quarter turn, in [-pi/4, pi/4)."""
     return (yaw + math.pi / 4) % (math.pi / 2) - math.pi / 4
-
-
-def wrap(angle: float) -> float:
-    """``angle`` in [-pi, pi)."""
-    return (angle + math.pi) % (2 * math.pi) - math.pi

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import sys
 from dataclasses import dataclass
 
@@ -108,10 +109,15 @@ def main(arguments: list[str] | None = None) -> int:
         from lohovla.settings import compose
 
         config = compose(name, rest)
-        return importlib.import_module(COMMANDS[name].module).run(config) or 0
+        code = importlib.import_module(COMMANDS[name].module).run(config) or 0
+        sys.stdout.flush()
+        return code
     except UserError as error:
         print(f"lohovla: {error.cause}\n         {error.remedy}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("lohovla: interrupted; what was finished is kept", file=sys.stderr)
         return 130

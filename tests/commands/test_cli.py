@@ -106,6 +106,15 @@ def test_episodes_have_every_other_seed(tmp_path):
     assert [episode["seed"] for episode in record["episodes"]] == [10001, 10003, 10005]
 
 
+def test_a_reader_that_stops_early_is_no_error():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lohovla.cli", "tasks"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 0
+
+
 def test_tasks_lists_them_and_writes_their_page(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("lohovla.commands.tasks.TASKS", ("pick-and-place-primitive", "stack-blocks-of-same-color"))
     assert main(["tasks", "pictures=true", f"docs={tmp_path}"]) == 0

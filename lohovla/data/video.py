@@ -44,14 +44,20 @@ class VideoReader:
         keep_open: how many files at once.
     """
 
-    def __init__(self, keep_open: int = 160):
+    def __init__(self, keep_open: int = 32):
         self._keep_open = keep_open
         self._open: OrderedDict[Path, Any] = OrderedDict()
         # Setting up a colour conversion costs ten times what it does: one for each size of picture.
         self._reformat: defaultdict[tuple[int, int], VideoReformatter] = defaultdict(VideoReformatter)
 
-    def frame(self, path: Path, seconds: float) -> np.ndarray:
-        """The picture, uint8 (H, W, 3), shown at a time of a video, to within half a frame.
+    def frames(self, path: Path, times: Sequence[float]) -> list[np.ndarray]:
+        """The pictures, uint8 (H, W, 3), shown at some times of a video, to within half a frame.
+
+        They are found in one go from the first on, so times should be close together.
+
+        Args:
+            path: the video.
+            times: seconds, rising.
 
         Raises:
             ValueError: the video ends before.
@@ -59,12 +65,15 @@ class VideoReader:
         container = self._container(path)
         stream = container.streams.video[0]
         tolerance = 0.5 / float(stream.average_rate)
-        container.seek(max(0, int((seconds + tolerance / 2) / stream.time_base)), stream=stream)
+        container.seek(max(0, int((times[0] + tolerance / 2) / stream.time_base)), stream=stream)
+        pictures: list[np.ndarray] = []
         for frame in container.decode(stream):
-            if frame.time >= seconds - tolerance:
+            if frame.time >= times[len(pictures)] - tolerance:
                 reformatter = self._reformat[frame.width, frame.height]
-                return reformatter.reformat(frame, format="rgb24").to_ndarray()
-        raise ValueError(f"{path} ends before {seconds:.3f} s")
+                pictures.append(reformatter.reformat(frame, format="rgb24").to_ndarray())
+                if len(pictures) == len(times):
+                    return pictures
+        raise ValueError(f"{path} ends before {times[len(pictures)]:.3f} s")
 
     def _container(self, path: Path) -> Any:
         if path in self._open:

@@ -42,7 +42,7 @@ class Demonstrations(Dataset):
         episodes: only these; all if None.
 
     Raises:
-        UserError: the folder is no data set, or of another version.
+        UserError: the folder is no data set, or of another version, or a table of it is missing or damaged.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Demonstrations(Dataset):
             row = self.rows[episode]
             place = row["data/chunk_index"], row["data/file_index"]
             if place not in tables:
-                tables = {place: pq.read_table(self._data_path(row), columns=small)}
+                tables = {place: self._read_table(row, small)}
             table = tables[place]
             first = table["episode_index"].to_numpy().searchsorted(episode)
             table = table.slice(int(first), row["length"])
@@ -96,6 +96,14 @@ class Demonstrations(Dataset):
         self.lengths: list[int] = [self.rows[episode]["length"] for episode in episodes]
         self._ends = np.repeat(np.cumsum(self.lengths), self.lengths)  # one past the last frame of a frame's episode
         self._starts = self._ends - np.repeat(self.lengths, self.lengths)
+
+    def _read_table(self, row: Mapping[str, Any], columns: list[str]) -> pa.Table:
+        path = self._data_path(row)
+        try:
+            return pq.read_table(path, columns=columns)
+        except (OSError, pa.ArrowException):
+            remedy = f"`lohovla data check {self.root}` says what else is wrong"
+            raise UserError(f"{path} is missing or damaged", remedy) from None
 
     def _data_path(self, row: Mapping[str, Any]) -> Path:
         pattern = self.info["data_path"]

@@ -169,3 +169,8 @@ def test_bad_folders_get_one_clear_line(tmp_path, collected):
     (old / layout.INFO).write_text(json.dumps({**info, "codebase_version": "v2.1"}))
     with pytest.raises(UserError, match=r"version v2\.1"):
         Demonstrations(old)
+    broken = tmp_path / "broken"
+    shutil.copytree(collected, broken)
+    layout.path_of(broken, layout.DATA_PATH, 2).write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"file-002\.parquet is missing or damaged"):
+        Demonstrations(broken)

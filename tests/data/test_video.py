@@ -63,12 +63,14 @@ def test_a_file_of_many_chunks_is_in_order(tmp_path):
         assert film.keys.tolist() == [at for at, packet in enumerate(packets) if packet.is_keyframe]
 
 
-@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
-def test_what_is_not_plain_is_left_to_ffmpeg(tmp_path, codec):
+@pytest.mark.parametrize(("codec", "flags"), [("libx264", ""), ("libx264", "negative_cts_offsets"), ("mpeg4", "")])
+def test_what_is_not_plain_is_left_to_ffmpeg(tmp_path, codec, flags):
     """Pictures out of order, or another codec; found all the same."""
     path = tmp_path / "v.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=FPS, options={"bf": "2"} if codec == "libx264" else {})
+    with av.open(str(path), "w", options={"movflags": flags} if flags else {}) as container:
+        stream = container.add_stream(
+            codec, rate=FPS, options={"bf": "2", "b_strategy": "0", "sc_threshold": "0"} if codec == "libx264" else {}
+        )
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for picture in noise(12):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))

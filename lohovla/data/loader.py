@@ -152,7 +152,7 @@ def make_loader(
     return _Batches(DataLoader(parts, batch_size=None, collate_fn=_as_it_is, **options), batch, max(1, workers))
 
 
-def _as_it_is(part: Part) -> Part:
+def _as_it_is(part: Any) -> Any:
     return part
 
 

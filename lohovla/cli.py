@@ -78,6 +78,14 @@ COMMANDS = {
         "Put evaluation runs side by side.",
         ("lohovla compare outputs/evaluate/a outputs/evaluate/b",),
     ),
+    "serve": Command(
+        "lohovla.commands.serve",
+        "Serve a policy to robots and evaluations elsewhere: `lohovla serve policy`.",
+        (
+            "lohovla serve policy policy=random",
+            "lohovla serve policy policy=random control=pick_place port=8001 sessions=8",
+        ),
+    ),
     "bench": Command(
         "lohovla.commands.bench",
         "Measure speed: sim (the environment), data (demonstrations), evaluate (evaluations).",

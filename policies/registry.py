@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,6 +25,12 @@ def _random(env: Any) -> Policy:
     return RandomPolicy(env.control, env.action_space.low, env.action_space.high, env.control_hz)
 
 
+def _remote(env: Any, url: str, **settings: Any) -> Policy:
+    from lohovla.policies.remote import RemotePolicy
+
+    return RemotePolicy(env, url, os.environ.get("LOHOVLA_API_KEY"), **settings)
+
+
 def _custom(env: Any, factory: str | None, **settings: Any) -> Policy:
     module, _, function = str(factory or "").partition(":")
     if not module or not function:
@@ -36,7 +43,12 @@ def _custom(env: Any, factory: str | None, **settings: Any) -> Policy:
     return make(env, **settings)
 
 
-_POLICIES: dict[str, Callable[..., Policy]] = {"oracle": _oracle, "random": _random, "custom": _custom}
+_POLICIES: dict[str, Callable[..., Policy]] = {
+    "oracle": _oracle,
+    "random": _random,
+    "remote": _remote,
+    "custom": _custom,
+}
 
 
 def make_policy(name: str, env: Any, **settings: Any) -> Policy:

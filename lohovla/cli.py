@@ -88,8 +88,8 @@ COMMANDS = {
     ),
     "bench": Command(
         "lohovla.commands.bench",
-        "Measure speed: sim (the environment), data (demonstrations), evaluate (evaluations).",
-        ("lohovla bench sim", "lohovla bench sim seconds=10 workers=1 profile=true"),
+        "Measure speed: sim (environment), data (demonstrations), evaluate (evaluations), serve (policy server).",
+        ("lohovla bench sim", "lohovla bench serve minutes=1", "lohovla bench sim seconds=10 workers=1 profile=true"),
     ),
 }
 

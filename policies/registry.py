@@ -28,6 +28,7 @@ def _random(env: Any) -> Policy:
 def _remote(env: Any, url: str, **settings: Any) -> Policy:
     from lohovla.policies.remote import RemotePolicy
 
+    _check_settings("remote", RemotePolicy, {"url": url, **settings})
     return RemotePolicy(env, url, os.environ.get("LOHOVLA_API_KEY"), **settings)
 
 

@@ -166,10 +166,11 @@ class PolicyClient:
         deadline, wait = time.monotonic() + patience, _FIRST_WAIT
         while True:
             try:
-                self._socket = connect(
+                opening = connect(
                     self.url, compression=None, max_size=None, proxy=None, additional_headers=self._headers,
                     open_timeout=self._timeout, close_timeout=1.0,
                 )  # fmt: skip
+                self._socket = opening.__enter__()  # left by close(): the session outlives any block
                 greeting = self._socket.recv(self._timeout)
                 if isinstance(greeting, str):
                     raise UserError(f"{self.url} refuses: {greeting}", "see its log")

@@ -228,6 +228,7 @@ class PolicyServer:
 def _respond(connection: ServerConnection, answer: Answer) -> Response:
     response = connection.respond(answer.status, answer.body)
     for name, value in answer.headers.items():
-        del response.headers[name]
+        if name in response.headers:
+            del response.headers[name]  # the library's would stand beside ours
         response.headers[name] = value
     return response

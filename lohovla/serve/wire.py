@@ -7,6 +7,7 @@ An array is a map of four byte-string keys: ``__ndarray__`` (true), ``data`` (C 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ MAX_DEPTH = 16  # maps and lists within one another
 MAX_ITEMS = 1 << 16  # values, keys included
 _MAX_RANK = 8
 _KINDS = "biufSUmM"  # what is left of NumPy's without V (structures), O (objects) and c
+_DTYPE = re.compile(r"[<>|=]?[biufcSUVOmM]\d{0,9}(\[\w{1,8}\])?")
 _SCALARS = {"b": (bool, int), "i": (int,), "u": (int,), "f": (float, int), "S": (bytes,), "U": (str,)}
 
 
@@ -91,15 +93,16 @@ def _scalar(data: Any, dtype: Any) -> Any:
     if not isinstance(data, _SCALARS.get(kind.kind, ())):
         raise RequestError(f"a scalar of {kind} cannot be {type(data).__name__}")
     try:
-        return kind.type(data)
+        with np.errstate(over="ignore"):
+            return kind.type(data)
     except (ValueError, OverflowError) as error:
         raise RequestError(f"a scalar of {kind}: {error}") from None
 
 
 def _dtype(text: Any) -> np.dtype[Any]:
     try:
-        kind = np.dtype(text) if isinstance(text, str) and len(text) <= 16 else None
-    except (TypeError, ValueError, SyntaxError):
+        kind = np.dtype(text) if isinstance(text, str) and _DTYPE.fullmatch(text) else None
+    except (TypeError, ValueError):
         kind = None
     if kind is None:
         raise RequestError(f"there is no dtype {text!r:.40}")

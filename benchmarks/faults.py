@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 
 _PATIENCE = 15.0  # s for a server to close what it should close
 _HUGE = 100 << 20
+LINGER = 5.0  # s that those stay who do nothing
 
 
 async def shake_hands(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -96,7 +97,7 @@ async def half_open(host: str, port: int, request: bytes) -> None:
     connections = [await asyncio.open_connection(host, port) for _ in range(2)]
     connections[1][1].write(b"GET / HTTP/1.1\r\nHost: x\r\n")
     connections.append(await shake_hands(host, port))
-    await asyncio.sleep(5.0)
+    await asyncio.sleep(LINGER)
     for _, writer in connections:
         writer.transport.abort()
 
@@ -106,9 +107,9 @@ async def slow_reader(host: str, port: int, request: bytes) -> None:
     _, writer = await shake_hands(host, port)
     writer.transport.set_write_buffer_limits(high=0)  # pyright: ignore[reportAttributeAccessIssue]
     try:
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(LINGER):
             await _pour(writer, frame_head(len(request)) + request, 8)
-            await asyncio.sleep(4.0)
+            await asyncio.sleep(2 * LINGER)
     except TimeoutError:
         pass
     writer.transport.abort()
@@ -139,14 +140,17 @@ async def _pour(writer: asyncio.StreamWriter, data: bytes, times: int) -> None:
 
 
 async def _until_closed(reader: asyncio.StreamReader) -> None:
-    """Read until the server closes.
+    """Read until the server closes, or says that it does.
 
     Raises:
         TimeoutError: it does not.
     """
     async with asyncio.timeout(_PATIENCE):
         try:
-            while await reader.read(1 << 16):
-                pass
-        except ConnectionError:
+            while (head := await reader.readexactly(2))[0] != 0x88:  # a close frame; HTTP's answers have none
+                size = head[1]
+                if size > 125:
+                    size = int.from_bytes(await reader.readexactly(2 if size == 126 else 8), "big")
+                await reader.readexactly(size)
+        except (ConnectionError, asyncio.IncompleteReadError):
             pass

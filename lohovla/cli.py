@@ -78,10 +78,18 @@ COMMANDS = {
         "Put evaluation runs side by side.",
         ("lohovla compare outputs/evaluate/a outputs/evaluate/b",),
     ),
+    "serve": Command(
+        "lohovla.commands.serve",
+        "Serve a policy to robots and evaluations elsewhere: `lohovla serve policy`.",
+        (
+            "lohovla serve policy policy=random",
+            "lohovla serve policy policy=random control=pick_place port=8001 sessions=8",
+        ),
+    ),
     "bench": Command(
         "lohovla.commands.bench",
-        "Measure speed: sim (the environment), data (demonstrations), evaluate (evaluations).",
-        ("lohovla bench sim", "lohovla bench sim seconds=10 workers=1 profile=true"),
+        "Measure speed: sim (environment), data (demonstrations), evaluate (evaluations), serve (policy server).",
+        ("lohovla bench sim", "lohovla bench serve minutes=1", "lohovla bench sim seconds=10 workers=1 profile=true"),
     ),
 }
 

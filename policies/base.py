@@ -74,9 +74,13 @@ class Policy(ABC):
 
     It may play several episodes at once, each in a slot of its own: what it remembers of one must not
     reach another, so that results do not depend on which episodes run together.
+
+    Attributes:
+        needs_world: whether it reads ``Context.world``; such a policy cannot leave the simulation.
     """
 
     spec: PolicySpec
+    needs_world: bool = False
 
     def reset(self, seed: int, slot: int = 0) -> None:  # noqa: B027 - a policy without memory has nothing to do
         """Begin an episode in ``slot``; the other slots go on."""

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from lohovla.errors import UserError
 from lohovla.settings import results_folder
 
-_BENCHMARKS = ("sim", "data", "evaluate")
+_BENCHMARKS = ("sim", "data", "evaluate", "serve")
 
 
 def run(config: DictConfig) -> int:
@@ -26,6 +26,10 @@ def run(config: DictConfig) -> int:
         from lohovla.benchmarks import data
 
         record = data.run(config.task, config.demonstrations, config.seconds, config.workers)
+    elif config.what == "serve":
+        from lohovla.benchmarks import serve
+
+        record = serve.run(config.clients, config.hz, config.minutes, config.threads)
     else:
         from lohovla.benchmarks import evaluate
 

@@ -43,7 +43,7 @@ def _protocol(config: DictConfig) -> Any:
     from lohovla.envs.env import BlocksEnv
     from lohovla.evaluate.protocol import Protocol, seeds_of, tasks_of
     from lohovla.fanout import run_jobs
-    from lohovla.policies.registry import make_policy
+    from lohovla.policies.registry import make_policy, split_settings
 
     if config.batch < 1:
         raise UserError(f"batch must be at least 1, not {config.batch}", "batch=1 is the default")
@@ -51,8 +51,15 @@ def _protocol(config: DictConfig) -> Any:
         raise UserError(f"videos cannot be {config.videos}", "videos=0 films nothing")
     list(run_jobs(len, [], config.runner, config.workers))  # no work: only its checks
     env: Any = OmegaConf.to_container(config.env)
+    policy: Any = OmegaConf.to_container(config.policy)
+    name, settings = split_settings(policy)
     protocol = Protocol(
-        tasks_of(config.suite, config.tasks), seeds_of(config.split, config.episodes), config.policy, env, config.split
+        tasks_of(config.suite, config.tasks),
+        seeds_of(config.split, config.episodes),
+        name,
+        env,
+        config.split,
+        settings,
     )
-    make_policy(protocol.policy, BlocksEnv(**env))
+    make_policy(name, BlocksEnv(**env), **settings)
     return protocol

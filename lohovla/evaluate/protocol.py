@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lohovla.envs.tasks.names import TASKS
@@ -29,6 +29,7 @@ class Protocol:
         tasks: names, in the order of the tables.
         seeds: of each task's episodes.
         policy: its name.
+        policy_settings: what else :func:`lohovla.policies.registry.make_policy` takes.
         env: settings of :class:`lohovla.envs.env.BlocksEnv` beside the task.
         split: ``test`` or ``val``, what the seeds are of.
     """
@@ -38,6 +39,7 @@ class Protocol:
     policy: str
     env: Mapping[str, Any]
     split: str = "test"
+    policy_settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def episodes(self) -> list[tuple[str, int]]:

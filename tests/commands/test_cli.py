@@ -37,7 +37,7 @@ def test_each_command_has_help_with_examples_and_settings(command, capsys):
     [
         (["rolout"], "no command 'rolout'", "`lohovla rollout`"),
         (["rollout", "task=stack-blocks-of-same-colour"], "no task", "stack-blocks-of-same-color"),
-        (["rollout", "policy=orcale"], "no policy 'orcale'", "'oracle'"),
+        (["rollout", "policy=orcale"], "no policy 'orcale'", "oracle"),
         (["rollout", "polcy=oracle"], "no setting 'polcy'", "policy"),
         (["rollout", "env.noise.colour=3"], "no setting 'env.noise.colour'", "env.noise.color"),
         (["rollout", "env=distrubed"], "no env 'distrubed'", "disturbed"),

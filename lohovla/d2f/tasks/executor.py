@@ -134,5 +134,3 @@ def _possible(subtask: Subtask | None, otherwise: str) -> Subtask:
     if subtask is None:
         raise Impossible(otherwise)
     return subtask
-
-

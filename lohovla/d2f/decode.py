@@ -90,6 +90,7 @@ class Session:
     Attributes:
         canvas: the state of the sequences still going on.
         rows: (n,) which of the prompts those are.
+        born: (n, length) the forward that each token was accepted from; -1 before.
         forwards: model calls so far.
     """
 
@@ -137,7 +138,7 @@ class Session:
             torch.zeros(shape, device=device), torch.zeros(*shape, ranks, dtype=torch.long, device=device),
             torch.zeros(*shape, ranks, device=device),
         )  # fmt: skip
-        self._step = torch.full(shape, -1, device=device)
+        self.born = torch.full(shape, -1, device=device)
         self.canvas = blocks.grow(self.canvas, settings.thresholds)
 
     @property
@@ -180,7 +181,7 @@ class Session:
                 for name in kept
             }
         )
-        self._step = torch.where(filled & (self._step < 0), self.forwards - 1, self._step)
+        self.born = torch.where(filled & (self.born < 0), self.forwards - 1, self.born)
 
     def _forward(self, versions: list[Canvas]) -> list[Proposals]:
         """One model call: commit what is ready, and propose for every version of the rest."""
@@ -292,7 +293,7 @@ class Session:
             kept.confidence[row, span].tolist(),
             kept.logprob[row, span].tolist(),
             [list(zip(*pair, strict=True)) for pair in ranked],
-            self._step[row, span].tolist(),
+            self.born[row, span].tolist(),
             self.forwards,
             reason,
         )
@@ -300,7 +301,7 @@ class Session:
     def _select(self, keep: Tensor) -> None:
         self.canvas = self.canvas.select(keep)
         self.cache.select(keep)
-        for name in ("prompt", "length", "fed", "start", "rows", "_step"):
+        for name in ("prompt", "length", "fed", "start", "rows", "born"):
             setattr(self, name, getattr(self, name)[keep])
         self._kept = self._kept.select(keep)
         self.proposals = None if self.proposals is None else self.proposals.select(keep)

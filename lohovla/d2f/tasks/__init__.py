@@ -57,7 +57,7 @@ class Score:
 
 @functools.cache
 def text_task(name: str) -> TextTask:
-    """The task of a name.
+    """The task of a name: one of :data:`NAMES`, or ``short-plan``, which eases training.
 
     Raises:
         UserError: there is none.
@@ -66,8 +66,12 @@ def text_task(name: str) -> TextTask:
         from lohovla.d2f.tasks.plans import Plans
 
         return Plans()
+    if name == "short-plan":
+        from lohovla.d2f.tasks.plans import SHORT_TASKS, TASKS, Plans
+
+        return Plans(1, 5, (*TASKS, *SHORT_TASKS))
     if name == "arithmetic":
         from lohovla.d2f.tasks.arithmetic import Arithmetic
 
         return Arithmetic()
-    raise UserError(f"there is no text task {name!r}", f"there are {' and '.join(NAMES)}")
+    raise UserError(f"there is no text task {name!r}", f"there are {', '.join((*NAMES, 'short-plan'))}")

@@ -38,20 +38,31 @@ TASKS = (
     "put-hidden-blocks-in-three-layer-towers-into-matching-bowls",
     "put-hidden-blocks-in-pyramid-into-matching-bowls",
 )
-_SHORTEST = 6  # sub-tasks
+# Further ones whose plans are shorter.
+SHORT_TASKS = ("put-block-into-mismatching-zone", "stack-all-blocks-on-a-zone")
+_DRAWS = 12  # of one task, before another is taken
 
 
 class Plans:
-    """Problems of the block world in text, judged by carrying the plan out."""
+    """Problems of the block world in text, judged by carrying the plan out.
+
+    Args:
+        shortest: sub-tasks in a plan at least.
+        longest: and at most.
+        tasks: names of the world's tasks.
+    """
+
+    def __init__(self, shortest: int = 6, longest: int = 99, tasks: tuple[str, ...] = TASKS):
+        self.shortest, self.longest, self.tasks = shortest, longest, tasks
 
     def draw(self, seed: int) -> Example:
         """The problem of a seed, with its reference plan."""
-        problem, scene, order = _problem(seed)
+        problem, scene, order = self._problem(seed)
         return Example("plan", seed, describe(problem, scene, order), "\n".join(_plan(problem.goal, scene, order)))
 
     def score(self, example: Example, answer: str) -> Score:
         """Right where every step can be carried out and the goal is reached at the end."""
-        problem, scene, _ = _problem(example.seed)
+        problem, scene, _ = self._problem(example.seed)
         for number, line in enumerate(answer.removesuffix("\n").split("\n"), 1):
             head, _, sentence = line.partition(". ")
             if head != str(number):
@@ -63,27 +74,27 @@ class Plans:
         reached = problem.goal.score(scene) > 0.99
         return Score(reached, True, "" if reached else "the goal is not reached")
 
+    def _problem(self, seed: int) -> tuple[Problem, Scene, list[str]]:
+        """The problem, its initial scene, and the order in which the scene is told: blocks first, shuffled.
+
+        Drawn again until the plan has the right length.
+        """
+        rng = np.random.default_rng([seed, 0])
+        while True:
+            task = get_task(self.tasks[int(rng.integers(len(self.tasks)))])
+            for _ in range(_DRAWS):
+                problem = task.sample(rng, "all" if rng.random() < 0.5 else None)
+                scene = initial_scene(problem.layout)
+                names = [list(scene.blocks), list(scene.fixtures)]
+                order = [group[i] for group in names for i in rng.permutation(len(group))]
+                if self.shortest <= sum(1 for _ in _sentences(problem.goal, scene, order)) <= self.longest:
+                    return problem, scene, order
+
 
 def describe(problem: Problem, scene: Scene, order: list[str]) -> str:
     """The prompt: the goal sentence, and what there is in the order given."""
     told = [_tell(scene, name) for name in order]
     return f"{problem.instruction}\n{', '.join(told)}.\n"
-
-
-def _problem(seed: int) -> tuple[Problem, Scene, list[str]]:
-    """The problem, its initial scene, and the order in which the scene is told: blocks first, shuffled.
-
-    Drawn again until the plan is long enough.
-    """
-    rng = np.random.default_rng([seed, 0])
-    task = get_task(TASKS[int(rng.integers(len(TASKS)))])
-    while True:
-        problem = task.sample(rng, "all" if rng.random() < 0.5 else None)
-        scene = initial_scene(problem.layout)
-        names = [list(scene.blocks), list(scene.fixtures)]
-        order = [group[i] for group in names for i in rng.permutation(len(group))]
-        if sum(1 for _ in _sentences(problem.goal, scene, order)) >= _SHORTEST:
-            return problem, scene, order
 
 
 def _tell(scene: Scene, name: str) -> str:

@@ -145,7 +145,7 @@ def make_loader(
     if workers:
         # OpenGL and open videos do not survive a fork.
         options.update(multiprocessing_context="spawn", persistent_workers=True, prefetch_factor=4)
-        options["worker_init_fn"] = _end_quietly
+        options["worker_init_fn"] = end_quietly
     if isinstance(data, IterableDataset):
         return DataLoader(data, batch_size=batch, collate_fn=collate, **options)
     parts = _Parts(data, Shuffle(data.lengths, window, seed, rank, world), batch, start)
@@ -156,6 +156,6 @@ def _as_it_is(part: Any) -> Any:
     return part
 
 
-def _end_quietly(worker: int) -> None:
+def end_quietly(worker: int) -> None:
     """Let a worker end without tearing down its libraries, whose threads abort when they are still at work."""
     atexit.register(os._exit, 0)

@@ -48,7 +48,7 @@ class PlayedMotions(IterableDataset):
         self,
         tasks: Sequence[str],
         seed: int = 0,
-        pieces: int = 8,
+        pieces: int = 16,
         horizon: int = 16,
         noise: Mapping[str, float] | None = None,
         skipped: float = 0.3,

@@ -18,7 +18,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from lohovla.collect.labels import any_subtasks, objects_of, points_of
 from lohovla.data.samples import Sample
 from lohovla.envs.env import BlocksEnv
-from lohovla.envs.language import vocabulary
+from lohovla.envs.language import goal_sentence, vocabulary
 from lohovla.envs.render.noise import Noise
 from lohovla.envs.tasks.entities import Scene, resting_above
 from lohovla.envs.tasks.goals import Subtask
@@ -26,6 +26,8 @@ from lohovla.envs.tasks.registry import Split, get_task
 
 _SETTLE, _LONGEST_SETTLE = 60, 300  # physics steps after a block is set down
 _MOST_STEPS = 16
+_PRIMITIVE = "pick-and-place-primitive"
+_RELATION = "to the "  # how places begin that no training primitive names
 _EXECUTION = 0.002  # m, standard deviation of where a block is really put
 TRAINING_SPLITS = (Split.PRIMITIVE, Split.SEEN, Split.ADDITIONAL)
 
@@ -76,6 +78,7 @@ class LabelledScenes(IterableDataset):
         others: random sub-tasks a sample.
         mistakes: chances of mistakes.
         weights: how often each task is drawn, relative to 1.
+        direct: share of observations whose goal is a primitive: any sub-task of the scene, as an instruction.
         pool: frames kept for shuffling.
         rank: this training process.
         world: how many there are.
@@ -90,6 +93,7 @@ class LabelledScenes(IterableDataset):
         others: int = 3,
         mistakes: Mistakes | None = None,
         weights: Mapping[str, float] | None = None,
+        direct: float = 0.25,
         pool: int = 128,
         rank: int = 0,
         world: int = 1,
@@ -97,7 +101,7 @@ class LabelledScenes(IterableDataset):
     ):
         check_training(tasks, seed)
         self._tasks, self._seed, self._noise, self._others = tuple(tasks), seed, dict(noise or {}), others
-        self._mistakes, self._pool = mistakes or Mistakes(), pool
+        self._mistakes, self._pool, self._direct = mistakes or Mistakes(), pool, direct
         shares = np.array([(weights or {}).get(task, 1.0) for task in tasks])
         self._shares = shares / shares.sum()
         self._rank, self._world, self._skip = rank, world, skip
@@ -124,7 +128,8 @@ class LabelledScenes(IterableDataset):
             env.paraphrase = bool(rng.random() < 0.3)
             amount = max(0.0, float(rng.uniform(-0.5, 1.0)))
             env.sensors.noise = Noise.of({name: amount * size for name, size in self._noise.items()})
-            yield from walk(env, self._seed + 2 * number, rng, self._others, self._mistakes)
+            for frame in walk(env, self._seed + 2 * number, rng, self._others, self._mistakes):
+                yield as_primitive(frame, rng) if rng.random() < self._direct else frame
             number += stride
 
 
@@ -173,6 +178,26 @@ def label(
         "other.subtasks": [found.text if found else done for found in drawn],
         "other.points": np.stack([points_of(scene, found) for found in drawn]) if others else np.zeros((0, 2, 5), "f4"),
     }
+
+
+def as_primitive(frame: Sample, rng: np.random.Generator) -> Sample:
+    """The same observation with one of its random sub-tasks as the goal; nothing has been done about it yet."""
+    for number, text in enumerate(frame["other.subtasks"]):
+        pick, _, place = text.removesuffix(".").removeprefix("Pick up the ").partition(" and place it ")
+        if not place or place.startswith(_RELATION):
+            continue
+        variants = len(vocabulary()["goals"][_PRIMITIVE])
+        variant = int(rng.integers(variants)) if rng.random() < 0.3 else 0
+        still = {f"next.{key}": frame[key] for key in ("images.top", "depth.top")}
+        return {
+            **frame,
+            **still,
+            "instruction": goal_sentence(_PRIMITIVE, variant, pick=pick, place=place),
+            "subtask": text,
+            "points": frame["other.points"][number],
+            "next.reached": np.float32(0.0),
+        }
+    return frame
 
 
 def set_down(

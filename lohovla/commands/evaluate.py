@@ -15,7 +15,7 @@ from lohovla.settings import results_folder
 
 def run(config: DictConfig) -> int:
     """Play what is missing; write ``episodes.jsonl``, ``summary.json``, ``table.md`` and ``report.html``."""
-    from lohovla.evaluate import table
+    from lohovla.evaluate import diagnose, table
     from lohovla.evaluate.log import refuse_other_settings
     from lohovla.evaluate.report import write_report
     from lohovla.evaluate.run import evaluate, film_failures
@@ -33,6 +33,10 @@ def run(config: DictConfig) -> int:
     films = film_failures(protocol, folder, rows, config.videos, config.runner, config.workers)
     write_report(folder, protocol, rows, results, films)
     print(text)
+    if config.diagnose:
+        found = diagnose.by_task(rows)
+        (folder / "diagnosis.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+        print(table.markdown(*diagnose.as_table(found)))
     played = f"; {seconds:.1f} s of work" if seconds else ""
     print(f"{results.overall.successes} of {results.overall.episodes} solved{played}; {folder / 'report.html'}")
     return 0
@@ -60,6 +64,7 @@ def _protocol(config: DictConfig) -> Any:
         env,
         config.split,
         settings,
+        config.diagnose,
     )
     make_policy(name, BlocksEnv(**env), **settings)
     return protocol

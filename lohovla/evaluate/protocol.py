@@ -32,6 +32,7 @@ class Protocol:
         policy_settings: what else :func:`lohovla.policies.registry.make_policy` takes.
         env: settings of :class:`lohovla.envs.env.BlocksEnv` beside the task.
         split: ``test`` or ``val``, what the seeds are of.
+        diagnose: also look where the policy goes wrong; it changes no outcome.
     """
 
     tasks: tuple[str, ...]
@@ -40,6 +41,7 @@ class Protocol:
     env: Mapping[str, Any]
     split: str = "test"
     policy_settings: Mapping[str, Any] = field(default_factory=dict)
+    diagnose: bool = False
 
     @property
     def episodes(self) -> list[tuple[str, int]]:

@@ -23,13 +23,14 @@ _PICTURE = (480, 360)
 
 @dataclass(frozen=True)
 class Group:
-    """Episodes of one task that run at once, and what plays them."""
+    """Episodes of one task that run at once, and what plays them; ``diagnose`` also looks where it goes wrong."""
 
     task: str
     seeds: tuple[int, ...]
     policy: str
     env: Mapping[str, Any]
     policy_settings: Mapping[str, Any] = field(default_factory=dict)
+    diagnose: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,15 @@ class Played:
 def play_group(group: Group) -> Played:
     """Play the group's episodes, all at once, with one policy."""
     began = time.perf_counter()
+    from lohovla.evaluate.diagnose import Examiner
     from lohovla.evaluate.episode import Play, play_together
 
     policy, cameras = _policy(*_recipe(group))
     envs = [_make_env(group, cameras) for _ in group.seeds]
     each = map if len(envs) == 1 else _threads().map
-    plays = list(each(Play, envs, group.seeds, range(len(envs))))
+    judges = "progress" in policy.spec.emits
+    examiners = [Examiner(env, judges) if group.diagnose else None for env in envs]
+    plays = list(each(Play, envs, group.seeds, range(len(envs)), [None] * len(envs), examiners))
     for play in plays:
         policy.reset(play.seed, play.slot)
     play_together(plays, policy, each)

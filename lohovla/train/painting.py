@@ -39,8 +39,10 @@ class Painting:
     """The image head's pass over a batch."""
 
     def __init__(self, model: LoHoVLA, batch: Labelled, processor: Processor):
-        self.model, self.batch = model, batch
+        self.model = model
         painter = model.painter
+        # Only what a sub-task led to shows what it should lead to.
+        self.good = batch.reached > 0.5
         with torch.no_grad():
             seen, objects = model.see(batch.inputs)
             sequence = Sequence(model, batch, seen, objects, processor)
@@ -76,7 +78,8 @@ class Painting:
         x, wanted = noisy(self.model.config, data, noise, t)
         error = (painter.head(x, t, hidden, now) - wanted).square().mean(-1)
         changed = (data - now).square().mean(-1) > 0.1
-        parts = {"paint/changed": error[changed], "paint/same": error[~changed]}
+        good = self.good.repeat(_REPEATS)[:, None]
+        parts = {"paint/changed": error[changed & good], "paint/same": error[~changed & good]}
         return {name: part.mean() if part.numel() else error.sum() * 0 for name, part in parts.items()}
 
 

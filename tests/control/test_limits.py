@@ -83,7 +83,7 @@ def test_a_brake_ends_at_rest_within_the_stated_time(rate):
     assert longest / rate <= LIMITS.stopping_time(1 / rate)
 
 
-@pytest.mark.parametrize("rate", (100.0, 500.0))
+@pytest.mark.parametrize("rate", [100.0, 500.0])
 def test_a_target_within_the_limits_is_followed_without_lag(rate):
     limiter, dt = Limiter(LIMITS, 1 / rate), 1 / rate
     errors = []

@@ -10,7 +10,20 @@ action head wherever the mathematics of joining chunks is to be seen apart from 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 import torch
+
+from lohovla.policies.base import Context, Decision, PolicySpec
+
+if TYPE_CHECKING:
+    from lohovla.control.policy import Plan
+
+# Model units of an `ee` action: 0.1 m, 1 rad, and the gripper as it is.
+SCALE = np.array([0.1, 0.1, 0.1, 1.0, 1.0, 1.0, 1.0], np.float32)
 
 
 class GaussianFlow:
@@ -39,3 +52,46 @@ class GaussianFlow:
         """Expected noise - data at ``x`` (H, D) and ``t`` in (0, 1]."""
         data = self.data(x, t, mean)
         return (x - (1.0 - t) * data) / t - data
+
+
+class ScatteredChunks:
+    """Gives a policy with a ``chunk`` method a flow model's face: its chunk is the mean of a :class:`GaussianFlow`.
+
+    The subclass has ``spec`` and ``chunk``; what it would do given a prefix plays no part.
+    """
+
+    spec: PolicySpec
+    flow_steps = 5
+    _flow: GaussianFlow | None = None
+
+    def chunk(
+        self,
+        observation: Mapping[str, Any],
+        context: Context,
+        plan: Plan,
+        prefix: np.ndarray | None = None,
+        frozen: int = 0,
+    ) -> Decision:
+        """The mean."""
+        raise NotImplementedError
+
+    def encode(self, observation: Mapping[str, Any], context: Context, plan: Plan) -> tuple[Decision, torch.Tensor]:
+        """The decision whose chunk is the mean, and the mean in model units (H, 7)."""
+        decision = self.chunk(observation, context, plan)
+        return decision, self.normalize(decision.actions)
+
+    def velocity(self, x: torch.Tensor, t: float, encoding: tuple[Decision, torch.Tensor]) -> torch.Tensor:
+        """The field at ``x`` (H, 7) and ``t``."""
+        if self._flow is None:
+            self._flow = GaussianFlow(self.spec.horizon)
+        return self._flow.velocity(x, t, encoding[1])
+
+    def normalize(self, actions: np.ndarray) -> torch.Tensor:
+        """Actions (n, 7) in model units."""
+        return torch.from_numpy(np.asarray(actions, np.float32) / SCALE)
+
+    def finish(self, x: torch.Tensor, encoding: tuple[Decision, torch.Tensor]) -> Decision:
+        """The decision with the denoised chunk; the gripper stays the mean's, which knows no half measures."""
+        actions = x.numpy() * SCALE
+        actions[:, 6] = encoding[0].actions[:, 6]
+        return replace(encoding[0], actions=actions)

@@ -83,7 +83,7 @@ def test_a_guided_chunk_keeps_the_prefix_and_carries_it_on():
     chunks = torch.stack(chunks)[:, :, 0]
     assert (chunks[:, :4] - 0.2).abs().mean() < 0.05  # a sixth of sigma
     kept, free = chunks[:, :4].std(0).max(), chunks[:, -3:].std(0).min()
-    assert kept < 0.2 * free  # the end is still the model's own choice
+    assert kept < 0.3 * free  # the end is still the model's own choice
     # What the old chunk says of its first actions moves the next ones as the model's covariance has it.
     s = flow.covariance
     conditional = s[4:10, :4] @ torch.linalg.solve(s[:4, :4], prefix[:4, 0])

@@ -22,7 +22,26 @@ def _random(env: Any) -> Policy:
     return RandomPolicy(env.control, env.action_space.low, env.action_space.high, env.control_hz)
 
 
-_POLICIES: dict[str, Callable[[Any], Policy]] = {"oracle": _oracle, "random": _random}
+def _teacher(env: Any) -> Policy:
+    from lohovla.policies.teacher import TeacherPolicy
+
+    settings = {"task": env.task.name, "colors": env.colors, "paraphrase": env.paraphrase}
+    rules = {name: getattr(env.rules, name) for name in ("control_hz", "robot", "gripper", "seconds_per_action")}
+    return TeacherPolicy({**settings, **rules})
+
+
+def _wander(env: Any) -> Policy:
+    from lohovla.policies.wander import WanderPolicy
+
+    return WanderPolicy()
+
+
+_POLICIES: dict[str, Callable[[Any], Policy]] = {
+    "oracle": _oracle,
+    "random": _random,
+    "teacher": _teacher,
+    "wander": _wander,
+}
 
 
 def make_policy(name: str, env: Any) -> Policy:

@@ -127,9 +127,8 @@ def _slopes(values: np.ndarray, spans: np.ndarray) -> np.ndarray:
         before, after = spans[:-1, None], spans[1:, None]
         w1, w2 = 2.0 * after + before, after + 2.0 * before
         r1, r2 = rates[:-1], rates[1:]
-        same = r1 * r2 > 0.0
-        with np.errstate(divide="ignore", invalid="ignore"):
-            means = (w1 + w2) / (w1 / r1 + w2 / r2)
+        same = r1 * r2 > 1e-18  # of one sign, and no rounding error
+        means = (w1 + w2) / (w1 / np.where(same, r1, 1.0) + w2 / np.where(same, r2, 1.0))
         slopes[1:-1] = np.where(same, means, 0.0)
     return slopes
 

@@ -40,6 +40,7 @@ COMMANDS = {
             "lohovla rollout task=put-block-into-matching-bowl policy=oracle seed=10001",
             "lohovla rollout task=K control=pick_place episodes=5 video=false",
             "lohovla rollout task=H env.drop_probability=0.1 env.noise.color=5",
+            "lohovla rollout realtime=true loop.join=ensemble viz=rerun",
         ),
     ),
     "tasks": Command(

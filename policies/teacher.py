@@ -18,6 +18,7 @@ from lohovla.policies.gaussian import ScatteredChunks
 
 _TOLERANCE = 0.02  # m that the tool may be off the plan before it is made anew
 _BLOCKS = 0.01  # m that a block may be
+_TURNS = np.array([1.0, 1.0, 1.0, 0.1, 0.1, 0.1])  # a radian counts as much as 0.1 m
 _DRIFT = 0.004  # m a period: how much dearer it is to take up the plan elsewhere than where it should be by now
 
 
@@ -60,7 +61,7 @@ class TeacherPolicy(ScatteredChunks, Policy):
         self._numbers: list[int] = []  # which sub-task each action belongs to
         self._texts: list[str] = [""]
         self._oracle: Any = None
-        self._at, self._step = 0, 0.0
+        self._at, self._step, self._again = 0, 0.0, False
 
     def plan(self, observation: Mapping[str, Any], context: Context) -> Plan:
         """The sub-task that the oracle is at."""
@@ -131,20 +132,23 @@ class TeacherPolicy(ScatteredChunks, Policy):
 
     def _find(self, now: _Moment, expected: int) -> int | None:
         """Where in the plan the world is, nearest to where it should be by now; None if it left the plan."""
-        best, found = np.inf, None
-        for k in range(len(self._moments)):
-            moment = self._moments[k]
-            if moment.held != now.held:
-                continue
-            away = float(np.linalg.norm(moment.tool[:3] - now.tool[:3]))
-            turned = 0.1 * float(np.abs(moment.tool[3:] - now.tool[3:]).max())
-            moved = float(np.abs(moment.blocks - now.blocks).max(initial=0.0))
-            if away > _TOLERANCE or turned > _TOLERANCE or moved > _BLOCKS:
-                continue
-            cost = away + turned + _DRIFT * abs(k - expected)
-            if cost < best:
-                best, found = cost, k
-        return found
+        if not self._moments:
+            return None
+        tools = np.array([moment.tool for moment in self._moments]) * _TURNS
+        following = np.vstack([tools[1:], tools[-1:]])
+        ways, here = following - tools, now.tool * _TURNS - tools
+        share = np.clip((ways * here).sum(1) / np.maximum((ways * ways).sum(1), 1e-12), 0.0, 1.0)
+        away = np.linalg.norm(here - share[:, None] * ways, axis=1)  # from the way between two moments
+        moved = [float(np.abs(moment.blocks - now.blocks).max(initial=0.0)) for moment in self._moments]
+        index = np.arange(len(tools))
+        fits = (away < _TOLERANCE) & [moment.held == now.held for moment in self._moments]
+        # A block may be anywhere between where it was and where it will be, as the tool that carries it.
+        fits &= np.array(moved) < _BLOCKS + np.linalg.norm(ways[:, :3], axis=1) * (now.held is not None)
+        if not fits.any():
+            return None
+        cost = np.where(fits, away + _DRIFT * np.abs(index + share - expected), np.inf)
+        best = int(np.argmin(cost))
+        return min(best + (share[best] > 0.5), len(tools) - 1)
 
     def _replan(self, state: Any) -> None:
         from lohovla.envs.oracle import Oracle
@@ -153,6 +157,7 @@ class TeacherPolicy(ScatteredChunks, Policy):
         self._ghost.simulation.gripper.keep_hold()  # a plan does not foresee drops
         self._oracle = Oracle(self._ghost)
         self._actions, self._moments, self._numbers = [], [], []
+        self._again = True
         self._extend(1)
 
     def _extend(self, count: int) -> None:
@@ -164,7 +169,10 @@ class TeacherPolicy(ScatteredChunks, Policy):
             plans = self._oracle.plans
             action = self._oracle.act()
             if self._oracle.plans > plans:
-                self._texts.append(self._oracle.subtask.text)
+                text = self._oracle.subtask.text
+                if not (self._again and text == self._texts[-1]):  # planned anew, but the same
+                    self._texts.append(text)
+                self._again = False
             self._note(action)
             self._ghost.advance(action)
 

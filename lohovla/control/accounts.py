@@ -29,6 +29,7 @@ class Accounts:
         self.missed = 0  # commands that were due and never sent
         self.delays: list[int] = []  # actions that passed while each chunk was computed
         self.chunks: list[tuple[float, float]] = []  # observation taken, chunk joined
+        self.modes: list[tuple[float, str]] = []  # what the loop did from when on
         self.joins: list[float] = []  # m, leap of the commanded path where a chunk joined
 
     def add(self, stage: str, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from typing import Any
@@ -17,6 +18,7 @@ from lohovla.control.settings import LoopSettings
 from lohovla.control.worker import Worker
 from lohovla.policies.base import PolicySpec
 
+_NUMBERS = itertools.count(1)  # of jobs: a worker may outlive the loop that asked it
 _REMEMBERED = 10  # replies whose slowest is taken for the delay of the next
 
 
@@ -39,7 +41,7 @@ class Asker:
         self._accounts = accounts
         self.epoch = 0
         self.period = 1.0 / spec.control_hz
-        self._count = 0
+        self._count = 0  # of this loop's questions
         self._asked: tuple[Job, float] | None = None
         self.lost = ""  # why the model is given up for good
 
@@ -51,6 +53,7 @@ class Asker:
         self._plan_due, self._plan_began, self._reward, self._failures = True, now, 0.0, 0
         self._latencies: deque[float] = deque(maxlen=_REMEMBERED)
         self._restarts, self.lost = 0, ""
+        self._busy_since = now  # with somebody else's question
 
     def drop(self, now: float, cause: str) -> None:
         """What is in flight was asked in another situation."""
@@ -85,10 +88,11 @@ class Asker:
     def ask(self, now: float, kind: str, **particulars: Any) -> Job:
         """Put the question; ``particulars`` are fields of :class:`Job`."""
         self._count += 1
+        number = next(_NUMBERS)
         rtc = kind == "chunk" and self._settings.join == "rtc"
         seed = self._seed if kind == "reset" else self._seed * 100003 + self._count
         fields = {"taken": now, "seed": seed, "guided": rtc, "beta": self._settings.beta, "plan": self.plan}
-        job = Job(self._count, kind, self.epoch, **{**fields, **particulars})
+        job = Job(number, kind, self.epoch, **{**fields, **particulars})
         self._asked = job, now
         self._worker.submit(job, now)
         return job
@@ -149,7 +153,7 @@ class Asker:
     def look_after_worker(self, now: float) -> None:
         """Notice a model that is dead or stuck, and start it anew, a few times."""
         state = self._worker.state
-        stuck = False
+        stuck = self._asked is None and state == "busy" and now - self._busy_since > self._settings.safety.plan_timeout
         if self._asked is not None and state != "dead":
             job, since = self._asked
             safety = self._settings.safety

@@ -60,7 +60,7 @@ class ControlLoop:
     # -- the episode -------------------------------------------------------------------------------
 
     def start(self, seed: int = 0) -> None:
-        """Begin an episode: forget all of the one before, also what the model still has in flight."""
+        """Begin an episode with the arm at rest: forget all before, also what the model still has in flight."""
         now = self.clock.now()
         self.log.origin = now
         self.robot.start(now, self.settings, self.log)
@@ -77,6 +77,13 @@ class ControlLoop:
         self._halted = self._joined = False
         self._idle_since, self._look_at = now, now
         self._posed: dict[int, tuple[np.ndarray, np.ndarray, bool]] = {}
+
+    def reset(self, seed: int = 0) -> None:
+        """Begin another episode while the arm may still be moving: it brakes first, and nothing in flight survives."""
+        now = self.clock.now()
+        self._halt(now, "the episode was reset")
+        self.asker.begin(now, seed)
+        self._posed = {}
 
     def run(self, until: Callable[[], bool]) -> None:
         """Tick at the fixed rate until ``until()``. A command that is due and too late is left out, not caught up."""
@@ -145,6 +152,8 @@ class ControlLoop:
     def _send(self, now: float) -> None:
         ahead = now + self.settings.period
         self.mode = self._prohibited(now) or self._pursue(now, ahead)
+        if not self.accounts.modes or self.accounts.modes[-1][1] != self.mode:
+            self.accounts.modes.append((now, self.mode))
         self._commands += 1
         self.last = Command(
             self._commands, ahead, self.limiter.pose, self.limiter.velocity, self.limiter.acceleration,

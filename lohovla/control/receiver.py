@@ -10,6 +10,8 @@ from lohovla.control.events import EventLog
 from lohovla.control.limits import Limiter, Limits
 from lohovla.control.poses import POSE
 
+BRAKING = ("emergency", "released")  # modes in which the receiver brakes by itself, whatever the pose
+
 
 @dataclass(frozen=True)
 class Command:
@@ -78,7 +80,7 @@ class Receiver:
         silent = now - self._heard > self._watchdog
         self._log.state(now, "watchdog", silent, f"no command for {self._watchdog:g} s")
         command = self._command
-        if silent or command is None:
+        if silent or command is None or command.mode in BRAKING:
             self.limiter.brake()
         else:
             ahead = min(max(now + self._dt - command.time, 0.0), self._dt)  # the command may be a little old

@@ -112,7 +112,7 @@ class LoopSettings:
     @property
     def quiet_time(self) -> float:
         """The longest that the arm can go on moving after the model, or what it sees, has failed for good, s."""
-        return self.safety.stale_after + self.stopping_time
+        return self.safety.stale_after + 2.0 * self.stopping_time
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> LoopSettings:

@@ -8,12 +8,15 @@ import os
 import queue
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from lohovla.control.jobs import Job, Reply, perform
 from lohovla.control.policy import RealtimePolicy, adapt
+from lohovla.errors import UserError
+from lohovla.policies.base import PolicySpec
 
 WORKERS = ("process", "thread")
 _NICE = 5  # the model's process gives way to the commands
@@ -110,7 +113,8 @@ class _Life:
     """One life of a model: a thread that talks to it. ``state`` and ``replies`` are all that others read."""
 
     def __init__(self) -> None:
-        self.state = "starting"
+        self.state, self.error = "starting", ""
+        self.spec: PolicySpec | None = None
         self.replies: deque[Reply] = deque()
         self.inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self.thread = threading.Thread(target=self._run, name="lohovla-model", daemon=True)
@@ -134,9 +138,11 @@ class _ThreadLife(_Life):
         try:
             policy = adapt(self._make())
         except Exception as error:
-            self.replies.append(Reply(-1, None, f"{type(error).__name__}: {error}"))
+            self.error = f"{type(error).__name__}: {error}"
+            self.replies.append(Reply(-1, None, self.error))
             self.state = "dead"
             return
+        self.spec = policy.spec
         self.state = "idle"
         while (job := self.inbox.get()) is not None:
             reply = perform(policy, job)
@@ -158,9 +164,11 @@ class _ProcessLife(_Life):
             self._theirs.close()
             first = self._pipe.recv()
             if isinstance(first, Reply):  # it could not be built
+                self.error = first.error
                 self.replies.append(first)
                 self.state = "dead"
                 return
+            self.spec = first
             self.state = "idle"
             while (job := self.inbox.get()) is not None:
                 self._pipe.send(job)
@@ -186,7 +194,7 @@ def _serve(pipe: Any, make: Callable[[], RealtimePolicy]) -> None:
     except Exception as error:
         pipe.send(Reply(-1, None, f"{type(error).__name__}: {error}"))
         return
-    pipe.send("ready")
+    pipe.send(policy.spec)
     try:
         while (job := pipe.recv()) is not None:
             pipe.send(perform(policy, job))
@@ -216,6 +224,19 @@ class BackgroundWorker:
     @property
     def state(self) -> str:
         return self._life.state
+
+    def wait(self) -> PolicySpec:
+        """Wait until the model is built; returns its spec.
+
+        Raises:
+            UserError: it could not be built.
+        """
+        while self._life.state == "starting":
+            time.sleep(0.01)
+        if self._life.spec is None:
+            cause = self._life.error or "its process ended"
+            raise UserError(f"the model did not start: {cause}", "loop.clock=simulated runs it in this process")
+        return self._life.spec
 
     @property
     def pid(self) -> int | None:

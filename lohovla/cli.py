@@ -81,8 +81,12 @@ COMMANDS = {
     ),
     "bench": Command(
         "lohovla.commands.bench",
-        "Measure speed: sim (the environment), data (demonstrations), evaluate (evaluations).",
-        ("lohovla bench sim", "lohovla bench sim seconds=10 workers=1 profile=true"),
+        "Measure: sim (the environment), data (demonstrations), evaluate (evaluations), control (the loop).",
+        (
+            "lohovla bench sim",
+            "lohovla bench sim seconds=10 workers=1 profile=true",
+            "lohovla bench control study=joins trials=20 delays=[0.0,0.2]",
+        ),
     ),
 }
 

@@ -97,9 +97,8 @@ def _print(result: Any, summary: dict[str, Any]) -> None:
         print(f"  {span.time:6.2f} s  score {span.score:4.2f}  {span.text}")
     print(f"  {result.simulated_seconds:6.2f} s  score {result.score:4.2f}  {result.reason}")
     commands, reply = summary["commands"], summary["stages_ms"].get("reply", {"p50": 0.0, "p99": 0.0})
-    print(
-        f"  {commands['count']} commands, {commands['missed']} missed, jitter p99"
-        f" {commands['jitter_ms'].get('p99', 0.0):.2f} ms; {summary['chunks']['count']} chunks, {reply['p50']:.0f} ms median, {reply['p99']:.0f} ms p99"
-    )
+    chunks, jitter = summary["chunks"]["count"], commands["jitter_ms"].get("p99", 0.0)
+    print(f"  {commands['count']} commands, {commands['missed']} missed, jitter p99 {jitter:.2f} ms")
+    print(f"  {chunks} chunks, {reply['p50']:.0f} ms median, {reply['p99']:.0f} ms p99")
     counts = summary["events"]["counts"]
     print("  events: " + (", ".join(f"{kind} {count}" for kind, count in counts.items()) or "none"))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lohovla.benchmarks.faults import FAULTS
+from lohovla.benchmarks.bad_clients import FAULTS
 from lohovla.benchmarks.load import Tally, Witness, work_all
 from lohovla.benchmarks.report import emit, median
 from lohovla.benchmarks.served import STEM, Served, make_env

@@ -40,6 +40,7 @@ COMMANDS = {
             "lohovla rollout task=put-block-into-matching-bowl policy=oracle seed=10001",
             "lohovla rollout task=K control=pick_place episodes=5 video=false",
             "lohovla rollout task=H env.drop_probability=0.1 env.noise.color=5",
+            "lohovla rollout realtime=true loop.join=ensemble viz=rerun",
         ),
     ),
     "tasks": Command(
@@ -96,8 +97,13 @@ COMMANDS = {
     ),
     "bench": Command(
         "lohovla.commands.bench",
-        "Measure speed: sim (environment), data (demonstrations), evaluate (evaluations), serve (policy server).",
-        ("lohovla bench sim", "lohovla bench serve minutes=1", "lohovla bench sim seconds=10 workers=1 profile=true"),
+        "Measure: sim, data (demonstrations), evaluate, serve (policy server), control (the real-time loop).",
+        (
+            "lohovla bench sim",
+            "lohovla bench sim seconds=10 workers=1 profile=true",
+            "lohovla bench serve minutes=1",
+            "lohovla bench control study=joins trials=20 delays=[0.0,0.2]",
+        ),
     ),
 }
 

@@ -30,6 +30,18 @@ def _remote(env: Any, url: str, **settings: Any) -> Policy:
 
     _check_settings("remote", RemotePolicy, {"url": url, **settings})
     return RemotePolicy(env, url, os.environ.get("LOHOVLA_API_KEY"), **settings)
+def _teacher(env: Any) -> Policy:
+    from lohovla.policies.teacher import TeacherPolicy
+
+    settings = {"task": env.task.name, "colors": env.colors, "paraphrase": env.paraphrase}
+    rules = {name: getattr(env.rules, name) for name in ("control_hz", "robot", "gripper", "seconds_per_action")}
+    return TeacherPolicy({**settings, **rules})
+
+
+def _wander(env: Any) -> Policy:
+    from lohovla.policies.wander import WanderPolicy
+
+    return WanderPolicy()
 
 
 def _custom(env: Any, factory: str | None, **settings: Any) -> Policy:
@@ -57,6 +69,8 @@ _POLICIES: dict[str, Callable[..., Policy]] = {
     "oracle": _oracle,
     "random": _random,
     "remote": _remote,
+    "teacher": _teacher,
+    "wander": _wander,
     "custom": _custom,
 }
 

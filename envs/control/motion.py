@@ -52,6 +52,7 @@ class PickPlace:
         place: (x, y, z, yaw); z is the height of the surface that the block is to rest on.
         edge: how much of what is held hangs below the tool, m, if known; sensed by contact in any case.
         lowest: the least height of the tool on its way, m.
+        holding: whether the block is already held, so that only the place is left to do.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class PickPlace:
         place: np.ndarray,
         edge: float = 0.04,
         lowest: float = LOWEST_TRANSIT,
+        holding: bool = False,
     ):
         self._sim = simulation
         self._pick, self._place, self._edge = np.asarray(pick, float), np.asarray(place, float), edge
@@ -68,12 +70,14 @@ class PickPlace:
         self._jaw = simulation.composition.gripper == "jaw"
         self.outcome = Outcome.MISSED
         position, rotation = simulation.tcp()
-        self._at = Waypoint(position, math.atan2(rotation[1, 0], rotation[0, 0]), 0.0)
+        self._holding = holding
+        self._at = Waypoint(position, math.atan2(rotation[1, 0], rotation[0, 0]), float(holding))
 
     def __iter__(self) -> Iterator[Waypoint]:
-        yield from self._approach(self._pick, extra=0.0)
-        yield from self._touch(self._pick[2] - (JAW_DEPTH if self._jaw else 0.0), gripper=0.0 if self._jaw else 1.0)
-        yield from self._wait(8 if self._jaw else 1, 1.0)
+        if not self._holding:
+            yield from self._approach(self._pick, extra=0.0)
+            yield from self._touch(self._pick[2] - (JAW_DEPTH if self._jaw else 0.0), 0.0 if self._jaw else 1.0)
+            yield from self._wait(8 if self._jaw else 1, 1.0)
         if self._sim.held is None:
             yield from self._leave(0.0)
             return

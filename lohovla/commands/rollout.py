@@ -17,6 +17,12 @@ from lohovla.settings import results_folder
 
 def run(config: DictConfig) -> int:
     """Run the episodes, write ``result.json``, ``video.mp4`` and ``sheet.png``, print a timeline."""
+    if config.realtime:
+        from lohovla.commands import realtime
+
+        return realtime.run(config)
+    if config.viz is not None:
+        raise UserError("viz shows what the control loop does", "add realtime=true")
     from lohovla.envs.env import BlocksEnv
     from lohovla.evaluate.episode import run_episode
     from lohovla.policies.registry import make_policy, split_settings

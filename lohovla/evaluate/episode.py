@@ -132,17 +132,26 @@ class Play:
         if self._examiner is not None:
             self._examiner.decided(decision, self._score)
         if decision.planned:
-            self._spans.append(SubtaskSpan(round(self._info["time"], 3), decision.subtask, self._score))
-            self.progress.subtask = decision.subtask
-            if self._on_subtask is not None:
-                self._on_subtask(self._spans[-1])
+            self.turn(decision.subtask)
         for action in decision.actions:
             self._step(action)
             if self.ended:
                 return
 
+    def turn(self, subtask: str) -> None:
+        """Note that another sub-task begins now."""
+        self._spans.append(SubtaskSpan(round(self._info["time"], 3), subtask, self._score))
+        self.progress.subtask = subtask
+        if self._on_subtask is not None:
+            self._on_subtask(self._spans[-1])
+
     def _step(self, action: Any) -> None:
-        self.observation, self._reward, terminated, truncated, self._info = self.env.step(action)
+        self.observation, *outcome = self.env.step(action)
+        self.note(*outcome)
+
+    def note(self, reward: float, terminated: bool, truncated: bool, info: dict[str, Any]) -> None:
+        """Note what one action led to, as the environment gives it."""
+        self._reward, self._info = reward, info
         self._steps += 1
         self._clamped += self._info["clamped"]
         self.progress.score = self._info["score"]

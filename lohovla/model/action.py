@@ -183,9 +183,7 @@ class Denoise:
         valid: which cached positions may be seen.
     """
 
-    def __init__(
-        self, expert: Expert, condition: Tensor, cache: list[tuple[Tensor, Tensor]], valid: Tensor
-    ):
+    def __init__(self, expert: Expert, condition: Tensor, cache: list[tuple[Tensor, Tensor]], valid: Tensor):
         self._expert = expert
         self._condition, self._cache, self._valid = condition, cache, valid
 

@@ -118,6 +118,4 @@ def is_(kind: Tensor, *kinds: Kind) -> Tensor:
 
 def additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
     """An attention bias: 0 where allowed, else the lowest number of ``dtype``."""
-    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(
-        ~allowed, torch.finfo(dtype).min
-    )
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)

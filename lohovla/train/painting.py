@@ -29,10 +29,12 @@ def autoencoder_losses(model: LoHoVLA, batch: Labelled) -> dict[str, Tensor]:
     picture = small(torch.cat([batch.inputs.picture, batch.after]))
     coded = model.autoencoder.encode(picture).latent_dist
     painted = model.autoencoder.decode(coded.sample()).sample
-    edges = sum(
-        F.l1_loss(painted.diff(dim=axis), picture.diff(dim=axis)) for axis in (2, 3)
-    )
-    return {"code/picture": F.l1_loss(painted, picture), "code/edges": torch.as_tensor(edges), "code/kl": coded.kl().mean() / picture[0].numel()}
+    edges = sum(F.l1_loss(painted.diff(dim=axis), picture.diff(dim=axis)) for axis in (2, 3))
+    return {
+        "code/picture": F.l1_loss(painted, picture),
+        "code/edges": torch.as_tensor(edges),
+        "code/kl": coded.kl().mean() / picture[0].numel(),
+    }
 
 
 class Painting:

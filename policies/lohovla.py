@@ -87,6 +87,9 @@ class Memory:
         gripped: whether suction was on within this motion (``ee``).
         started: step at which the motion began.
         reward: collected since then.
+        progress: how far the model thinks that the sub-task is.
+        motion: difference of the last two commands, x, y, z, yaw.
+        timing: of the last look, ms by stage.
     """
 
     noise: torch.Generator
@@ -98,6 +101,7 @@ class Memory:
     started: int = 0
     reward: float = 0.0
     progress: float = 0.0
+    motion: np.ndarray = field(default_factory=lambda: np.zeros(4, np.float32))
     timing: dict[str, float] = field(default_factory=dict)
 
 
@@ -122,7 +126,7 @@ class LoHoVLAPolicy(Policy):
         tokenizer = processor.tokenizer
         self._start, self._end, self._mask = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.mask_token_id
         self._grammar = processor.grammar() if rules.grammar else None
-        self._look = torch.tensor(processor.statistics.get("look", [0.492, 0.133, 0.358]))
+        self._home = np.array(model.config.look)
         self._memories: dict[int, Memory] = {}
 
     def reset(self, seed: int, slot: int = 0) -> None:
@@ -142,6 +146,8 @@ class LoHoVLAPolicy(Policy):
         actions = self._chunks(observations, memories)
         act_ms = (time.perf_counter() - began) * 1e3
         first = 1 if self.spec.control == "pick_place" else self.rules.execute
+        for memory, action in zip(memories, actions, strict=True):
+            memory.motion = _motion(action[:first])
         return [
             self._decision(memory, action[:first], new, act_ms)
             for action, memory, new in zip(actions, memories, planned, strict=True)
@@ -181,7 +187,7 @@ class LoHoVLAPolicy(Policy):
         state = observation["state"]
         memory.gripped |= bool(state[6] > 0.5)
         seconds = (context.step - memory.started) / self.spec.control_hz
-        away = float(np.linalg.norm(np.asarray(state[:3]) - self._look.numpy()))
+        away = float(np.linalg.norm(np.asarray(state[:3]) - self._home))
         back = memory.gripped and state[6] < 0.5 and away < 0.03
         return back or seconds >= self.rules.limit
 
@@ -257,7 +263,9 @@ class LoHoVLAPolicy(Policy):
             chunk = acting.pick_place(self.model, attended, self.rules.steps, noise)[:, None]
         else:
             given = None if prefix is None else torch.from_numpy(prefix)[None].to(self.model.device)
-            chunk = acting.ee_chunk(self.model, attended, self._states(observations), self.rules.steps, noise, given)
+            motion = torch.from_numpy(np.stack([memory.motion for memory in memories])).to(self.model.device)
+            states = self._states(observations)
+            chunk = acting.ee_chunk(self.model, attended, states, motion, self.rules.steps, noise, given)
         return list(chunk.float().cpu().numpy())
 
     def _states(self, observations: Sequence[Mapping[str, Any]]) -> torch.Tensor:
@@ -291,6 +299,8 @@ class LoHoVLAPolicy(Policy):
         if prefix is not None and frozen and not planned[0]:
             given = prefix[: min(frozen, self.model.config.max_prefix)].astype(np.float32)
         began = time.perf_counter()
+        # Chunks overlap in real time: how the tool moves now is how the rest of the old chunk begins.
+        memory.motion = np.zeros(4, np.float32) if prefix is None else _motion(prefix[:2])
         actions = self._chunks([observation], [memory], given)[0]
         return self._decision(memory, actions, planned[0], (time.perf_counter() - began) * 1e3)
 
@@ -300,7 +310,8 @@ class LoHoVLAPolicy(Policy):
         self._look([observation], [context], [memory])
         assert memory.attended is not None
         self._guided = memory, self._states([observation])
-        return acting.ee_denoise(self.model, memory.attended, self._guided[1])
+        motion = torch.from_numpy(memory.motion)[None].to(self.model.device)
+        return acting.ee_denoise(self.model, memory.attended, self._guided[1], motion)
 
     def velocity(self, x: torch.Tensor, t: float, encoding: acting.Denoise) -> torch.Tensor:
         """The field at ``x`` (H, D) and noise level ``t``; differentiable in ``x``."""
@@ -314,6 +325,13 @@ class LoHoVLAPolicy(Policy):
         """The decision of a denoised chunk (H, D)."""
         memory, state = self._guided
         return self._decision(memory, ee_action(x.detach()[None], state)[0].cpu().numpy(), False, 0.0)
+
+
+def _motion(actions: np.ndarray) -> np.ndarray:
+    """The difference of the last two of some commands: x, y, z, yaw (4,)."""
+    if actions.shape[-1] != 7 or len(actions) < 2:
+        return np.zeros(4, np.float32)
+    return (actions[-1] - actions[-2])[[0, 1, 2, 5]].astype(np.float32)
 
 
 def make(env: Any, checkpoint: str | None = None, device: str = "cpu", **rules: Any) -> LoHoVLAPolicy:

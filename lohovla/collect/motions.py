@@ -31,6 +31,7 @@ class PlayedMotions(IterableDataset):
     A sample is one of :class:`lohovla.collect.scenes.LabelledScenes` at the start of a sub-task, and
 
     - ``piece.state`` (n, 13): proprioception at n moments of the motion;
+    - ``piece.motion`` (n, 4): difference of the two commands before (x, y, z, yaw);
     - ``piece.action`` (n, H, 7) and ``piece.pad`` (n, H): the actions from then on; the last is repeated.
 
     Args:
@@ -83,7 +84,7 @@ class PlayedMotions(IterableDataset):
             if rng.random() < self._skipped:
                 set_down(env, scene, subtask, rng, Mistakes(0.02, 0.02, 0.0))
                 continue
-            sample = label(env._observe(), scene, subtask, rng, self._others)
+            sample = label(env.observe(), scene, subtask, rng, self._others)
             points = points_of(scene, subtask)
             if rng.random() < self._missed:
                 turn = rng.uniform(0, 2 * np.pi)
@@ -98,10 +99,17 @@ class PlayedMotions(IterableDataset):
         state = states[moments].copy()
         state[:, :3] += rng.normal(0, _SENSED, (self._pieces, 3))
         return {
+            "piece.motion": np.stack([_motion(actions, int(at)) for at in moments]),
             "piece.state": state.astype(np.float32),
             "piece.action": np.stack([chunk["action"] for chunk in chunks]).astype(np.float32),
             "piece.pad": np.stack([chunk["action.pad"] for chunk in chunks]),
         }
+
+
+def _motion(actions: np.ndarray, at: int) -> np.ndarray:
+    if at < 2:
+        return np.zeros(4, np.float32)
+    return (actions[at - 1] - actions[at - 2])[[0, 1, 2, 5]].astype(np.float32)
 
 
 def play(env: BlocksEnv, points: np.ndarray, home: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lohovla.model.action import Denoise, ee_action, ee_condition, ee_scaled, pick_place_action, pick_place_condition
+from lohovla.model.action import (
+    Denoise,
+    ee_action,
+    ee_anchors,
+    ee_condition,
+    ee_scaled,
+    pick_place_action,
+    pick_place_condition,
+)
 from lohovla.model.configuration import ACTION_DIMS
 from lohovla.model.core import LoHoVLA
 from lohovla.model.planning import Pointed
@@ -69,14 +77,22 @@ def pick_place(model: LoHoVLA, attended: Attended, steps: int, noise: Tensor) ->
     return pick_place_action(denoise.run(noise, steps), attended.points)
 
 
-def ee_denoise(model: LoHoVLA, attended: Attended, state: Tensor) -> Denoise:
-    """The velocity field of a chunk of tool poses, for a state (B, 13)."""
-    return Denoise(model.experts["ee"], ee_condition(attended.points, state), attended.cache, attended.valid)
+def ee_denoise(model: LoHoVLA, attended: Attended, state: Tensor, motion: Tensor) -> Denoise:
+    """The velocity field of a chunk of tool poses, for a state (B, 13) and the motion of the last commands (B, 4)."""
+    condition = ee_condition(attended.points, state, motion)
+    anchors = ee_anchors(attended.points, state, model.config.look)
+    return Denoise(model.experts["ee"], condition, attended.cache, attended.valid, anchors)
 
 
 @torch.no_grad()
 def ee_chunk(
-    model: LoHoVLA, attended: Attended, state: Tensor, steps: int, noise: Tensor, prefix: Tensor | None = None
+    model: LoHoVLA,
+    attended: Attended,
+    state: Tensor,
+    motion: Tensor,
+    steps: int,
+    noise: Tensor,
+    prefix: Tensor | None = None,
 ) -> Tensor:
     """Tool poses (B, H, 7): position (m), rotation vector (rad), gripper 0 or 1, at 20 Hz.
 
@@ -84,12 +100,13 @@ def ee_chunk(
         model: the core.
         attended: the sub-tasks.
         state: proprioception (B, 13).
+        motion: difference of the last two commands, x, y, z, yaw (B, 4).
         steps: denoising steps.
         noise: (B, H, 7).
         prefix: the first d actions (B, d, 7), d at most ``config.max_prefix``, which the chunk continues.
     """
     clean = None if prefix is None or not prefix.shape[1] else ee_scaled(prefix, state)
-    chunk = ee_action(ee_denoise(model, attended, state).run(noise, steps, clean), state)
+    chunk = ee_action(ee_denoise(model, attended, state, motion).run(noise, steps, clean), state)
     return chunk if clean is None or prefix is None else torch.cat([prefix, chunk[:, prefix.shape[1] :]], 1)
 
 

@@ -18,6 +18,10 @@ from lohovla.model.pointer import POINT_DIM
 # How actions are scaled: metres and radians to numbers of about one.
 PICK_PLACE_SCALE = (0.01, 0.01, 0.01, 0.2)
 EE_REACH = 0.1  # m
+ANCHORS = 8
+TRANSIT, APPROACH = 0.24, 0.02  # m: at which the teacher travels, and above which it slows down
+_REST = 0.1  # how much of what is said beside the anchors counts
+_SHORTEST = 0.02  # noise level below which velocities are not divided any further
 _TWIST = 0.5  # rad
 
 
@@ -33,6 +37,7 @@ class Expert(nn.Module):
         text, width, dim = config.text_config, config.expert_dim, ACTION_DIMS[control]
         self.heads, self.head_dim = config.expert_heads, head_dim(text)
         self.enter, self.leave = nn.Linear(dim, width), nn.Linear(width, dim)
+        self.blend = nn.Linear(width, 4 * ANCHORS) if control == "ee" else None
         given = EE_CONDITION_DIM if control == "ee" else 2 * POINT_DIM
         self.condition = nn.Sequential(nn.Linear(given, width), nn.SiLU(), nn.Linear(width, width))
         self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
@@ -43,9 +48,18 @@ class Expert(nn.Module):
         nn.init.zeros_(self.leave.bias)
 
     def forward(
-        self, x: Tensor, t: Tensor, condition: Tensor, cache: list[tuple[Tensor, Tensor]], valid: Tensor
+        self,
+        x: Tensor,
+        t: Tensor,
+        condition: Tensor,
+        cache: list[tuple[Tensor, Tensor]],
+        valid: Tensor,
+        anchors: Tensor | None = None,
     ) -> Tensor:
         """The velocity (B, H, A).
+
+        With ``anchors`` the expert says what the clean action is: for each coordinate a mixture of the anchors' plus
+        a small rest. Hovering over a block is then a weight of one, and not a sum to be learned to the millimetre.
 
         Args:
             x: noisy chunk (B, H, A), scaled.
@@ -53,6 +67,7 @@ class Expert(nn.Module):
             condition: (B, n) as :func:`ee_condition` or :func:`pick_place_condition` give it.
             cache: keys and values (B, heads, L, head_dim) of the decoder's last layers.
             valid: which cached positions may be seen (B, L).
+            anchors: of :func:`ee_anchors` (B, 4, ANCHORS), scaled as actions are.
         """
         given = self.condition(condition)[:, None]
         time = self.time(sinusoid(t)) + given
@@ -61,7 +76,22 @@ class Expert(nn.Module):
         bias[..., : valid.shape[1]].masked_fill_(~valid[:, None, None], torch.finfo(y.dtype).min)
         for layer, (keys, values) in zip(self.layers, cache, strict=True):
             y = layer(y, time, keys, values, bias)
-        return self.leave(self.norm(y))
+        y = self.norm(y)
+        if anchors is None or self.blend is None:
+            return self.leave(y)
+        weights = self.blend(y).unflatten(-1, (4, ANCHORS)).softmax(-1)
+        mixed = (weights * anchors[:, None]).sum(-1)  # x, y, z, yaw
+        clean = self.leave(y) * _REST
+        clean = torch.cat(
+            [
+                clean[..., :3] + mixed[..., :3],
+                clean[..., 3:5],
+                clean[..., 5:6] + mixed[..., 3:],
+                clean[..., 6:] / _REST,
+            ],
+            -1,
+        )
+        return (x - clean) / t[..., None].clamp(min=_SHORTEST)
 
 
 class ExpertLayer(nn.Module):
@@ -141,13 +171,45 @@ def quarter(angle: Tensor) -> Tensor:
 # -- ee: poses relative to the tool -------------------------------------------------------------------------
 
 
-EE_CONDITION_DIM = 2 * 3 * 3 + 2 * 3 + 2 + 3 + 2
+EE_CONDITION_DIM = 2 * 3 * 3 + 2 * 3 + 2 + 3 + 2 + 4
 
 
-def ee_condition(points: Tensor, state: Tensor) -> Tensor:
-    """Condition (B, EE_CONDITION_DIM) of the points (B, 2, 5) and the state (B, 13).
+def ee_anchors(points: Tensor, state: Tensor, look: tuple[float, ...]) -> Tensor:
+    """Where the tool may be meant to be, scaled as actions are: x, y, z, yaw (B, 4, ANCHORS).
 
-    The way to each point at three scales, so that both metres and millimetres can be read off.
+    In the plane: here, over the pick, over the place, where it looks from. In height: here, at each point, a little
+    above each, where it travels, where it looks from. In turn: this, the pick's, the place's, none.
+
+    Args:
+        points: pick and place (B, 2, 5).
+        state: proprioception (B, 13).
+        look: position from which the table is in full view, m.
+    """
+    here, edge = state[:, :3], points[:, 0, 4]
+    home = state.new_tensor(look).expand_as(here)
+    pick, place = points[:, 0], points[:, 1]
+    plane = torch.stack([here[:, :2], pick[:, :2], place[:, :2], home[:, :2]], -1)
+    plane = torch.cat([plane, plane], -1)  # as many as heights
+    low = place[:, 2] + edge
+    travel = torch.full_like(low, TRANSIT)
+    height = torch.stack(
+        [here[:, 2], pick[:, 2], pick[:, 2] + APPROACH, low, low + APPROACH, travel, home[:, 2], low + 0.5 * APPROACH],
+        -1,
+    )
+    turn = pick[:, 3]
+    other = turn + quarter(place[:, 3] - turn)
+    turns = torch.stack([state[:, 5], turn, other, torch.zeros_like(turn)], -1)
+    turns = torch.cat([turns, turns], -1) - state[:, 5:6]
+    plane = (plane - here[:, :2, None]) / EE_REACH
+    height = (height - here[:, 2:3]) / EE_REACH
+    return torch.cat([plane, height[:, None], turns[:, None] / _TWIST], 1)
+
+
+def ee_condition(points: Tensor, state: Tensor, motion: Tensor) -> Tensor:
+    """Condition (B, EE_CONDITION_DIM) of the points (B, 2, 5), the state (B, 13) and the motion (B, 4).
+
+    The way to each point at three scales, so that both metres and millimetres can be read off. The motion is the
+    difference of the last two commands (x, y, z, yaw): a state alone does not say how fast the tool is.
     """
     way = points[..., :3] - state[:, None, :3]
     scales = torch.cat([way / 0.3, torch.tanh(way / 0.03), torch.tanh(way / 0.005)], -1).flatten(1)
@@ -156,21 +218,22 @@ def ee_condition(points: Tensor, state: Tensor) -> Tensor:
     edges = (points[..., 4] - 0.05) / 0.01
     tool = (state[:, :3] - state.new_tensor([0.5, 0.0, 0.2])) / 0.2
     grip = torch.stack([state[:, 6] * 2 - 1, state[:, 5]], -1)
-    return torch.cat([scales, turns, edges, tool, grip], -1)
+    moving = motion / motion.new_tensor([0.05, 0.05, 0.05, 0.1])
+    return torch.cat([scales, turns, edges, tool, grip, moving], -1)
 
 
 def ee_scaled(action: Tensor, state: Tensor) -> Tensor:
-    """Actions (B, H, 7) as positions from the tool's, in units of 10 cm; turns from the tool's; the gripper +-1."""
+    """Actions (B, H, 7) as positions from the tool's, in units of 10 cm; yaws from the tool's; the gripper +-1."""
     position = (action[..., :3] - state[:, None, :3]) / EE_REACH
-    turn = (action[..., 3:6] - state[:, None, 3:6]) / _TWIST
-    return torch.cat([position, turn, action[..., 6:] * 2 - 1], -1)
+    yaw = (action[..., 5:6] - state[:, None, 5:6]) / _TWIST
+    return torch.cat([position, action[..., 3:5] / _TWIST, yaw, action[..., 6:] * 2 - 1], -1)
 
 
 def ee_action(scaled: Tensor, state: Tensor) -> Tensor:
     """The inverse of :func:`ee_scaled`; the gripper is on or off."""
     position = scaled[..., :3] * EE_REACH + state[:, None, :3]
-    turn = scaled[..., 3:6] * _TWIST + state[:, None, 3:6]
-    return torch.cat([position, turn, (scaled[..., 6:] > 0).to(scaled.dtype)], -1)
+    yaw = scaled[..., 5:6] * _TWIST + state[:, None, 5:6]
+    return torch.cat([position, scaled[..., 3:5] * _TWIST, yaw, (scaled[..., 6:] > 0).to(scaled.dtype)], -1)
 
 
 class Denoise:
@@ -181,15 +244,24 @@ class Denoise:
         condition: as :class:`Expert` wants it.
         cache: of the decoder.
         valid: which cached positions may be seen.
+        anchors: as :class:`Expert` wants them.
     """
 
-    def __init__(self, expert: Expert, condition: Tensor, cache: list[tuple[Tensor, Tensor]], valid: Tensor):
+    def __init__(
+        self,
+        expert: Expert,
+        condition: Tensor,
+        cache: list[tuple[Tensor, Tensor]],
+        valid: Tensor,
+        anchors: Tensor | None = None,
+    ):
+        self._anchors = anchors
         self._expert = expert
         self._condition, self._cache, self._valid = condition, cache, valid
 
     def velocity(self, x: Tensor, t: Tensor) -> Tensor:
         """The velocity (B, H, A) of a chunk at noise levels (B, H); differentiable in ``x``."""
-        return self._expert(x, t, self._condition, self._cache, self._valid)
+        return self._expert(x, t, self._condition, self._cache, self._valid, self._anchors)
 
     def run(self, noise: Tensor, steps: int, prefix: Tensor | None = None) -> Tensor:
         """Denoise ``noise`` (B, H, A) in ``steps`` equal steps; the first actions are ``prefix`` (B, d, A), if given."""

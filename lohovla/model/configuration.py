@@ -28,6 +28,7 @@ class LoHoVLAConfig(PretrainedConfig):
         block_size: tokens of a block in block-diffusion decoding.
         key_dim: width of the pointer's queries and keys.
         horizons: actions in a chunk by action space.
+        look: where the tool is out of the camera's way (m): motions begin and end there.
         max_prefix: largest number of first actions that may be given clean (training-time chunk joining).
         expert_dim: width of the action expert.
         expert_layers: its layers; each reads the cache of one of the decoder's last layers.
@@ -59,6 +60,7 @@ class LoHoVLAConfig(PretrainedConfig):
         block_size: int = 10,
         key_dim: int = 64,
         horizons: dict[str, int] | None = None,
+        look: tuple[float, float, float] = (0.4921, 0.1333, 0.3581),
         max_prefix: int = 6,
         expert_dim: int = 128,
         expert_layers: int = 3,
@@ -78,6 +80,7 @@ class LoHoVLAConfig(PretrainedConfig):
         self.objects, self.state_dim = objects, state_dim
         self.max_goal, self.max_subtask, self.block_size = max_goal, max_subtask, block_size
         self.key_dim, self.max_prefix = key_dim, max_prefix
+        self.look = tuple(look)
         self.horizons = horizons or {"ee": 16, "pick_place": 1}
         self.expert_dim, self.expert_layers, self.expert_heads = expert_dim, expert_layers, expert_heads
         self.image_channels, self.image_head_dim, self.image_head_blocks = (

@@ -10,7 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import DynamicCache
 
-from lohovla.model.action import ee_condition, ee_scaled, pick_place_condition, pick_place_scaled, sample_time
+from lohovla.model.action import (
+    ee_anchors,
+    ee_condition,
+    ee_scaled,
+    pick_place_condition,
+    pick_place_scaled,
+    sample_time,
+)
 from lohovla.model.core import Inputs, LoHoVLA
 from lohovla.model.grounding import WEIGHTS, dense_losses
 from lohovla.model.layout import Kind, Layout, expert_sees
@@ -18,6 +25,7 @@ from lohovla.model.pointer import to_points, to_readout
 from lohovla.model.processor import Processor, picture_of
 from lohovla.model.stem import Objects, Seen, cells_of
 
+_SMALL_NOISE = 0.1
 _JITTER = 0.35  # cells; how far the cell that is read out may lie from the one that holds the point
 
 
@@ -54,11 +62,13 @@ class Pieces:
 
     Attributes:
         state: proprioception (B, n, 13).
+        motion: of the last commands (B, n, 4).
         action: what followed (B, n, H, 7).
         pad: which of it lies past the motion's end (B, n, H).
     """
 
     state: Tensor
+    motion: Tensor
     action: Tensor
     pad: Tensor
 
@@ -111,7 +121,7 @@ def motion_loss(model: LoHoVLA, batch: Labelled, pieces: Pieces, processor: Proc
     count, n = pieces.state.shape[:2]
     points, valid = points.repeat_interleave(n, 0), valid.repeat_interleave(n, 0)
     cache = [(keys.repeat_interleave(n, 0), values.repeat_interleave(n, 0)) for keys, values in cache]
-    state, action = pieces.state.flatten(0, 1), pieces.action.flatten(0, 1)
+    state, action, motion = (x.flatten(0, 1) for x in (pieces.state, pieces.action, pieces.motion))
     data = ee_scaled(action, state)
     noise = torch.randn_like(data)
     horizon = data.shape[1]
@@ -121,8 +131,11 @@ def motion_loss(model: LoHoVLA, batch: Labelled, pieces: Pieces, processor: Proc
     clean = torch.arange(horizon, device=data.device) < given
     t = torch.where(clean, 0.0, t)
     x = t[..., None] * noise + (1 - t[..., None]) * data
-    velocity = model.experts["ee"](x, t, ee_condition(points, state), cache, valid)
-    error = (velocity - (noise - data)).square().mean(-1)
+    anchors = ee_anchors(points, state, model.config.look)
+    velocity = model.experts["ee"](x, t, ee_condition(points, state, motion), cache, valid, anchors)
+    # Velocities are divided by the noise level; without a bound its smallest values would outweigh all others.
+    weight = t.clamp(min=_SMALL_NOISE)[..., None] / _SMALL_NOISE
+    error = F.smooth_l1_loss(velocity * weight, (noise - data) * weight, reduction="none").mean(-1)
     wanted = ~clean & sequence.exists[:, 0].repeat_interleave(n)[:, None]
     return _mean(error, wanted)
 

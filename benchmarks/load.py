@@ -119,7 +119,7 @@ async def _ask(socket: ClientConnection, witness: Witness, tally: Tally) -> bool
         tally.lost.append(f"{type(error).__name__}: {error}")
         return False
     problem = check(reply, wanted)
-    if problem:
+    if problem or not isinstance(reply, bytes):
         tally.wrong.append(problem)
         return False
     tally.right += 1

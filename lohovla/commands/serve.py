@@ -63,7 +63,7 @@ def _policy(config: DictConfig) -> tuple[Any, Any, dict[str, Any]]:
 
     env_settings: Any = OmegaConf.to_container(config.env)
     chosen: Any = OmegaConf.to_container(config.policy)
-    env = BlocksEnv(**env_settings)
+    env: Any = BlocksEnv(**env_settings)
     name, policy_settings = split_settings(chosen)
     if config.threads is not None:
         import torch

@@ -88,7 +88,11 @@ def test_tls(tmp_path, monkeypatch):
         (["policy", "api_keys=nowhere"], "cannot read API keys from nowhere", "a key a line"),
         (["policy", "tls.cert=nowhere"], "cannot read the TLS certificate", "PEM"),
         (["policy", "policy=custom", "policy.factory=nobody:make"], "No module named 'nobody'", "importable"),
-        (["policy", "policy=remote", "policy.url=ws://127.0.0.1:9"], "no policy server at ws://127.0.0.1:9", "serve"),
+        (
+            ["policy", "policy=remote", "policy.url=ws://127.0.0.1:9", "policy.patience=0"],
+            "no policy server at ws://127.0.0.1:9",
+            "serve",
+        ),
     ],
 )
 def test_bad_settings_get_a_cause_and_a_remedy(words, cause, remedy, capsys, monkeypatch):

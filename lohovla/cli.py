@@ -86,6 +86,14 @@ COMMANDS = {
             "lohovla serve policy policy=random control=pick_place port=8001 sessions=8",
         ),
     ),
+    "train": Command(
+        "lohovla.commands.train",
+        "Train the model, stage by stage, on scenes drawn from the simulator.",
+        (
+            "lohovla train recipe=nano output=outputs/train/nano",
+            "lohovla train stage=see threads=2 recipe.stages.see.steps=100",
+        ),
+    ),
     "bench": Command(
         "lohovla.commands.bench",
         "Measure speed: sim (environment), data (demonstrations), evaluate (evaluations), serve (policy server).",

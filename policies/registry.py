@@ -44,7 +44,16 @@ def _custom(env: Any, factory: str | None, **settings: Any) -> Policy:
     return make(env, **settings)
 
 
+def _lohovla(env: Any, checkpoint: str | None = None, device: str = "cpu", **rules: Any) -> Policy:
+    from lohovla.policies.lohovla import RULES, make
+
+    for name in set(rules) - RULES:
+        raise UserError(f"policy lohovla has no setting {name!r}", f"it has {', '.join(sorted(RULES))}")
+    return make(env, checkpoint, device, **rules)
+
+
 _POLICIES: dict[str, Callable[..., Policy]] = {
+    "lohovla": _lohovla,
     "oracle": _oracle,
     "random": _random,
     "remote": _remote,

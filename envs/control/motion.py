@@ -51,11 +51,20 @@ class PickPlace:
         pick: (x, y, z, yaw); z is the height of the face to touch.
         place: (x, y, z, yaw); z is the height of the surface that the block is to rest on.
         edge: how much of what is held hangs below the tool, m, if known; sensed by contact in any case.
+        lowest: the least height of the tool on its way, m.
     """
 
-    def __init__(self, simulation: Simulation, pick: np.ndarray, place: np.ndarray, edge: float = 0.04):
+    def __init__(
+        self,
+        simulation: Simulation,
+        pick: np.ndarray,
+        place: np.ndarray,
+        edge: float = 0.04,
+        lowest: float = LOWEST_TRANSIT,
+    ):
         self._sim = simulation
         self._pick, self._place, self._edge = np.asarray(pick, float), np.asarray(place, float), edge
+        self._lowest = lowest
         self._jaw = simulation.composition.gripper == "jaw"
         self.outcome = Outcome.MISSED
         position, rotation = simulation.tcp()
@@ -92,7 +101,7 @@ class PickPlace:
             if name != self._sim.held
         ]
         highest = max([*tops, 0.04 if self._sim.composition.bowls else 0.0])
-        return max(LOWEST_TRANSIT, highest + extra + CLEARANCE)
+        return max(self._lowest, highest + extra + CLEARANCE)
 
     def _approach(self, target: np.ndarray, extra: float) -> Iterator[Waypoint]:
         height = max(self._ceiling(extra), target[2] + extra + CLEARANCE)
@@ -110,6 +119,11 @@ class PickPlace:
             yield waypoint
             if self._sim.held is None:
                 return
+
+    def go(self, position: np.ndarray, yaw: float) -> Iterator[Waypoint]:
+        """From where the motion ended straight to a pose, the gripper open."""
+        self._at = self._at._replace(gripper=0.0)
+        yield from self._line(np.asarray(position, float), yaw)
 
     def _line(self, goal: np.ndarray, yaw: float) -> Iterator[Waypoint]:
         """A straight line with a trapezoid of speed; the yaw turns along with it."""

@@ -1,0 +1,87 @@
+"""D2F adapters: LoRA in PEFT's layout, with the module names of the published base model."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from lohovla.d2f.layouts import Layout
+from lohovla.d2f.load import read_json, read_safetensors
+from lohovla.errors import UserError
+
+_KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])(?:\.default)?\.weight")
+
+
+def read_adapter(
+    folder: Path, layout: Layout, model: PreTrainedModel
+) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+    """An adapter for ``model``: its settings, and for each of the model's modules the matrices A and B.
+
+    Raises:
+        UserError: it is damaged, or fits another model.
+    """
+    settings = read_json(folder / "adapter_config.json")
+    if settings.get("peft_type", "LORA") != "LORA":
+        raise UserError(f"{folder} is an adapter of kind {settings['peft_type']}", "LoRA adapters load")
+    modules = dict(model.named_modules())
+    pairs: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in read_safetensors(folder / "adapter_model.safetensors"):
+        found = _KEY.fullmatch(key)
+        name = layout.rename(found[1]) if found else None
+        if found is None or name not in modules:
+            raise UserError(f"{folder} is no adapter for {layout.name}: it has {key}", _BASE)
+        module = modules[name]
+        assert isinstance(module, nn.Linear)
+        wide, side = (module.in_features, 1) if found[2] == "A" else (module.out_features, 0)
+        if tensor.shape[side] != wide:
+            raise UserError(
+                f"{folder} fits a model of another size: {key} is {tuple(tensor.shape)}, {wide} wanted", _BASE
+            )
+        pairs.setdefault(name, {})[found[2]] = tensor
+    halves = [name for name, pair in pairs.items() if pair.keys() != {"A", "B"}]
+    if halves or not pairs:
+        raise UserError(f"{folder} is incomplete: {halves[0] if halves else 'it is empty'}", "download it again")
+    return settings, pairs
+
+
+_BASE = "give the base model that the adapter was trained on"
+
+
+@torch.no_grad()
+def merge(model: PreTrainedModel, settings: dict[str, Any], pairs: dict[str, dict[str, Tensor]]) -> None:
+    """Add the adapter to the model's weights."""
+    modules = dict(model.named_modules())
+    for name, pair in pairs.items():
+        rank = pair["A"].shape[0]
+        scale = settings["lora_alpha"] / (rank**0.5 if settings.get("use_rslora") else rank)
+        weight: Tensor = modules[name].weight  # type: ignore[assignment]
+        update = scale * pair["B"].double() @ pair["A"].double()
+        weight.copy_(weight.double() + update.to(weight.device))
+
+
+def attach(model: PreTrainedModel, settings: dict[str, Any], pairs: dict[str, dict[str, Tensor]]) -> nn.Module:
+    """The model inside PEFT with the adapter live: it can be switched off, swapped and trained on."""
+    from peft import LoraConfig, get_peft_model
+
+    rank = next(iter(pairs.values()))["A"].shape[0]
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=settings["lora_alpha"],
+        lora_dropout=settings.get("lora_dropout", 0.0),
+        target_modules=list(pairs),
+        use_rslora=bool(settings.get("use_rslora", False)),
+        bias="none",
+    )
+    wrapped = get_peft_model(model, config)
+    inside = dict(wrapped.base_model.model.named_modules())
+    with torch.no_grad():
+        for name, pair in pairs.items():
+            for side, tensor in pair.items():
+                target = getattr(inside[name], f"lora_{side}")["default"].weight
+                target.copy_(tensor)
+    return wrapped.eval()

@@ -1,0 +1,239 @@
+"""The block states of discrete diffusion forcing, as pure functions over tensors.
+
+A *canvas* holds the answers of several sequences as blocks of masks that fill up. Every step the caller runs
+
+    grow -> (a forward over the blocks not yet cached) -> accept -> retire
+
+and nothing here knows a model, so that the whole can be tested by hand and can live on the device. The rules are
+those of Discrete Diffusion Forcing (arXiv 2508.09192).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from lohovla.errors import UserError
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """The three thresholds of the pipeline.
+
+    Attributes:
+        accept: a masked position is filled when its confidence is above this (strictly).
+        add: the next block is appended when the last one's progress is at least this.
+        activate: a block is fully activated, and so never stands still, when the progress of the block before it is
+            at least this.
+    """
+
+    accept: float = 0.9
+    add: float = 0.1
+    activate: float = 0.95
+
+    def __post_init__(self) -> None:
+        for name in ("add", "activate"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise UserError(f"threshold {name} is {getattr(self, name)}", "it lies between 0 and 1")
+        if self.accept < 0.0:
+            raise UserError(f"threshold accept is {self.accept}", "it is 0 or more; 1 and above accept one at a time")
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Answers in the making: ``n`` sequences of at most ``blocks * size`` tokens.
+
+    Attributes:
+        tokens: (n, length) token ids; ``mask_id`` where nothing is decided yet.
+        size: tokens a block.
+        mask_id: the token that means "not decided".
+        eos_ids: (e,) tokens that end an answer.
+        given: (n, blocks) tokens of each block that were there from the start (a prompt's tail); they count as no
+            progress.
+        limit: (n,) blocks a sequence may have.
+        open: (n,) blocks appended so far.
+        full: (n, blocks) blocks that are fully activated; once so, they stay so.
+        retired: (n,) leading blocks without a mask, ready for the cache.
+        cached: (n,) leading blocks whose keys and values are in the cache.
+        ended: (n,) an end token was accepted: nothing more is appended.
+        early: stop at the first end token whose left side is complete, and drop the blocks behind it. The text is
+            the same, since a block never sees a later one, and what is filled never changes.
+    """
+
+    tokens: Tensor
+    size: int
+    mask_id: int
+    eos_ids: Tensor
+    given: Tensor
+    limit: Tensor
+    open: Tensor
+    full: Tensor
+    retired: Tensor
+    cached: Tensor
+    ended: Tensor
+    early: bool = True
+
+    @property
+    def masked(self) -> Tensor:
+        """(n, length) bool: positions that are not decided."""
+        return self.tokens == self.mask_id
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks the canvas has room for."""
+        return self.tokens.shape[1] // self.size
+
+    @property
+    def opened(self) -> Tensor:
+        """(n, length) bool: positions of appended blocks."""
+        return _upto(self.open * self.size, self.tokens.shape[1])
+
+    def progress(self) -> Tensor:
+        """(n, blocks) float: the decided share of each block's masks, 1 for a block that never had one."""
+        total = self.size - self.given
+        left = self.masked.view(len(self.tokens), -1, self.size).sum(-1)
+        return torch.where(total > 0, (total - left) / total.clamp(min=1), 1.0)
+
+    def select(self, rows: Tensor) -> Canvas:
+        """The sequences ``rows`` (indices or bool), in that order; repeats give copies."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in _PER_ROW})
+
+
+_PER_ROW = ("tokens", "given", "limit", "open", "full", "retired", "cached", "ended")
+
+
+def start(
+    rows: int,
+    max_tokens: int | Tensor,
+    size: int,
+    mask_id: int,
+    eos_ids: tuple[int, ...],
+    given: list[Tensor] | None = None,
+    early: bool = True,
+    device: torch.device | str = "cpu",
+) -> Canvas:
+    """An empty canvas.
+
+    Args:
+        rows: how many sequences.
+        max_tokens: tokens at most, one number or (rows,); whole blocks count, as published: 100 with blocks of 32
+            is 96.
+        size: tokens a block.
+        mask_id: the mask token.
+        eos_ids: tokens that end an answer.
+        given: for each sequence the tokens its first block begins with (models whose blocks are aligned to the
+            whole sequence's start); they take room of ``max_tokens``.
+        early: see :class:`Canvas`.
+        device: where the state lives.
+    """
+    if size < 1:
+        raise UserError(f"a block of {size} tokens", "block_size is at least 1")
+    limit = torch.as_tensor(max_tokens, device=device).expand(rows) // size
+    blocks = int(limit.max()) if rows else 0
+    tokens = torch.full((rows, blocks * size), mask_id, dtype=torch.long, device=device)
+    count = torch.zeros(rows, blocks, dtype=torch.long, device=device)
+    for row, head in enumerate(given or []):
+        if len(head) >= size:
+            raise ValueError("a prompt's tail is shorter than a block")
+        if blocks:
+            tokens[row, : len(head)] = head
+            count[row, 0] = len(head)
+    zero = torch.zeros(rows, dtype=torch.long, device=device)
+    return Canvas(
+        tokens, size, mask_id, torch.tensor(eos_ids, device=device), count, limit.clone(), zero,
+        torch.zeros(rows, blocks, dtype=torch.bool, device=device), zero, zero,
+        torch.zeros(rows, dtype=torch.bool, device=device), early,
+    )  # fmt: skip
+
+
+def grow(canvas: Canvas, thresholds: Thresholds) -> Canvas:
+    """Append at most one block to each sequence, then activate the blocks whose predecessor is far enough.
+
+    What stands before the first block (the prompt) counts as complete.
+    """
+    if not canvas.blocks:
+        return canvas
+    before = torch.nn.functional.pad(canvas.progress(), (1, 0), value=1.0)  # (n, blocks + 1): of the block before each
+    last = before.gather(1, canvas.open[:, None])[:, 0]
+    more = (last >= thresholds.add) & ~canvas.ended & (canvas.open < canvas.limit)
+    opened = canvas.open + more
+    full = canvas.full | ((before[:, :-1] >= thresholds.activate) & _upto(opened, canvas.blocks))
+    return replace(canvas, open=opened, full=full)
+
+
+def finished(canvas: Canvas) -> Tensor:
+    """(n,) bool: sequences with nothing left to decide; ask after :func:`grow`."""
+    done = ~(canvas.masked & canvas.opened).any(1)
+    if canvas.early:
+        done |= first_end(canvas) < first_mask(canvas)
+    return done
+
+
+def accept(canvas: Canvas, tokens: Tensor, confidence: Tensor, thresholds: Thresholds) -> tuple[Canvas, Tensor]:
+    """Fill the masked positions that are sure enough.
+
+    Args:
+        canvas: the state that the forward saw.
+        tokens: (n, length) proposed tokens; read at masked positions of open blocks only.
+        confidence: (n, length) their confidence, in [0, 1].
+        thresholds: the limits.
+
+    Returns:
+        The new canvas, and (n, length) bool: what was filled. A fully activated block in which nothing passes gets
+        its most confident position (the first of equals), so that a step always gets on.
+    """
+    wanted = canvas.masked & canvas.opened & ~finished(canvas)[:, None]
+    sure = wanted & (confidence > thresholds.accept)
+    shape = (len(canvas.tokens), canvas.blocks, canvas.size)
+    ranked = confidence.masked_fill(~wanted, -1.0).view(shape)
+    best = torch.nn.functional.one_hot(ranked.argmax(-1), canvas.size).bool()
+    stuck = canvas.full & ~sure.view(shape).any(-1) & wanted.view(shape).any(-1)
+    filled = sure | (best & stuck[..., None]).view_as(sure)
+    ended = canvas.ended | (filled & torch.isin(tokens, canvas.eos_ids)).any(1)
+    return replace(canvas, tokens=torch.where(filled, tokens, canvas.tokens), ended=ended), filled
+
+
+def retire(canvas: Canvas) -> Canvas:
+    """Mark the leading blocks without a mask as ready for the cache, and drop what stands behind an end."""
+    if not canvas.blocks:
+        return canvas
+    opened = canvas.open
+    tokens = canvas.tokens
+    if canvas.early:
+        last = first_end(canvas) // canvas.size + 1
+        opened = torch.minimum(opened, last)
+        tokens = torch.where(_upto(opened * canvas.size, tokens.shape[1]), tokens, canvas.mask_id)
+    whole = ~(tokens == canvas.mask_id).view(len(tokens), -1, canvas.size).any(-1) & _upto(opened, canvas.blocks)
+    leading = whole.long().cumprod(1).sum(1)
+    return replace(canvas, tokens=tokens, open=opened, retired=torch.maximum(canvas.retired, leading))
+
+
+def commit(canvas: Canvas) -> Canvas:
+    """Note that a forward has put every retired block into the cache."""
+    return replace(canvas, cached=canvas.retired)
+
+
+def first_end(canvas: Canvas) -> Tensor:
+    """(n,) position of the first end token that was decided, or the length of the canvas."""
+    given = torch.zeros_like(canvas.tokens, dtype=torch.bool)
+    if canvas.blocks:
+        given[:, : canvas.size] = _upto(canvas.given[:, 0], canvas.size)
+    return _first(torch.isin(canvas.tokens, canvas.eos_ids) & canvas.opened & ~given)
+
+
+def first_mask(canvas: Canvas) -> Tensor:
+    """(n,) position of the first undecided token, or the length of the canvas."""
+    return _first(canvas.masked)
+
+
+def _first(found: Tensor) -> Tensor:
+    length = found.shape[1]
+    places = torch.arange(length, device=found.device).expand_as(found)
+    return torch.where(found, places, length).amin(1) if length else torch.zeros_like(found[:, :0].sum(1))
+
+
+def _upto(count: Tensor, length: int) -> Tensor:
+    """(n, length) bool: the first ``count`` of each row."""
+    return torch.arange(length, device=count.device) < count[:, None]

@@ -1,0 +1,1 @@
+"""Training of text models: autoregressive and masked-diffusion from one set of weights, and asymmetric distillation."""

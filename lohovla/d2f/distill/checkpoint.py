@@ -1,0 +1,62 @@
+"""Training state on disk: safetensors and JSON, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn, optim
+
+from lohovla.errors import UserError
+
+
+def save(folder: Path, step: int, model: nn.Module, optimizers: list[optim.Optimizer], notes: dict[str, Any]) -> None:
+    """Write what goes on from here; the former checkpoint is replaced once the new one is complete."""
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    trained = {name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad}
+    save_file(trained, part / "weights.safetensors")
+    tensors: dict[str, Tensor] = {}
+    groups = []
+    for number, optimizer in enumerate(optimizers):
+        state = optimizer.state_dict()
+        groups.append(state["param_groups"])
+        for index, entries in state["state"].items():
+            tensors |= {f"{number}.{index}.{name}": value.contiguous() for name, value in entries.items()}
+    save_file(tensors, part / "optimizer.safetensors")
+    (part / "state.json").write_text(json.dumps({"step": step, "groups": groups, "notes": notes}), encoding="utf-8")
+    if folder.exists():
+        shutil.rmtree(folder)
+    part.replace(folder)
+
+
+def load(folder: Path, model: nn.Module, optimizers: list[optim.Optimizer]) -> tuple[int, dict[str, Any]]:
+    """Put a checkpoint back; returns the step to go on with, and the notes.
+
+    Raises:
+        UserError: it is not of this model.
+    """
+    try:
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        weights = load_file(folder / "weights.safetensors")
+        tensors = load_file(folder / "optimizer.safetensors")
+    except Exception as error:
+        cause = str(error).splitlines()[0]
+        raise UserError(f"cannot read the checkpoint in {folder}: {cause}", "start again with resume=false") from None
+    own = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if weights.keys() != own.keys() or any(weights[name].shape != p.shape for name, p in own.items()):
+        raise UserError(f"the checkpoint in {folder} is of another model", "start again with resume=false")
+    for name, parameter in own.items():
+        parameter.data.copy_(weights[name])
+    for number, optimizer in enumerate(optimizers):
+        entries: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            which, index, name = key.split(".", 2)
+            if int(which) == number:
+                entries.setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict({"state": entries, "param_groups": state["groups"][number]})
+    return state["step"], state["notes"]

@@ -1,0 +1,118 @@
+"""From logits to proposals: a token, its confidence and its log-probability for each masked position."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lohovla.errors import UserError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen and answers end.
+
+    Attributes:
+        max_tokens: tokens at most; whole blocks count.
+        min_tokens: no end token before so many.
+        temperature: 0 takes the most likely token; above, tokens are drawn.
+        top_p: draw from the likeliest tokens that make up this much probability.
+        top_k: draw from so many likeliest tokens; 0 is all.
+        repetition_penalty: logits of tokens already in the prompt or the answer are divided by this where positive
+            and multiplied where negative; 1 is none.
+        seed: of the draws; answer i of a call uses ``seed + i``.
+        stop: strings that end an answer and are cut off with what follows.
+        logprobs: alternatives to report for each token.
+    """
+
+    max_tokens: int = 192
+    min_tokens: int = 0
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    logprobs: int = 0
+
+    def __post_init__(self) -> None:
+        checks = (
+            (self.max_tokens >= 0, "max_tokens", "0 or more"),
+            (0 <= self.min_tokens <= self.max_tokens, "min_tokens", "between 0 and max_tokens"),
+            (self.temperature >= 0.0, "temperature", "0 or more"),
+            (0.0 < self.top_p <= 1.0, "top_p", "above 0 and at most 1"),
+            (self.top_k >= 0, "top_k", "0 or more"),
+            (self.repetition_penalty > 0.0, "repetition_penalty", "above 0"),
+            (self.logprobs >= 0, "logprobs", "0 or more"),
+            (all(self.stop), "stop", "a list of strings that are not empty"),
+        )
+        for fine, name, wanted in checks:
+            if not fine:
+                raise UserError(f"{name} is {getattr(self, name)!r}", f"it is {wanted}")
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """What a forward proposes for (n, length) positions; read at masked positions of open blocks only.
+
+    Attributes:
+        tokens: the proposed token.
+        confidence: its probability, after temperature and filters: what the thresholds see.
+        logprob: its log-probability before them.
+        ranked: (n, length, k) likeliest tokens, and
+        ranked_logprob: their log-probabilities; k is ``Sampling.logprobs``.
+    """
+
+    tokens: Tensor
+    confidence: Tensor
+    logprob: Tensor
+    ranked: Tensor
+    ranked_logprob: Tensor
+
+    def select(self, rows: Tensor) -> Proposals:
+        """The sequences ``rows``."""
+        return Proposals(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+    def where(self, rows: Tensor, other: Proposals) -> Proposals:
+        """Of the sequences ``rows`` (n,) bool these, of the others ``other``'s."""
+        mine, theirs = vars(self), vars(other)
+        return Proposals(
+            **{
+                name: torch.where(rows.view(-1, *[1] * (mine[name].ndim - 1)), mine[name], theirs[name])
+                for name in mine
+            }
+        )
+
+
+def choose(logits: Tensor, sampling: Sampling, chance: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens (m,), confidences (m,) and the log-probabilities (m, vocabulary) before temperature and filters.
+
+    Args:
+        logits: (m, vocabulary), what may not be chosen at minus infinity.
+        sampling: temperature and filters.
+        chance: (m,) uniform numbers in [0, 1); unused at temperature 0.
+    """
+    log_probabilities = logits.log_softmax(-1)
+    if sampling.temperature == 0.0:
+        confidence, tokens = log_probabilities.max(-1)
+        return tokens, confidence.exp(), log_probabilities
+    assert chance is not None
+    ranked, order = (logits / sampling.temperature).softmax(-1).sort(stable=True, dim=-1, descending=True)
+    # A token stays while what is likelier does not yet make up top_p; the likeliest always stays.
+    before = ranked.cumsum(-1) - ranked
+    drop = before >= sampling.top_p
+    if sampling.top_k:
+        drop[:, sampling.top_k :] = True
+    ranked = ranked.masked_fill(drop, 0.0)
+    ranked = ranked / ranked.sum(-1, keepdim=True)
+    # Inverse of the cumulative distribution: one number a position decides, whatever else is in the batch.
+    place = (ranked.cumsum(-1) <= chance[:, None]).sum(-1).clamp(max=int((~drop).sum(-1).max()) - 1)
+    place = torch.minimum(place, (ranked > 0).sum(-1) - 1)[:, None]
+    return order.gather(1, place)[:, 0], ranked.gather(1, place)[:, 0], log_probabilities
+
+
+def penalize(logits: Tensor, present: Tensor, penalty: float) -> Tensor:
+    """Make tokens that are ``present`` (m, vocabulary) less likely."""
+    return torch.where(present, torch.where(logits > 0, logits / penalty, logits * penalty), logits)

@@ -1,0 +1,281 @@
+"""Text from a diffusion language model in three lines.
+
+>>> from lohovla.d2f import TextModel  # doctest: +SKIP
+>>> model = TextModel.load()  # doctest: +SKIP
+>>> print(model.generate("7480+1100-1691=", mode="d2f")[0].text)  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lohovla.d2f import adapters
+from lohovla.d2f.baselines import autoregress, diffuse
+from lohovla.d2f.blocks import Thresholds
+from lohovla.d2f.decode import Answer, Session, Settings
+from lohovla.d2f.denoiser import DecoderDenoiser
+from lohovla.d2f.load import denoiser_of, find, load_model
+from lohovla.d2f.sampling import Sampling
+from lohovla.d2f.tasks.tokenizer import encode
+from lohovla.d2f.verify import Branch, Chain, Plain, Verifier
+from lohovla.errors import UserError
+
+SHIPPED = Path(__file__).parent / "weights"
+MODES = ("ar", "diffusion", "cache", "block", "d2f", "d2f+branch", "d2f+chain")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A text and how it came about.
+
+    Attributes:
+        text: the answer.
+        answer: its tokens with their confidences.
+        seconds: wall-clock time of the call that made it.
+    """
+
+    text: str
+    answer: Answer
+    seconds: float
+
+
+@dataclass(frozen=True)
+class View:
+    """The present state of an answer in the making, for displays.
+
+    Attributes:
+        pieces: the text of each token, None where it is masked.
+        born: the forward each token was accepted from; -1 where masked.
+        size: tokens a block.
+        forwards: model calls so far.
+    """
+
+    pieces: list[str | None]
+    born: list[int]
+    size: int
+    forwards: int
+
+
+class TextModel:
+    """A language model with its tokenizer, which decodes in any of :data:`MODES`.
+
+    Args:
+        tokenizer: of transformers.
+        base: the model without an adapter; it decodes ``ar`` and ``diffusion``.
+        student: the model with the adapter; it decodes all other modes. The base model itself if None.
+        thresholds: of the pipeline.
+        size: tokens a block; None is the model's own, or 32.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        base: DecoderDenoiser,
+        student: DecoderDenoiser | None = None,
+        thresholds: Thresholds | None = None,
+        size: int | None = None,
+    ):
+        self.tokenizer, self.base, self.student = tokenizer, base, student or base
+        self.thresholds, self.size = thresholds or Thresholds(), size or self.student.block or 32
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path | None = None,
+        adapter: str | Path | None = None,
+        *,
+        live: bool = False,
+        dtype: str | None = None,
+        device: str = "cpu",
+    ) -> TextModel:
+        """Load a checkpoint.
+
+        Args:
+            model: a folder or a name on the hub, in the layout of LLaDA, Dream, SDAR, Fast-dLLM v2, Qwen or Llama;
+                None is the small model that ships with the package.
+            adapter: a D2F adapter in PEFT's layout; None is the folder ``adapter`` inside the model's, if any.
+            live: keep the adapter beside the weights (one copy of them, and only the student's modes) instead of
+                merging it into a copy.
+            dtype: such as ``float32`` or ``bfloat16``; None is as stored, and float32 for the shipped model.
+            device: such as ``cpu`` or ``cuda``.
+
+        Raises:
+            UserError: see :mod:`lohovla.d2f.load`.
+        """
+        folder = SHIPPED if model is None else find(model)
+        kind = _dtype(dtype or ("float32" if model is None else None))
+        bare, layout, raw = load_model(folder, kind, device)
+        base = denoiser_of(bare, layout, raw)
+        where = find(adapter) if adapter is not None else folder / "adapter"
+        student = None
+        if where.exists():
+            own = bare if live else copy.deepcopy(bare)
+            settings, pairs = adapters.read_adapter(where, layout, own)
+            if live:
+                adapters.attach(own, settings, pairs)
+            else:
+                adapters.merge(own, settings, pairs)
+            student = denoiser_of(own, layout, raw)
+        own = raw.get("d2f", {})
+        limits = Thresholds(**own["thresholds"]) if "thresholds" in own else None
+        return cls(_tokenizer(folder), base, student, limits, own.get("decode_block"))
+
+    def generate(
+        self,
+        prompt: str,
+        mode: str = "d2f",
+        sampling: Sampling | None = None,
+        *,
+        n: int = 1,
+        thresholds: Thresholds | None = None,
+        size: int | None = None,
+        width: int | None = None,
+    ) -> list[Result]:
+        """``n`` answers to a prompt.
+
+        Args:
+            prompt: text; a line end is added where the shipped model's prompts have one.
+            mode: ``ar`` one token at a time; ``diffusion`` the whole answer at once without a cache; ``cache``
+                block after block, one token a forward, exact cache; ``block`` the same with all tokens that are sure;
+                ``d2f`` several blocks at once; ``d2f+branch`` and ``d2f+chain`` with parallel verification.
+            sampling: how tokens are chosen; greedy if None.
+            n: answers, with seeds counted up.
+            thresholds: of the pipeline; the model's own if None.
+            size: tokens a block; the model's own if None.
+            width: branches or drafts, in the modes that have them.
+        """
+        began = time.perf_counter()
+        answers: dict[int, Answer] = {}
+        for _, done in self._run(prompt, mode, sampling or Sampling(), n, thresholds, size, width):
+            answers |= done
+        seconds = time.perf_counter() - began
+        return [Result(self.decode(answers[k].tokens), answers[k], seconds) for k in sorted(answers)]
+
+    def watch(
+        self,
+        prompt: str,
+        mode: str = "d2f",
+        sampling: Sampling | None = None,
+        *,
+        thresholds: Thresholds | None = None,
+        size: int | None = None,
+        width: int | None = None,
+    ) -> Iterator[tuple[View, Result | None]]:
+        """As :meth:`generate`, one answer: a view after each forward, and the result with the last one."""
+        began = time.perf_counter()
+        for view, done in self._run(prompt, mode, sampling or Sampling(), 1, thresholds, size, width):
+            seconds = time.perf_counter() - began
+            yield view, Result(self.decode(done[0].tokens), done[0], seconds) if done else None
+
+    def decode(self, ids: list[int]) -> str:
+        """Text of token ids."""
+        return self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+
+    def encode(self, prompt: str) -> list[int]:
+        """Token ids of a prompt; a UserError where it has words that the tokenizer does not know."""
+        if self.tokenizer.unk_token_id is not None and not prompt.endswith("\n"):
+            prompt += "\n"  # the small models' prompts end in a line end
+        ids = encode(self.tokenizer, prompt)
+        if not ids:
+            raise UserError("the prompt is empty", "say something: `lohovla generate --help` has examples")
+        return ids
+
+    def _run(
+        self,
+        prompt: str,
+        mode: str,
+        sampling: Sampling,
+        n: int,
+        thresholds: Thresholds | None,
+        size: int | None,
+        width: int | None,
+    ) -> Iterator[tuple[View, dict[int, Answer]]]:
+        """Views of the first answer, with the answers that are complete."""
+        if mode not in MODES:
+            raise UserError(f"there is no mode {mode!r}", f"there are {', '.join(MODES)}")
+        if n < 1:
+            raise UserError(f"{n} answers", "n is at least 1")
+        ids = self.encode(prompt)
+        if mode == "ar":
+            if not self.base.shift:
+                raise UserError("this model cannot decode ar: it does not predict the next token", "use mode=d2f")
+            for k in range(n):
+                answer = None
+                for answer in autoregress(self.base, ids, sampling, k, self.decode):
+                    yield self._view(answer.tokens, answer.step, 1, answer.forwards), {}
+                assert answer is not None
+                yield self._view(answer.tokens, answer.step, 1, answer.forwards), {k: answer}
+        elif mode == "diffusion":
+            for k in range(n):
+                canvas, answer = None, None
+                for canvas, answer in diffuse(self.base, ids, sampling, k, self.decode):
+                    yield self._view(canvas.tolist(), [0] * len(canvas), len(canvas), answer.forwards), {}
+                assert canvas is not None
+                assert answer is not None
+                yield self._view(answer.tokens, answer.step, len(canvas), answer.forwards), {k: answer}
+        else:
+            settings = self.settings(mode, sampling, thresholds, size, width)
+            yield from self._blocks(Session(self.student, [ids] * n, settings, text=self.decode))
+
+    def settings(
+        self,
+        mode: str,
+        sampling: Sampling,
+        thresholds: Thresholds | None = None,
+        size: int | None = None,
+        width: int | None = None,
+    ) -> Settings:
+        """What a mode with blocks means for :class:`~lohovla.d2f.decode.Session`."""
+        limits = thresholds or self.thresholds
+        if mode == "cache":
+            limits = Thresholds(1.0, 1.0, 1.0)
+        elif mode == "block":
+            limits = Thresholds(limits.accept, 1.0, 1.0)
+        verifier: Verifier = Plain()
+        if mode == "d2f+branch":
+            verifier = Branch(width or Branch.width)
+        elif mode == "d2f+chain":
+            verifier = Chain(width or Chain.depth)
+        return Settings(size or self.size, limits, sampling, verifier)
+
+    def _blocks(self, session: Session) -> Iterator[tuple[View, dict[int, Answer]]]:
+        view = self._view([], [], session.canvas.size, 0)
+        for canvas in session:
+            if 0 in session.rows:
+                open_tokens = int(canvas.open[0]) * canvas.size
+                born = session.born[0, :open_tokens].tolist()
+                view = self._view(canvas.tokens[0, :open_tokens].tolist(), born, canvas.size, session.forwards)
+                yield view, {}
+        answers = dict(enumerate(session.answers))
+        first = answers[0]
+        yield self._view(first.tokens, first.step, session.canvas.size, first.forwards), answers
+
+    def _view(self, ids: list[int], born: list[int], size: int, forwards: int) -> View:
+        mask = self.base.mask_id
+        return View([None if i == mask else self.decode([i]) for i in ids], born, size, forwards)
+
+
+def _dtype(name: str | None) -> torch.dtype | None:
+    if name is None:
+        return None
+    kind = getattr(torch, name, None)
+    if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
+        raise UserError(f"there is no type of weights {name!r}", "float32, bfloat16 and float16 are usual")
+    return kind
+
+
+def _tokenizer(folder: Path) -> Any:
+    from transformers import PreTrainedTokenizerFast, Qwen2TokenizerFast
+
+    if (folder / "tokenizer.json").exists():
+        return PreTrainedTokenizerFast.from_pretrained(folder)
+    if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
+        return Qwen2TokenizerFast.from_pretrained(folder)
+    raise UserError(f"{folder} has no tokenizer.json", "copy the model's tokenizer there")

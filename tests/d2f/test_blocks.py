@@ -1,0 +1,132 @@
+"""The state machine on traces made by hand."""
+
+import torch
+
+from lohovla.d2f import blocks
+from lohovla.d2f.blocks import Thresholds
+
+MASK, EOS = 9, 8
+
+
+def canvas(max_tokens=12, size=4, rows=1, **options):
+    return blocks.start(rows, max_tokens, size, MASK, (EOS,), **options)
+
+
+def step(state, thresholds, tokens, confidence):
+    """One step with proposals given for the whole canvas."""
+    state = blocks.grow(state, thresholds)
+    state, filled = blocks.accept(state, torch.tensor([tokens]), torch.tensor([confidence]), thresholds)
+    return blocks.retire(state), filled[0].nonzero()[:, 0].tolist()
+
+
+def test_a_trace_by_hand():
+    limits = Thresholds(accept=0.9, add=0.25, activate=0.75)
+    state = canvas()
+    values = list(range(12))
+    values[8:] = [0, 1, 2, 3]
+    # Only the first block is open; two positions pass.
+    state, filled = step(state, limits, values, [0.95, 0.2, 0.91, 0.9] + [0.99] * 8)
+    assert filled == [0, 2]
+    assert (state.open.item(), state.full[0].tolist()) == (1, [True, False, False])
+    # A quarter is decided: block two opens, but is not fully activated, so it may stand still; block one may not.
+    state, filled = step(state, limits, values, [0.0, 0.3, 0.0, 0.4] + [0.5] * 8)
+    assert filled == [3]
+    assert (state.open.item(), state.full[0].tolist()) == (2, [True, False, False])
+    # Block one reaches 3 of 4: block two is fully activated now and falls back as well, in the same forward.
+    state, filled = step(state, limits, values, [0.0, 0.1, 0.0, 0.0] + [0.5, 0.6, 0.6, 0.1] + [0.99] * 4)
+    assert filled == [1, 5]
+    assert (state.open.item(), state.retired.item(), state.full[0].tolist()) == (2, 1, [True, True, False])
+    # Block one is ready for the cache. Block two is complete before block three, which opened in this step, begins.
+    state, filled = step(state, limits, values, [0.0] * 4 + [0.95] * 4 + [0.0] * 4)
+    assert filled == [4, 6, 7]
+    assert (state.open.item(), state.retired.item()) == (3, 2)
+    state = blocks.commit(state)
+    assert state.cached.item() == 2
+    state, filled = step(state, limits, values, [1.0] * 12)
+    assert filled == [8, 9, 10, 11]
+    state = blocks.grow(state, limits)
+    assert blocks.finished(state).item()
+    assert state.tokens[0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3]
+
+
+def test_comparisons_are_strict_where_the_published_ones_are():
+    at = Thresholds(accept=0.5, add=0.25, activate=0.25)
+    state, filled = step(canvas(), at, [1] * 12, [0.5, 0.4, 0.4, 0.4] + [0.0] * 8)
+    assert filled == [0], "0.5 does not pass 0.5: the best one was taken instead"
+    state = blocks.grow(state, at)
+    assert state.open.item() == 2, "progress equal to `add` appends"
+    assert state.full[0, 1], "progress equal to `activate` activates"
+
+
+def test_a_finished_block_waits_for_the_one_before_it():
+    limits = Thresholds(accept=0.5, add=0.0, activate=1.0)
+    state = canvas()
+    for _ in range(2):
+        state, _ = step(state, limits, [1] * 12, [0.1] * 4 + [0.9] * 4 + [0.0] * 4)
+    assert not state.masked[0, 4:8].any()
+    assert state.retired.item() == 0
+    state, _ = step(state, limits, [1] * 12, [0.9] * 4 + [0.0] * 8)
+    assert state.retired.item() == 2, "both are retired at once"
+
+
+def test_an_end_stops_appending_and_every_open_block_goes_on():
+    limits = Thresholds(accept=0.5, add=0.1, activate=1.0)
+    state = canvas(early=False)
+    state, _ = step(state, limits, [1, EOS, 1, 1] + [1] * 8, [0.9, 0.9, 0.1, 0.1] + [0.0] * 8)
+    assert state.ended.item()
+    state, filled = step(state, limits, [1] * 12, [0.9] * 12)
+    assert (state.open.item(), filled) == (1, [2, 3])
+    assert blocks.finished(blocks.grow(state, limits)).item()
+
+
+def test_early_ends_as_soon_as_the_text_is_known():
+    limits = Thresholds(accept=0.5, add=0.1, activate=1.0)
+    state = canvas()
+    state, _ = step(state, limits, [1, 1, EOS, 1] + [1] * 8, [0.1, 0.9, 0.9, 0.1] + [0.0] * 8)
+    assert not blocks.finished(state).item(), "position 0 is open"
+    state, _ = step(state, limits, [1] * 12, [0.9, 0.0, 0.0, 0.1] + [0.0] * 8)
+    assert blocks.finished(state).item(), "position 3 does not matter any more"
+    assert state.tokens[0, :4].tolist() == [1, 1, EOS, MASK]
+
+
+def test_early_drops_the_blocks_behind_an_end():
+    limits = Thresholds(accept=0.5, add=0.0, activate=1.0)
+    state = canvas()
+    state, _ = step(state, limits, [1] * 12, [0.1] * 12)
+    state, _ = step(state, limits, [1, 1, 1, 1, 1, 1, 1, 1] + [1] * 4, [0.1] * 4 + [0.9] * 2 + [0.1] * 6)
+    assert state.open.item() == 2
+    state, _ = step(state, limits, [1, 1, EOS, 1] + [1] * 8, [0.0, 0.0, 0.9, 0.0] + [0.0] * 8)
+    assert state.open.item() == 1
+    assert state.masked[0, 4:].all()
+
+
+def test_room_is_whole_blocks():
+    assert canvas(max_tokens=11).blocks == 2
+    empty = blocks.grow(canvas(max_tokens=3), Thresholds())
+    assert empty.blocks == 0
+    assert blocks.finished(empty).item()
+
+
+def test_rows_are_apart():
+    limits = Thresholds(accept=0.5, add=0.25, activate=0.9)
+    together = canvas(rows=2, max_tokens=torch.tensor([12, 8]))
+    proposals = torch.tensor([[1] * 12, [2] * 12])
+    confidence = torch.tensor([[0.9, 0.1, 0.1, 0.1] * 3, [0.4, 0.1, 0.1, 0.45] * 3])
+    for _ in range(9):
+        together = blocks.grow(together, limits)
+        together = blocks.retire(blocks.accept(together, proposals, confidence, limits)[0])
+    for row, most in enumerate((12, 8)):
+        alone = canvas(max_tokens=most)
+        for _ in range(9):
+            alone, _ = step(alone, limits, [row + 1] * most, confidence[row, :most].tolist())
+        assert alone.tokens[0].tolist() == together.tokens[row, :most].tolist()
+        assert alone.retired.item() == together.retired[row].item()
+    assert together.masked[1, 8:].all()
+
+
+def test_a_prompts_tail_is_no_progress():
+    state = canvas(given=[torch.tensor([5, 6])])
+    assert state.progress()[0].tolist() == [0.0, 0.0, 0.0]
+    state, filled = step(state, Thresholds(accept=0.5), [1] * 12, [0.9, 0.9, 0.9, 0.1] + [0.0] * 8)
+    assert filled == [2]
+    assert state.progress()[0, 0] == 0.5

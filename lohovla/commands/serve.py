@@ -65,6 +65,8 @@ def _policy(config: DictConfig) -> tuple[Any, Any, dict[str, Any]]:
     chosen: Any = OmegaConf.to_container(config.policy)
     env: Any = BlocksEnv(**env_settings)
     name, policy_settings = split_settings(chosen)
+    if config.checkpoint is not None and "checkpoint" not in policy_settings:
+        raise UserError(f"policy {name} has no checkpoint", "checkpoint=... is for policy=lohovla")
     if config.threads is not None:
         import torch
 

@@ -71,9 +71,9 @@ class Expected:
         }  # fmt: skip
 
     def blank(self) -> dict[str, Any]:
-        """An observation of zeros."""
+        """An observation of zeros, and some instruction."""
         return {
-            key: np.zeros(space.shape, space.dtype) if isinstance(space, gym.spaces.Box) else ""
+            key: np.zeros(space.shape, space.dtype) if isinstance(space, gym.spaces.Box) else "Put it there."
             for key, space in self._spaces.items()
         }
 

@@ -34,14 +34,14 @@ def run(config: DictConfig) -> int:
 async def _serve_policy(config: DictConfig) -> int:
     from lohovla.serve.policy_server import PolicyServer, ServerSettings
 
-    keys = _keys(config)
+    keys, tls = _keys(config), _tls(config.tls.cert, config.tls.key)
     _check(config)
     policy, expected, about = _policy(config)
     settings = ServerSettings(
         config.host, config.port, config.sessions, config.max_batch, round(config.max_frame_mb * 2**20),
         config.deadline, config.drain, config.keepalive,
     )  # fmt: skip
-    server = PolicyServer(policy, expected, about, settings, keys, _tls(config.tls.cert, config.tls.key))
+    server = PolicyServer(policy, expected, about, settings, keys, tls)
     await server.warm_up()
     await server.start()
     server.drain.on_signals()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,13 +91,15 @@ def check(reply: Any, wanted: dict[str, Any]) -> str:
     return "" if error < _TOLERANCE else f"actions are off by {error:.3g}"
 
 
-async def work(url: str, witness: Witness, tally: Tally, until: float, hz: float, offset: float = 0.0) -> None:
-    """One client: ask ``hz`` times a second until ``time.monotonic()`` is ``until``; without pause if hz is 0."""
+async def work(
+    url: str, witness: Witness, tally: Tally, over: Callable[[], bool], hz: float, offset: float = 0.0
+) -> None:
+    """One client: ask ``hz`` times a second until it is ``over``; without pause if hz is 0."""
     async with connect(url, compression=None, max_size=None, proxy=None) as socket:
         await socket.recv()
         witness.begin()
         due = time.monotonic() + offset
-        while time.monotonic() < until:
+        while not over():
             if hz:
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
                 due += 1 / hz
@@ -119,7 +121,7 @@ async def _ask(socket: ClientConnection, witness: Witness, tally: Tally) -> bool
         tally.lost.append(f"{type(error).__name__}: {error}")
         return False
     problem = check(reply, wanted)
-    if problem:
+    if problem or not isinstance(reply, bytes):
         tally.wrong.append(problem)
         return False
     tally.right += 1
@@ -128,9 +130,15 @@ async def _ask(socket: ClientConnection, witness: Witness, tally: Tally) -> bool
     return True
 
 
-async def work_all(url: str, witnesses: Sequence[Witness], seconds: float, hz: float) -> Tally:
+def after(seconds: float) -> Callable[[], bool]:
+    """Something that is over ``seconds`` from now."""
+    until = time.monotonic() + seconds
+    return lambda: time.monotonic() >= until
+
+
+async def work_all(url: str, witnesses: Sequence[Witness], over: Callable[[], bool], hz: float) -> Tally:
     """All clients at once, their requests spread over the period."""
-    tally, until = Tally(), time.monotonic() + seconds
+    tally = Tally()
     spread = 1 / hz / len(witnesses) if hz else 0.0
-    await asyncio.gather(*[work(url, w, tally, until, hz, i * spread) for i, w in enumerate(witnesses)])
+    await asyncio.gather(*[work(url, w, tally, over, hz, i * spread) for i, w in enumerate(witnesses)])
     return tally

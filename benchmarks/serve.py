@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lohovla.benchmarks.bad_clients import FAULTS
-from lohovla.benchmarks.load import Tally, Witness, work_all
+from lohovla.benchmarks.load import Tally, Witness, after, work_all
 from lohovla.benchmarks.report import emit, median
 from lohovla.benchmarks.served import STEM, Served, make_env
 from lohovla.benchmarks.stem import StemPolicy
@@ -93,7 +93,7 @@ def _capacity(witnesses: list[Witness], threads: int) -> dict[str, list[float]]:
     for _ in tqdm(range(_ROUNDS), desc="capacity", disable=None, leave=False):
         for name, limit in (("batched", 16), ("one by one", 1)):
             with Served(*STEM, f"threads={threads}", f"max_batch={limit}", "deadline=30.0") as server:
-                tally = asyncio.run(work_all(server.url, witnesses, _ROUND_SECONDS, 0.0))
+                tally = asyncio.run(work_all(server.url, witnesses, after(_ROUND_SECONDS), 0.0))
                 rates[name].append(tally.right / _ROUND_SECONDS)
     return rates
 
@@ -101,7 +101,7 @@ def _capacity(witnesses: list[Witness], threads: int) -> dict[str, list[float]]:
 async def _hold(witnesses: list[Witness], request: bytes, hz: float, seconds: float, threads: int) -> dict[str, Any]:
     with Served(*STEM, f"threads={threads}") as server:
         before = server.cpu_seconds()
-        load = asyncio.create_task(work_all(server.url, witnesses, seconds, hz))
+        load = asyncio.create_task(work_all(server.url, witnesses, after(seconds), hz))
         faults: list[str] = []
         bad = asyncio.create_task(_misbehave(server, request, faults))
         began, memory = time.monotonic(), []

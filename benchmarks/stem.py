@@ -53,7 +53,7 @@ class Stem(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(3, _WIDTH, _PATCH, _PATCH)
         self.places = nn.Parameter(torch.randn(height // _PATCH * (width // _PATCH), _WIDTH))
-        self.encoder = nn.ModuleList(_Block() for _ in range(layers))
+        self.encoder = nn.Sequential(*[_Block() for _ in range(layers)])
         self.flow = nn.ModuleList(_Block() for _ in range(flow_layers))
         self.enter, self.leave = nn.Linear(action, _WIDTH), nn.Linear(_WIDTH, action)
         self.slots = nn.Parameter(torch.randn(HORIZON, _WIDTH))
@@ -61,13 +61,13 @@ class Stem(nn.Module):
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         x = self.conv(pictures.permute(0, 3, 1, 2).float() / 127.5 - 1.0).flatten(2).transpose(1, 2) + self.places
-        for block in self.encoder:
-            x = block(x)
-        prefixes = [block.keys_values(x) for block in self.flow]
+        x = self.encoder(x)
+        blocks: list[_Block] = list(self.flow)  # pyright: ignore[reportAssignmentType]
+        prefixes = [block.keys_values(x) for block in blocks]
         chunk = x.new_zeros(len(x), HORIZON, self.action)
         for _ in range(self.steps):
             y = self.enter(chunk) + self.slots
-            for block, prefix in zip(self.flow, prefixes, strict=True):
+            for block, prefix in zip(blocks, prefixes, strict=True):
                 y = block(y, prefix)
             chunk = chunk + self.leave(y) / self.steps
         return chunk
@@ -114,7 +114,7 @@ class StemPolicy(Policy):
             decisions.append(Decision(actions.reshape(HORIZON, *self.spec.action_shape), told(seed, count), count == 0))
         return decisions
 
-    def of_pictures(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+    def of_pictures(self, pictures: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """The pictures' share of the actions, float32 (B, HORIZON, action)."""
         with torch.inference_mode():
             return self.model(torch.from_numpy(np.stack(pictures))).numpy()

@@ -83,7 +83,7 @@ COMMANDS = {
         "lohovla.commands.serve",
         "Serve a policy to robots and evaluations elsewhere: `lohovla serve policy`.",
         (
-            "lohovla serve policy policy=random",
+            "lohovla serve policy checkpoint=outputs/train/mine port=8000",
             "lohovla serve policy policy=random control=pick_place port=8001 sessions=8",
         ),
     ),

@@ -16,6 +16,10 @@ class UserError(Exception):
         self.cause = cause
         self.remedy = remedy
 
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str]]:
+        """Let it come out of a worker process: an exception is built again from what it was made of."""
+        return type(self), (self.cause, self.remedy)
+
 
 class SetupError(UserError):
     """The machine lacks something: a library, a package, a download."""

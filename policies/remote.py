@@ -13,6 +13,8 @@ import numpy as np
 from lohovla.errors import SetupError, UserError
 from lohovla.policies.base import Context, Decision, Policy, PolicySpec
 
+_FIRST_PATIENCE = 5.0  # s: long enough for a server that is being started again, short for a wrong address
+
 
 class RemotePolicy(Policy):
     """Looks like the policy that the server runs; each slot is a session with it.
@@ -57,9 +59,9 @@ class RemotePolicy(Policy):
             raise UserError(f"policy.coding cannot be {coding!r}", f"choose one of {', '.join(CODINGS)}")
         if execute is not None and execute < 1:
             raise UserError(f"policy.execute cannot be {execute}", "1 asks anew after every action")
-        self._connect = lambda: PolicyClient(url, api_key, timeout, patience)
+        self._connect = lambda: PolicyClient(url, api_key, timeout, patience, patience)
         self._clients: dict[int, PolicyClient] = {}
-        probe = self._connect()
+        probe = PolicyClient(url, api_key, timeout, first_patience=min(patience, _FIRST_PATIENCE))
         probe.close()
         self._ours, self._url = probe.is_ours, url
         self._coding, self._quality = coding, quality

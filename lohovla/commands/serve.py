@@ -34,14 +34,14 @@ def run(config: DictConfig) -> int:
 async def _serve_policy(config: DictConfig) -> int:
     from lohovla.serve.policy_server import PolicyServer, ServerSettings
 
-    keys = _keys(config)
+    keys, tls = _keys(config), _tls(config.tls.cert, config.tls.key)
     _check(config)
     policy, expected, about = _policy(config)
     settings = ServerSettings(
         config.host, config.port, config.sessions, config.max_batch, round(config.max_frame_mb * 2**20),
         config.deadline, config.drain, config.keepalive,
     )  # fmt: skip
-    server = PolicyServer(policy, expected, about, settings, keys, _tls(config.tls.cert, config.tls.key))
+    server = PolicyServer(policy, expected, about, settings, keys, tls)
     await server.warm_up()
     await server.start()
     server.drain.on_signals()
@@ -63,8 +63,10 @@ def _policy(config: DictConfig) -> tuple[Any, Any, dict[str, Any]]:
 
     env_settings: Any = OmegaConf.to_container(config.env)
     chosen: Any = OmegaConf.to_container(config.policy)
-    env = BlocksEnv(**env_settings)
+    env: Any = BlocksEnv(**env_settings)
     name, policy_settings = split_settings(chosen)
+    if config.checkpoint is not None and "checkpoint" not in policy_settings:
+        raise UserError(f"policy {name} has no checkpoint", "checkpoint=... is for policy=lohovla")
     if config.threads is not None:
         import torch
 

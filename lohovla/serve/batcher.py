@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lohovla.errors import UserError
 from lohovla.policies.base import Context, Decision, Policy
 from lohovla.serve.errors import RequestError
 
@@ -135,6 +136,8 @@ class Batcher:
         except Exception as error:
             if len(batch) > 1:
                 return [outcome for item in batch for outcome in self._decide([item], time.monotonic())]
+            if isinstance(error, UserError):  # what was asked is at fault, not the policy
+                return [RequestError(f"{error.cause}; {error.remedy}")]
             _LOG.exception("the policy failed")
             return [RequestError(f"the policy failed: {type(error).__name__}: {error}", "failed")]
         inferred = time.monotonic() - began

@@ -34,13 +34,21 @@ class PolicyClient:
         url: ``ws://host:port`` or ``wss://...``.
         api_key: what the server asks for, if it does.
         timeout: seconds to wait for a reply before the connection counts as broken.
-        patience: seconds to go on trying to connect.
+        patience: seconds to go on trying to connect again.
+        first_patience: the same for the first connection, which is made here.
 
     Raises:
-        UserError: there is no server, or it refuses; the first connection is tried only once.
+        UserError: there is no server, or it refuses.
     """
 
-    def __init__(self, url: str, api_key: str | None = None, timeout: float = 10.0, patience: float = 30.0):
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None = None,
+        timeout: float = 10.0,
+        patience: float = 30.0,
+        first_patience: float = 0.0,
+    ):
         self.url, self._timeout, self._patience = url, timeout, patience
         self._headers = {"Authorization": f"Api-Key {api_key}"} if api_key else {}
         self._socket: ClientConnection | None = None
@@ -50,7 +58,7 @@ class PolicyClient:
         self._episode = 0
         self.interruptions = 0
         self.metadata: dict[str, Any] = {}
-        self._connect(patience=0.0)
+        self._connect(first_patience)
         self.is_ours = self.metadata.get("server") == "lohovla"
 
     def reset(self, seed: int | None = None) -> None:

@@ -24,7 +24,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "timestamp": (int, float),
     "deadline_ms": (int, float),
 }
-_LONGEST = 4096  # characters of a string
+_LOWEST = {"seed": 0, "step": 0, "deadline_ms": 1}
+_LONGEST, _LONGEST_ID = 4096, 128  # characters of a string
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,9 @@ class Expected:
         }  # fmt: skip
 
     def blank(self) -> dict[str, Any]:
-        """An observation of zeros."""
+        """An observation of zeros, and some instruction."""
         return {
-            key: np.zeros(space.shape, space.dtype) if isinstance(space, gym.spaces.Box) else ""
+            key: np.zeros(space.shape, space.dtype) if isinstance(space, gym.spaces.Box) else "Put it there."
             for key, space in self._spaces.items()
         }
 
@@ -124,8 +125,10 @@ def _numbers(key: str, value: list[Any]) -> np.ndarray:
 def _check_extra(key: str, value: Any) -> None:
     if key not in _KINDS:
         raise RequestError(f"there is no {PREFIX}{key}; choose of {', '.join(_KINDS)}")
-    wrong = not isinstance(value, _KINDS[key]) or (isinstance(value, bool) and bool not in _KINDS[key])
-    if wrong or (isinstance(value, str) and len(value) > 128):
+    fits = isinstance(value, _KINDS[key]) and (bool in _KINDS[key] or not isinstance(value, bool))
+    if isinstance(value, str):
+        fits &= len(value) <= _LONGEST_ID
+    elif isinstance(value, int | float):
+        fits &= abs(value) < float("inf") and value >= _LOWEST.get(key, -float("inf"))
+    if not fits:
         raise RequestError(f"{PREFIX}{key} cannot be {value!r:.40}")
-    if (key in ("seed", "step") and value < 0) or (key == "deadline_ms" and not value > 0):
-        raise RequestError(f"{PREFIX}{key} cannot be {value}")

@@ -65,7 +65,7 @@ class Session:
         self._gone = asyncio.ensure_future(connection.wait_closed())
         self._episode: Any = None
         self._started = False
-        self._decisions = 0
+        self._step = 0
         self._total: float | None = None
 
     def wind_down(self) -> None:
@@ -132,15 +132,16 @@ class Session:
         if seed is not None:
             if self._winding_down and self._started:
                 return None  # the next episode is for another server
-            self._started, self._decisions = True, 0
+            self._started, self._step = True, 0
             self._episode = request.extras.get("episode")
         context = Context(
-            step=request.extras.get("step", self._decisions),
+            step=request.extras.get("step", self._step),
             reward=float(request.extras.get("reward", 0.0)),
             slot=self._slot,
         )
         outcome = await self._wait(self._server.batcher.submit(request.observation, context, seed), request, began)
-        self._decisions += 1
+        # Unless it says otherwise, a client carries out what it was given.
+        self._step = context.step + len(outcome.decision.actions)
         return encode(self._reply(request, outcome, decoded))
 
     def _seed(self, request: Request) -> int | None:

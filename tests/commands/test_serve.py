@@ -81,14 +81,24 @@ def test_tls(tmp_path, monkeypatch):
         (["polcy"], "no server 'polcy'", "`lohovla serve policy`"),
         (["policy", "policy=oracle"], "policy oracle reads the simulation itself", "only needs observations"),
         (["policy", "host=0.0.0.0"], "there is no API key", "LOHOVLA_API_KEY"),
-        (["policy", "host=192.0.2.1", "anonymous=true", "env=bare"], "cannot listen on 192.0.2.1:8000", "host=..."),
+        (
+            ["policy", "policy=random", "host=192.0.2.1", "anonymous=true", "env=bare"],
+            "cannot listen on 192.0.2.1:8000",
+            "host=...",
+        ),
+        (["policy", "checkpoint=nowhere"], "nowhere is no checkpoint", "lohovla train"),
+        (["policy", "policy=random", "checkpoint=nowhere"], "policy random has no checkpoint", "policy=lohovla"),
         (["policy", "port=70000"], "port cannot be 70000", "defaults"),
         (["policy", "sessions=0"], "sessions cannot be 0", "at least 1"),
         (["policy", "deadline=0"], "deadline must be above 0", "defaults"),
         (["policy", "api_keys=nowhere"], "cannot read API keys from nowhere", "a key a line"),
         (["policy", "tls.cert=nowhere"], "cannot read the TLS certificate", "PEM"),
         (["policy", "policy=custom", "policy.factory=nobody:make"], "No module named 'nobody'", "importable"),
-        (["policy", "policy=remote", "policy.url=ws://127.0.0.1:9"], "no policy server at ws://127.0.0.1:9", "serve"),
+        (
+            ["policy", "policy=remote", "policy.url=ws://127.0.0.1:9", "policy.patience=0"],
+            "no policy server at ws://127.0.0.1:9",
+            "serve",
+        ),
     ],
 )
 def test_bad_settings_get_a_cause_and_a_remedy(words, cause, remedy, capsys, monkeypatch):
@@ -101,7 +111,16 @@ def test_bad_settings_get_a_cause_and_a_remedy(words, cause, remedy, capsys, mon
 
 def test_a_taken_port_is_said():
     with Served("policy=random", "env=bare") as server:
-        command = [sys.executable, "-m", "lohovla.cli", "serve", "policy", "env=bare", f"port={server.port}"]
+        command = [
+            sys.executable,
+            "-m",
+            "lohovla.cli",
+            "serve",
+            "policy",
+            "policy=random",
+            "env=bare",
+            f"port={server.port}",
+        ]
         answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert answer.returncode == 2
     assert f"cannot listen on 127.0.0.1:{server.port}" in answer.stderr

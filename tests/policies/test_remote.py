@@ -85,7 +85,7 @@ def test_what_does_not_fit_is_refused_before_an_episode(random_server, stem_serv
         ),
         (small, {"url": stem_server.url, "coding": "gif"}, "policy.coding cannot be 'gif'"),
         (small, {"url": stem_server.url, "execute": 0}, "policy.execute cannot be 0"),
-        (small, {"url": "ws://127.0.0.1:9"}, "no policy server at ws://127.0.0.1:9"),
+        (small, {"url": "ws://127.0.0.1:9", "patience": 0}, "no policy server at ws://127.0.0.1:9"),
         (small, {"url": random_server.url, "colour": 1}, "unexpected keyword argument 'colour'"),
     ):
         with pytest.raises(UserError, match=message):

@@ -11,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from lohovla.errors import UserError
 from lohovla.policies.base import Decision, Policy, PolicySpec
 from lohovla.serve.keys import ApiKeys
 from lohovla.serve.policy_server import PolicyServer, ServerSettings
@@ -56,6 +57,8 @@ class Echo(Policy):
     def _decide(self, observation, context):
         if observation["state"][0] == 7:
             raise ValueError("seven")
+        if observation["state"][0] == 6:
+            raise UserError("six is too few", "ask for more")
         self.episodes[context.slot][1] += 1
         seed, count = self.episodes[context.slot]
         actions = np.stack([observation["state"]] * 2) * (np.nan if observation["state"][0] == 8 else 1)

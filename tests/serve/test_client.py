@@ -20,44 +20,37 @@ KEY = "k" * 20
 @pytest.fixture
 def impostor():
     """A server that does what a test says with each connection, in turn; the last one goes on."""
-    stops = []
+    running = []
 
-    def start(*handlers, greeting=None):
-        seen, ready, loop = [], threading.Event(), asyncio.new_event_loop()
+    def start(*handlers):
+        seen, ready, place = [], threading.Event(), []
 
         async def handle(socket):
             handler = handlers[min(len(seen), len(handlers) - 1)]
             seen.append([])
             messages = seen[-1]
-            await socket.send(encode(greeting or {"server": "lohovla"}))
+            await socket.send(encode({"server": "lohovla"}))
             async for frame in socket:
                 messages.append(decode(frame))
                 await handler(socket, messages[-1])
 
         async def main():
-            server = await serve(handle, "127.0.0.1", 0)
-            port.append(server.sockets[0].getsockname()[1])
-            ready.set()
-            await server.wait_closed()
+            stop = asyncio.Event()
+            async with serve(handle, "127.0.0.1", 0, close_timeout=0.1) as server:
+                place.extend((asyncio.get_running_loop(), stop, server.sockets[0].getsockname()[1]))
+                ready.set()
+                await stop.wait()
 
-        port = []
-        thread = threading.Thread(target=lambda: asyncio.set_event_loop(loop) or _run(loop, main()), daemon=True)
+        thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
         thread.start()
         assert ready.wait(10)
-        stops.append((loop, thread))
-        return f"ws://127.0.0.1:{port[0]}", seen
+        running.append((*place[:2], thread))
+        return f"ws://127.0.0.1:{place[2]}", seen
 
     yield start
-    for loop, thread in stops:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(5)
-
-
-def _run(loop, main):
-    task = loop.create_task(main)
-    loop.run_forever()
-    task.cancel()
-    loop.close()
+    for loop, stop, thread in running:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(10)
 
 
 async def answer(socket, message):

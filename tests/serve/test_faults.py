@@ -42,15 +42,16 @@ def test_the_others_do_not_notice(server, policy, monkeypatch):
     before = server.status("VmHWM")
 
     async def play() -> Tally:
-        load = asyncio.create_task(work_all(server.url, witnesses, 4.0, 20.0))
+        gone = asyncio.Event()
+        load = asyncio.create_task(work_all(server.url, witnesses, gone.is_set, 20.0))
         await asyncio.gather(*[fault(server.host, server.port, request) for fault in faults.FAULTS])
-        assert not load.done(), "the bad clients were to be there at the same time"
+        gone.set()
         return await load
 
     tally = asyncio.run(play())
     assert not tally.wrong
     assert not tally.lost
-    assert tally.right == tally.sent > 100
+    assert tally.right == tally.sent > len(witnesses)
     assert max(tally.batches) > 1
     assert server.status("VmHWM") - before < 60  # MB, while two of them sent 100 each
     found = metrics(server)

@@ -118,6 +118,12 @@ def test_a_session_keeps_its_episode_apart_and_a_reset_begins_anew(serve_policy)
     assert one.infer(1, seed=9, episode=2)["subtask"] == "9: 1"
 
 
+def test_steps_are_what_the_client_says_or_what_it_was_given(serve_policy):
+    client = Client(serve_policy())  # chunks of two
+    steps = [{}, {}, {"step": 10}, {}, {"reset": True}, {}]
+    assert [client.infer(1, **extras)["policy_timing"]["step_ms"] for extras in steps] == [0, 2, 10, 12, 0, 2]
+
+
 def test_a_new_connection_is_a_new_session_in_a_slot_used_again(serve_policy, echo):
     policy = echo()
     server = serve_policy(policy, sessions=2)
@@ -187,6 +193,7 @@ def test_one_more_than_the_sessions_is_turned_away(serve_policy):
         (encode({"other": 1}), "the observation lacks 'state'"),
         (encode({"state": np.zeros(3)}), "shape"),
         (encode(state(7)), "the policy failed: ValueError: seven"),
+        (encode(state(6)), "six is too few; ask for more"),
         (encode(state(8)), "no finite numbers"),
     ],
 )

@@ -78,6 +78,7 @@ def coded(size, kind):
         ({"request.seed": True}, "request.seed cannot be True"),
         ({"request.reset": 1}, "request.reset cannot be 1"),
         ({"request.deadline_ms": 0}, "request.deadline_ms cannot be 0"),
+        ({"request.reward": float("nan")}, "request.reward cannot be nan"),
         ({"request.episode": "x" * 200}, "request.episode cannot be"),
     ],
 )

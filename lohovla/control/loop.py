@@ -14,6 +14,7 @@ from lohovla.control.events import EventLog
 from lohovla.control.jobs import Job
 from lohovla.control.limits import Limiter
 from lohovla.control.poses import POSE, to_absolute
+from lohovla.control.priority import uncollected, urgent
 from lohovla.control.receiver import Command
 from lohovla.control.robots import Robot, Sample
 from lohovla.control.safety import CameraWatch, Deadman, EmergencyStop, bound_changes, fault_of
@@ -87,8 +88,18 @@ class ControlLoop:
 
     def run(self, until: Callable[[], bool]) -> None:
         """Tick at the fixed rate until ``until()``. A command that is due and too late is left out, not caught up."""
+        if self.clock.simulated:
+            self._run(until)
+            return
+        with uncollected(), urgent(self.settings.priority) as granted:
+            self.accounts.urgent = granted
+            self._run(until)
+
+    def _run(self, until: Callable[[], bool]) -> None:
         period = self.settings.period
-        due = self.clock.now()
+        due = now = self.clock.now()
+        if self._ticked is not None and 0.0 <= now - self._ticked < period:
+            due = self._ticked + period
         while not until():
             self.clock.sleep_until(due)
             now = self.clock.now()
@@ -160,6 +171,7 @@ class ControlLoop:
             self._gripper, self.mode,
         )  # fmt: skip
         self.robot.command(self.last, now)
+        self.accounts.send_command(self.clock.now())
 
     def _prohibited(self, now: float) -> str:
         """The mode in which the arm brakes by command, or "" if it may move."""
@@ -232,8 +244,9 @@ class ControlLoop:
             return True
         if self._sync:
             return False
-        period = self.asker.period
-        return now >= newest.start + (self.settings.execute - self.asker.delay) * period - 1e-9
+        # Not so late that the old chunk ends before the new one is there.
+        executed = min(self.settings.execute, len(newest.actions) - self.asker.delay)
+        return now >= newest.start + executed * self.asker.period - 1e-9
 
     def _ask_about(self, now: float, kind: str) -> None:
         sample = self.robot.observe(now, "world" in self.spec.observation_keys)

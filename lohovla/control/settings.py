@@ -58,10 +58,11 @@ class LoopSettings:
     Attributes:
         command_hz: commands a second, 20 to 500.
         join: how chunks follow each other, one of :data:`JOINS`.
-        execute: actions of a chunk that are carried out before the next is there (fewer or more if the model
-            is slow).
+        execute: actions that are carried out from one chunk until the next; fewer if the old one would end
+            before, more if the model is slow.
         beta: largest weight of the guidance (``rtc``).
         decay: of the weights of older chunks (``ensemble``).
+        priority: whether commands ask for real-time priority (wall clock).
         bridge: s over which what is left of a difference between chunks fades.
         progress: who says that a sub-task is done: the ``model``, or the ``reward``.
         done_at: the progress at which the model calls it done.
@@ -76,6 +77,7 @@ class LoopSettings:
     execute: int = 8
     beta: float = 5.0
     decay: float = 0.1
+    priority: bool = True
     bridge: float = 0.1
     progress: str = "model"
     done_at: float = 0.95

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from lohovla.control.jobs import Job, Reply, perform
 from lohovla.control.policy import RealtimePolicy, adapt
+from lohovla.control.priority import urgent
 from lohovla.errors import UserError
 from lohovla.policies.base import PolicySpec
 
@@ -151,8 +152,9 @@ class _ThreadLife(_Life):
 
 
 class _ProcessLife(_Life):
-    def __init__(self, make: Callable[[], RealtimePolicy]):
+    def __init__(self, make: Callable[[], RealtimePolicy], priority: bool):
         super().__init__()
+        self._priority = priority
         context = multiprocessing.get_context("spawn")  # threads and OpenGL do not survive a fork
         self._pipe, theirs = context.Pipe()
         self._theirs = theirs
@@ -169,15 +171,19 @@ class _ProcessLife(_Life):
                 self.state = "dead"
                 return
             self.spec = first
-            self.state = "idle"
-            while (job := self.inbox.get()) is not None:
-                self._pipe.send(job)
-                reply = self._pipe.recv()
-                self.replies.append(reply)
+            with urgent(self._priority):  # it holds the interpreter's lock now and then, which the commands need
                 self.state = "idle"
-            self._pipe.send(None)
+                self._talk()
         except (EOFError, OSError):
             self.state = "dead"
+
+    def _talk(self) -> None:
+        while (job := self.inbox.get()) is not None:
+            self._pipe.send(job)
+            reply = self._pipe.recv()
+            self.replies.append(reply)
+            self.state = "idle"
+        self._pipe.send(None)
 
     def end(self) -> None:
         super().end()
@@ -211,14 +217,16 @@ class BackgroundWorker:
     Args:
         make: builds the policy, there; for a process it is pickled.
         kind: ``process`` or ``thread``.
+        priority: whether what talks to the process asks for real-time priority, as the commands do.
     """
 
-    def __init__(self, make: Callable[[], RealtimePolicy], kind: str = "process"):
-        self._make, self._kind = make, kind
+    def __init__(self, make: Callable[[], RealtimePolicy], kind: str = "process", priority: bool = False):
+        self._make, self._kind, self._priority = make, kind, priority
         self._begin()
 
     def _begin(self) -> None:
-        self._life = _ProcessLife(self._make) if self._kind == "process" else _ThreadLife(self._make)
+        process = self._kind == "process"
+        self._life = _ProcessLife(self._make, self._priority) if process else _ThreadLife(self._make)
         self._life.start()
 
     @property

@@ -68,7 +68,7 @@ def _stages(summary: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, float
     }
     for name, spread in summary["stages_ms"].items():
         yield name, words[name], spread
-    for name, what in (("late_ms", "start of a command after its time"), ("jitter_ms", "of the time between two")):
+    for name, what in (("late_ms", "start of a command after its time"), ("jitter_ms", "of the time between two sent")):
         if summary["commands"][name].get("count"):
             yield name.removesuffix("_ms"), what, summary["commands"][name]
 
@@ -115,7 +115,7 @@ def timeline(accounts: Accounts, log: EventLog) -> str:
 def _lateness(accounts: Accounts, x: Any) -> Iterator[str]:
     """The latest command of each pixel's time, up to 10 ms."""
     worst: dict[int, float] = {}
-    for moment, late in zip(accounts.moments, accounts.lateness, strict=True):
+    for moment, late in zip(accounts.moments, accounts.lateness, strict=False):
         place = int(x(moment))
         worst[place] = max(worst.get(place, 0.0), late)
     for place, late in worst.items():

@@ -84,7 +84,7 @@ class Realtime:
             self.clock, self.spec = SimulatedClock(), model.spec
             self.worker: Any = SimulatedWorker(model, _delays(delay))
         else:
-            self.clock, self.worker = WallClock(), BackgroundWorker(make, worker)
+            self.clock, self.worker = WallClock(), BackgroundWorker(make, worker, self.settings.priority)
             self.spec = self.worker.wait()
 
     def episode(

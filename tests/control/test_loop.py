@@ -1,0 +1,224 @@
+"""The loop in simulated time: joining, delays, resets, clocks."""
+
+import numpy as np
+import pytest
+
+from lohovla.benchmarks.faults import violations
+from lohovla.control.policy import Plan
+from lohovla.control.settings import JOINS, LoopSettings
+from lohovla.errors import UserError
+from lohovla.policies.base import Decision, Policy, PolicySpec
+from lohovla.policies.wander import WanderPolicy
+
+
+def path(rig):
+    return np.array([command.pose for command in rig.commands])
+
+
+@pytest.mark.parametrize("join", JOINS)
+@pytest.mark.parametrize("delay", [0.0, 0.2, 0.5])
+def test_the_arm_gets_on_and_no_chunk_makes_it_leap(rig, join, delay):
+    r = rig(delay, join=join)
+    plans = []
+    r.loop.on_subtask = plans.append
+    r.run(6.0)
+    assert len(plans) >= 2
+    assert max(r.loop.accounts.joins) < 0.002  # m, beyond the motion that goes on anyway
+    assert violations(path(r), r.settings.period, r.settings.limits) == []
+    assert violations(np.array(r.arm.targets), 0.01, r.settings.limits) == []
+    assert np.linalg.norm(np.diff(path(r)[:, :3], axis=0), axis=1).sum() > 0.4
+
+
+def test_the_same_seed_gives_the_same_bytes(rig):
+    first, second = (rig(0.13, join="rtc") for _ in range(2))
+    first.run(3.0)
+    second.run(3.0)
+    assert path(first).tobytes() == path(second).tobytes()
+
+
+def test_commands_keep_their_rate_whatever_the_model_takes(rig):
+    r = rig(lambda job, now: 0.37 if job.kind == "chunk" else 1.9, command_hz=50.0)
+    r.run(4.0)
+    assert len(r.commands) == pytest.approx(200, abs=1)
+    np.testing.assert_allclose(np.diff(r.loop.accounts.moments), 0.02, atol=1e-9)
+
+
+def test_the_delay_is_measured_and_frozen_actions_are_those_being_carried_out(rig):
+    r = rig(0.2, join="rtc-trained")
+    r.run(3.0)
+    asked = [job for job in r.jobs if job.kind == "chunk"][3:]
+    assert {job.frozen for job in asked} == {4}
+    for job in asked:
+        for k in range(job.frozen):  # the prefix is what the path will be, in the moments it is meant for
+            moment = job.taken + (k + 1) / 20
+            sent = min(r.commands, key=lambda command: abs(command.time - moment))
+            if abs(sent.time - moment) < 1e-6:
+                assert np.abs(sent.pose[:3] - job.prefix[k, :3]).max() < 0.003
+
+
+def test_in_sync_the_arm_rests_while_the_model_thinks(rig):
+    r = rig(0.3, join="sync", execute=6)
+    r.run(4.0)
+    asked = [job.taken for job in r.jobs if job.kind == "chunk"]
+    for taken, joined in r.loop.accounts.chunks:
+        during = [c for c in r.commands if taken + 0.1 < c.time < joined]
+        assert during
+        assert max(np.abs(c.velocity).max() for c in during) < 0.02
+    assert all(job.prefix is None for job in r.jobs)
+    assert np.diff(asked).min() > 0.3
+
+
+def test_a_new_chunk_comes_after_as_many_actions_as_set(rig):
+    r = rig(0.1, join="rtc-trained", execute=5)
+    r.run(4.0)
+    joined = [j for _, j in r.loop.accounts.chunks]
+    steady = np.diff(joined)[4:]
+    assert np.median(steady) == pytest.approx(0.25, abs=0.03)
+
+
+class Straight(Policy):
+    """Goes 1 cm an action along x from wherever the tool is, in offsets."""
+
+    def __init__(self, horizon=16):
+        self.spec = PolicySpec(("state",), "ee", (7,), horizon, 20.0, relative=True, prefix=True)
+        self.seen = []
+
+    def reset(self, seed, slot=0):
+        pass
+
+    def plan(self, observation, context):
+        return Plan("on")
+
+    def chunk(self, observation, context, plan, prefix=None, frozen=0):
+        self.seen.append((observation["state"][:3].copy(), prefix))
+        actions = np.zeros((self.spec.horizon, 7), np.float32)
+        actions[:, 1] = 0.005 * np.arange(1, self.spec.horizon + 1)
+        if prefix is not None:
+            actions[: len(prefix)] = prefix
+            last = prefix[-1, 1]
+            more = self.spec.horizon - len(prefix)
+            actions[len(prefix) :, 1] = last + 0.005 * np.arange(1, more + 1)
+        return Decision(actions)
+
+    def act(self, observation, context):
+        return self.chunk(observation, context, Plan())
+
+
+def test_relative_actions_are_anchored_to_their_own_observation(rig):
+    policy = Straight()
+    r = rig(0.1, policy=policy)
+    r.run(3.0)
+    y = path(r)[:, 1]
+    steady = np.diff(y[60:250]) / 0.01
+    np.testing.assert_allclose(steady, 0.1, atol=0.02)  # m/s: 5 mm an action, never back, never a leap
+    for place, prefix in policy.seen[2:]:
+        # In the frame of the new observation, what remains begins about where the tool is.
+        assert abs(prefix[0, 1] - 0.005) < 0.006
+        assert place[1] >= 0.0
+
+
+def test_a_reset_discards_what_is_in_flight(rig):
+    r = rig(0.4, join="rtc-trained")
+    r.run(2.0)
+    assert r.worker.state == "busy"
+    before = r.loop.accounts.chunks[-1]
+    plans = []
+    r.loop.on_subtask = plans.append
+    r.loop.reset(8)
+    r.run(0.4)
+    assert r.loop.accounts.chunks[-1] == before  # the old answer came and was thrown away
+    assert r.counts["late answer"] == 1
+    assert r.speed < 1e-3
+    r.run(2.0)
+    fresh = WanderPolicy()
+    fresh.reset(8)
+    assert plans[0] == fresh.plan({}, None).subtask
+    assert violations(path(r), r.settings.period, r.settings.limits) == []
+
+
+def test_a_subtask_is_planned_again_when_the_model_calls_it_done(rig):
+    r = rig(0.05, done_at=0.95)
+    r.run(5.0)
+    plans = [job for job in r.jobs if job.kind == "plan"]
+    assert len(plans) >= 2
+    goal = next(job.plan.memory for job in r.jobs if job.kind == "chunk")
+    place = np.array([job.observation["state"][:3] for job in plans[1:2]])
+    assert np.linalg.norm(place - goal[:3]) < 0.06
+
+
+def test_a_subtask_that_never_ends_is_planned_again_after_two_failures(rig):
+    r = rig(0.05, done_at=2.0, patience=0.7, failures=2)
+    r.run(4.0)
+    moments = [job.taken for job in r.jobs if job.kind == "plan"]
+    assert len(moments) == 3
+    np.testing.assert_allclose(np.diff(moments), 1.4, atol=0.25)
+    assert r.counts["gave up"] == 2
+
+
+def test_progress_by_the_reward(rig):
+    r = rig(0.05, progress="reward")
+    r.run(1.5)
+    assert len([job for job in r.jobs if job.kind == "plan"]) == 1
+    r.arm.reward = 0.5
+    r.run(0.5)
+    assert len([job for job in r.jobs if job.kind == "plan"]) == 2
+
+
+@pytest.mark.parametrize("jump", [3.0, -3.0, 0.4])
+def test_after_a_jump_of_the_clock_it_brakes_and_begins_with_a_fresh_chunk(rig, jump):
+    r = rig(0.1)
+    r.run(2.0)
+    r.clock.jump(jump)
+    r.arm.shift(jump)
+    old = len(r.loop.accounts.chunks)
+    r.run(0.05)
+    assert r.counts["clock jump"] == 1
+    assert r.loop.mode == "stop"
+    r.run(2.0)
+    assert len(r.loop.accounts.chunks) > old + 2
+    assert violations(path(r), r.settings.period, r.settings.limits) == []
+
+
+def test_a_late_command_is_left_out_not_caught_up(rig):
+    r = rig(0.1)
+    r.run(1.0)
+    tick, count = r.loop.tick, len(r.commands)
+
+    def slow():
+        tick()
+        if len(r.commands) == count + 5:
+            r.clock.jump(0.045)
+
+    r.loop.tick = slow
+    r.run(1.0)
+    assert r.loop.accounts.missed == 3
+    assert r.counts["missed"] == 1
+    gaps = np.diff(r.loop.accounts.moments)
+    assert gaps.min() > 0.0049  # no burst
+    assert "clock jump" not in r.counts
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"join": "rtk"}, "did you mean 'rtc'"),
+        ({"command_hz": 1000.0}, "between 20 and 500"),
+        ({"execute": 0}, "at least 1"),
+        ({"limits": {"jerk": 0.0}}, "jerk must be above 0"),
+        ({"safety": {"stale": 1.0}}, "has no setting 'stale'"),
+        ({"limit": {}}, "loop has no setting 'limit'"),
+    ],
+)
+def test_bad_settings_say_what_would_do(settings, words):
+    with pytest.raises(UserError, match=words):
+        LoopSettings.of(settings)
+
+
+def test_a_policy_without_prefixes_cannot_be_joined_as_trained(rig):
+    class Plain(WanderPolicy):
+        def __init__(self):
+            super().__init__()
+            self.spec = PolicySpec(("state",), "ee", (7,), 16, 20.0)
+
+    with pytest.raises(UserError, match="not trained to continue"):
+        rig(policy=Plain(), join="rtc-trained")

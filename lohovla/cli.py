@@ -78,9 +78,27 @@ COMMANDS = {
         "Put evaluation runs side by side.",
         ("lohovla compare outputs/evaluate/a outputs/evaluate/b",),
     ),
+    "generate": Command(
+        "lohovla.commands.generate",
+        "Write text, autoregressively or by discrete diffusion forcing, and watch it come.",
+        (
+            'lohovla generate "7480+1100-1691="',
+            "lohovla generate example=plan seed=10001 mode=d2f+branch",
+            'lohovla generate "4782+0934-0075=" mode=d2f temperature=0.7 n=3 live=false',
+        ),
+    ),
+    "distill": Command(
+        "lohovla.commands.distill",
+        "Teach a diffusion language model to decode several blocks at once.",
+        (
+            "lohovla distill steps=200 output=outputs/distill/mine",
+            "lohovla distill model=GSAI-ML/LLaDA-8B-Instruct data=examples.jsonl student.rate=1e-5 dtype=bfloat16",
+            "lohovla distill stage=base steps=4000 output=outputs/distill/base",
+        ),
+    ),
     "bench": Command(
         "lohovla.commands.bench",
-        "Measure speed: sim (the environment), data (demonstrations), evaluate (evaluations).",
+        "Measure: sim (environment), data (demonstrations), evaluate (evaluations), d2f (text decoding).",
         ("lohovla bench sim", "lohovla bench sim seconds=10 workers=1 profile=true"),
     ),
 }

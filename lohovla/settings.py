@@ -64,7 +64,13 @@ def _check_types(command: str, config: DictConfig, overrides: list[str]) -> None
 
 
 # What bare words fill, in order; the last setting takes all that remain where it ends in an ellipsis.
-_POSITIONAL = {"bench": ("what",), "replay": ("dataset",), "data": ("action", "dataset"), "compare": ("runs...",)}
+_POSITIONAL = {
+    "bench": ("what",),
+    "replay": ("dataset",),
+    "data": ("action", "dataset"),
+    "compare": ("runs...",),
+    "generate": ("prompt",),
+}
 
 
 def _positional(command: str, words: list[str]) -> list[str]:

@@ -125,7 +125,7 @@ class TextModel:
             student = denoiser_of(own, layout, raw)
         own = raw.get("d2f", {})
         limits = Thresholds(**own["thresholds"]) if "thresholds" in own else None
-        return cls(_tokenizer(folder), base, student, limits, own.get("decode_block"))
+        return cls(load_tokenizer(folder), base, student, limits, own.get("decode_block"))
 
     def generate(
         self,
@@ -271,7 +271,8 @@ def _dtype(name: str | None) -> torch.dtype | None:
     return kind
 
 
-def _tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer in a checkpoint's folder."""
     from transformers import PreTrainedTokenizerFast, Qwen2TokenizerFast
 
     if (folder / "tokenizer.json").exists():

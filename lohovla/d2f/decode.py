@@ -183,6 +183,7 @@ class Session:
         )
         self.born = torch.where(filled & (self.born < 0), self.forwards - 1, self.born)
 
+    @torch.inference_mode()
     def _forward(self, versions: list[Canvas]) -> list[Proposals]:
         """One model call: commit what is ready, and propose for every version of the rest."""
         window = Window(self, versions)

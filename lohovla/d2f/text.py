@@ -109,7 +109,7 @@ class TextModel:
         Raises:
             UserError: see :mod:`lohovla.d2f.load`.
         """
-        folder = SHIPPED if model is None else find(model)
+        folder = shipped() if model is None else find(model)
         kind = _dtype(dtype or ("float32" if model is None else None))
         bare, layout, raw = load_model(folder, kind, device)
         base = denoiser_of(bare, layout, raw)
@@ -260,6 +260,15 @@ class TextModel:
     def _view(self, ids: list[int], born: list[int], size: int, forwards: int) -> View:
         mask = self.base.mask_id
         return View([None if i == mask else self.decode([i]) for i in ids], born, size, forwards)
+
+
+def shipped() -> Path:
+    """The folder of the text model that ships with the package; a UserError where this installation has none."""
+    if not (SHIPPED / "config.json").exists():
+        raise UserError(
+            "no text model ships with this version", "model=FOLDER; `lohovla distill stage=base` trains a small one"
+        )
+    return SHIPPED
 
 
 def _dtype(name: str | None) -> torch.dtype | None:

@@ -43,10 +43,10 @@ def base(config: DictConfig, folder: Path) -> bool:
 def student(config: DictConfig, folder: Path) -> bool:
     """Distil a D2F adapter; writes it in PEFT's layout to ``folder/adapter``."""
     from lohovla.d2f.load import denoiser_of, find, load_model
-    from lohovla.d2f.text import SHIPPED, load_tokenizer
+    from lohovla.d2f.text import load_tokenizer, shipped
 
     settings = config.student
-    where = SHIPPED if config.model is None else find(config.model)
+    where = shipped() if config.model is None else find(config.model)
     bare, layout, raw = load_model(where, getattr(torch, config.dtype))
     if layout.prompt == "blocks":
         raise UserError(f"{layout.name} models decode by blocks as they are", "distil LLaDA, Dream, Qwen or Llama ones")

@@ -18,7 +18,7 @@ from lohovla.envs.language import vocabulary
 from lohovla.envs.render.noise import Noise
 from lohovla.envs.render.renderer import render_color
 from lohovla.envs.scene.cameras import CAMERAS, WORKSPACE
-from lohovla.envs.sensors import DEFAULT_CAMERAS, STATE_NAMES, Sensors
+from lohovla.envs.sensors import DEFAULT_CAMERAS, STATE_NAMES, Sensors, proprioception
 from lohovla.envs.tasks.entities import Scene
 from lohovla.envs.tasks.registry import Problem, get_task
 from lohovla.errors import UserError
@@ -136,7 +136,7 @@ class BlocksEnv(gym.Env):
         self._episode.begin()
         if self.render_mode == "human":
             self.render()
-        return self._observe(), self._info("")
+        return self.observe(), self._info("")
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Carry out one action.
@@ -145,6 +145,11 @@ class BlocksEnv(gym.Env):
             ActionError: the action has the wrong shape or a value that is no finite number.
             EpisodeOver: the episode has ended; reset first.
         """
+        reward, terminated, truncated, info = self.advance(action)
+        return self.observe(), reward, terminated, truncated, info
+
+    def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict[str, Any]]:
+        """Carry out one action without looking: :meth:`step` less its observation, and with its errors."""
         episode = self.episode
         if episode.over:
             raise EpisodeOver("the episode is over", "call reset()")
@@ -156,10 +161,15 @@ class BlocksEnv(gym.Env):
         terminated, truncated, reason = episode.end()
         if self.render_mode == "human":
             self.render()
-        return self._observe(), episode.score - before, terminated, truncated, self._info(reason, report)
+        return episode.score - before, terminated, truncated, self._info(reason, report)
 
-    def _observe(self) -> dict[str, Any]:
+    def observe(self) -> dict[str, Any]:
+        """An observation of the present state; its noise is drawn anew each time."""
         return self.sensors.observe(self.simulation, self.problem.instruction, self._noise_stream)
+
+    def observe_state(self) -> np.ndarray:
+        """The ``state`` of an observation alone, float32 (13,); it has no noise."""
+        return proprioception(self.simulation)
 
     def _info(self, reason: str, report: Mapping[str, Any] | None = None) -> dict[str, Any]:
         episode = self.episode
@@ -240,7 +250,7 @@ class BlocksEnv(gym.Env):
         self.sensors.aim(self.simulation)
         self._noise_stream = np.random.default_rng()
         self._noise_stream.bit_generator.state = state.noise
-        observation = self._observe()
+        observation = self.observe()
         self._noise_stream.bit_generator.state = state.noise  # looking back is not an observation of the episode
         return observation
 

@@ -70,7 +70,8 @@ class Oracle:
         if subtask is None:
             return self._stay()
         pick, place = pick_place_action(scene, subtask).astype(float)
-        return iter(PickPlace(self.env.simulation, pick, place, scene.blocks[subtask.pick].edge))
+        edge, holding = scene.blocks[subtask.pick].edge, scene.held == subtask.pick
+        return iter(PickPlace(self.env.simulation, pick, place, edge, holding))
 
     def _stay(self) -> Iterator[Waypoint]:
         position, rotation = self.env.simulation.tcp()

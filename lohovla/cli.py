@@ -40,6 +40,7 @@ COMMANDS = {
             "lohovla rollout task=put-block-into-matching-bowl policy=oracle seed=10001",
             "lohovla rollout task=K control=pick_place episodes=5 video=false",
             "lohovla rollout task=H env.drop_probability=0.1 env.noise.color=5",
+            "lohovla rollout realtime=true loop.join=ensemble viz=rerun",
         ),
     ),
     "tasks": Command(
@@ -96,10 +97,32 @@ COMMANDS = {
             "lohovla distill stage=base steps=4000 output=outputs/distill/base",
         ),
     ),
+    "serve": Command(
+        "lohovla.commands.serve",
+        "Serve a policy to robots and evaluations elsewhere: `lohovla serve policy`.",
+        (
+            "lohovla serve policy policy=random",
+            "lohovla serve policy policy=random control=pick_place port=8001 sessions=8",
+        ),
+    ),
+    "train": Command(
+        "lohovla.commands.train",
+        "Train the model, stage by stage, on scenes drawn from the simulator.",
+        (
+            "lohovla train recipe=nano output=outputs/train/nano",
+            "lohovla train stage=see threads=2 recipe.stages.see.steps=100",
+        ),
+    ),
     "bench": Command(
         "lohovla.commands.bench",
-        "Measure: sim (environment), data (demonstrations), evaluate (evaluations), d2f (text decoding).",
-        ("lohovla bench sim", "lohovla bench sim seconds=10 workers=1 profile=true"),
+        "Measure: sim, data (demonstrations), evaluate, serve (policy server), control (the real-time loop), d2f (text).",
+        (
+            "lohovla bench sim",
+            "lohovla bench sim seconds=10 workers=1 profile=true",
+            "lohovla bench serve minutes=1",
+            "lohovla bench d2f model=outputs/distill/base/model problems=5",
+            "lohovla bench control study=joins trials=20 delays=[0.0,0.2]",
+        ),
     ),
 }
 

@@ -70,6 +70,7 @@ _POSITIONAL = {
     "data": ("action", "dataset"),
     "compare": ("runs...",),
     "generate": ("prompt",),
+    "serve": ("what",),
 }
 
 

@@ -21,6 +21,9 @@ class PolicySpec:
         horizon: actions in a chunk.
         control_hz: the rate at which ``ee`` actions are meant to be sent.
         emits: what a decision carries beside actions: "subtask", "subgoal", "progress".
+        relative: whether positions and rotations of ``ee`` actions are offsets from the tool's pose in the
+            observation that they were decided on (see :mod:`lohovla.control.poses`).
+        prefix: whether chunks continue a given beginning (see :mod:`lohovla.control.policy`).
     """
 
     observation_keys: tuple[str, ...]
@@ -29,6 +32,8 @@ class PolicySpec:
     horizon: int
     control_hz: float
     emits: frozenset[str] = frozenset()
+    relative: bool = False
+    prefix: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,8 @@ class Context:
     Attributes:
         step: how many actions were carried out in this episode.
         reward: the reward of the last one.
-        world: the true environment, for oracles; None on a robot, and no other policy may read it.
+        world: the true environment, for oracles; None on a robot, and no other policy may read it. In real
+            time it is a copy of the state that the observation was taken in (``EnvState``).
         slot: which of the episodes that run at once this is; a policy's memory is kept by it.
     """
 
@@ -74,9 +80,13 @@ class Policy(ABC):
 
     It may play several episodes at once, each in a slot of its own: what it remembers of one must not
     reach another, so that results do not depend on which episodes run together.
+
+    Attributes:
+        needs_world: whether it reads ``Context.world``; such a policy cannot leave the simulation.
     """
 
     spec: PolicySpec
+    needs_world: bool = False
 
     def reset(self, seed: int, slot: int = 0) -> None:  # noqa: B027 - a policy without memory has nothing to do
         """Begin an episode in ``slot``; the other slots go on."""

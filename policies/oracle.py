@@ -17,6 +17,8 @@ class OraclePolicy(Policy):
         control_hz: the rate of ``ee`` actions.
     """
 
+    needs_world = True
+
     def __init__(self, control: str, action_shape: tuple[int, ...], control_hz: float):
         self.spec = PolicySpec((), control, action_shape, 1, control_hz, frozenset({"subtask"}))
         self._oracles: dict[int, Any] = {}

@@ -1,9 +1,12 @@
-"""Policies by name."""
+"""Policies by name, each with its settings; ``configs/policy`` holds one file of defaults a policy."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+import importlib
+import inspect
+import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lohovla.errors import UserError
@@ -22,16 +25,88 @@ def _random(env: Any) -> Policy:
     return RandomPolicy(env.control, env.action_space.low, env.action_space.high, env.control_hz)
 
 
-_POLICIES: dict[str, Callable[[Any], Policy]] = {"oracle": _oracle, "random": _random}
+def _remote(env: Any, url: str, **settings: Any) -> Policy:
+    from lohovla.policies.remote import RemotePolicy
+
+    _check_settings("remote", RemotePolicy, {"url": url, **settings})
+    return RemotePolicy(env, url, os.environ.get("LOHOVLA_API_KEY"), **settings)
 
 
-def make_policy(name: str, env: Any) -> Policy:
+def _teacher(env: Any) -> Policy:
+    from lohovla.policies.teacher import TeacherPolicy
+
+    settings = {"task": env.task.name, "colors": env.colors, "paraphrase": env.paraphrase}
+    rules = {name: getattr(env.rules, name) for name in ("control_hz", "robot", "gripper", "seconds_per_action")}
+    return TeacherPolicy({**settings, **rules})
+
+
+def _wander(env: Any) -> Policy:
+    from lohovla.policies.wander import WanderPolicy
+
+    return WanderPolicy()
+
+
+def _custom(env: Any, factory: str | None, **settings: Any) -> Policy:
+    module, _, function = str(factory or "").partition(":")
+    if not module or not function:
+        raise UserError(f"policy.factory cannot be {factory!r}", "name it as policy.factory=package.module:function")
+    try:
+        make = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"policy.factory={factory}: {error}", "it must be importable from here") from None
+    _check_settings(factory, make, settings)
+    return make(env, **settings)
+
+
+def _lohovla(env: Any, checkpoint: str | None = None, device: str = "cpu", **rules: Any) -> Policy:
+    from lohovla.policies.lohovla import RULES, make
+
+    for name in set(rules) - RULES:
+        raise UserError(f"policy lohovla has no setting {name!r}", f"it has {', '.join(sorted(RULES))}")
+    return make(env, checkpoint, device, **rules)
+
+
+_POLICIES: dict[str, Callable[..., Policy]] = {
+    "lohovla": _lohovla,
+    "oracle": _oracle,
+    "random": _random,
+    "remote": _remote,
+    "teacher": _teacher,
+    "wander": _wander,
+    "custom": _custom,
+}
+
+
+def make_policy(name: str, env: Any, **settings: Any) -> Policy:
     """The policy of that name for an environment.
 
+    Args:
+        name: one of those registered here, or ``custom`` with ``factory="package.module:function"``.
+        env: the environment whose observations and actions it is for.
+        settings: the policy's own; ``configs/policy/<name>.yaml`` lists them.
+
     Raises:
-        UserError: there is none; the message names the nearest.
+        UserError: there is none of that name, or it has no such setting; the message names the nearest.
     """
     if name not in _POLICIES:
         nearest = difflib.get_close_matches(name, _POLICIES, n=1, cutoff=0.0)[0]
         raise UserError(f"there is no policy {name!r}", f"did you mean {nearest!r}? choose of {', '.join(_POLICIES)}")
-    return _POLICIES[name](env.unwrapped)
+    _check_settings(name, _POLICIES[name], settings)
+    return _POLICIES[name](env.unwrapped, **settings)
+
+
+def _check_settings(name: Any, factory: Callable[..., Policy], settings: Mapping[str, Any]) -> None:
+    try:
+        inspect.signature(factory).bind(None, **settings)
+    except TypeError as error:
+        raise UserError(f"policy {name}: {error}", "its settings are given as policy.KEY=VALUE") from None
+
+
+def split_settings(policy: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A policy's name and its own settings, from the ``policy`` group of a configuration.
+
+    >>> split_settings({"name": "custom", "factory": "robots.mine:make"})
+    ('custom', {'factory': 'robots.mine:make'})
+    """
+    settings = dict(policy)
+    return str(settings.pop("name")), settings

@@ -41,6 +41,9 @@ class Gripper(ABC):
     ) -> None:
         """Notice what is held after ``period`` seconds with the command ``closed``."""
 
+    def keep_hold(self) -> None:  # noqa: B027 - only suction loses things by chance
+        """Lose nothing by chance from here on."""
+
     def touching(self, model: mujoco.MjModel, data: mujoco.MjData) -> bool:
         """Whether the tool, or the held block, touches anything but the other of the two."""
         held = None if self.held is None else model.geom(self.held).id
@@ -70,6 +73,10 @@ class Suction(Gripper):
     def opening(self, data: mujoco.MjData) -> float:
         """State of the gripper as observed, 0 (off) to 1 (on)."""
         return float(self._on)
+
+    def keep_hold(self) -> None:
+        """Lose nothing by chance from here on."""
+        self._keep = 1.0
 
     def drive(self, data: mujoco.MjData, closed: float) -> None:
         """Suction has no motor."""

@@ -51,20 +51,33 @@ class PickPlace:
         pick: (x, y, z, yaw); z is the height of the face to touch.
         place: (x, y, z, yaw); z is the height of the surface that the block is to rest on.
         edge: how much of what is held hangs below the tool, m, if known; sensed by contact in any case.
+        lowest: the least height of the tool on its way, m.
+        holding: whether the block is already held, so that only the place is left to do.
     """
 
-    def __init__(self, simulation: Simulation, pick: np.ndarray, place: np.ndarray, edge: float = 0.04):
+    def __init__(
+        self,
+        simulation: Simulation,
+        pick: np.ndarray,
+        place: np.ndarray,
+        edge: float = 0.04,
+        lowest: float = LOWEST_TRANSIT,
+        holding: bool = False,
+    ):
         self._sim = simulation
         self._pick, self._place, self._edge = np.asarray(pick, float), np.asarray(place, float), edge
+        self._lowest = lowest
         self._jaw = simulation.composition.gripper == "jaw"
         self.outcome = Outcome.MISSED
         position, rotation = simulation.tcp()
-        self._at = Waypoint(position, math.atan2(rotation[1, 0], rotation[0, 0]), 0.0)
+        self._holding = holding
+        self._at = Waypoint(position, math.atan2(rotation[1, 0], rotation[0, 0]), float(holding))
 
     def __iter__(self) -> Iterator[Waypoint]:
-        yield from self._approach(self._pick, extra=0.0)
-        yield from self._touch(self._pick[2] - (JAW_DEPTH if self._jaw else 0.0), gripper=0.0 if self._jaw else 1.0)
-        yield from self._wait(8 if self._jaw else 1, 1.0)
+        if not self._holding:
+            yield from self._approach(self._pick, extra=0.0)
+            yield from self._touch(self._pick[2] - (JAW_DEPTH if self._jaw else 0.0), 0.0 if self._jaw else 1.0)
+            yield from self._wait(8 if self._jaw else 1, 1.0)
         if self._sim.held is None:
             yield from self._leave(0.0)
             return
@@ -92,7 +105,7 @@ class PickPlace:
             if name != self._sim.held
         ]
         highest = max([*tops, 0.04 if self._sim.composition.bowls else 0.0])
-        return max(LOWEST_TRANSIT, highest + extra + CLEARANCE)
+        return max(self._lowest, highest + extra + CLEARANCE)
 
     def _approach(self, target: np.ndarray, extra: float) -> Iterator[Waypoint]:
         height = max(self._ceiling(extra), target[2] + extra + CLEARANCE)
@@ -110,6 +123,11 @@ class PickPlace:
             yield waypoint
             if self._sim.held is None:
                 return
+
+    def go(self, position: np.ndarray, yaw: float) -> Iterator[Waypoint]:
+        """From where the motion ended straight to a pose, the gripper open."""
+        self._at = self._at._replace(gripper=0.0)
+        yield from self._line(np.asarray(position, float), yaw)
 
     def _line(self, goal: np.ndarray, yaw: float) -> Iterator[Waypoint]:
         """A straight line with a trapezoid of speed; the yaw turns along with it."""

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from lohovla.errors import UserError
 from lohovla.settings import results_folder
 
-_BENCHMARKS = ("sim", "data", "evaluate", "d2f")
+_BENCHMARKS = ("sim", "data", "evaluate", "serve", "control", "d2f")
 
 
 def run(config: DictConfig) -> int:
@@ -30,9 +30,20 @@ def run(config: DictConfig) -> int:
         from lohovla.benchmarks import d2f
 
         record = d2f.run(
-            config.model, list(config.text_tasks), list(config.modes), config.problems, config.threads,
+            config.model, list(config.text_tasks), list(config.modes), config.problems, config.torch_threads,
             config.chain_prompts, config.sweep, config.picture,
         )  # fmt: skip
+    elif config.what == "serve":
+        from lohovla.benchmarks import serve
+
+        record = serve.run(config.clients, config.hz, config.minutes, config.threads)
+    elif config.what == "control":
+        from lohovla.benchmarks import control
+
+        folder = results_folder(config, "bench")
+        record = control.run(config, folder)
+        (folder / "result.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
+        return 0
     else:
         from lohovla.benchmarks import evaluate
 

@@ -17,15 +17,23 @@ from lohovla.settings import results_folder
 
 def run(config: DictConfig) -> int:
     """Run the episodes, write ``result.json``, ``video.mp4`` and ``sheet.png``, print a timeline."""
+    if config.realtime:
+        from lohovla.commands import realtime
+
+        return realtime.run(config)
+    if config.viz is not None:
+        raise UserError("viz shows what the control loop does", "add realtime=true")
     from lohovla.envs.env import BlocksEnv
     from lohovla.evaluate.episode import run_episode
-    from lohovla.policies.registry import make_policy
+    from lohovla.policies.registry import make_policy, split_settings
 
     if config.episodes < 1:
         raise UserError(f"episodes must be at least 1, not {config.episodes}", "episodes=1 is the default")
     settings: Any = OmegaConf.to_container(config.env)
     env = BlocksEnv(task=config.task, **settings)
-    policy = make_policy(config.policy, env)
+    chosen: Any = OmegaConf.to_container(config.policy)
+    name, policy_settings = split_settings(chosen)
+    policy = make_policy(name, env, **policy_settings)
     folder = results_folder(config, "rollout")
     results, began = [], time.perf_counter()
     seeds = [config.seed + 2 * k for k in range(config.episodes)]
@@ -57,7 +65,7 @@ def _filmed(env: Any, policy: Any, seed: int, folder: Path, fps: int) -> Any:
 
 def _write(folder: Path, config: DictConfig, results: list[Any]) -> None:
     record = {
-        "policy": config.policy,
+        "policy": config.policy.name,
         "success_rate": sum(r.success for r in results) / len(results),
         "mean_score": sum(r.score for r in results) / len(results),
         "episodes": [dataclasses.asdict(r) for r in results],

@@ -170,4 +170,5 @@ def _first_bad(values: np.ndarray) -> int:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    said = getattr(error, "strerror", None) or str(error)  # without the path, which the line has already
+    return (said.splitlines() or [type(error).__name__])[0]

@@ -79,4 +79,4 @@ def to_steps(depth: np.ndarray, unit: float) -> np.ndarray:
 
 def from_steps(steps: np.ndarray, unit: float) -> np.ndarray:
     """Depth in metres, float32, of whole steps."""
-    return steps.astype(np.float32) * np.float32(unit)
+    return np.multiply(steps, np.float32(unit), dtype=np.float32)

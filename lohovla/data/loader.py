@@ -1,60 +1,116 @@
-"""Batches in a fixed order, whatever the number of workers: every rank its share of a seeded shuffle."""
+"""Batches in a fixed order, whatever the number of workers: every rank its share of a seeded shuffle.
+
+Opening an episode's files costs as much as decoding a few of its frames. So a worker has runs of frames to itself:
+it opens their files once, decodes them in order, and keeps the samples until they are due. Every worker hands in
+its part of each batch, and the parts are put together here.
+"""
 
 from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
-from torch.utils.data import DataLoader, IterableDataset, Sampler
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from lohovla.data.order import Share, Shuffle
 from lohovla.data.reader import Demonstrations
-from lohovla.data.samples import collate
+from lohovla.data.samples import Sample, collate
+
+Batch = dict[str, Any]
 
 
-class ShardedSampler(Sampler[int]):
-    """Endless frame numbers: each epoch a shuffle from (seed, epoch), every ``world``-th of it for ``rank``.
+class Part(NamedTuple):
+    """A worker's samples of a batch, collated, and their places in it."""
 
-    Episodes are shuffled, and then the frames of each ``block`` of them together, so that the files in use at
-    a time are few enough to stay open.
+    places: list[int]
+    samples: Batch
+
+
+class _Parts(IterableDataset[Part]):
+    """Endless parts of batches, one of each batch from each worker."""
+
+    def __init__(self, data: Demonstrations, shuffle: Shuffle, batch: int, start: int):
+        self._data, self._shuffle, self._batch, self._start = data, shuffle, batch, start
+
+    def __iter__(self) -> Iterator[Part]:
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        epoch, skip = divmod(self._start * self._batch, self._shuffle.share)
+        places: list[int] = []
+        samples: list[Sample] = []
+        place = 0
+        while True:
+            share = self._shuffle.epoch(epoch)
+            read = _RunReader(self._data, share, skip)
+            mine = share.runs % workers == worker
+            for at in range(skip, len(mine)):
+                if mine[at]:
+                    places.append(place)
+                    samples.append(read(at))
+                place += 1
+                if place == self._batch:
+                    yield Part(places, collate(samples))
+                    places, samples, place = [], [], 0
+            epoch, skip = epoch + 1, 0
+
+
+class _RunReader:
+    """Samples of a share by their place in it, asked for in order and once each; reads a run at a time.
 
     Args:
-        lengths: frames of each episode.
-        seed: of the shuffle; the same on every rank.
-        rank: this process.
-        world: how many processes.
-        start: how many numbers to leave out at first, to go on where a run was stopped.
-        block: episodes shuffled together.
+        data: where from.
+        share: an epoch's order.
+        skip: places that nobody will ask for at the beginning.
     """
 
-    def __init__(
-        self, lengths: Sequence[int], seed: int = 0, rank: int = 0, world: int = 1, start: int = 0, block: int = 64
-    ):
-        self._lengths, self._block = np.asarray(lengths), block
-        self._firsts = np.cumsum(self._lengths) - self._lengths
-        self._share = int(self._lengths.sum()) // world
-        if not self._share:
-            raise ValueError(f"{self._lengths.sum()} frames cannot be shared by {world} processes")
-        self._seed, self._rank, self._world, self._start = seed, rank, world, start
+    def __init__(self, data: Demonstrations, share: Share, skip: int):
+        self._data, self._frames = data, share.frames
+        by_run = skip + np.argsort(share.runs[skip:], kind="stable")
+        cuts = np.flatnonzero(np.diff(share.runs[by_run])) + 1
+        self._places = {int(share.runs[places[0]]): places for places in np.split(by_run, cuts)}
+        self._runs = share.runs
+        self._ready: dict[int, Sample] = {}
 
-    def _order(self, epoch: int) -> np.ndarray:
-        """Every frame once."""
-        rng = np.random.default_rng([self._seed, epoch])
-        episodes = rng.permutation(len(self._lengths))
-        blocks = [episodes[at : at + self._block] for at in range(0, len(episodes), self._block)]
-        frames = [
-            np.concatenate([self._firsts[e] + np.arange(int(self._lengths[e])) for e in block]) for block in blocks
-        ]
-        return np.concatenate([rng.permutation(block) for block in frames])
+    def __call__(self, at: int) -> Sample:
+        if at not in self._ready:
+            places = self._places.pop(int(self._runs[at]))
+            places = places[np.argsort(self._frames[places])]
+            samples = self._data.samples(self._frames[places].tolist())
+            self._ready.update(zip(places.tolist(), samples, strict=True))
+        return self._ready.pop(at)
 
-    def __iter__(self) -> Iterator[int]:
-        epoch, skip = divmod(self._start, self._share)
+
+class _Batches(Iterable[Batch]):
+    """Whole batches, from the parts that ``workers`` hand in by turns."""
+
+    def __init__(self, parts: DataLoader[Part], batch: int, workers: int):
+        self._parts, self._batch, self._workers = parts, batch, workers
+
+    def __iter__(self) -> Iterator[Batch]:
+        parts = iter(self._parts)
         while True:
-            mine = self._order(epoch)[self._rank :: self._world][: self._share]
-            yield from mine[skip:].tolist()
-            epoch, skip = epoch + 1, 0
+            yield merge([next(parts) for _ in range(self._workers)], self._batch)
+
+
+def merge(parts: list[Part], batch: int) -> Batch:
+    """A batch of its parts, each sample in its place."""
+    parts = [part for part in parts if part.places]
+    if len(parts) == 1:
+        return parts[0].samples
+    whole: Batch = {}
+    for key, first in parts[0].samples.items():
+        is_tensor = isinstance(first, torch.Tensor)
+        whole[key] = torch.empty((batch, *first.shape[1:]), dtype=first.dtype) if is_tensor else [None] * batch
+        target = whole[key].numpy() if is_tensor else whole[key]
+        for part in parts:
+            values = part.samples[key].numpy() if is_tensor else part.samples[key]
+            for place, value in zip(part.places, values, strict=True):
+                target[place] = value
+    return whole
 
 
 def make_loader(
@@ -65,8 +121,11 @@ def make_loader(
     rank: int = 0,
     world: int = 1,
     start: int = 0,
-) -> DataLoader[Any]:
+    window: int = 1024,
+) -> Iterable[Batch]:
     """An endless loader of batches over a data set on disk, or over one drawn online.
+
+    The last three concern a data set on disk only.
 
     Args:
         data: :class:`lohovla.data.reader.Demonstrations`, or an iterable data set of samples that shards itself.
@@ -75,19 +134,28 @@ def make_loader(
         seed: of the order.
         rank: this training process.
         world: how many there are.
-        start: batches to leave out at first (a data set on disk only).
+        start: batches to leave out at first, to go on where a run was stopped.
+        window: frames that are shuffled together (:class:`lohovla.data.order.Shuffle`); about half of them are
+            held in memory, all workers taken together.
+
+    Raises:
+        ValueError: there are fewer frames than processes.
     """
-    options: dict[str, Any] = {"batch_size": batch, "num_workers": workers, "collate_fn": collate}
+    options: dict[str, Any] = {"num_workers": workers}
     if workers:
         # OpenGL and open videos do not survive a fork.
         options.update(multiprocessing_context="spawn", persistent_workers=True, prefetch_factor=4)
-        options["worker_init_fn"] = _end_quietly
+        options["worker_init_fn"] = end_quietly
     if isinstance(data, IterableDataset):
-        return DataLoader(data, **options)
-    sampler = ShardedSampler(data.lengths, seed, rank, world, start * batch)
-    return DataLoader(data, sampler=sampler, **options)
+        return DataLoader(data, batch_size=batch, collate_fn=collate, **options)
+    parts = _Parts(data, Shuffle(data.lengths, window, seed, rank, world), batch, start)
+    return _Batches(DataLoader(parts, batch_size=None, collate_fn=_as_it_is, **options), batch, max(1, workers))
 
 
-def _end_quietly(worker: int) -> None:
+def _as_it_is(part: Any) -> Any:
+    return part
+
+
+def end_quietly(worker: int) -> None:
     """Let a worker end without tearing down its libraries, whose threads abort when they are still at work."""
     atexit.register(os._exit, 0)

@@ -23,7 +23,7 @@ from lohovla.data.tables import decode_picture, read_index, values_of
 from lohovla.data.video import VideoReader
 from lohovla.errors import UserError
 
-_OPEN_TABLES = 256
+_OPEN_TABLES = 32
 
 
 class Demonstrations(Dataset):
@@ -42,7 +42,7 @@ class Demonstrations(Dataset):
         episodes: only these; all if None.
 
     Raises:
-        UserError: the folder is no data set, or of another version.
+        UserError: the folder is no data set, or of another version, or a table of it is missing or damaged.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Demonstrations(Dataset):
             row = self.rows[episode]
             place = row["data/chunk_index"], row["data/file_index"]
             if place not in tables:
-                tables = {place: pq.read_table(self._data_path(row), columns=small)}
+                tables = {place: self._read_table(row, small)}
             table = tables[place]
             first = table["episode_index"].to_numpy().searchsorted(episode)
             table = table.slice(int(first), row["length"])
@@ -96,6 +96,14 @@ class Demonstrations(Dataset):
         self.lengths: list[int] = [self.rows[episode]["length"] for episode in episodes]
         self._ends = np.repeat(np.cumsum(self.lengths), self.lengths)  # one past the last frame of a frame's episode
         self._starts = self._ends - np.repeat(self.lengths, self.lengths)
+
+    def _read_table(self, row: Mapping[str, Any], columns: list[str]) -> pa.Table:
+        path = self._data_path(row)
+        try:
+            return pq.read_table(path, columns=columns)
+        except (OSError, pa.ArrowException):
+            remedy = f"`lohovla data check {self.root}` says what else is wrong"
+            raise UserError(f"{path} is missing or damaged", remedy) from None
 
     def _data_path(self, row: Mapping[str, Any]) -> Path:
         pattern = self.info["data_path"]
@@ -107,13 +115,28 @@ class Demonstrations(Dataset):
     def __getitem__(self, index: int) -> Sample:
         if not -len(self) <= index < len(self):
             raise IndexError(f"frame {index} of {len(self)}")
-        index = index % len(self)
+        return self.samples([index % len(self)])[0]
+
+    def samples(self, frames: Sequence[int]) -> list[Sample]:
+        """Samples of some frames of one episode, in rising order: cheaper together than one by one."""
+        column, first = self.columns, self._starts[frames[0]]
+        row = self.rows[int(column["episode_index"][first])]
+        samples = [self._numbers(row, index) for index in frames]
+        pictures = {f"images.{camera}": self._pictures(row, camera, frames) for camera in self.cameras}
+        pictures.update(self._stills(row, [int(index - first) for index in frames]))
+        for camera in self.subgoals:
+            goals = [int(first + column["subgoal_index"][index]) for index in frames]
+            found = {goal: self._pictures(row, camera, [goal])[0] for goal in set(goals)}
+            pictures[f"subgoal.{camera}"] = [found[goal] for goal in goals]
+        for name, values in pictures.items():
+            for sample, value in zip(samples, values, strict=True):
+                sample[name] = value
+        return samples
+
+    def _numbers(self, row: Mapping[str, Any], index: int) -> Sample:
+        """All of a sample but its pictures."""
         column = self.columns
         sample: Sample = {plain(n): column[n][index] for n in column if n.startswith("observation.")}
-        row = self.rows[int(column["episode_index"][index])]
-        for camera in self.cameras:
-            sample[f"images.{camera}"] = self._picture(row, camera, float(column["timestamp"][index]))
-        sample.update(self._stills(row, int(index - self._starts[index])))
         sample.update(action_chunk(column["action"], index, self._ends[index], self.horizon))
         sample["instruction"] = self._tasks[int(column["task_index"][index])]
         for name in ("progress", "score", "perturbed"):
@@ -123,12 +146,10 @@ class Demonstrations(Dataset):
             sample["subtask"] = self._subtasks.get(int(column["subtask_index"][index]), "")
         if "plan" in row:
             sample["plan"] = list(row["plan"])
-        for camera in self.subgoals:
-            goal = self._starts[index] + int(column["subgoal_index"][index])
-            sample[f"subgoal.{camera}"] = self._picture(row, camera, float(column["timestamp"][goal]))
         return sample
 
-    def _picture(self, row: Mapping[str, Any], camera: str, timestamp: float) -> np.ndarray:
+    def _pictures(self, row: Mapping[str, Any], camera: str, frames: Sequence[int]) -> list[np.ndarray]:
+        """A camera's pictures at some frames of an episode, in rising order."""
         if self._reader is None:
             self._reader = VideoReader()
         name = self._videos[f"images.{camera}"]
@@ -138,33 +159,41 @@ class Demonstrations(Dataset):
             file_index=row[f"videos/{name}/file_index"],
         )
         height, width = self.features[name]["shape"][:2]
-        return self._reader.frame(path, row[f"videos/{name}/from_timestamp"] + timestamp)[:height, :width]
+        begin = row[f"videos/{name}/from_timestamp"]
+        times = [begin + float(self.columns["timestamp"][index]) for index in frames]
+        return [picture[:height, :width] for picture in self._reader.frames(path, times)]
 
-    def _stills(self, row: Mapping[str, Any], frame: int) -> Sample:
-        """Pictures kept in the table: depth in metres, others as they are."""
-        if not self._images:
-            return {}
+    def _stills(self, row: Mapping[str, Any], steps: Sequence[int]) -> dict[str, list[np.ndarray]]:
+        """Pictures kept in the table, at some steps of an episode: depth in metres, others as they are."""
+        found: dict[str, list[np.ndarray]] = {plain(name): [] for name in self._images}
+        if not found:
+            return found
         path = self._data_path(row)
+        place = row["data/chunk_index"], row["data/file_index"]
+        before = row["dataset_from_index"] - self._file_starts[place]
+        for step in steps:
+            table, at = self._row_group(path, before + step)
+            for name in self._images:
+                picture = decode_picture(table[name][at].as_py())
+                unit = self.features[name].get("info", {}).get("unit")
+                found[plain(name)].append(picture if unit is None else layout.from_steps(picture, unit))
+        return found
+
+    def _row_group(self, path: Path, at: int) -> tuple[pa.Table, int]:
+        """The encoded pictures of the row group that holds a table's row, and the row's place in it."""
         if path not in self._files:
             if len(self._files) >= _OPEN_TABLES:
                 self._files.pop(next(iter(self._files)))
             self._files[path] = pq.ParquetFile(path, memory_map=True)
         file = self._files[path]
-        place = row["data/chunk_index"], row["data/file_index"]
-        group, before = 0, row["dataset_from_index"] - self._file_starts[place] + frame
-        while before >= (rows := file.metadata.row_group(group).num_rows):
-            group, before = group + 1, before - rows
+        group = 0
+        while at >= (rows := file.metadata.row_group(group).num_rows):
+            group, at = group + 1, at - rows
         if (path, group) not in self._groups:
             if len(self._groups) >= _OPEN_TABLES:
                 self._groups.pop(next(iter(self._groups)))
             self._groups[path, group] = file.read_row_group(group, columns=self._images, use_threads=False)
-        table = self._groups[path, group]
-        found = {}
-        for name in self._images:
-            picture = decode_picture(table[name][before].as_py())
-            unit = self.features[name].get("info", {}).get("unit")
-            found[plain(name)] = picture if unit is None else layout.from_steps(picture, unit)
-        return found
+        return self._groups[path, group], at
 
     @cached_property
     def stats(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from lohovla.evaluate.diagnose import Diagnosis, Examiner
 from lohovla.policies.base import Context, Decision, Policy
 
 
@@ -43,6 +44,7 @@ class EpisodeResult:
         outcomes: how often each outcome of a pick and place came, with ``pick_place``.
         scores: the score at the start and whenever it changed.
         subtasks: what the policy planned, in order.
+        diagnosis: see :class:`lohovla.evaluate.diagnose.Diagnosis`; None unless asked for.
     """
 
     task: str
@@ -60,6 +62,7 @@ class EpisodeResult:
     outcomes: dict[str, int] = field(default_factory=dict)
     scores: list[ScorePoint] = field(default_factory=list)
     subtasks: list[SubtaskSpan] = field(default_factory=list)
+    diagnosis: Diagnosis | None = None
 
     @property
     def failure(self) -> str:
@@ -95,16 +98,23 @@ class Play:
         seed: the episode's seed.
         slot: which of the episodes that run at once this is.
         on_subtask: called whenever the policy turns to another sub-task.
+        examiner: looks where the policy goes wrong.
     """
 
     def __init__(
-        self, env: Any, seed: int, slot: int = 0, on_subtask: Callable[[SubtaskSpan], None] | None = None
+        self,
+        env: Any,
+        seed: int,
+        slot: int = 0,
+        on_subtask: Callable[[SubtaskSpan], None] | None = None,
+        examiner: Examiner | None = None,
     ) -> None:
         self.env, self.seed, self.slot = env, seed, slot
         self.observation, self._info = env.reset(seed=seed)
         self.progress = Progress(env.unwrapped.problem.instruction, score=self._info["score"])
         self.ended = False
         self._on_subtask = on_subtask
+        self._examiner = examiner
         self._steps = self._clamped = 0
         self._reward = 0.0
         self._outcomes: Counter[str] = Counter()
@@ -119,18 +129,29 @@ class Play:
     def carry_out(self, decision: Decision) -> None:
         """Note what the policy plans and send its chunk of actions, up to the episode's end."""
         self.progress.decision = decision
+        if self._examiner is not None:
+            self._examiner.decided(decision, self._score)
         if decision.planned:
-            self._spans.append(SubtaskSpan(round(self._info["time"], 3), decision.subtask, self._score))
-            self.progress.subtask = decision.subtask
-            if self._on_subtask is not None:
-                self._on_subtask(self._spans[-1])
+            self.turn(decision.subtask)
         for action in decision.actions:
             self._step(action)
             if self.ended:
                 return
 
+    def turn(self, subtask: str) -> None:
+        """Note that another sub-task begins now."""
+        self._spans.append(SubtaskSpan(round(self._info["time"], 3), subtask, self._score))
+        self.progress.subtask = subtask
+        if self._on_subtask is not None:
+            self._on_subtask(self._spans[-1])
+
     def _step(self, action: Any) -> None:
-        self.observation, self._reward, terminated, truncated, self._info = self.env.step(action)
+        self.observation, *outcome = self.env.step(action)
+        self.note(*outcome)
+
+    def note(self, reward: float, terminated: bool, truncated: bool, info: dict[str, Any]) -> None:
+        """Note what one action led to, as the environment gives it."""
+        self._reward, self._info = reward, info
         self._steps += 1
         self._clamped += self._info["clamped"]
         self.progress.score = self._info["score"]
@@ -164,6 +185,7 @@ class Play:
             outcomes=dict(sorted(self._outcomes.items())),
             scores=self._scores,
             subtasks=self._spans,
+            diagnosis=self._examiner.finish(self._score, self._outcomes) if self._examiner else None,
         )
 
 

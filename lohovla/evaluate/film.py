@@ -51,12 +51,14 @@ class Film:
         self._next = 0.0
         self.stills: list[tuple[str, Image.Image]] = []
         self._caption = ""
+        self.status: tuple[str, ...] = ()  # up to two lines about the control loop
         self.on_frame: Callable[[int], object] = lambda count: None  # told of each frame, for a progress bar
 
-    def start(self, progress: Progress, observation: dict[str, Any]) -> None:
-        """Begin with a fresh episode; from here on every control period may become a frame."""
+    def start(self, progress: Progress, observation: dict[str, Any] | None = None, live: bool = True) -> None:
+        """Begin with a fresh episode; from here on, if ``live``, every control period may become a frame."""
         self._progress, self._next = progress, 0.0
-        self._env.watch(self._tick)
+        if live:
+            self._env.watch(self._tick)
         self._caption = "Start"
         self._shoot()
 
@@ -80,6 +82,14 @@ class Film:
     def _tick(self) -> None:
         if self._env.simulation.time + 1e-6 >= self._next:
             self._shoot()
+
+    def shoot(self, subtask: str, score: float) -> None:
+        """A frame of the state that the environment is in now, for films that are made afterwards."""
+        if subtask != self._progress.subtask:
+            self._keep()
+            self._caption = subtask
+        self._progress.subtask, self._progress.score = subtask, score
+        self._write(self.frame())
 
     def _shoot(self) -> None:
         self._next += 1.0 / self._fps
@@ -116,6 +126,8 @@ class Film:
         draw.rectangle((648, 436, 648 + round(304 * score), 448), _DONE if score > 0.99 else _ACCENT)
         draw.text((14, 490), progress.instruction, _SOFT, _font(17))
         draw.text((14, 520), progress.subtask or "", _INK, _font(22))
+        for line, text in enumerate(self.status):
+            draw.text((648, 454 + 17 * line), text, _SOFT, _font(13))
         return frame
 
     def contact_sheet(self, path: Path, columns: int = 3) -> None:

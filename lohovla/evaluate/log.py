@@ -116,7 +116,8 @@ def refuse_other_settings(folder: Path, protocol: Protocol) -> None:
     made = read_settings(folder)
     settings = made.get("settings", {})
     before = flatten({"version": made.get("version"), **{key: settings.get(key) for key in ("policy", "split", "env")}})
-    now = flatten({"version": __version__, "policy": protocol.policy, "split": protocol.split, "env": protocol.env})
+    policy = {"name": protocol.policy, **protocol.policy_settings}
+    now = flatten({"version": __version__, "policy": policy, "split": protocol.split, "env": protocol.env})
     for key in [*now, *before]:
         if before.get(key) != now.get(key):
             raise UserError(

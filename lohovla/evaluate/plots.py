@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
@@ -108,3 +108,54 @@ def curve(points: Sequence[tuple[float, float]], end: float, unit: str) -> str:
     path = f"M{x(0)} {y(points[0][1])}" + "".join(f"H{x(at)}V{y(value)}" for at, value in points) + f"H{x(end)}"
     parts.append(f'<path class="area" d="{path}V{y(0)}H{x(0)}z"/><path class="line" d="{path}"/></svg>')
     return "".join(parts)
+
+
+_SERIES = ("#3d6fb4", "#c8691c", "#2f8f7f", "#9a5fb0", "#7a828a")
+_STANDALONE = (
+    "text{fill:#50575e;font:12px system-ui,sans-serif}.grid{stroke:#d9dcd8}"
+    "@media(prefers-color-scheme:dark){text{fill:#b9c0c7}.grid{stroke:#3a4148}}"
+)
+
+
+def lines(
+    series: Mapping[str, Sequence[tuple[float, float]]], x_name: str, y_name: str, high: float, low: float = 0.0
+) -> str:
+    """Curves through points (x, y), one a name, as an SVG that stands by itself, with a key.
+
+    Args:
+        series: points by name, x increasing.
+        x_name: what x counts, with its unit.
+        y_name: the same of y.
+        high: where the y axis ends.
+        low: where it begins.
+    """
+    width, height, left, right, top, bottom = 520, 300, 58, 16, 34, 46
+    end = max(x for points in series.values() for x, _ in points) or 1.0
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        share = (y - low) / (high - low)
+        across, up = (width - left - right) * x / end, share * (height - top - bottom)
+        return round(left + across, 1), round(height - bottom - up, 1)
+
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"><style>{_STANDALONE}</style>']
+    for k in range(5):
+        value = low + k / 4 * (high - low)
+        _, y = at(0.0, value)
+        parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y}" y2="{y}"/>')
+        parts.append(f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{value:g}</text>')
+    ticks = sorted({x for points in series.values() for x, _ in points})
+    foot = height - bottom + 18
+    parts += [f'<text x="{at(x, low)[0]}" y="{foot}" text-anchor="middle">{x:g}</text>' for x in ticks]
+    parts.append(
+        f'<text x="{(left + width - right) / 2}" y="{height - 8}" text-anchor="middle">{escape(x_name)}</text>'
+    )
+    parts.append(f'<text x="{left}" y="14">{escape(y_name)}</text>')
+    place = width - right
+    for index, (name, points) in reversed(list(enumerate(series.items()))):
+        tone = _SERIES[index % len(_SERIES)]
+        path = "L".join("{} {}".format(*at(*point)) for point in points)
+        parts.append(f'<path d="M{path}" fill="none" stroke="{tone}" stroke-width="2"/>')
+        parts += [f'<circle cx="{at(*p)[0]}" cy="{at(*p)[1]}" r="3" fill="{tone}"/>' for p in points]
+        parts.append(f'<text x="{place}" y="14" text-anchor="end" style="fill:{tone}">{escape(name)}</text>')
+        place -= 7.0 * len(name) + 14
+    return "".join([*parts, "</svg>"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lohovla.envs.tasks.names import TASKS
@@ -29,8 +29,10 @@ class Protocol:
         tasks: names, in the order of the tables.
         seeds: of each task's episodes.
         policy: its name.
+        policy_settings: what else :func:`lohovla.policies.registry.make_policy` takes.
         env: settings of :class:`lohovla.envs.env.BlocksEnv` beside the task.
         split: ``test`` or ``val``, what the seeds are of.
+        diagnose: also look where the policy goes wrong; it changes no outcome.
     """
 
     tasks: tuple[str, ...]
@@ -38,6 +40,8 @@ class Protocol:
     policy: str
     env: Mapping[str, Any]
     split: str = "test"
+    policy_settings: Mapping[str, Any] = field(default_factory=dict)
+    diagnose: bool = False
 
     @property
     def episodes(self) -> list[tuple[str, int]]:

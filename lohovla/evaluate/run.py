@@ -106,7 +106,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def _group(protocol: Protocol, task: str, seeds: tuple[int, ...]) -> Group:
-    return Group(task, seeds, protocol.policy, protocol.env)
+    return Group(task, seeds, protocol.policy, protocol.env, protocol.policy_settings, protocol.diagnose)
 
 
 def _chunks(values: tuple[_T, ...], size: int) -> Iterator[tuple[_T, ...]]:

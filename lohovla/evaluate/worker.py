@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,14 @@ _PICTURE = (480, 360)
 
 @dataclass(frozen=True)
 class Group:
-    """Episodes of one task that run at once, and what plays them."""
+    """Episodes of one task that run at once, and what plays them; ``diagnose`` also looks where it goes wrong."""
 
     task: str
     seeds: tuple[int, ...]
     policy: str
     env: Mapping[str, Any]
+    policy_settings: Mapping[str, Any] = field(default_factory=dict)
+    diagnose: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,15 @@ class Played:
 def play_group(group: Group) -> Played:
     """Play the group's episodes, all at once, with one policy."""
     began = time.perf_counter()
+    from lohovla.evaluate.diagnose import Examiner
     from lohovla.evaluate.episode import Play, play_together
 
-    policy, cameras = _policy(group.policy, json.dumps(dict(group.env)))
+    policy, cameras = _policy(*_recipe(group))
     envs = [_make_env(group, cameras) for _ in group.seeds]
     each = map if len(envs) == 1 else _threads().map
-    plays = list(each(Play, envs, group.seeds, range(len(envs))))
+    judges = "progress" in policy.spec.emits
+    examiners = [Examiner(env, judges) if group.diagnose else None for env in envs]
+    plays = list(each(Play, envs, group.seeds, range(len(envs)), [None] * len(envs), examiners))
     for play in plays:
         policy.reset(play.seed, play.slot)
     play_together(plays, policy, each)
@@ -71,7 +76,7 @@ def film(group: Group) -> bytes:
     from lohovla.evaluate.episode import run_episode
     from lohovla.evaluate.film import Film
 
-    policy, cameras = _policy(group.policy, json.dumps(dict(group.env)))
+    policy, cameras = _policy(*_recipe(group))
     env = _make_env(group, cameras)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
@@ -81,14 +86,18 @@ def film(group: Group) -> bytes:
         return path.read_bytes()
 
 
+def _recipe(group: Group) -> tuple[str, str, str]:
+    return group.policy, json.dumps(dict(group.policy_settings)), json.dumps(dict(group.env))
+
+
 @functools.lru_cache(maxsize=1)
-def _policy(name: str, env: str) -> tuple[Policy, dict[str, Any]]:
+def _policy(name: str, policy_settings: str, env: str) -> tuple[Policy, dict[str, Any]]:
     """The policy, made once a process, and the cameras that it looks through: others are not rendered."""
     from lohovla.envs.env import BlocksEnv
     from lohovla.policies.registry import make_policy
 
     settings = json.loads(env)
-    policy = make_policy(name, BlocksEnv(**settings))
+    policy = make_policy(name, BlocksEnv(**settings), **json.loads(policy_settings))
     cameras = {}
     for camera, options in (settings.get("cameras") or {}).items():
         depth = f"depth.{camera}" in policy.spec.observation_keys

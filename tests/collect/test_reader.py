@@ -12,6 +12,7 @@ import torch
 from lohovla.collect.online import OnlineDemonstrations
 from lohovla.data import layout
 from lohovla.data.loader import make_loader
+from lohovla.data.order import Shuffle
 from lohovla.data.reader import Demonstrations, read_rows
 from lohovla.data.video import read_video
 from lohovla.errors import UserError
@@ -46,16 +47,41 @@ def test_the_subgoal_is_the_picture_at_the_subtasks_end(collected):
     assert row["length"] > goal > 0
 
 
+def test_frames_read_together_are_those_read_one_by_one(collected):
+    data = Demonstrations(collected, subgoals=["wrist"])
+    row = read_rows(collected)[4]
+    frames = [row["dataset_from_index"] + step for step in (0, 1, 3, row["length"] - 1)]
+    for index, together in zip(frames, data.samples(frames), strict=True):
+        alone = data[index]
+        assert together.keys() == alone.keys()
+        for key, value in alone.items():
+            np.testing.assert_array_equal(together[key], value, err_msg=key)
+
+
 @pytest.mark.filterwarnings("error")  # a worker that dies at its end says so in a warning
 def test_a_loader_gives_the_same_batches_with_any_number_of_workers(collected):
+    data = Demonstrations(collected)
     batches = []
     for workers in (0, 2):
-        loader = iter(make_loader(Demonstrations(collected), batch=4, workers=workers, seed=5))
-        batches.append([next(loader) for _ in range(3)])
+        loader = iter(make_loader(data, batch=4, workers=workers, seed=5))
+        batches.append([next(loader) for _ in range(len(data) // 4 + 2)])  # into the next epoch
     for alone, shared in zip(*batches, strict=True):
-        assert torch.equal(alone["images.top"], shared["images.top"])
-        assert torch.equal(alone["depth.top"], shared["depth.top"])
-        assert alone["subtask"] == shared["subtask"]
+        assert alone.keys() == shared.keys()
+        for key, value in alone.items():
+            same = torch.equal(shared[key], value) if isinstance(value, torch.Tensor) else shared[key] == value
+            assert same, key
+
+
+def test_a_loader_follows_the_order_and_goes_on_where_it_was_stopped(collected):
+    data = Demonstrations(collected, cameras=[])
+    order = Shuffle(data.lengths, window=20, seed=4, rank=1, world=2)
+    frames = np.concatenate([order.epoch(0).frames, order.epoch(1).frames])
+    expected = torch.from_numpy(data.columns["observation.state"][frames])
+    begin = order.share // 3 - 1  # in batches of three: the first crosses into the second epoch soon
+    for start in (0, 2, begin):
+        loader = iter(make_loader(data, batch=3, workers=0, seed=4, rank=1, world=2, start=start, window=20))
+        for at in range(start, start + 3):
+            assert torch.equal(next(loader)["state"], expected[3 * at : 3 * at + 3])
 
 
 def test_some_episodes_only(collected):
@@ -143,3 +169,8 @@ def test_bad_folders_get_one_clear_line(tmp_path, collected):
     (old / layout.INFO).write_text(json.dumps({**info, "codebase_version": "v2.1"}))
     with pytest.raises(UserError, match=r"version v2\.1"):
         Demonstrations(old)
+    broken = tmp_path / "broken"
+    shutil.copytree(collected, broken)
+    layout.path_of(broken, layout.DATA_PATH, 2).write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"file-002\.parquet is missing or damaged"):
+        Demonstrations(broken)

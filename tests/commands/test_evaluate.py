@@ -92,7 +92,7 @@ def test_a_run_leaves_its_results_and_can_be_taken_up_and_compared(tmp_path, cap
 
     assert main([*arguments, "output=good", "policy=random"]) == 2
     cause, remedy = capsys.readouterr().err.splitlines()
-    assert cause == "lohovla: good was made with policy=oracle, not random"
+    assert cause == "lohovla: good was made with policy.name=oracle, not random"
     assert "output=FOLDER" in remedy
     assert main([*arguments, "output=good", "episodes=2"]) == 2
     assert "1 episodes that are not asked for" in capsys.readouterr().err

@@ -1,48 +1,29 @@
-"""The order of samples is a seeded shuffle, shared out exactly, whatever the number of workers."""
-
-import itertools
+"""Parts of batches are put together in their places, whatever the number of workers."""
 
 import numpy as np
-import pytest
 import torch
 
-from lohovla.data.loader import ShardedSampler
+from lohovla.data.loader import Part, merge
 from lohovla.data.samples import action_chunk, collate
 
 
-def take(sampler, n):
-    return list(itertools.islice(sampler, n))
+def sample(k):
+    return {"state": np.full(3, k, np.float32), "progress": np.float32(k), "subtask": f"s{k}"}
 
 
-def test_an_epoch_holds_every_frame_once_over_all_ranks():
-    shares = [take(ShardedSampler([4, 16, 10], seed=1, rank=r, world=3), 10) for r in range(3)]
-    assert sorted(itertools.chain(*shares)) == list(range(30))
+def test_parts_of_a_batch_take_their_places():
+    parts = [Part(places, collate([sample(k) for k in places])) for places in ([3, 0], [], [1, 2, 4])]
+    batch = merge(parts, 5)
+    whole = collate([sample(k) for k in range(5)])
+    assert batch.keys() == whole.keys()
+    assert torch.equal(batch["state"], whole["state"])
+    assert torch.equal(batch["progress"], whole["progress"])
+    assert batch["subtask"] == whole["subtask"]
 
 
-def test_epochs_and_seeds_differ_and_repeat():
-    first = take(ShardedSampler([10] * 5, seed=1), 100)
-    assert first == take(ShardedSampler([10] * 5, seed=1), 100)
-    assert first[:50] != first[50:]
-    assert sorted(first[50:]) == list(range(50))
-    assert first != take(ShardedSampler([10] * 5, seed=2), 100)
-
-
-def test_a_block_of_episodes_is_used_up_before_the_next():
-    order = take(ShardedSampler([10] * 6, seed=1, block=2), 60)
-    for at in range(0, 60, 20):
-        assert len({frame // 10 for frame in order[at : at + 20]}) == 2
-    assert order[:20] != sorted(order[:20])
-
-
-@pytest.mark.parametrize("start", [0, 7, 10, 23])
-def test_it_goes_on_where_a_run_was_stopped(start):
-    whole = take(ShardedSampler([7] * 3, seed=4, rank=1, world=2), 60)
-    assert take(ShardedSampler([7] * 3, seed=4, rank=1, world=2, start=start), 30) == whole[start : start + 30]
-
-
-def test_more_ranks_than_frames_are_refused():
-    with pytest.raises(ValueError, match="3 frames cannot be shared by 4"):
-        ShardedSampler([1, 2], world=4)
+def test_a_whole_batch_from_one_worker_is_not_copied():
+    part = Part([0, 1], collate([sample(0), sample(1)]))
+    assert merge([Part([], collate([])), part], 2) is part.samples
 
 
 def test_a_chunk_ends_with_its_episode():
@@ -53,7 +34,7 @@ def test_a_chunk_ends_with_its_episode():
 
 
 def test_batches_stack_numbers_and_list_words():
-    samples = [{"state": np.ones(3, np.float32) * k, "progress": np.float32(k), "subtask": f"s{k}"} for k in range(2)]
+    samples = [sample(k) for k in range(2)]
     batch = collate(samples)
     assert batch["state"].dtype == torch.float32
     assert batch["state"].shape == (2, 3)

@@ -72,14 +72,15 @@ def test_episodes_that_are_not_asked_for_are_refused_and_kept(tmp_path):
 
 
 def test_only_what_decides_outcomes_must_be_the_same(tmp_path, protocol):
-    settings = {"policy": "oracle", "split": "test", "env": dict(protocol.env), "workers": 7, "episodes": 2}
+    settings = {"policy": {"name": "oracle"}, "split": "test", "env": dict(protocol.env), "workers": 7, "episodes": 2}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"version": __version__, "settings": settings}))
     other = dataclasses.replace(protocol, policy="random")
     refuse_other_settings(tmp_path, other)  # no episode there yet
     (tmp_path / "episodes.jsonl").write_text(json.dumps({"task": "a", "seed": 1}) + "\n")
     refuse_other_settings(tmp_path, protocol)
     for changed, message in (
-        (other, "policy=oracle, not random"),
+        (other, "policy.name=oracle, not random"),
+        (dataclasses.replace(protocol, policy_settings={"port": 1}), "policy.port=None, not 1"),
         (dataclasses.replace(protocol, split="val"), "split=test, not val"),
         (dataclasses.replace(protocol, env={**protocol.env, "drop_probability": 0.0}), "drop_probability=0.6, not 0.0"),
         (dataclasses.replace(protocol, env={"control": "pick_place"}), "env.drop_probability=0.6, not None"),

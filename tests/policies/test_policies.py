@@ -1,5 +1,7 @@
 """Policies keep the contract: spec, seed, decisions."""
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -55,3 +57,37 @@ def test_an_unknown_policy_gives_the_nearest():
     env = BlocksEnv("pick-and-place-primitive", cameras={})
     with pytest.raises(UserError, match="did you mean 'oracle'"):
         make_policy("orcale", env)
+
+
+def test_settings_reach_the_policy_and_others_are_refused(monkeypatch, tmp_path):
+    (tmp_path / "my_robots.py").write_text(
+        "from lohovla.policies.random import RandomPolicy\n"
+        "def make(env, scale=1.0):\n"
+        "    return RandomPolicy(env.control, scale * env.action_space.low, scale * env.action_space.high, 20.0)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    env = BlocksEnv("pick-and-place-primitive", cameras={})
+    policy = make_policy("custom", env, factory="my_robots:make", scale=0.0)
+    policy.reset(1)
+    assert not policy.act({}, Context()).actions.any()
+    for name, settings, message in (
+        ("custom", {"factory": "my_robots:make", "size": 2}, "unexpected keyword argument 'size'"),
+        ("custom", {"factory": "my_robots:build"}, "has no attribute 'build'"),
+        ("custom", {"factory": "robots_of_nobody:make"}, "No module named 'robots_of_nobody'"),
+        ("custom", {"factory": None}, "policy.factory=package.module:function"),
+        ("oracle", {"host": "here"}, "unexpected keyword argument 'host'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            make_policy(name, env, **settings)
+
+
+def test_each_file_of_settings_names_its_policy_and_fits_it():
+    from hydra import compose, initialize_config_module
+
+    from lohovla.policies.registry import _POLICIES, split_settings
+
+    with initialize_config_module("lohovla.configs", version_base="1.3"):
+        for name, factory in _POLICIES.items():
+            found, settings = split_settings(compose("rollout", [f"policy={name}"]).policy)
+            assert found == name
+            inspect.signature(factory).bind(None, **settings)

@@ -1,0 +1,299 @@
+"""Thousands of short episodes in which something goes wrong, and what the arm did then.
+
+A kinematic stand-in with the true limits (or the MuJoCo environment) is driven by a policy that wanders between
+goals, in simulated time. One fault of a kind is injected at a random moment, for a while or for good. Every
+target of the arm and every command of the loop is checked against every limit, and after a fault for good the
+time until the arm rests against the stated one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from lohovla.control.clock import SimulatedClock
+from lohovla.control.jobs import Job, Reply
+from lohovla.control.limits import Limits
+from lohovla.control.loop import ControlLoop
+from lohovla.control.receiver import Command
+from lohovla.control.robots import KinematicArm, Sample
+from lohovla.control.settings import JOINS, LoopSettings, Safety
+from lohovla.control.worker import SimulatedWorker
+from lohovla.policies.base import Decision
+from lohovla.policies.wander import WanderPolicy
+
+FAULTS = (
+    "none", "slow model", "silent model", "killed model", "failing model", "nan", "wrong shape", "leaping model",
+    "frozen camera", "stale camera", "clock set", "suspended", "lost commands", "garbage commands", "dead sender",
+    "deadman", "emergency stop", "reset",
+)  # fmt: skip
+_LENGTH = 5.0  # s of an episode, longer where the stated time is
+_SPELL = 0.6  # s, how long a fault for a while lasts
+_REST = 1e-5  # m and rad in 0.01 s; less is rest: 1 mm/s
+_HOME = np.array([0.5, 0.0, 0.3, 0.0, 0.0, 0.0])
+
+
+@dataclass
+class Outcome:
+    """What one episode showed.
+
+    Attributes:
+        fault: its kind.
+        forever: whether it stayed.
+        join: how chunks were joined.
+        broken: limits that were exceeded, in words.
+        rested: s from the fault (or from its detection, for a frozen camera) until the arm stood still for good;
+            None if the fault passes.
+        stated: s that this may take.
+        moved: m, length of the tool's whole path.
+        events: counts by kind.
+    """
+
+    fault: str
+    forever: bool
+    join: str
+    broken: list[str]
+    rested: float | None = None
+    stated: float = math.inf
+    moved: float = 0.0
+    events: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def bad(self) -> bool:
+        """Whether a limit was exceeded or the arm did not rest in time."""
+        return bool(self.broken) or (self.rested is not None and self.rested > self.stated)
+
+
+def violations(poses: np.ndarray, dt: float, limits: Limits) -> list[str]:
+    """Limits that consecutive poses (n, 6), ``dt`` seconds apart and at rest before the first, exceed."""
+    found = []
+    low, high = np.array(limits.low) - 1e-9, np.array(limits.high) + 1e-9
+    if (poses[:, :3] < low).any() or (poses[:, :3] > high).any():
+        found.append("workspace")
+    poses = np.vstack([poses[:1]] * 3 + [poses])
+    names = ("velocity", "acceleration", "jerk")
+    for order, name in enumerate(names, start=1):
+        rates = np.abs(np.diff(poses, order, axis=0)) / dt**order
+        rounding = 4e-15 / dt**order * max(1.0, float(np.abs(poses).max()))
+        for label, part in ((name, rates[:, :3]), (f"turn_{name}", rates[:, 3:])):
+            if part.max() > getattr(limits, label) * (1 + 1e-9) + rounding:
+                found.append(f"{label} {part.max():.4g}")
+    return found
+
+
+class _Trouble:
+    """One episode's fault: hooks into the worker, the robot, the clock and the loop's inputs."""
+
+    def __init__(self, kind: str, forever: bool, start: float, rng: np.random.Generator, delay: float):
+        self.kind, self.forever, self.start, self._rng, self._delay = kind, forever, start, rng, delay
+        self.end = math.inf if forever else start + _SPELL
+        self.done = False
+        self._picture: Any = None
+
+    def active(self, now: float) -> bool:
+        return self.start <= now < self.end
+
+    def delay(self, job: Job, now: float) -> float:
+        """Of the worker's answers."""
+        if job.kind == "reset":
+            return 0.0
+        usual = self._delay * self._rng.uniform(0.5, 1.5)
+        if not self.active(now):
+            return usual
+        if self.kind == "slow model":
+            return usual + self._rng.exponential(0.5)
+        if self.kind == "silent model":
+            return math.inf
+        return math.nan if self.kind == "killed model" else usual
+
+    def tamper(self, job: Job, reply: Reply) -> Reply:
+        """With what the model says; the moment counts at which it was asked."""
+        if not self.active(job.taken) or not isinstance(reply.result, Decision):
+            return reply
+        actions = reply.result.actions.copy()
+        if self.kind == "failing model":
+            return replace(reply, result=None, error="RuntimeError: out of memory")
+        if self.kind == "nan":
+            actions[self._rng.integers(len(actions)), self._rng.integers(7)] = self._rng.choice([np.nan, np.inf])
+        elif self.kind == "wrong shape":
+            actions = [actions[:, :6], actions[0], actions[:0], np.zeros((16, 8), np.float32)][self._rng.integers(4)]
+        elif self.kind == "leaping model":
+            actions = actions + self._rng.normal(0, 1.0, actions.shape).astype(np.float32)
+        else:
+            return reply
+        return replace(reply, result=replace(reply.result, actions=actions))
+
+    def see(self, sample: Sample) -> Sample:
+        """With what the cameras give."""
+        if self.kind not in ("frozen camera", "stale camera"):
+            return sample
+        if not self.active(sample.taken):
+            self._picture = sample.observation.get("images.wrist"), sample.taken
+            return sample
+        picture, taken = self._picture or (sample.observation.get("images.wrist"), sample.taken)
+        stamps = {"images.wrist": sample.taken if self.kind == "frozen camera" else taken}
+        return replace(sample, observation={**sample.observation, "images.wrist": picture}, stamps=stamps)
+
+    def send(self, command: Command, now: float) -> Command | None:
+        """With a command on its way."""
+        if self.active(now) and self.kind == "lost commands" and self._rng.random() < 0.7:
+            return None
+        if self.active(now) and self.kind == "garbage commands" and self._rng.random() < 0.5:
+            wild = [command.pose * math.nan, command.pose + self._rng.normal(0, 3, 6), command.pose[:3]]
+            return replace(command, pose=wild[self._rng.integers(3)])
+        return command
+
+    def stated(self, settings: LoopSettings) -> float:
+        """The time until rest that is promised for this fault, s."""
+        safety = settings.safety
+        return {
+            "deadman": safety.deadman_timeout + settings.stopping_time,
+            "emergency stop": settings.stopping_time,
+            "dead sender": safety.watchdog + settings.limits.stopping_time(0.01) + 0.02,
+            "stale camera": safety.camera_stale + settings.quiet_time,
+        }.get(self.kind, settings.quiet_time)
+
+
+# After these for good, the arm must come to rest; the others let it go on.
+FINAL = (
+    "silent model", "killed model", "failing model", "nan", "wrong shape", "frozen camera", "stale camera",
+    "dead sender", "deadman", "emergency stop",
+)  # fmt: skip
+
+
+def play(seed: int, make_arm: Callable[[int], Any] | None = None, fault: str | None = None) -> Outcome:
+    """One episode; everything in it follows from ``seed``.
+
+    Args:
+        seed: of the episode.
+        make_arm: builds the robot from the seed; the kinematic stand-in if None.
+        fault: its kind, if not to be drawn.
+    """
+    rng = np.random.default_rng(seed)
+    kind = fault or FAULTS[seed % len(FAULTS)]
+    forever = kind in FINAL and rng.random() < 0.6
+    joins = [*JOINS, "ensemble", "rtc-trained"] if make_arm is None else JOINS  # rtc takes the most time
+    join = str(rng.choice(joins))
+    hz = float(rng.choice([50.0, 100.0, 100.0, 200.0, 500.0] if make_arm is None else [100.0]))
+    safety = Safety(deadman=kind == "deadman", stale_after=float(rng.uniform(0.6, 1.5)), model_timeout=0.8, hold=0.4)
+    settings = LoopSettings(join=join, command_hz=hz, execute=int(rng.integers(4, 13)), safety=safety)
+    trouble = _Trouble(kind, forever, float(rng.uniform(0.8, 2.2)), rng, float(rng.choice([0.0, 0.05, 0.2, 0.5])))
+
+    clock, policy = SimulatedClock(), WanderPolicy()
+    arm = KinematicArm(_HOME) if make_arm is None else make_arm(seed)
+    observe, command = arm.observe, arm.command
+    arm.observe = lambda now, world: trouble.see(observe(now, world))
+
+    def send(sent: Command, now: float) -> None:
+        if (kept := trouble.send(sent, now)) is not None:
+            command(kept, now)
+
+    arm.command = send
+    loop = ControlLoop(arm, policy.spec, SimulatedWorker(policy, trouble.delay, trouble.tamper, 0.3), settings, clock)
+    loop.start(seed)
+    targets, commands, times = _record(loop, arm)
+    length = max(_LENGTH, trouble.start + trouble.stated(settings) + 1.0)
+    due, shift = 0.0, 0.0
+    while due - shift < length and not arm.ended:
+        clock.sleep_until(due)
+        now = clock.now()
+        shift += _strike(trouble, loop, arm, clock, now)
+        due = clock.now()
+        if kind == "dead sender" and trouble.active(now):
+            arm.advance(due)
+        else:
+            loop.tick()
+        due += settings.period
+    poses = np.array(targets)
+    broken = violations(poses, 0.01, settings.limits)
+    broken += [f"command {found}" for found in violations(np.array(commands), settings.period, settings.limits)]
+    moved = float(np.linalg.norm(np.diff(poses[:, :3], axis=0), axis=1).sum())
+    outcome = Outcome(kind, forever, join, broken, moved=moved, events=dict(loop.log.counts))
+    if forever:
+        outcome.stated = trouble.stated(settings)
+        outcome.rested = _rest(poses, times, trouble, settings)
+    return outcome
+
+
+def _record(loop: ControlLoop, arm: Any) -> tuple[list[np.ndarray], list[np.ndarray], list[float]]:
+    """Lists that fill with the arm's targets, the loop's commands, and the times of the targets."""
+    start = arm.receiver.limiter.pose
+    targets, commands, times = [start], [start], [0.0]
+    move = arm._move
+
+    def moved(target: np.ndarray, gripper: float) -> None:
+        targets.append(target)
+        times.append(times[-1] + 0.01)
+        move(target, gripper)
+
+    arm._move = moved
+    loop.on_tick = lambda loop: commands.append(loop.last.pose) if loop.last else None
+    return targets, commands, times
+
+
+def _strike(trouble: _Trouble, loop: ControlLoop, arm: Any, clock: SimulatedClock, now: float) -> float:
+    """Do now what the fault does to the loop's inputs and the clock; returns by how much the clock was set."""
+    active = trouble.active(now)
+    if trouble.kind == "deadman" and not active:
+        loop.deadman.press(now)
+    if not active or trouble.done:
+        if trouble.kind == "emergency stop" and not active and trouble.done:
+            loop.release()
+        return 0.0
+    trouble.done = True
+    if trouble.kind == "emergency stop":
+        loop.stop("somebody pressed the button")
+    elif trouble.kind == "reset":
+        loop.reset(loop.asker.epoch)
+    elif trouble.kind in ("clock set", "suspended"):
+        jump = float(trouble._rng.choice([0.3, 5.0, -0.3, -5.0]))
+        if trouble.kind == "suspended":
+            clock.jump(abs(jump))
+            return 0.0
+        clock.jump(jump)
+        arm.shift(jump)
+        return jump
+    return 0.0
+
+
+def _rest(poses: np.ndarray, times: Sequence[float], trouble: _Trouble, settings: LoopSettings) -> float:
+    """Seconds from the fault until the last motion.
+
+    A frozen camera counts from when it can be noticed: the tool has gone the way that shows it, and the loop
+    has looked again.
+    """
+    ways = np.linalg.norm(np.diff(poses, axis=0), axis=1)
+    moving = np.flatnonzero(ways > _REST)
+    last = times[moving[-1] + 1] if len(moving) else 0.0
+    since = trouble.start
+    if trouble.kind == "frozen camera":
+        path = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(poses[:, :3], axis=0), axis=1))])
+        start = int(np.searchsorted(times, since))
+        shown = np.flatnonzero(path > path[start] + settings.safety.camera_travel)
+        looks = settings.execute / 20.0 + 1.5 * trouble._delay + settings.safety.model_timeout
+        since = times[min(int(shown[0]) if len(shown) else len(times) - 1, len(times) - 1)] + looks
+    return max(last - since, 0.0)
+
+
+def summarize(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """A row for each kind of fault: episodes, faults for good, limits exceeded, longest and stated time to rest."""
+    rows = []
+    for kind in dict.fromkeys(outcome.fault for outcome in outcomes):
+        mine = [outcome for outcome in outcomes if outcome.fault == kind]
+        final = [outcome for outcome in mine if outcome.rested is not None]
+        rows.append(
+            {
+                "fault": kind,
+                "episodes": len(mine),
+                "for good": len(final),
+                "limits exceeded": sum(bool(outcome.broken) for outcome in mine),
+                "too late": sum(outcome.rested > outcome.stated for outcome in final if outcome.rested is not None),
+                "longest s": round(max((o.rested for o in final if o.rested is not None), default=0.0), 3),
+                "stated s": round(max((o.stated for o in final), default=0.0), 3),
+            }
+        )
+    return rows

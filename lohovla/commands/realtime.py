@@ -1,0 +1,107 @@
+"""``lohovla rollout realtime=true``: the same episodes, in a world that does not wait."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lohovla.errors import UserError
+from lohovla.settings import results_folder
+
+
+def run(config: DictConfig) -> int:
+    """Play, and write ``result.json``, ``latency.html``, ``video.mp4``, ``sheet.png`` and ``rollout.rrd``."""
+    from lohovla.control.viz import check_viewer
+    from lohovla.envs.env import BlocksEnv
+    from lohovla.envs.tasks.registry import get_task
+    from lohovla.evaluate.realtime import Realtime, environment_rate
+    from lohovla.policies.registry import split_settings
+
+    if config.episodes < 1:
+        raise UserError(f"episodes must be at least 1, not {config.episodes}", "episodes=1 is the default")
+    if config.env.control != "ee":
+        raise UserError("in real time there is only control=ee", "leave control=pick_place out")
+    check_viewer(config.viz)
+    settings: Any = OmegaConf.to_container(config.env)
+    loop: Any = OmegaConf.to_container(config.loop)
+    settings["control_hz"] = environment_rate(float(loop["command_hz"]))
+    task = get_task(config.task).name
+    env = BlocksEnv(task=task, **settings)
+    chosen: Any = OmegaConf.to_container(config.policy)
+    name, own = split_settings(chosen)
+    realtime = Realtime(name, task, settings, loop, own)
+    folder = results_folder(config, "rollout")
+    began, records = time.perf_counter(), []
+    try:
+        for index in range(config.episodes):
+            first = index == 0
+            result, summary = _episode(config, env, realtime, config.seed + 2 * index, folder, first)
+            records.append({**dataclasses.asdict(result), "realtime": summary})
+            _print(result, summary)
+            record = {"policy": config.policy.name, "success_rate": sum(r["success"] for r in records) / len(records)}
+            text = json.dumps({**record, "episodes": records}, indent=2)
+            (folder / "result.json").write_text(text, encoding="utf-8")
+    finally:
+        realtime.close()
+    won = sum(r["success"] for r in records)
+    print(f"{won} of {len(records)} solved in {time.perf_counter() - began:.1f} s; results in {folder}")
+    return 0
+
+
+def _episode(
+    config: DictConfig, env: Any, realtime: Any, seed: int, folder: Path, first: bool
+) -> tuple[Any, dict[str, Any]]:
+    from lohovla.control.viz import RerunLog
+    from lohovla.evaluate.latency import write_latency
+    from lohovla.evaluate.realtime import Recorder
+
+    recorder = Recorder(env, config.fps) if first and config.video else None
+    viewer = RerunLog(folder / "rollout.rrd") if first and config.viz else None
+    last: list[Any] = []
+
+    def on_tick(loop: Any, play: Any) -> None:
+        last[:] = loop, play
+        if recorder is not None:
+            recorder(loop, play)
+        if viewer is not None:
+            viewer(loop)
+
+    result, loop = realtime.episode(env, seed, on_tick)
+    if recorder is not None:
+        recorder.finish(*last)
+        _film(folder, env, recorder, result.instruction, config.fps)
+    if viewer is not None:
+        viewer.close()
+    name = f"{result.task}, seed {seed}"
+    return result, write_latency(folder / ("latency.html" if first else f"latency-{seed}.html"), name, loop)
+
+
+def _film(folder: Path, env: Any, recorder: Any, instruction: str, fps: int) -> None:
+    from tqdm import tqdm
+
+    from lohovla.evaluate.film import Film
+
+    film = Film(folder / "video.mp4", env, fps)
+    with tqdm(desc="filming", unit=" frames", disable=None, leave=False) as bar:
+        film.on_frame = bar.update
+        recorder.draw(film, instruction)
+        film.finish()
+    film.contact_sheet(folder / "sheet.png")
+
+
+def _print(result: Any, summary: dict[str, Any]) -> None:
+    print(result.instruction)
+    for span in result.subtasks:
+        print(f"  {span.time:6.2f} s  score {span.score:4.2f}  {span.text}")
+    print(f"  {result.simulated_seconds:6.2f} s  score {result.score:4.2f}  {result.reason}")
+    commands, reply = summary["commands"], summary["stages_ms"].get("reply", {"p50": 0.0, "p99": 0.0})
+    chunks, jitter = summary["chunks"]["count"], commands["jitter_ms"].get("p99", 0.0)
+    print(f"  {commands['count']} commands, {commands['missed']} missed, jitter p99 {jitter:.2f} ms")
+    print(f"  {chunks} chunks, {reply['p50']:.0f} ms median, {reply['p99']:.0f} ms p99")
+    counts = summary["events"]["counts"]
+    print("  events: " + (", ".join(f"{kind} {count}" for kind, count in counts.items()) or "none"))

@@ -1,0 +1,308 @@
+"""The loop: every few milliseconds a safe command, whatever the model does meanwhile."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from lohovla.control.accounts import Accounts
+from lohovla.control.asker import Asker, prefix_for
+from lohovla.control.clock import Clock
+from lohovla.control.events import EventLog
+from lohovla.control.jobs import Job
+from lohovla.control.limits import Limiter
+from lohovla.control.poses import POSE, to_absolute
+from lohovla.control.receiver import Command
+from lohovla.control.robots import Robot, Sample
+from lohovla.control.safety import CameraWatch, Deadman, EmergencyStop, bound_changes, fault_of
+from lohovla.control.settings import LoopSettings
+from lohovla.control.track import Chunk, Setpoint, Track
+from lohovla.control.worker import Worker
+from lohovla.errors import UserError
+from lohovla.policies.base import Context, Decision, PolicySpec
+
+_LAGGING = 0.01  # m between the path and the command that count as held back by the limits
+_LOOK_AGAIN = 0.05  # s until the cameras are looked at again after one was found wanting
+
+
+class ControlLoop:
+    """Turns a policy's chunks into commands at a fixed rate.
+
+    Args:
+        robot: what is driven.
+        spec: of the policy.
+        worker: who runs it.
+        settings: how.
+        clock: the wall's or a simulated one.
+
+    Raises:
+        UserError: the policy does not act in ``ee``, or cannot have its chunks joined as set.
+    """
+
+    def __init__(self, robot: Robot, spec: PolicySpec, worker: Worker, settings: LoopSettings, clock: Clock):
+        if spec.control != "ee":
+            raise UserError(f"the loop needs ee actions, not {spec.control}", "use control=ee")
+        if settings.join == "rtc-trained" and not spec.prefix:
+            raise UserError("this policy was not trained to continue a chunk", "use loop.join=sync, ensemble or rtc")
+        self.robot, self.spec, self.worker, self.settings, self.clock = robot, spec, worker, settings, clock
+        self.log, self.accounts = EventLog(), Accounts()
+        self.asker = Asker(worker, spec, settings, self.log, self.accounts)
+        self.limiter = Limiter(settings.limits, settings.period)
+        self.track = Track(settings.bridge, settings.decay if settings.join == "ensemble" else None)
+        self.deadman, self.emergency = Deadman(settings.safety.deadman_timeout), EmergencyStop()
+        self.on_subtask: Callable[[str], None] = lambda text: None
+        self.on_tick: Callable[[ControlLoop], None] = lambda loop: None
+        self.last: Command | None = None
+        self._sync = settings.join == "sync"
+
+    # -- the episode -------------------------------------------------------------------------------
+
+    def start(self, seed: int = 0) -> None:
+        """Begin an episode with the arm at rest: forget all before, also what the model still has in flight."""
+        now = self.clock.now()
+        self.log.origin = now
+        self.robot.start(now, self.settings, self.log)
+        self.limiter.reset(self.robot.pose())
+        self.track.clear()
+        self.asker.begin(now, seed)
+        self.emergency.release()
+        self.deadman.release()
+        self.cameras = CameraWatch(self.settings.safety)
+        self.mode, self.actions = "wait", 0
+        self._gripper, self._chunks, self._commands = 0.0, 0, 0
+        self._path: tuple[np.ndarray, np.ndarray] = self.limiter.pose, np.zeros(POSE)  # its last pose and velocity
+        self._ticked: float | None = None
+        self._halted = self._joined = False
+        self._idle_since, self._look_at = now, now
+        self._posed: dict[int, tuple[np.ndarray, np.ndarray, bool]] = {}
+
+    def reset(self, seed: int = 0) -> None:
+        """Begin another episode while the arm may still be moving: it brakes first, and nothing in flight survives."""
+        now = self.clock.now()
+        self._halt(now, "the episode was reset")
+        self.asker.begin(now, seed)
+        self._posed = {}
+
+    def run(self, until: Callable[[], bool]) -> None:
+        """Tick at the fixed rate until ``until()``. A command that is due and too late is left out, not caught up."""
+        period = self.settings.period
+        due = self.clock.now()
+        while not until():
+            self.clock.sleep_until(due)
+            now = self.clock.now()
+            self.accounts.start_command(due, now)
+            self.tick()
+            due += period
+            behind = self.clock.now() - due
+            if behind > period or behind < -2.0 * period:  # too slow, or a clock that was set
+                skipped = max(int(behind / period), 0)
+                self.accounts.missed += skipped
+                if skipped:
+                    self.log.add(now, "missed", f"{skipped} commands")
+                due = due + skipped * period if skipped else self.clock.now() + period
+
+    def tick(self) -> None:
+        """One command, and whatever is to be asked and answered beside it."""
+        now = self.clock.now()
+        self._watch_clock(now)
+        self.robot.advance(now)
+        for job, reply in self.asker.answers(now):
+            if job.kind == "plan" and reply.result is not None:
+                self.on_subtask(reply.result.subtask)
+            elif job.kind == "chunk":
+                self._join(now, job, reply.result)
+        self.asker.look_after_worker(now)
+        if self.asker.lost:
+            self.emergency.trigger(self.asker.lost)
+        self._send(now)
+        if not self.clock.simulated:
+            self.accounts.add("command", self.clock.now() - now)
+        self._ask(now)
+        self.on_tick(self)
+
+    def stop(self, cause: str) -> None:
+        """Emergency stop; it stays until :meth:`release`."""
+        self.emergency.trigger(cause)
+
+    def release(self) -> None:
+        """A person lets it go on after an emergency stop."""
+        self.emergency.release()
+
+    # -- commands ----------------------------------------------------------------------------------
+
+    def _watch_clock(self, now: float) -> None:
+        before, self._ticked = self._ticked, now
+        if before is None:
+            return
+        gap = now - before
+        if gap < 0.0 or gap > self.settings.period + self.settings.safety.late:
+            self.log.add(now, "clock jump", f"{gap:+.3f} s between two commands {self.settings.period:g} s apart")
+            self._halt(now, "the clock jumped")
+            self._idle_since = self._look_at = now
+            self.asker.rebase(now)
+
+    def _halt(self, now: float, cause: str) -> None:
+        """Brake, and go on from rest with what the model says of the situation then."""
+        self.asker.drop(now, cause)
+        self.track.clear()
+        self._halted = True
+
+    def _send(self, now: float) -> None:
+        ahead = now + self.settings.period
+        self.mode = self._prohibited(now) or self._pursue(now, ahead)
+        if not self.accounts.modes or self.accounts.modes[-1][1] != self.mode:
+            self.accounts.modes.append((now, self.mode))
+        self._commands += 1
+        self.last = Command(
+            self._commands, ahead, self.limiter.pose, self.limiter.velocity, self.limiter.acceleration,
+            self._gripper, self.mode,
+        )  # fmt: skip
+        self.robot.command(self.last, now)
+
+    def _prohibited(self, now: float) -> str:
+        """The mode in which the arm brakes by command, or "" if it may move."""
+        safety = self.settings.safety
+        self.log.state(now, "emergency stop", bool(self.emergency), self.emergency.cause)
+        released = safety.deadman and not self.deadman.held(now)
+        self.log.state(now, "deadman", released, "the deadman switch is not held")
+        if not (self.emergency or released or self._halted):
+            return ""
+        if self.track.newest is not None:
+            self._halt(now, self.emergency.cause or "the deadman switch was let go")
+        elif (self.emergency or released) and self.mode not in ("emergency", "released"):
+            self.asker.drop(now, self.emergency.cause or "the deadman switch was let go")
+        self._brake()
+        self._idle_since = now
+        if self.limiter.resting:
+            self._halted = False
+        return "emergency" if self.emergency else "released" if released else "stop"
+
+    def _pursue(self, now: float, ahead: float) -> str:
+        """Follow the path; hold at its end, and after a while stop."""
+        target = self.track.at(ahead, self.limiter.pose)
+        if target is None:
+            self._brake()
+            return "stop" if self._chunks else "wait"
+        self._follow(now, target)
+        if self.track.running(now):
+            self._idle_since = now
+            self.log.state(now, "hold", False)
+            self.log.state(now, "stop", False)
+            return "run"
+        waited = now - self._idle_since
+        self.log.state(now, "hold", not self._sync, "the chunk ended before the next was there")
+        if waited <= self.settings.safety.hold:
+            return "hold"
+        self.log.state(now, "stop", True, f"no chunk for {waited:.2f} s")
+        self.track.clear()
+        return "stop"
+
+    def _brake(self) -> None:
+        self.limiter.brake()
+        self._path = self.limiter.pose, self.limiter.velocity
+
+    def _follow(self, now: float, target: Setpoint) -> None:
+        if self._joined:
+            pose, velocity = self._path
+            leap = target.pose - pose - velocity * self.settings.period
+            self.accounts.joins.append(float(np.linalg.norm(leap[:3])))
+            self._joined = False
+        self.limiter.follow(target.pose, target.velocity, target.acceleration)
+        self._gripper = target.gripper
+        self._path = target.pose, target.velocity
+        lag = float(np.linalg.norm(self.limiter.pose[:3] - target.pose[:3]))
+        self.log.state(now, "limited", lag > _LAGGING, f"the limits hold the tool {1000 * lag:.0f} mm behind")
+
+    # -- the model ---------------------------------------------------------------------------------
+
+    def _ask(self, now: float) -> None:
+        if self.mode in ("emergency", "released") or self._halted:
+            return
+        kind = self.asker.due(now, self.robot.reward, self._chunk_due(now))
+        if kind == "reset":
+            self.asker.ask(now, "reset")
+        elif kind and now >= self._look_at and not self.robot.ended:
+            self._ask_about(now, kind)
+
+    def _chunk_due(self, now: float) -> bool:
+        newest = self.track.newest
+        if newest is None or not self.track.running(now):
+            return True
+        if self._sync:
+            return False
+        period = self.asker.period
+        return now >= newest.start + (self.settings.execute - self.asker.delay) * period - 1e-9
+
+    def _ask_about(self, now: float, kind: str) -> None:
+        sample = self.robot.observe(now, "world" in self.spec.observation_keys)
+        if not self.clock.simulated:
+            self.accounts.add("capture", self.clock.now() - now)
+        if self._is_blind(sample, now):
+            self._look_at = now + _LOOK_AGAIN
+            return
+        keys = {*self.spec.observation_keys, "state", "instruction"}
+        seen = {key: value for key, value in sample.observation.items() if key in keys}
+        context = Context(step=self.actions, reward=self.robot.reward, world=sample.world)
+        if kind == "plan":
+            self.asker.ask(now, "plan", observation=seen, context=context, taken=sample.taken)
+            return
+        horizon = max(self.spec.horizon, 1)
+        ahead = None if self._sync else self.track.remainder(sample.taken, self.asker.period, horizon)
+        measured = np.asarray(seen["state"][:POSE], dtype=np.float64)
+        job = self.asker.ask(
+            now, "chunk", observation=seen, context=context, taken=sample.taken,
+            prefix=prefix_for(self.spec, ahead, measured),
+            frozen=min(self.asker.delay, 0 if ahead is None else len(ahead)),
+        )  # fmt: skip
+        self._posed = {job.number: (measured, self.limiter.pose, ahead is not None)}
+
+    def _is_blind(self, sample: Sample, now: float) -> bool:
+        watched = {k: v for k, v in sample.stamps.items() if k in self.spec.observation_keys}
+        wrong = self.cameras.check(sample.observation, watched, now)
+        for key in watched:
+            for fault in ("stale", "frozen"):
+                self.log.state(now, f"{fault} camera {key}", wrong.get(key) == fault, "its pictures are not used")
+        return bool(wrong)
+
+    def _join(self, now: float, job: Job, decision: Decision) -> None:
+        """Let a chunk take over, if it is sound and still of use."""
+        measured, commanded, continues = self._posed.pop(job.number)
+        safety, period = self.settings.safety, self.asker.period
+        if fault := fault_of(decision, self.spec):
+            self.log.add(now, "bad chunk", fault)
+            return
+        fresh = job.taken + safety.stale_after
+        actions = np.asarray(decision.actions, dtype=np.float64)
+        start = job.taken if continues else now
+        if start + len(actions) * period <= now + self.settings.period:
+            self.log.add(now, "slow model", f"all {len(actions)} actions were past when they came")
+            start = now
+        usable = int((fresh - start) / period + 1e-6)
+        if usable < 1 or now >= fresh:
+            self.log.add(now, "stale chunk", f"it came {now - job.taken:.2f} s after its observation")
+            return
+        actions = actions[: min(usable, self.settings.execute if self._sync else usable)]
+        actions = self._bounded(now, to_absolute(actions, measured) if self.spec.relative else actions, commanded)
+        self._chunks += 1
+        origin = commanded if continues else self.limiter.pose
+        self.track.add(Chunk.of(self._chunks, actions, start, period, origin, self.settings.limits))
+        self._joined = True
+        self.actions += math.ceil((now - job.taken) / period)
+        self.accounts.delays.append(math.ceil((now - job.taken) / period - 1e-6))
+        self.accounts.chunks.append((job.taken, now))
+        self.asker.note_progress(job, decision.progress)
+        if decision.planned:
+            self.on_subtask(decision.subtask)
+
+    def _bounded(self, now: float, actions: np.ndarray, before: np.ndarray) -> np.ndarray:
+        limits = self.settings.limits
+        inside = np.clip(actions[:, :3], limits.low, limits.high)
+        outside = int(np.any(np.abs(inside - actions[:, :3]) > 1e-6, axis=1).sum())
+        if outside:
+            self.log.add(now, "workspace", f"{outside} actions of a chunk led outside")
+        bounded, moved = bound_changes(np.hstack([inside, actions[:, 3:]]), before, self.settings.safety)
+        if moved:
+            self.log.add(now, "change bound", f"{moved} actions of a chunk leapt")
+        return bounded

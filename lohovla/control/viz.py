@@ -1,0 +1,87 @@
+"""What the loop does, for the Rerun viewer: commands, chunks, events and pictures over time, as an .rrd file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lohovla.control.loop import ControlLoop
+from lohovla.errors import SetupError, UserError
+
+VIEWERS = ("rerun",)
+
+
+def check_viewer(name: str | None) -> None:
+    """Refuse a viewer that there is not.
+
+    Raises:
+        UserError: the name is unknown.
+        SetupError: it is not installed.
+    """
+    if name is None:
+        return
+    if name not in VIEWERS:
+        raise UserError(f"viz cannot be {name!r}", "viz=rerun writes a recording for the Rerun viewer")
+    try:
+        import rerun  # noqa: F401
+    except ImportError:
+        raise SetupError("viz=rerun needs the Rerun SDK", "pip install 'lohovla[viz]'") from None
+
+
+class RerunLog:
+    """Writes one episode; call it after every command.
+
+    Args:
+        path: the .rrd file.
+    """
+
+    def __init__(self, path: Path):
+        import rerun
+
+        self._rerun = rerun
+        self._stream = rerun.RecordingStream("lohovla")
+        self._stream.save(str(path))
+        self._events = self._chunks = self._modes = 0
+
+    def __call__(self, loop: ControlLoop) -> None:
+        """Log the last command, and the chunks and events that are new."""
+        if loop.last is None:
+            return
+        rr, stream = self._rerun, self._stream
+        stream.set_time("loop", duration=loop.last.time - loop.log.origin)
+        for name, value in zip(("x", "y", "z", "rx", "ry", "rz"), loop.last.pose.tolist(), strict=True):
+            stream.log(f"command/{name}", rr.Scalars(value))
+        stream.log("command/gripper", rr.Scalars(loop.last.gripper))
+        stream.log("tool/target", rr.Points3D([loop.last.pose[:3]], radii=0.008))
+        if loop.accounts.lateness:
+            stream.log("late_ms", rr.Scalars(1000.0 * loop.accounts.lateness[-1]))
+        if len(loop.accounts.chunks) > self._chunks:
+            self._chunks = len(loop.accounts.chunks)
+            taken, joined = loop.accounts.chunks[-1]
+            stream.log("chunk/reply_ms", rr.Scalars(1000.0 * (joined - taken)))
+            if loop.track.newest is not None:
+                stream.log("tool/chunk", rr.LineStrips3D([loop.track.newest.values[:, :3]]))
+        for event in loop.log.events[self._events :]:
+            stream.log("events", rr.TextLog(f"{event.kind}: {event.cause}", level="WARN"))
+        self._events = len(loop.log.events)
+        if len(loop.accounts.modes) > self._modes:
+            self._modes = len(loop.accounts.modes)
+            stream.log("mode", rr.TextLog(loop.mode))
+
+    def picture(self, name: str, pixels: np.ndarray) -> None:
+        """Log a camera's picture, uint8 (H, W, 3), at the last command's time."""
+        self._stream.log(f"cameras/{name}", self._rerun.Image(pixels).compress(jpeg_quality=80))
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._stream.flush()
+        self._stream.disconnect()
+
+
+def add_pictures(log: RerunLog, observation: Any) -> None:
+    """Log every picture of an observation."""
+    for key, pixels in observation.items():
+        if key.startswith("images."):
+            log.picture(key.removeprefix("images."), pixels)

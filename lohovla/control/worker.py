@@ -1,0 +1,263 @@
+"""Who runs the model beside the commands: a process, a thread, or, in simulated time, nobody but a delay."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from lohovla.control.jobs import Job, Reply, perform
+from lohovla.control.policy import RealtimePolicy, adapt
+from lohovla.errors import UserError
+from lohovla.policies.base import PolicySpec
+
+WORKERS = ("process", "thread")
+_NICE = 5  # the model's process gives way to the commands
+
+
+class Worker(Protocol):
+    """Does one job at a time and never makes the asker wait.
+
+    ``state`` is ``starting``, ``idle``, ``busy`` or ``dead``.
+    """
+
+    @property
+    def state(self) -> str: ...
+
+    def submit(self, job: Job, now: float) -> None:
+        """Begin a job; only while idle."""
+        ...
+
+    def poll(self, now: float) -> list[Reply]:
+        """Replies that have come since the last call."""
+        ...
+
+    def restart(self, now: float) -> None:
+        """Give the model up, busy or dead, and start it anew."""
+        ...
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
+class SimulatedWorker:
+    """Answers after a delay of simulated time; the model itself takes none of it.
+
+    Args:
+        policy: the model.
+        delay: seconds that a job takes; ``inf`` never answers, as a stuck model, and ``nan`` dies of it.
+        tamper: changes a reply on its way, as faults do.
+        startup: seconds that a restart takes.
+    """
+
+    def __init__(
+        self,
+        policy: Any,
+        delay: Callable[[Job, float], float],
+        tamper: Callable[[Job, Reply], Reply] | None = None,
+        startup: float = 1.0,
+    ):
+        self._policy, self._delay, self._tamper, self._startup = adapt(policy), delay, tamper, startup
+        self._due: tuple[float, Reply] | None = None
+        self._dies = math.inf
+        self._ready = -math.inf
+        self._now = -math.inf
+
+    @property
+    def state(self) -> str:
+        if self._now >= self._dies:
+            return "dead"
+        if self._now < self._ready:
+            return "starting"
+        return "idle" if self._due is None else "busy"
+
+    def submit(self, job: Job, now: float) -> None:
+        self._now = now
+        delay = self._delay(job, now)
+        if math.isnan(delay):
+            self.kill(now)
+            return
+        reply = perform(self._policy, job)
+        if self._tamper is not None:
+            reply = self._tamper(job, reply)
+        self._due = now + delay, reply
+
+    def kill(self, now: float) -> None:
+        """Die, as a process does that somebody kills; what it was at is lost."""
+        self._dies, self._due = now, None
+
+    def poll(self, now: float) -> list[Reply]:
+        self._now = now
+        if self._due is None or now + 1e-9 < self._due[0] or self.state == "dead":
+            return []
+        reply, self._due = self._due[1], None
+        return [reply]
+
+    def restart(self, now: float) -> None:
+        self._now = now
+        self._due, self._dies, self._ready = None, math.inf, now + self._startup
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+
+class _Life:
+    """One life of a model: a thread that talks to it. ``state`` and ``replies`` are all that others read."""
+
+    def __init__(self) -> None:
+        self.state, self.error = "starting", ""
+        self.spec: PolicySpec | None = None
+        self.replies: deque[Reply] = deque()
+        self.inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self.thread = threading.Thread(target=self._run, name="lohovla-model", daemon=True)
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+    def end(self) -> None:
+        self.inbox.put(None)
+
+
+class _ThreadLife(_Life):
+    def __init__(self, make: Callable[[], RealtimePolicy]):
+        super().__init__()
+        self._make = make
+
+    def _run(self) -> None:
+        try:
+            policy = adapt(self._make())
+        except Exception as error:
+            self.error = f"{type(error).__name__}: {error}"
+            self.replies.append(Reply(-1, None, self.error))
+            self.state = "dead"
+            return
+        self.spec = policy.spec
+        self.state = "idle"
+        while (job := self.inbox.get()) is not None:
+            reply = perform(policy, job)
+            self.replies.append(reply)
+            self.state = "idle"
+
+
+class _ProcessLife(_Life):
+    def __init__(self, make: Callable[[], RealtimePolicy]):
+        super().__init__()
+        context = multiprocessing.get_context("spawn")  # threads and OpenGL do not survive a fork
+        self._pipe, theirs = context.Pipe()
+        self._theirs = theirs
+        self.process = context.Process(target=_serve, args=(theirs, make), daemon=True, name="lohovla-model")
+
+    def _run(self) -> None:
+        try:
+            self.process.start()
+            self._theirs.close()
+            first = self._pipe.recv()
+            if isinstance(first, Reply):  # it could not be built
+                self.error = first.error
+                self.replies.append(first)
+                self.state = "dead"
+                return
+            self.spec = first
+            self.state = "idle"
+            while (job := self.inbox.get()) is not None:
+                self._pipe.send(job)
+                reply = self._pipe.recv()
+                self.replies.append(reply)
+                self.state = "idle"
+            self._pipe.send(None)
+        except (EOFError, OSError):
+            self.state = "dead"
+
+    def end(self) -> None:
+        super().end()
+        if self.process.pid is not None and self.process.is_alive():
+            self.process.kill()
+
+
+def _serve(pipe: Any, make: Callable[[], RealtimePolicy]) -> None:
+    """The model's process: build it, then answer until the other end is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the loop ends it
+    os.nice(_NICE)
+    try:
+        policy = adapt(make())
+    except Exception as error:
+        pipe.send(Reply(-1, None, f"{type(error).__name__}: {error}"))
+        return
+    pipe.send(policy.spec)
+    try:
+        while (job := pipe.recv()) is not None:
+            pipe.send(perform(policy, job))
+    except (EOFError, OSError):
+        return
+
+
+class BackgroundWorker:
+    """A model in a process or thread of its own.
+
+    A process can be killed and be stuck, and is started anew; it does not share this interpreter's lock with
+    the commands. A stuck thread cannot be ended: it is left to itself, and a new one is started.
+
+    Args:
+        make: builds the policy, there; for a process it is pickled.
+        kind: ``process`` or ``thread``.
+    """
+
+    def __init__(self, make: Callable[[], RealtimePolicy], kind: str = "process"):
+        self._make, self._kind = make, kind
+        self._begin()
+
+    def _begin(self) -> None:
+        self._life = _ProcessLife(self._make) if self._kind == "process" else _ThreadLife(self._make)
+        self._life.start()
+
+    @property
+    def state(self) -> str:
+        return self._life.state
+
+    def wait(self) -> PolicySpec:
+        """Wait until the model is built; returns its spec.
+
+        Raises:
+            UserError: it could not be built.
+        """
+        while self._life.state == "starting":
+            time.sleep(0.01)
+        if self._life.spec is None:
+            cause = self._life.error or "its process ended"
+            raise UserError(f"the model did not start: {cause}", "loop.clock=simulated runs it in this process")
+        return self._life.spec
+
+    @property
+    def pid(self) -> int | None:
+        """The process's number, if it is one that has started."""
+        return self._life.process.pid if isinstance(self._life, _ProcessLife) else None
+
+    def submit(self, job: Job, now: float) -> None:
+        self._life.state = "busy"
+        self._life.inbox.put(job)
+
+    def poll(self, now: float) -> list[Reply]:
+        replies = []
+        while self._life.replies:
+            replies.append(self._life.replies.popleft())
+        return replies
+
+    def restart(self, now: float) -> None:
+        self._life.end()
+        self._begin()
+
+    def close(self) -> None:
+        self._life.end()
+        if isinstance(self._life, _ProcessLife) and self._life.process.pid is not None:
+            self._life.process.join(2.0)

@@ -1,0 +1,99 @@
+"""Chunks of actions from a sub-task that was planned and pointed at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lohovla.model.action import Denoise, ee_action, ee_condition, ee_scaled, pick_place_action, pick_place_condition
+from lohovla.model.configuration import ACTION_DIMS
+from lohovla.model.core import LoHoVLA
+from lohovla.model.planning import Pointed
+
+
+@dataclass
+class Attended:
+    """What the action expert needs of one or more sub-tasks.
+
+    Attributes:
+        points: (B, 2, 5).
+        cache: keys and values (B, heads, L, head_dim) by layer.
+        valid: (B, L).
+    """
+
+    points: Tensor
+    cache: list[tuple[Tensor, Tensor]]
+    valid: Tensor
+
+    @classmethod
+    def of(cls, pointed: Pointed) -> Attended:
+        """Of a batch just pointed at."""
+        return cls(pointed.points, pointed.cache, pointed.valid)
+
+    def row(self, number: int) -> Attended:
+        """One of the batch."""
+        at = slice(number, number + 1)
+        return Attended(self.points[at], [(k[at], v[at]) for k, v in self.cache], self.valid[at])
+
+    @staticmethod
+    def stack(several: list[Attended]) -> Attended:
+        """A batch of several, whose caches may differ in length."""
+        longest = max(one.valid.shape[1] for one in several)
+
+        def longer(x: Tensor, one: Attended) -> Tensor:
+            return F.pad(x, (0, 0, 0, longest - one.valid.shape[1]))
+
+        cache = [
+            tuple(torch.cat([longer(one.cache[layer][part], one) for one in several]) for part in range(2))
+            for layer in range(len(several[0].cache))
+        ]
+        valid = torch.cat([F.pad(one.valid, (0, longest - one.valid.shape[1])) for one in several])
+        return Attended(torch.cat([one.points for one in several]), cache, valid)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def pick_place(model: LoHoVLA, attended: Attended, steps: int, noise: Tensor) -> Tensor:
+    """Actions (B, 2, 4): pick and place as x, y, z (m), yaw (rad).
+
+    Args:
+        model: the core.
+        attended: the sub-tasks.
+        steps: denoising steps.
+        noise: (B, 1, 8).
+    """
+    condition = pick_place_condition(attended.points)
+    denoise = Denoise(model.experts["pick_place"], condition, attended.cache, attended.valid)
+    return pick_place_action(denoise.run(noise, steps), attended.points)
+
+
+def ee_denoise(model: LoHoVLA, attended: Attended, state: Tensor) -> Denoise:
+    """The velocity field of a chunk of tool poses, for a state (B, 13)."""
+    return Denoise(model.experts["ee"], ee_condition(attended.points, state), attended.cache, attended.valid)
+
+
+@torch.no_grad()
+def ee_chunk(
+    model: LoHoVLA, attended: Attended, state: Tensor, steps: int, noise: Tensor, prefix: Tensor | None = None
+) -> Tensor:
+    """Tool poses (B, H, 7): position (m), rotation vector (rad), gripper 0 or 1, at 20 Hz.
+
+    Args:
+        model: the core.
+        attended: the sub-tasks.
+        state: proprioception (B, 13).
+        steps: denoising steps.
+        noise: (B, H, 7).
+        prefix: the first d actions (B, d, 7), d at most ``config.max_prefix``, which the chunk continues.
+    """
+    clean = None if prefix is None or not prefix.shape[1] else ee_scaled(prefix, state)
+    chunk = ee_action(ee_denoise(model, attended, state).run(noise, steps, clean), state)
+    return chunk if clean is None or prefix is None else torch.cat([prefix, chunk[:, prefix.shape[1] :]], 1)
+
+
+def noise_for(model: LoHoVLA, control: str, generators: list[torch.Generator]) -> Tensor:
+    """Noise (B, H, A) for a chunk, a row from each generator, on the model's device."""
+    shape = model.config.horizons[control], ACTION_DIMS[control]
+    return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(model.device)

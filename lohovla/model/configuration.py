@@ -1,0 +1,123 @@
+"""The configuration of the hybrid core; sizes are presets of the same class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import AutoConfig, PretrainedConfig
+
+ACTION_DIMS = {"ee": 7, "pick_place": 8}
+SIGLIP_SIZE = 224
+
+
+class LoHoVLAConfig(PretrainedConfig):
+    """Sizes and choices of :class:`lohovla.model.core.LoHoVLA`.
+
+    Args:
+        text_config: the decoder, any decoder-only configuration of transformers (``qwen3``, ``gemma``), or its dict.
+        vision_config: a SigLIP configuration whose patches join the prefix, or None.
+        picture: rows and columns of the top view that the stem sees.
+        stem_width: channels at a quarter of the resolution.
+        stem_dim: channels at an eighth, where the stem's map is read.
+        stem_blocks: residual blocks at the two resolutions.
+        objects: places of the map that become tokens of the prefix.
+        bounds: x and y limits (m) of the top view, from its calibration.
+        state_dim: numbers of proprioception.
+        max_goal: tokens of a goal sentence.
+        max_subtask: tokens of a sub-task sentence, the end included.
+        block_size: tokens of a block in block-diffusion decoding.
+        key_dim: width of the pointer's queries and keys.
+        horizons: actions in a chunk by action space.
+        max_prefix: largest number of first actions that may be given clean (training-time chunk joining).
+        expert_dim: width of the action expert.
+        expert_layers: its layers; each reads the cache of one of the decoder's last layers.
+        expert_heads: its attention heads (of the decoder's head size).
+        image_channels: latent channels of the sub-goal picture's autoencoder.
+        image_head_dim: width of the per-token diffusion head.
+        image_head_blocks: its residual blocks.
+        image_target: ``flow`` or ``v``: what the image head predicts.
+        image_codes: entries of the soft codebook that embeds image tokens; 0 embeds them by a linear map.
+        image_tau: its temperature; towards 0 it is hard vector quantisation.
+    """
+
+    model_type = "lohovla"
+    sub_configs = {"text_config": AutoConfig}  # noqa: RUF012 - as transformers declares it
+
+    def __init__(
+        self,
+        text_config: PretrainedConfig | dict[str, Any] | None = None,
+        vision_config: PretrainedConfig | dict[str, Any] | None = None,
+        picture: tuple[int, int] = (160, 320),
+        stem_width: int = 48,
+        stem_dim: int = 128,
+        stem_blocks: tuple[int, int] = (1, 4),
+        objects: int = 36,
+        bounds: tuple[tuple[float, float], tuple[float, float]] = ((0.25, 0.75), (-0.5, 0.5)),
+        state_dim: int = 13,
+        max_goal: int = 40,
+        max_subtask: int = 20,
+        block_size: int = 10,
+        key_dim: int = 64,
+        horizons: dict[str, int] | None = None,
+        max_prefix: int = 6,
+        expert_dim: int = 128,
+        expert_layers: int = 3,
+        expert_heads: int = 4,
+        image_channels: int = 8,
+        image_head_dim: int = 128,
+        image_head_blocks: int = 3,
+        image_target: str = "flow",
+        image_codes: int = 0,
+        image_tau: float = 1.0,
+        **kwargs: Any,
+    ):
+        self.text_config = _config_of(text_config or {"model_type": "qwen3", **NANO_DECODER})
+        self.vision_config = _config_of(vision_config) if vision_config else None
+        self.picture, self.bounds = tuple(picture), tuple(tuple(limits) for limits in bounds)
+        self.stem_width, self.stem_dim, self.stem_blocks = stem_width, stem_dim, tuple(stem_blocks)
+        self.objects, self.state_dim = objects, state_dim
+        self.max_goal, self.max_subtask, self.block_size = max_goal, max_subtask, block_size
+        self.key_dim, self.max_prefix = key_dim, max_prefix
+        self.horizons = horizons or {"ee": 16, "pick_place": 1}
+        self.expert_dim, self.expert_layers, self.expert_heads = expert_dim, expert_layers, expert_heads
+        self.image_channels, self.image_head_dim, self.image_head_blocks = (
+            image_channels,
+            image_head_dim,
+            image_head_blocks,
+        )
+        self.image_target, self.image_codes, self.image_tau = image_target, image_codes, image_tau
+        super().__init__(**kwargs)
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """Rows and columns of the stem's map: an eighth of the picture."""
+        return self.picture[0] // 8, self.picture[1] // 8
+
+    @property
+    def cell_size(self) -> tuple[float, float]:
+        """Edge of a cell along x and y, m."""
+        (x0, x1), (y0, y1) = self.bounds
+        return (x1 - x0) / self.cells[0], (y1 - y0) / self.cells[1]
+
+
+def _config_of(given: PretrainedConfig | dict[str, Any]) -> PretrainedConfig:
+    if isinstance(given, PretrainedConfig):
+        return given
+    settings = dict(given)
+    return AutoConfig.for_model(settings.pop("model_type"), **settings)
+
+
+NANO_DECODER: dict[str, Any] = {
+    "vocab_size": 512,
+    "hidden_size": 192,
+    "intermediate_size": 512,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "head_dim": 48,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": True,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+}
+
+AutoConfig.register("lohovla", LoHoVLAConfig)

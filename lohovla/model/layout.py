@@ -1,0 +1,121 @@
+"""Who sees whom: the one sequence of the hybrid core, and its attention mask, position by position.
+
+``[objects | state | goal]`` is the prefix: it sees itself, both ways, and everything after it sees the prefix. Then,
+once for each sub-task that is judged on the same prefix (a *group*): the sub-task's words, causal; a noised copy of
+them, block-causal, for block diffusion; the two pointing tokens; the sub-goal picture's tokens. The action chunk is
+denoised by an expert of its own on the cache, so nothing here sees it.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lohovla.model.configuration import LoHoVLAConfig
+
+
+class Kind(enum.IntEnum):
+    """What a position of the sequence is."""
+
+    PAD = 0
+    OBJECT = 1
+    STATE = 2
+    GOAL = 3
+    TEXT = 4
+    NOISED = 5
+    POINT = 6
+    CONTENT = 7
+    QUERY = 8
+
+
+PREFIX = (Kind.OBJECT, Kind.STATE, Kind.GOAL)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Position numbers (of the rotary embedding) of each part; they do not depend on how long the parts are."""
+
+    state: int
+    goal: int
+    text: int
+    point: int
+    image: int
+
+    @classmethod
+    def of(cls, config: LoHoVLAConfig) -> Places:
+        """Those of a configuration. Objects are a set: all of them stand at 0."""
+        text = 2 + config.max_goal
+        point = text + config.max_subtask + 1
+        return cls(1, 2, text, point, point + 2)
+
+
+@dataclass
+class Layout:
+    """A sequence: for each position what it is, which sub-task it belongs to, and its order there.
+
+    Attributes:
+        kind: :class:`Kind` (B, L).
+        group: number of the sub-task; -1 in the prefix (B, L).
+        order: place in the text; the block of a noised word; the set of an image token (B, L).
+    """
+
+    kind: Tensor
+    group: Tensor
+    order: Tensor
+
+    @staticmethod
+    def part(kind: Kind, valid: Tensor, group: int = -1, order: Tensor | None = None) -> Layout:
+        """A part of one kind; where ``valid`` (B, n) is false stands padding. ``order`` (n,) or (B, n), else 0, 1, ..."""
+        batch, n = valid.shape
+        order = torch.arange(n, device=valid.device) if order is None else order
+        return Layout(
+            torch.where(valid, int(kind), int(Kind.PAD)),
+            torch.full((batch, n), group, device=valid.device),
+            order.expand(batch, n),
+        )
+
+    @staticmethod
+    def join(parts: list[Layout]) -> Layout:
+        """Parts one after the other."""
+        return Layout(*(torch.cat([getattr(part, name) for part in parts], 1) for name in ("kind", "group", "order")))
+
+    def allowed(self, queries: slice | None = None) -> Tensor:
+        """Whether each position (or those of ``queries``) may see each other, bool (B, 1, Q, L)."""
+        q = slice(None) if queries is None else queries
+        kind, group, order = self.kind[:, q, None], self.group[:, q, None], self.order[:, q, None]
+        seen, same, before = self.kind[:, None], self.group[:, None] == group, self.order[:, None]
+        text = is_(seen, Kind.TEXT) & same
+        point = is_(seen, Kind.POINT) & same
+        content = is_(seen, Kind.CONTENT) & same
+        picture = is_(kind, Kind.CONTENT) | is_(kind, Kind.QUERY)
+        itself = torch.eye(self.kind.shape[1], dtype=torch.bool, device=kind.device)[q][None]
+        may = is_(seen, *PREFIX)
+        may = may | (is_(kind, Kind.TEXT) & text & (before <= order))
+        may = may | (is_(kind, Kind.NOISED) & is_(seen, Kind.NOISED) & same & (before <= order))
+        may = may | (is_(kind, Kind.POINT) & (text | (point & (before <= order))))
+        may = may | (picture & (text | point))
+        may = may | (is_(kind, Kind.CONTENT) & content & (before <= order))
+        may = may | (is_(kind, Kind.QUERY) & content & (before < order))
+        return ((may & ~is_(seen, Kind.PAD)) | itself)[:, None]
+
+
+def expert_sees(layout: Layout, group: int) -> Tensor:
+    """Which cached positions the action expert may see (B, L): the prefix, the sub-task's words and points."""
+    own = (layout.group == group) & is_(layout.kind, Kind.TEXT, Kind.POINT)
+    return own | ((layout.group == -1) & ~is_(layout.kind, Kind.PAD))
+
+
+def is_(kind: Tensor, *kinds: Kind) -> Tensor:
+    """Where ``kind`` is one of ``kinds``."""
+    found = kind == int(kinds[0])
+    for other in kinds[1:]:
+        found = found | (kind == int(other))
+    return found
+
+
+def additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    """An attention bias: 0 where allowed, else the lowest number of ``dtype``."""
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)

@@ -1,0 +1,314 @@
+"""The image head: the sub-goal as a picture, in continuous tokens, each denoised given the sequence so far.
+
+The scene at the sub-task's end, seen from above at half the resolution, is coded by a small autoencoder; squares of
+2 x 2 latents are the image tokens. They have weights of their own and attend to the decoder's cache (a mixture of
+transformers: Liang et al., 2411.04996), so that painting cannot spoil planning. A perceptron denoises each token
+given its hidden state (Orthus, 2412.00127; Li et al., MAR, 2406.11838): in raster order, or many at once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, FlowMatchEulerDiscreteScheduler
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lohovla.model.action import ExpertLayer, head_dim, pick_place_condition, sinusoid
+from lohovla.model.configuration import LoHoVLAConfig
+from lohovla.model.layout import Kind, Layout, additive, expert_sees
+
+SHRINK = 2  # of the camera's picture
+_PATCH = 2
+_FACTOR = 8  # of the autoencoder
+_TRAINED_STEPS = 1000  # of v-prediction's schedule
+
+
+def token_grid(config: LoHoVLAConfig) -> tuple[int, int]:
+    """Rows and columns of image tokens."""
+    rows, columns = (size // (SHRINK * _FACTOR * _PATCH) for size in config.picture)
+    return rows, columns
+
+
+def make_autoencoder(config: LoHoVLAConfig) -> AutoencoderKL:
+    """The autoencoder, of diffusers' own class."""
+    return AutoencoderKL(
+        in_channels=3, out_channels=3, latent_channels=config.image_channels, block_out_channels=(16, 32, 64, 64),
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1, norm_num_groups=8, mid_block_add_attention=False,
+    )  # fmt: skip
+
+
+def small(picture: Tensor) -> Tensor:
+    """The colours of the stem's picture (B, 4, H, W), in [-1, 1], at the size that is coded (B, 3, H / 2, W / 2)."""
+    return F.avg_pool2d(picture[:, :3], SHRINK)
+
+
+class Painter(nn.Module):
+    """Image tokens on the decoder's cache, and the head that denoises each.
+
+    ``scale`` and ``shift`` standardise latents by channel; :meth:`measure` sets them.
+    """
+
+    def __init__(self, config: LoHoVLAConfig):
+        super().__init__()
+        self.config = config
+        rows, columns = token_grid(config)
+        self.count, self.dim = rows * columns, config.image_channels * _PATCH**2
+        width = config.image_head_dim
+        heads, size = config.expert_heads, head_dim(config.text_config)
+        self.register_buffer("shift", torch.zeros(config.image_channels))
+        self.register_buffer("scale", torch.ones(config.image_channels))
+        codes = config.image_codes
+        self.codes = nn.Parameter(torch.randn(codes, self.dim)) if codes else None
+        self.content = nn.Linear(codes or self.dim, width, bias=not codes)
+        self.observed = nn.Linear(self.dim, width)
+        self.place = nn.Parameter(torch.randn(self.count, width) * 0.02)
+        self.kinds = nn.Parameter(torch.randn(2, width) * 0.02)
+        self.subtask = nn.Sequential(nn.Linear(10, width), nn.SiLU(), nn.Linear(width, width))
+        self.layers = nn.ModuleList(ExpertLayer(width, heads, size) for _ in range(config.expert_layers))
+        self.norm = nn.LayerNorm(width)
+        self.head = TokenDenoiser(self.dim, width, config.image_head_blocks)
+
+    # -- tokens ------------------------------------------------------------------------------------------
+
+    def tokens(self, latents: Tensor) -> Tensor:
+        """Standardised tokens (B, N, D), row by row, of latents (B, C, h, w)."""
+        standard = (latents - self.shift[:, None, None]) / self.scale[:, None, None]
+        return F.pixel_unshuffle(standard, _PATCH).flatten(2).transpose(1, 2)
+
+    def latents(self, tokens: Tensor) -> Tensor:
+        """The inverse of :meth:`tokens`."""
+        rows, columns = token_grid(self.config)
+        grid = tokens.transpose(1, 2).reshape(-1, self.dim, rows, columns)
+        return F.pixel_shuffle(grid, _PATCH) * self.scale[:, None, None] + self.shift[:, None, None]
+
+    @torch.no_grad()
+    def measure(self, latents: Tensor) -> None:
+        """Take the scale of latents (B, C, h, w) as the one to standardise by."""
+        self.shift.copy_(latents.mean((0, 2, 3)))
+        self.scale.copy_(latents.std((0, 2, 3)))
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Content (..., width) of tokens (..., D): linear, or a soft mixture of codes, softmax(-|v - c|^2 / tau)."""
+        if self.codes is None:
+            return self.content(tokens)
+        distance = torch.cdist(tokens, self.codes.expand(*tokens.shape[:-2], -1, -1)).square()
+        return self.content((-distance / self.config.image_tau).softmax(-1))
+
+    # -- the sequence ------------------------------------------------------------------------------------
+
+    def hidden(self, scene: Scene, known: Known, queries: Tensor) -> Tensor:
+        """Hidden states (B, Q, width) at the positions ``queries`` (B, Q), given the tokens that are known.
+
+        A known token sees those of its own set and of earlier ones; a query those of sets before its own.
+        """
+        batch = scene.observed.shape[0]
+        seen = self.observed(scene.observed)
+        rows = torch.arange(batch, device=seen.device)[:, None]
+        content = self.embed(known.tokens) + self.place[known.where] + self.kinds[0]
+        query = seen[rows, queries] + self.place[queries] + self.kinds[1]
+        y = torch.cat([content, query], 1)
+        always = torch.ones(y.shape[:2], dtype=torch.bool, device=y.device)
+        split = known.where.shape[1]
+        part = Layout.join(
+            [
+                Layout.part(Kind.CONTENT, always[:, :split], 0, known.sets),
+                Layout.part(Kind.QUERY, always[:, split:], 0, known.query_sets),
+            ]
+        )
+        among = part.allowed()
+        bias = additive(torch.cat([scene.valid[:, None, None].expand(-1, 1, y.shape[1], -1), among], -1), y.dtype)
+        time = scene.subtask[:, None]
+        for layer, (keys, values) in zip(self.layers, scene.cache, strict=True):
+            y = layer(y, time, keys, values, bias)
+        return self.norm(y[:, split:])
+
+
+@dataclass
+class Scene:
+    """What a sub-goal is painted from.
+
+    Attributes:
+        observed: tokens of the picture now (B, N, D).
+        cache: keys and values of the decoder.
+        valid: which of them may be seen (B, L).
+        subtask: embedded points of the sub-task (B, width).
+    """
+
+    observed: Tensor
+    cache: list[tuple[Tensor, Tensor]]
+    valid: Tensor
+    subtask: Tensor
+
+
+@dataclass
+class Known:
+    """Tokens that are painted already, and the order of things.
+
+    Attributes:
+        tokens: (B, K, D).
+        where: their positions (B, K).
+        sets: the step at which each was painted (B, K).
+        query_sets: the step at which each query is painted (B, Q).
+    """
+
+    tokens: Tensor
+    where: Tensor
+    sets: Tensor
+    query_sets: Tensor
+
+
+def scene_of(
+    painter: Painter,
+    observed: Tensor,
+    points: Tensor,
+    cache: list[tuple[Tensor, Tensor]],
+    layout: Layout,
+    without_subtask: Tensor | None = None,
+) -> Scene:
+    """What to paint from; where ``without_subtask`` (B,) the words and points are hidden, for guidance."""
+    subtask = painter.subtask(pick_place_condition(points))
+    valid = expert_sees(layout, 0)
+    if without_subtask is not None:
+        prefix = (layout.group == -1) & (layout.kind != int(Kind.PAD))
+        valid = torch.where(without_subtask[:, None], prefix, valid)
+        subtask = torch.where(without_subtask[:, None], 0.0, subtask)
+    return Scene(observed, cache, valid, subtask)
+
+
+class TokenDenoiser(nn.Module):
+    """A perceptron with residual blocks modulated by the hidden state and the noise level; starts at zero.
+
+    It predicts noise - data (``flow``), or sqrt(a) noise - sqrt(1 - a) data (``v``).
+    """
+
+    def __init__(self, dim: int, width: int, blocks: int):
+        super().__init__()
+        self.enter = nn.Linear(2 * dim, width)
+        self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
+        self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=False) for _ in range(blocks))
+        self.modulate = nn.ModuleList(nn.Linear(width, 3 * width) for _ in range(blocks))
+        self.mix = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width)) for _ in range(blocks)
+        )
+        self.leave = nn.Linear(width, dim)
+        for layer in (*self.modulate, self.leave):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, t: Tensor, hidden: Tensor, observed: Tensor) -> Tensor:
+        """The prediction (..., D) for noisy tokens (..., D) at levels t (...), the picture now being ``observed``."""
+        condition = F.silu(self.time(sinusoid(t)) + hidden)
+        y = self.enter(torch.cat([x, observed], -1))
+        for norm, modulate, mix in zip(self.norms, self.modulate, self.mix, strict=True):
+            shift, scale, gate = modulate(condition).chunk(3, -1)
+            y = y + gate * mix(norm(y) * (1 + scale) + shift)
+        return self.leave(y)
+
+
+def cosine_sets(count: int, steps: int) -> list[int]:
+    """How many tokens each of ``steps`` paints: few first, many last (MAR's cosine schedule); adds up to ``count``."""
+    left = [math.floor(count * math.cos(math.pi / 2 * (k + 1) / steps)) for k in range(steps)]
+    left[-1] = 0
+    sizes, before = [], count
+    for k, after in enumerate(left):
+        size = max(1, before - after) if before > 0 else 0
+        size = min(size, before - max(0, min(before, steps - k - 1))) if before > steps - k - 1 else min(1, before)
+        sizes.append(size)
+        before -= size
+    sizes[-1] += before
+    return [size for size in sizes if size]
+
+
+@torch.no_grad()
+def paint(
+    painter: Painter,
+    scene: Scene,
+    steps: int = 8,
+    denoise: int = 10,
+    order: str = "parallel",
+    guidance: float = 1.0,
+    without: Scene | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Image tokens (B, N, D).
+
+    Args:
+        painter: the head.
+        scene: what to paint from.
+        steps: passes of the parallel order.
+        denoise: denoising steps of each token.
+        order: ``parallel`` (a random order, many at once) or ``raster`` (one by one).
+        guidance: above 1 the sub-task counts more; needs ``without``.
+        without: the scene without the sub-task.
+        generator: of the noise and the order.
+    """
+    batch, count, dim = scene.observed.shape
+    device = scene.observed.device
+    if order == "raster":
+        sizes, ranks = [1] * count, torch.arange(count)
+    else:
+        sizes, ranks = cosine_sets(count, steps), torch.randperm(count, generator=generator)
+    ranks = ranks.to(device).expand(batch, -1)
+    known = Known(
+        scene.observed.new_zeros(batch, 0, dim), ranks[:, :0], ranks[:, :0], ranks[:, :0],
+    )  # fmt: skip
+    done = 0
+    for number, size in enumerate(sizes):
+        where = ranks[:, done : done + size]
+        known.query_sets = torch.full_like(where, number)
+        hidden = painter.hidden(scene, known, where)
+        other = painter.hidden(without, known, where) if without is not None and guidance != 1.0 else None
+        rows = torch.arange(batch, device=device)[:, None]
+        noise = torch.randn(batch, size, dim, generator=generator).to(hidden)
+        new = sample_tokens(painter, noise, hidden, other, scene.observed[rows, where], denoise, guidance)
+        known = Known(
+            torch.cat([known.tokens, new], 1), torch.cat([known.where, where], 1),
+            torch.cat([known.sets, known.query_sets], 1), known.query_sets,
+        )  # fmt: skip
+        done += size
+    return known.tokens.gather(1, known.where.argsort(1)[..., None].expand(-1, -1, dim))
+
+
+def sample_tokens(
+    painter: Painter, x: Tensor, hidden: Tensor, other: Tensor | None, observed: Tensor, steps: int, guidance: float
+) -> Tensor:
+    """Denoise tokens (B, Q, D) by diffusers' schedulers; guided predictions keep the size of unguided ones."""
+    scheduler = scheduler_of(painter.config)
+    scheduler.set_timesteps(steps)
+    for moment in scheduler.timesteps:
+        t = torch.full(x.shape[:2], float(moment) / _TRAINED_STEPS, device=x.device, dtype=x.dtype)
+        said = painter.head(x, t, hidden, observed)
+        if other is not None:
+            plain = painter.head(x, t, other, observed)
+            guided = plain + guidance * (said - plain)
+            # Without this, guided tokens grow from step to step and pictures drift to grey (NextStep-1).
+            said = guided * (said.std(-1, keepdim=True) / guided.std(-1, keepdim=True).clamp(min=1e-6))
+        x = scheduler.step(said, moment, x).prev_sample
+    return x
+
+
+def scheduler_of(config: LoHoVLAConfig) -> FlowMatchEulerDiscreteScheduler | DDIMScheduler:
+    """The scheduler of the image head's target."""
+    if config.image_target == "flow":
+        return FlowMatchEulerDiscreteScheduler(num_train_timesteps=_TRAINED_STEPS)
+    return DDIMScheduler(
+        num_train_timesteps=_TRAINED_STEPS, prediction_type="v_prediction", rescale_betas_zero_snr=True,
+        timestep_spacing="trailing", clip_sample=False,
+    )  # fmt: skip
+
+
+def noisy(config: LoHoVLAConfig, data: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """A noisy version of tokens (..., D) at levels t (...) in [0, 1], and what the head should predict there."""
+    if config.image_target == "flow":
+        return t[..., None] * noise + (1 - t[..., None]) * data, noise - data
+    scheduler = scheduler_of(config)
+    step = (t * _TRAINED_STEPS).long().clamp(0, _TRAINED_STEPS - 1)
+    flat = data.flatten(0, -2), noise.flatten(0, -2), step.flatten()
+    return (
+        scheduler.add_noise(*flat).view_as(data),  # type: ignore[union-attr]
+        scheduler.get_velocity(*flat).view_as(data),  # type: ignore[union-attr]
+    )

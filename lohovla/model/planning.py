@@ -1,0 +1,249 @@
+"""From an encoded observation to a sub-task: its words, autoregressively or by block diffusion, and its two points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from lohovla.d2f.blocks import Thresholds
+from lohovla.d2f.decode import Session, Settings
+from lohovla.d2f.denoiser import BlockCache, DecoderDenoiser
+from lohovla.d2f.sampling import Sampling
+from lohovla.model.core import LoHoVLA, Prefix
+from lohovla.model.grammar import Grammar
+from lohovla.model.layout import Kind, Layout, expert_sees
+from lohovla.model.pointer import to_points
+
+
+@dataclass
+class Words:
+    """Sub-tasks in tokens, partly in the cache.
+
+    Attributes:
+        tokens: of each sequence, without start and end.
+        waiting: those that the decoder has not seen yet, the start included.
+        layout: of the cache.
+        cache: a copy that belongs to these words.
+        forwards: decoder passes that it took.
+    """
+
+    tokens: list[list[int]]
+    waiting: list[list[int]]
+    layout: Layout
+    cache: DynamicCache
+    forwards: int
+
+
+@dataclass
+class Pointed:
+    """A sub-task in numbers, and what the action expert reads.
+
+    Attributes:
+        points: pick and place (B, 2, 5): x, y, z (m), yaw (rad), edge (m).
+        confidence: of the cells pointed at (B, 2).
+        cache: keys and values for the expert.
+        valid: which cached positions it may see (B, L).
+        layout: of the whole cache.
+        full: the whole cache.
+    """
+
+    points: Tensor
+    confidence: Tensor
+    cache: list[tuple[Tensor, Tensor]]
+    valid: Tensor
+    layout: Layout
+    full: DynamicCache
+
+
+def copy_cache(cache: DynamicCache, model: LoHoVLA) -> DynamicCache:
+    """A cache that can grow apart from the one it was made from; what both hold is shared."""
+    copied = DynamicCache(config=model.decoder.config)
+    for number, layer in enumerate(cache.layers):
+        copied.update(layer.keys, layer.values, number)
+    return copied
+
+
+def given(model: LoHoVLA, prefix: Prefix, tokens: Sequence[Sequence[int]], start: int) -> Words:
+    """Sub-tasks that are known already."""
+    rows = [list(row) for row in tokens]
+    return Words(rows, [[start, *row] for row in rows], prefix.layout, copy_cache(prefix.cache, model), 0)
+
+
+@torch.no_grad()
+def plan_ar(
+    model: LoHoVLA,
+    prefix: Prefix,
+    start: int,
+    end: int,
+    grammar: Grammar | None = None,
+    temperature: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Words:
+    """Sub-tasks word by word.
+
+    Args:
+        model: the core.
+        prefix: of the observations.
+        start: token that begins a sentence.
+        end: token that ends one.
+        grammar: sentences that may be said; words that it leaves no choice about cost no pass.
+        temperature: 0 takes the likeliest word.
+        generator: for sampling.
+    """
+    rows = prefix.state.shape[0]
+    longest = model.config.max_subtask - 1
+    cache, layout = copy_cache(prefix.cache, model), prefix.layout
+    tokens: list[list[int]] = [[] for _ in range(rows)]
+    waiting: list[list[int]] = [[start] for _ in range(rows)]
+    fed = [0] * rows
+    open_rows = set(range(rows))
+    if grammar is not None:
+        for row in range(rows):
+            _forced(grammar, tokens[row], waiting[row], end, open_rows, row)
+    forwards = 0
+    while open_rows:
+        states, layout = feed_words(model, cache, layout, waiting, fed)
+        forwards += 1
+        last = torch.tensor([max(0, len(row) - 1) for row in waiting], device=states.device)
+        logits = model.vocabulary_logits(states[torch.arange(rows, device=states.device), last]).float()
+        for row in range(rows):
+            fed[row] += len(waiting[row])
+            waiting[row] = []
+        for row in sorted(open_rows):
+            word = _choose(logits[row], grammar.after(tokens[row]) if grammar else None, temperature, generator)
+            if word == end or len(tokens[row]) >= longest:
+                open_rows.discard(row)
+                continue
+            tokens[row].append(word)
+            waiting[row].append(word)
+            if grammar is not None:
+                _forced(grammar, tokens[row], waiting[row], end, open_rows, row)
+    return Words(tokens, waiting, layout, cache, forwards)
+
+
+def _forced(grammar: Grammar, tokens: list[int], waiting: list[int], end: int, open_rows: set[int], row: int) -> None:
+    """Take the words that the grammar leaves no choice about."""
+    while len(following := grammar.after(tokens)) == 1:
+        word = following[0]
+        if word == end:
+            open_rows.discard(row)
+            return
+        tokens.append(word)
+        waiting.append(word)
+
+
+def _choose(
+    logits: Tensor, allowed: Sequence[int] | None, temperature: float, generator: torch.Generator | None
+) -> int:
+    if allowed is not None:
+        masked = torch.full_like(logits, -torch.inf)
+        masked[list(allowed)] = logits[list(allowed)]
+        logits = masked
+    if temperature <= 0:
+        return int(logits.argmax())
+    chances = (logits / temperature).softmax(-1)
+    return int(torch.multinomial(chances.cpu(), 1, generator=generator))
+
+
+@torch.no_grad()
+def plan_d2f(model: LoHoVLA, prefix: Prefix, start: int, end: int, mask: int, accept: float = 0.9) -> Words:
+    """Sub-tasks by block diffusion (:mod:`lohovla.d2f`): several words a pass, both blocks at once.
+
+    Args:
+        model: the core.
+        prefix: of the observations.
+        start: token that begins a sentence, for the pointing that follows.
+        end: token that ends one.
+        mask: token that stands for a word not decided.
+        accept: confidence above which a word is accepted.
+    """
+    config = model.config
+    denoiser = denoiser_of(model, end, mask)
+    lengths = (prefix.layout.kind != int(Kind.PAD)).sum(1)
+    settings = Settings(
+        size=config.block_size,
+        thresholds=Thresholds(accept=accept),
+        sampling=Sampling(max_tokens=config.max_subtask),
+    )
+    rows = prefix.state.shape[0]
+    place = torch.full((rows,), model.places.text + 1, device=prefix.state.device)
+    session = Session(denoiser, [[]] * rows, settings, BlockCache.of_prefix(prefix.cache, lengths), place)
+    for _ in session:
+        pass
+    words = given(model, prefix, [answer.tokens for answer in session.answers], start)
+    words.forwards = session.forwards
+    return words
+
+
+def denoiser_of(model: LoHoVLA, end: int, mask: int) -> DecoderDenoiser:
+    """The core's decoder as :mod:`lohovla.d2f` drives it, over noised words."""
+    return DecoderDenoiser(
+        model.decoder,
+        lambda tokens: model.words(tokens, Kind.NOISED),
+        model.vocabulary_logits,
+        mask_id=mask,
+        eos_ids=(end,),
+        shift=False,
+        block=model.config.block_size,
+    )
+
+
+def feed_words(
+    model: LoHoVLA, cache: DynamicCache, layout: Layout, waiting: list[list[int]], fed: list[int]
+) -> tuple[Tensor, Layout]:
+    """Run the waiting words of each row (padded on the right) and extend cache and layout."""
+    tokens, part, places = _words(model, waiting, fed, layout.kind.device)
+    layout = Layout.join([layout, part])
+    return model.run(tokens, layout, places, cache), layout
+
+
+def _words(
+    model: LoHoVLA, waiting: list[list[int]], fed: list[int], device: torch.device
+) -> tuple[Tensor, Layout, Tensor]:
+    width = max(1, *map(len, waiting))
+    tokens = torch.tensor([row + [0] * (width - len(row)) for row in waiting], device=device)
+    valid = torch.tensor([[k < len(row) for k in range(width)] for row in waiting], device=device)
+    order = torch.tensor(fed, device=device)[:, None] + torch.arange(width, device=device)
+    part = Layout.part(Kind.TEXT, valid, 0, order)
+    return model.words(tokens, Kind.TEXT), part, model.places.text + order
+
+
+@torch.no_grad()
+def point(model: LoHoVLA, prefix: Prefix, words: Words) -> Pointed:
+    """Where to pick and where to place: two more passes, the first of which also runs the waiting words."""
+    device = prefix.state.device
+    rows = prefix.state.shape[0]
+    fed = [len(row) + 1 - len(left) for row, left in zip(words.tokens, words.waiting, strict=True)]
+    tokens, part, places = _words(model, words.waiting, fed, device)
+    keys = model.pointer.keys(prefix.seen)
+    always = torch.ones(rows, 1, dtype=torch.bool, device=device)
+    layout, cells, said, sure = words.layout, [], [], []
+    for which in range(2):
+        token = model.point_tokens(prefix.seen, cells[0] if which else None)
+        own = Layout.part(Kind.POINT, always, 0, torch.full((1,), which, device=device))
+        place = torch.full((rows, 1), model.places.point + which, device=device)
+        if which:
+            tokens, part, places = token, own, place
+        else:
+            tokens, places = torch.cat([tokens, token], 1), torch.cat([places, place], 1)
+            part = Layout.join([part, own])
+        layout = Layout.join([layout, part])
+        hidden = model.run(tokens, layout, places, words.cache)[:, -1:]
+        logits = model.pointer.score(hidden, keys, prefix.objects, prefix.tokens).float()
+        chance, cell = logits.softmax(-1).max(-1)
+        cells.append(cell)
+        sure.append(chance)
+        said.append(model.pointer.read(prefix.seen, cell, hidden))
+    cell, readout = torch.cat(cells, 1), torch.cat(said, 1)
+    return Pointed(
+        to_points(readout, cell, model.config),
+        torch.cat(sure, 1),
+        model.expert_cache(words.cache),
+        expert_sees(layout, 0),
+        layout,
+        words.cache,
+    )

@@ -1,0 +1,166 @@
+"""From observations to the model's inputs, and from words to tokens; saved beside the weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from lohovla.errors import UserError
+from lohovla.model.configuration import LoHoVLAConfig
+from lohovla.model.core import Inputs
+from lohovla.model.grammar import Grammar
+from lohovla.model.tokenizer import sentence_of
+
+_FILE = "processor_config.json"
+DEPTH_UNIT = 0.1  # m
+KEYS = ("images.top", "depth.top", "state", "instruction")
+
+
+class Processor:
+    """Checks and scales observations, and tokenises sentences.
+
+    Args:
+        tokenizer: of goals and sub-tasks.
+        picture: rows and columns of the top view.
+        state_dim: numbers of proprioception.
+        max_goal: most tokens of a goal.
+        max_subtask: most tokens of a sub-task, the end included.
+        statistics: of the training data, by name; kept with the model.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        picture: tuple[int, int] = (160, 320),
+        state_dim: int = 13,
+        max_goal: int = 40,
+        max_subtask: int = 20,
+        statistics: Mapping[str, Any] | None = None,
+    ):
+        self.tokenizer, self.picture, self.state_dim = tokenizer, tuple(picture), state_dim
+        self.max_goal, self.max_subtask = max_goal, max_subtask
+        self.statistics = dict(statistics or {})
+
+    @classmethod
+    def of(cls, config: LoHoVLAConfig, tokenizer: PreTrainedTokenizerBase) -> Processor:
+        """The processor that a configuration asks for."""
+        return cls(tokenizer, config.picture, config.state_dim, config.max_goal, config.max_subtask)
+
+    def __call__(self, observations: Sequence[Mapping[str, Any]]) -> Inputs:
+        """A batch of observations.
+
+        Raises:
+            UserError: a key is missing, or has another shape, or is not finite; or the goal is too long.
+        """
+        for observation in observations:
+            self.check(observation)
+        colors = torch.from_numpy(np.stack([o["images.top"] for o in observations]))
+        depths = torch.from_numpy(np.stack([o["depth.top"] for o in observations]))
+        states = torch.from_numpy(np.stack([o["state"] for o in observations]).astype(np.float32))
+        goal, valid = self.goals([str(o["instruction"]) for o in observations])
+        return Inputs(picture_of(colors, depths), states, goal, valid)
+
+    def check(self, observation: Mapping[str, Any]) -> None:
+        """Refuse an observation that the model cannot read, in one line."""
+        for key in KEYS:
+            if key not in observation:
+                raise UserError(f"the observation has no {key!r}", f"it has {', '.join(sorted(observation))}")
+        for key, shape in (
+            ("images.top", (*self.picture, 3)),
+            ("depth.top", self.picture),
+            ("state", (self.state_dim,)),
+        ):
+            found = np.shape(observation[key])
+            if found != shape:
+                raise UserError(f"{key} has shape {found}, not {shape}", "the checkpoint was trained on that shape")
+        for key in ("depth.top", "state"):
+            if not np.isfinite(observation[key]).all():
+                raise UserError(f"{key} has values that are no finite numbers", "look at the sensor that gives it")
+
+    def goals(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Tokens (B, G) of goal sentences and which are real (B, G), padded to the longest."""
+        rows = [self._tokens(text, self.max_goal, "goal") for text in sentences]
+        return self._pad(rows)
+
+    def subtasks(self, sentences: Sequence[str]) -> Tensor:
+        """Tokens (B, max_subtask) of sub-task sentences, the end included and repeated to the full length."""
+        end = self.tokenizer.eos_token_id
+        rows = [self._tokens(text, self.max_subtask - 1, "sub-task") for text in sentences]
+        return torch.tensor([row + [end] * (self.max_subtask - len(row)) for row in rows])
+
+    def sentence(self, tokens: Sequence[int] | Tensor) -> str:
+        """The sentence of tokens, up to the end."""
+        assert isinstance(self.tokenizer, PreTrainedTokenizerFast)
+        return sentence_of(self.tokenizer, [int(token) for token in tokens])
+
+    def grammar(self) -> Grammar | None:
+        """The sub-tasks that the model was trained to say, if the checkpoint lists what they are made of."""
+        parts = self.statistics.get("subtasks")
+        if not parts:
+            return None
+        tokens = {name: [self.tokenizer.encode(p, add_special_tokens=False) for p in parts[name]] for name in parts}
+        start, middle, last = tokens["sentence"]
+        said = [start + pick + middle + place + last for pick in tokens["pick"] for place in tokens["place"]]
+        return Grammar([*said, *tokens["others"]], self.tokenizer.eos_token_id)
+
+    def _tokens(self, text: str, most: int, what: str) -> list[int]:
+        # A goal of ten thousand characters is refused before it is tokenised.
+        tokens = self.tokenizer.encode(text, add_special_tokens=False) if len(text) < 40 * most else None
+        if tokens is None or len(tokens) > most:
+            count = len(tokens) if tokens is not None else f"{len(text)} characters"
+            raise UserError(f"the {what} is too long: {count} for {most} tokens", "say it in fewer words")
+        if not tokens:
+            raise UserError(f"the {what} is empty", "say what is to be done")
+        return tokens
+
+    def _pad(self, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
+        longest = max(map(len, rows))
+        fill = self.tokenizer.pad_token_id
+        tokens = torch.tensor([row + [fill] * (longest - len(row)) for row in rows])
+        valid = torch.tensor([[True] * len(row) + [False] * (longest - len(row)) for row in rows])
+        return tokens, valid
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Write the tokenizer and ``processor_config.json``."""
+        folder = Path(folder)
+        self.tokenizer.save_pretrained(str(folder))
+        settings = {
+            "picture": list(self.picture),
+            "state_dim": self.state_dim,
+            "max_goal": self.max_goal,
+            "max_subtask": self.max_subtask,
+            "statistics": self.statistics,
+        }
+        (folder / _FILE).write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+    @classmethod
+    def from_pretrained(cls, folder: Path | str) -> Processor:
+        """Read what :meth:`save_pretrained` wrote.
+
+        Raises:
+            UserError: something is missing or damaged.
+        """
+        folder = Path(folder)
+        try:
+            settings = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder))
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{folder} has no readable processor: {str(error).splitlines()[0]}",
+                "a checkpoint has one; save it again",
+            ) from None
+        settings["picture"] = tuple(settings["picture"])
+        return cls(tokenizer, **settings)
+
+
+def picture_of(colors: Tensor, depths: Tensor) -> Tensor:
+    """The stem's picture (B, 4, H, W): colour uint8 (B, H, W, 3) in [-1, 1], depth (B, H, W) m in decimetres."""
+    color = colors.permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.cat([color, depths[:, None].float() / DEPTH_UNIT], 1)

@@ -1,0 +1,63 @@
+"""What training says of itself: a line of JSON and TensorBoard's curves."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+METRICS = "metrics.jsonl"
+
+
+class Journal:
+    """Means of every figure over the last steps, written now and then.
+
+    Args:
+        folder: of ``metrics.jsonl`` and ``tensorboard/``.
+        stage: its name goes before every figure's.
+        start: the step that training goes on from; lines after it are dropped.
+        every: steps between lines.
+    """
+
+    def __init__(self, folder: Path, stage: str, start: int, every: int):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._path, self._stage, self._every = folder / METRICS, stage, every
+        self._sums: dict[str, list[float]] = defaultdict(list)
+        self._began, self._first = time.monotonic(), start
+        self._drop(start)
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
+
+    def _drop(self, start: int) -> None:
+        """Leave out what an interrupted run wrote beyond the step that this one goes on from."""
+        if not self._path.exists():
+            return
+        lines = [line for line in self._path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+        kept = [line for line in lines if (row := json.loads(line))["stage"] != self._stage or row["step"] <= start]
+        self._path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+    def note(self, step: int, values: Mapping[str, float]) -> str:
+        """Take a step's figures; returns a line for people where one was written."""
+        for name, value in values.items():
+            self._sums[name].append(value)
+        if step % self._every:
+            return ""
+        means = {name: sum(found) / len(found) for name, found in self._sums.items()}
+        means["steps_per_second"] = (step - self._first) / (time.monotonic() - self._began)
+        self._sums.clear()
+        self.write(step, means)
+        return f"loss {means.get('loss', 0.0):.3f}"
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Write figures as they are."""
+        with self._path.open("a", encoding="utf-8") as file:
+            row = {"stage": self._stage, "step": step, **{name: round(value, 6) for name, value in values.items()}}
+            file.write(json.dumps(row) + "\n")
+        for name, value in values.items():
+            self._board.add_scalar(f"{self._stage}/{name}", value, step)
+
+    def close(self) -> None:
+        """Write what TensorBoard still holds."""
+        self._board.close()

@@ -1,0 +1,163 @@
+"""The training loop: one stage from wherever it was stopped to its end, on one process or many."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from lohovla.model.core import LoHoVLA
+from lohovla.model.processor import Processor
+from lohovla.train.journal import Journal
+from lohovla.train.source import Source
+from lohovla.train.stages import Stage, StageLosses
+from lohovla.train.state import TrainingState
+
+_WARMUP = 0.05  # share of the steps
+_LOWEST = 0.02  # of the learning rate, at the end
+_EMA = 0.998
+
+
+class Trainer:
+    """Trains one stage.
+
+    Args:
+        accelerator: devices, processes and precision.
+        model: the core; its weights are moved.
+        processor: its processor.
+        stage: what to learn.
+        source: from what.
+        folder: of checkpoints and logs.
+        save_seconds: how often the state is written, so that a kill loses no more.
+        log_every: steps between lines of the log.
+        norms_every: steps between measurements of each loss's gradient norm; 0 never measures.
+        validate: called with the averaged model now and then; returns figures to log.
+        validate_every: steps between calls; 0 only at the end.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        model: LoHoVLA,
+        processor: Processor,
+        stage: Stage,
+        source: Source,
+        folder: Path,
+        save_seconds: float = 30.0,
+        log_every: int = 20,
+        norms_every: int = 500,
+        validate: Callable[[LoHoVLA], Mapping[str, float]] | None = None,
+        validate_every: int = 0,
+    ):
+        self.accelerator, self.model, self.stage, self.source = accelerator, model, stage, source
+        self._folder, self._save_seconds, self._log_every = folder, save_seconds, log_every
+        self._norms_every, self._validate, self._validate_every = norms_every, validate, validate_every
+        losses = StageLosses(model, processor, stage)
+        if stage.name == "see":
+            model.stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        moved = [p for p in model.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(moved, lr=stage.lr, betas=(0.9, 0.95), weight_decay=0.02)
+        self.losses, self.optimizer = accelerator.prepare(losses, optimizer)
+        self.state = TrainingState(folder / stage.name, model, stage, self.optimizer)
+
+    def run(self) -> None:
+        """Train to the stage's end; the averaged weights are in the model then."""
+        start = self.state.restore()
+        if start >= self.stage.steps:
+            self.state.use_average()
+            return
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        batches = self.source.batches(self.stage, start, rank, world)
+        main = self.accelerator.is_main_process
+        journal = Journal(self._folder, self.stage.name, start, self._log_every) if main else None
+        saved = time.monotonic()
+        bar = tqdm(
+            total=self.stage.steps, initial=start, desc=self.stage.name, unit="step", disable=None if main else True
+        )
+        for step in range(start, self.stage.steps):
+            batch = next(batches)
+            # Noise follows from the step alone, so that a resumed run draws what it would have drawn.
+            torch.manual_seed(_seed(self.source.seed, step, rank))
+            values = self._step(batch, step)
+            self.state.average(_EMA)
+            bar.update()
+            if journal is not None:
+                line = journal.note(step + 1, values)
+                if line:
+                    bar.set_postfix_str(line)
+            over = step + 1 == self.stage.steps
+            if time.monotonic() - saved > self._save_seconds or over:
+                if main:
+                    self.state.save(step + 1)
+                saved = time.monotonic()
+            if self._validate is not None and main and (over or _due(step + 1, self._validate_every)):
+                self._report(journal, step + 1)
+        bar.close()
+        if journal is not None:
+            journal.close()
+        self.state.use_average()
+
+    def _step(self, batch: Mapping[str, Any], step: int) -> dict[str, float]:
+        rate = self.stage.lr * schedule(step, self.stage.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with self.accelerator.autocast():
+            losses = self.losses(batch, step)
+            total = self.accelerator.unwrap_model(self.losses).total(losses)
+        values = {name: float(loss.detach()) for name, loss in losses.items()}
+        if self._norms_every and step % self._norms_every == 0:
+            values |= self._norms(losses)
+        self.optimizer.zero_grad()
+        self.accelerator.backward(total)
+        norm = self.accelerator.clip_grad_norm_(self.losses.parameters(), 1.0)
+        self.optimizer.step()
+        return {**values, "loss": float(total.detach()), "norm": float(norm), "rate": rate}
+
+    def _norms(self, losses: Mapping[str, Tensor]) -> dict[str, float]:
+        """The gradient norm of each loss on its own, over all weights that the stage moves."""
+        moved = [p for p in self.model.parameters() if p.requires_grad]
+        norms = {}
+        for name, loss in losses.items():
+            found = torch.autograd.grad(loss, moved, retain_graph=True, allow_unused=True)
+            norms[f"norm/{name}"] = math.sqrt(sum(float(g.float().square().sum()) for g in found if g is not None))
+        return norms
+
+    def _report(self, journal: Journal | None, step: int) -> None:
+        assert self._validate is not None
+        with self.state.averaged() as model:
+            figures = self._validate(model)
+        if journal is not None:
+            journal.write(step, {f"validation/{name}": value for name, value in figures.items()})
+
+
+def schedule(step: int, steps: int) -> float:
+    """The learning rate's share of its highest: a linear rise, then half a cosine down.
+
+    >>> schedule(0, 100) < schedule(5, 100), round(schedule(99, 100), 2)
+    (True, 0.02)
+    """
+    rise = max(1, round(_WARMUP * steps))
+    if step < rise:
+        return (step + 1) / rise
+    way = (step - rise) / max(1, steps - rise)
+    return _LOWEST + (1 - _LOWEST) * 0.5 * (1 + math.cos(math.pi * way))
+
+
+def _seed(seed: int, step: int, rank: int) -> int:
+    return (seed * 1_000_003 + step) * 4099 + rank
+
+
+def _due(step: int, every: int) -> bool:
+    return bool(every) and step % every == 0
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Numbers that a module holds, in all."""
+    return sum(p.numel() for p in module.parameters())

@@ -1,0 +1,276 @@
+"""What the model is trained on: one pass over a batch, and its losses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import DynamicCache
+
+from lohovla.model.action import ee_condition, ee_scaled, pick_place_condition, pick_place_scaled, sample_time
+from lohovla.model.core import Inputs, LoHoVLA
+from lohovla.model.grounding import WEIGHTS, dense_losses
+from lohovla.model.layout import Kind, Layout, expert_sees
+from lohovla.model.pointer import to_points, to_readout
+from lohovla.model.processor import Processor, picture_of
+from lohovla.model.stem import Objects, Seen, cells_of
+
+_JITTER = 0.35  # cells; how far the cell that is read out may lie from the one that holds the point
+
+
+@dataclass
+class Labelled:
+    """A batch of labelled observations as tensors; S sub-tasks each: the oracle's first, then any, and last none at all.
+
+    The last has no words and the oracle's points, so that the model can also act from the goal alone.
+
+    Attributes:
+        inputs: the observations.
+        subtasks: tokens (B, S, T), ends repeated to the full length.
+        points: pick and place (B, S, 2, 5); NaN where there is none.
+        objects: dense targets (B, N, 10).
+        after: the picture after the move (B, 4, H, W).
+        reached: whether the move succeeded (B,).
+    """
+
+    inputs: Inputs
+    subtasks: Tensor
+    points: Tensor
+    objects: Tensor
+    after: Tensor
+    reached: Tensor
+
+    def to(self, device: torch.device) -> Labelled:
+        """On another device."""
+        return Labelled(*(value.to(device) for value in vars(self).values()))
+
+
+@dataclass
+class Pieces:
+    """Moments of motions, n of each sub-task.
+
+    Attributes:
+        state: proprioception (B, n, 13).
+        action: what followed (B, n, H, 7).
+        pad: which of it lies past the motion's end (B, n, H).
+    """
+
+    state: Tensor
+    action: Tensor
+    pad: Tensor
+
+
+def labelled(batch: dict[str, Any], processor: Processor) -> Labelled:
+    """Tensors of a collated batch of :class:`lohovla.collect.scenes.LabelledScenes`."""
+    goal, valid = processor.goals(batch["instruction"])
+    picture = picture_of(batch["images.top"], batch["depth.top"])
+    inputs = Inputs(picture, batch["state"].float(), goal, valid)
+    sentences = [[first, *others] for first, others in zip(batch["subtask"], batch["other.subtasks"], strict=True)]
+    tokens = torch.stack([processor.subtasks(row) for row in sentences])
+    tokens = torch.cat([tokens, torch.full_like(tokens[:, :1], processor.tokenizer.eos_token_id)], 1)
+    points = torch.cat([batch["points"][:, None], batch["other.points"], batch["points"][:, None]], 1).float()
+    after, reached = picture, torch.ones(len(tokens))  # played motions do not say what came after
+    if "next.images.top" in batch:
+        after, reached = picture_of(batch["next.images.top"], batch["next.depth.top"]), batch["next.reached"]
+    return Labelled(inputs, tokens, points, batch["objects"], after, reached)
+
+
+def stem_losses(model: LoHoVLA, batch: Labelled) -> dict[str, Tensor]:
+    """Losses of the stem alone: what the simulator knows of every object, weighted."""
+    seen = model.stem(batch.inputs.picture.to(model.dtype))
+    losses = dense_losses(seen, batch.objects, model.config)
+    return {f"see/{name}": WEIGHTS[name] * loss for name, loss in losses.items()}
+
+
+def core_losses(model: LoHoVLA, batch: Labelled, processor: Processor) -> dict[str, Tensor]:
+    """Losses of planning (both ways), pointing, acting with ``pick_place`` and progress; the stem stays as it is."""
+    with torch.no_grad():
+        seen, objects = model.see(batch.inputs)
+    sequence = Sequence(model, batch, seen, objects, processor)
+    losses = sequence.text_losses() | sequence.point_losses()
+    losses["act/pick_place"] = sequence.action_loss()
+    losses["progress"] = progress_loss(model, batch, seen)
+    return losses
+
+
+def motion_loss(model: LoHoVLA, batch: Labelled, pieces: Pieces, processor: Processor) -> Tensor:
+    """Flow matching of ``ee`` chunks; the first d actions are given clean (Training-time RTC), d drawn at random.
+
+    The points are those read out at the true cells, so that the expert meets the errors that it will meet.
+    """
+    with torch.no_grad():
+        seen, objects = model.see(batch.inputs)
+        sequence = Sequence(model, batch, seen, objects, processor)
+        sequence.point_losses()
+        points = to_points(sequence.said[:, 0], sequence.read_cell[:, 0], model.config)
+        cache = [(keys, values) for keys, values in model.expert_cache(sequence.cache)]
+        valid = expert_sees(sequence.layout, 0)
+    count, n = pieces.state.shape[:2]
+    points, valid = points.repeat_interleave(n, 0), valid.repeat_interleave(n, 0)
+    cache = [(keys.repeat_interleave(n, 0), values.repeat_interleave(n, 0)) for keys, values in cache]
+    state, action = pieces.state.flatten(0, 1), pieces.action.flatten(0, 1)
+    data = ee_scaled(action, state)
+    noise = torch.randn_like(data)
+    horizon = data.shape[1]
+    t = sample_time((count * n, 1), data.device).expand(-1, horizon)
+    given = torch.randint(0, model.config.max_prefix + 1, (count * n, 1), device=data.device)
+    given = torch.where(torch.rand_like(given.float()) < 0.5, 0, given)
+    clean = torch.arange(horizon, device=data.device) < given
+    t = torch.where(clean, 0.0, t)
+    x = t[..., None] * noise + (1 - t[..., None]) * data
+    velocity = model.experts["ee"](x, t, ee_condition(points, state), cache, valid)
+    error = (velocity - (noise - data)).square().mean(-1)
+    wanted = ~clean & sequence.exists[:, 0].repeat_interleave(n)[:, None]
+    return _mean(error, wanted)
+
+
+class Sequence:
+    """The training sequence of a batch, run through the decoder once."""
+
+    def __init__(self, model: LoHoVLA, batch: Labelled, seen: Seen, objects: Objects, processor: Processor):
+        self.model, self.batch, self.seen, self.objects = model, batch, seen, objects
+        self.end, self.mask_id = processor.tokenizer.eos_token_id, processor.tokenizer.mask_token_id
+        self.start = processor.tokenizer.bos_token_id
+        self.exists = ~batch.points.isnan().any(-1).any(-1)  # (B, S)
+        self.points = torch.nan_to_num(batch.points, nan=0.05)
+        jitter = (torch.rand_like(self.points[..., :2]) * 2 - 1) * _JITTER
+        size = self.points.new_tensor(model.config.cell_size)
+        self.read_cell = cells_of(model.config, self.points[..., :2] + jitter * size)  # (B, S, 2)
+        self.true_cell = cells_of(model.config, self.points[..., :2])
+        self._noise_words()
+        self._run()
+
+    def _noise_words(self) -> None:
+        """Mask the oracle's sentence for block diffusion: each block more than the one before (D2F, 2508.09192)."""
+        tokens = self.batch.subtasks[:, 0]
+        batch, length = tokens.shape
+        block = self.model.config.block_size
+        blocks = length // block
+        low = torch.rand(batch, 1) * 0.5 + 0.2
+        steps = torch.rand(batch, blocks - 1) * (0.95 - low) / max(1, blocks - 1)
+        self.ratio = torch.cat([low, low + steps.cumsum(1)], 1).to(tokens.device).repeat_interleave(block, 1)
+        everything = torch.rand(batch, 1, device=tokens.device) < 0.25  # as at the start of decoding
+        self.ratio = torch.where(everything, torch.ones_like(self.ratio), self.ratio)
+        self.masked = torch.rand_like(self.ratio) < self.ratio
+        self.noised = torch.where(self.masked, self.mask_id, tokens)
+
+    def _run(self) -> None:
+        model, batch = self.model, self.batch
+        tokens, layout, places = model.prefix_tokens(batch.inputs, self.objects)
+        parts, layouts, numbers = [tokens], [layout], [places]
+        self.at: dict[tuple[str, int], slice] = {}
+        self.lengths = (batch.subtasks != self.end).sum(-1)  # words (B, S)
+        count, device = len(tokens), tokens.device
+        where = layout.kind.shape[1]
+
+        def add(name: str, group: int, part: Tensor, valid: Tensor, kind: Kind, order: Tensor, place: Tensor) -> None:
+            nonlocal where
+            parts.append(part)
+            layouts.append(Layout.part(kind, valid, group, order))
+            numbers.append(place.expand(count, -1))
+            self.at[name, group] = slice(where, where + part.shape[1])
+            where += part.shape[1]
+
+        for group in range(batch.subtasks.shape[1]):
+            length = int(self.lengths[:, group].max()) + 1
+            steps = torch.arange(length, device=device)
+            words = batch.subtasks[:, group, : length - 1]
+            given = torch.cat([words.new_full((count, 1), self.start), words], 1)
+            valid = steps <= self.lengths[:, group, None]
+            add("text", group, model.words(given, Kind.TEXT), valid, Kind.TEXT, steps, model.places.text + steps)
+            pick = model.point_tokens(self.seen, None)
+            place = model.point_tokens(self.seen, self.read_cell[:, group, :1])
+            both = torch.arange(2, device=device)
+            valid = torch.ones(count, 2, dtype=torch.bool, device=device)
+            add("point", group, torch.cat([pick, place], 1), valid, Kind.POINT, both, model.places.point + both)
+        every = torch.arange(self.noised.shape[1], device=device)
+        add(
+            "noised", 0, model.words(self.noised, Kind.NOISED), torch.ones_like(self.masked), Kind.NOISED,
+            every // model.config.block_size, model.places.text + 1 + every,
+        )  # fmt: skip
+        self.layout = Layout.join(layouts)
+        self.cache = DynamicCache(config=model.decoder.config)
+        allowed = self.layout.allowed()
+        self.states = model.run(torch.cat(parts, 1), self.layout, torch.cat(numbers, 1), self.cache, allowed)
+
+    def text_losses(self) -> dict[str, Tensor]:
+        """Cross-entropies of the oracle's sentence: next word, and masked words weighted by 1 / ratio."""
+        states = self.states[:, self.at["text", 0]]
+        wanted = self.batch.subtasks[:, 0, : states.shape[1]]
+        real = torch.arange(states.shape[1], device=states.device) <= self.lengths[:, 0, None]
+        logits = self.model.vocabulary_logits(states[real])
+        ar = F.cross_entropy(logits, wanted[real])
+        states = self.states[:, self.at["noised", 0]]
+        logits = self.model.vocabulary_logits(states[self.masked])
+        each = F.cross_entropy(logits, self.batch.subtasks[:, 0][self.masked], reduction="none")
+        d2f = (each / self.ratio[self.masked]).sum() / self.masked.numel()
+        return {"text/ar": ar, "text/d2f": d2f}
+
+    def point_losses(self) -> dict[str, Tensor]:
+        """Cross-entropy over cells and the readout's error, over all sub-tasks that exist."""
+        model = self.model
+        groups = self.batch.subtasks.shape[1]
+        hidden = torch.cat([self.states[:, self.at["point", g]] for g in range(groups)], 1)  # (B, 2 S, hidden)
+        tokens = self.states[:, : self.objects.cell.shape[1]]
+        logits = model.pointer.score(hidden, model.pointer.keys(self.seen), self.objects, tokens)
+        exists = self.exists[..., None].expand(-1, -1, 2).flatten(1)
+        cross = F.cross_entropy(logits.flatten(0, 1), self.true_cell.flatten(), reduction="none").view(exists.shape)
+        said = model.pointer.read(self.seen, self.read_cell.flatten(1), hidden)
+        wanted = to_readout(self.points, self.read_cell, model.config).flatten(1, 2)
+        error = F.smooth_l1_loss(said, wanted, beta=0.05, reduction="none").mean(-1)
+        self.said = said.view(*self.read_cell.shape, -1)
+        self.pointed_right = (logits.argmax(-1).view(self.true_cell.shape) == self.true_cell) & self.exists[..., None]
+        pick, place = exists.clone(), exists.clone()
+        pick[:, 1::2], place[:, 0::2] = False, False
+        return {
+            "point/pick": _mean(cross, pick),
+            "point/place": _mean(cross, place),
+            "point/read": _mean(error, exists),
+        }
+
+    def action_loss(self) -> Tensor:
+        """Flow matching of the ``pick_place`` action of one sub-task, drawn at random, from the points read out."""
+        model = self.model
+        group = int(torch.randint(self.batch.subtasks.shape[1], ()))
+        points = to_points(self.said[:, group].detach(), self.read_cell[:, group], model.config)
+        data = pick_place_scaled(self.points[:, group, :, :4].flatten(1), points).clamp(-5, 5)
+        noise = torch.randn_like(data)
+        t = sample_time((len(data), 1), data.device)
+        x = t[..., None] * noise + (1 - t[..., None]) * data
+        # The expert learns to read the decoder, not the decoder to please the expert: its gradient stops here.
+        cache = [(keys.detach(), values.detach()) for keys, values in model.expert_cache(self.cache)]
+        valid = expert_sees(self.layout, group)
+        velocity = model.experts["pick_place"](x, t, pick_place_condition(points), cache, valid)
+        return _mean((velocity - (noise - data)).square().mean((1, 2)), self.exists[:, group])
+
+
+def progress_loss(model: LoHoVLA, batch: Labelled, seen: Seen) -> Tensor:
+    """Binary cross-entropy of "done": true moves, moves that failed, no move, and sub-tasks not carried out."""
+    exists = ~batch.points.isnan().any(-1).any(-1)
+    points = torch.nan_to_num(batch.points, nan=0.05)
+    with torch.no_grad():
+        after = model.stem(batch.after.to(model.dtype))
+        before, now, others, others_now = (
+            model.progress.remember(m, p) for m, p in (
+                (seen, points[:, 0]), (after, points[:, 0]), (seen, points[:, 1]), (after, points[:, 1]),
+            )
+        )  # fmt: skip
+    moved_alike = (points[:, 0] - points[:, 1])[..., :2].norm(dim=-1).amax(-1) < 0.03
+    logits = torch.cat(
+        [
+            model.progress(before, now, points[:, 0]),
+            model.progress(before, before, points[:, 0]),
+            model.progress(others, others_now, points[:, 1]),
+        ]
+    )
+    zeros = torch.zeros_like(batch.reached)
+    wanted = torch.cat([batch.reached, zeros, zeros])
+    known = torch.cat([exists[:, 0], exists[:, 0], exists[:, 1] & ~moved_alike])
+    return _mean(F.binary_cross_entropy_with_logits(logits, wanted, reduction="none"), known)
+
+
+def _mean(values: Tensor, chosen: Tensor) -> Tensor:
+    return torch.where(chosen, values, 0.0).sum() / chosen.sum().clamp(min=1)

@@ -1,0 +1,116 @@
+"""A recipe: the model that is made and the stages that it goes through, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import FullyShardedDataParallelPlugin
+
+from lohovla.envs.tasks.names import TASKS
+from lohovla.envs.tasks.registry import Split, get_task
+from lohovla.errors import UserError
+from lohovla.model.checkpoint import load, save
+from lohovla.model.configuration import NANO_DECODER, LoHoVLAConfig
+from lohovla.model.core import LoHoVLA
+from lohovla.model.processor import Processor
+from lohovla.model.tokenizer import make_tokenizer
+from lohovla.train.loop import Trainer
+from lohovla.train.painting import measure_latents
+from lohovla.train.source import Source
+from lohovla.train.stages import STAGES, Stage
+from lohovla.train.validate import closed_loop
+from lohovla.train.vocabulary import sentences, subtask_parts
+
+# The published protocol trains on these; "relative position" is a primitive that it leaves out.
+_UNTRAINED = ("pick-and-place-primitive-with-relative-position",)
+
+
+def training_tasks() -> tuple[str, ...]:
+    """The 17 tasks that may be trained on: B-E, the ten additional ones and three primitives."""
+    splits = (Split.PRIMITIVE, Split.SEEN, Split.ADDITIONAL)
+    return tuple(name for name in TASKS if get_task(name).split in splits and name not in _UNTRAINED)
+
+
+def new_model(settings: Mapping[str, Any], seed: int) -> tuple[LoHoVLA, Processor]:
+    """An untrained model of a configuration, with a tokenizer over the block world's words."""
+    torch.manual_seed(seed)
+    settings = dict(settings)
+    tokenizer = make_tokenizer(sentences())
+    text = {**settings.pop("text_config", {"model_type": "qwen3", **NANO_DECODER}), "vocab_size": len(tokenizer)}
+    config = LoHoVLAConfig(text_config=text, **settings)
+    processor = Processor.of(config, tokenizer)
+    processor.statistics["subtasks"] = subtask_parts()
+    return LoHoVLA(config), processor
+
+
+def train(config: Any, folder: Path) -> Path:
+    """Go through the recipe's stages; each is taken up where it was stopped. Returns the checkpoint's folder.
+
+    Args:
+        config: of ``configs/train.yaml``.
+        folder: of everything that is written.
+    """
+    accelerator = _accelerator(config)
+    recipe = config["recipe"]
+    chosen = _stages(recipe["stages"], config["stage"])
+    source = Source(**{**config["data"], "tasks": _tasks(config["data"]["tasks"])})
+    checkpoint = folder / "checkpoint"
+    if config["init"]:
+        model, processor = load(config["init"])
+    elif (checkpoint / "model.safetensors").exists():
+        model, processor = load(checkpoint)
+    else:
+        model, processor = new_model(recipe["model"], config["seed"])
+    if config["gradient_checkpointing"]:
+        model.decoder.gradient_checkpointing_enable()
+    model.to(accelerator.device)
+    for stage in chosen:
+        if stage.name == "paint":
+            measure_latents(model, source, stage)
+        trainer = Trainer(
+            accelerator, model, processor, stage, source, folder, config["save_seconds"], config["log_every"],
+            config["norms_every"], _validation(config, stage, processor), config["validate_every"],
+        )  # fmt: skip
+        trainer.run()
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            save(model, processor, checkpoint)
+    return checkpoint
+
+
+def _validation(config: Any, stage: Stage, processor: Processor) -> Any:
+    control = {"plan": "pick_place", "act": "ee"}.get(stage.name)
+    episodes = config["validate_episodes"]
+    if control is None or not episodes:
+        return None
+    return lambda model: closed_loop(model, processor, control, config["validate_tasks"], episodes)
+
+
+def _accelerator(config: Any) -> Accelerator:
+    plugin = FullyShardedDataParallelPlugin(fsdp_version=2) if config["fsdp"] else None
+    device = config["device"]
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device cannot be {device!r}", "choose auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda, but there is no CUDA device", "device=cpu trains here")
+    return Accelerator(cpu=device == "cpu", mixed_precision=config["precision"], fsdp_plugin=plugin)
+
+
+def _stages(stages: Mapping[str, Any], chosen: str) -> list[Stage]:
+    if chosen != "all" and chosen not in stages:
+        raise UserError(f"the recipe has no stage {chosen!r}", f"choose all or one of {', '.join(stages)}")
+    names = [name for name in STAGES if name in stages and chosen in ("all", name)]
+    return [Stage(name=name, **stages[name]) for name in names]
+
+
+def _tasks(names: Any) -> tuple[str, ...]:
+    allowed = training_tasks()
+    chosen = allowed if names is None else tuple(get_task(str(name)).name for name in names)
+    for name in chosen:
+        if name not in allowed:
+            raise UserError(f"{name} is held out for evaluation", f"train on {', '.join(allowed[:3])}, ...")
+    return chosen

@@ -1,0 +1,72 @@
+"""Where a stage's batches come from: scenes drawn from the simulator while training runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from lohovla.collect.motions import PlayedMotions
+from lohovla.collect.scenes import LabelledScenes, Mistakes
+from lohovla.data.loader import end_quietly
+from lohovla.data.ring import Ring
+from lohovla.data.samples import Sample, collate
+from lohovla.train.stages import Stage
+
+_FAR = 2_000_000  # between the seeds of parts of a run that must not meet
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where samples come from.
+
+    Attributes:
+        tasks: names of training tasks.
+        weights: how often each is drawn, relative to 1.
+        seed: even.
+        noise: largest camera noise.
+        workers: processes that draw scenes; 0 draws them between steps.
+        ring: samples kept to be drawn again.
+        overfit: draw this many samples and no others, in a fixed order; 0 never stops drawing.
+    """
+
+    tasks: tuple[str, ...]
+    weights: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
+    noise: Mapping[str, float] = field(default_factory=dict)
+    workers: int = 1
+    ring: int = 4000
+    overfit: int = 0
+
+    def batches(self, stage: Stage, start: int, rank: int, world: int) -> Iterator[dict[str, Any]]:
+        """Endless batches; ``start`` is the step to go on from."""
+        if self.overfit:
+            kept = list(islice(iter(self.samples(stage, 0, rank, world)), self.overfit))
+            step = start
+            while True:
+                yield collate([kept[(step * stage.batch + k) % len(kept)] for k in range(stage.batch)])
+                step += 1
+        samples: Iterable[Sample] = self.samples(stage, start, rank, world)
+        if self.workers:
+            samples = DataLoader(
+                samples, batch_size=None, collate_fn=_as_it_is, num_workers=self.workers,  # type: ignore[arg-type]
+                multiprocessing_context="spawn", prefetch_factor=4 * stage.batch, worker_init_fn=end_quietly,
+            )  # fmt: skip
+        yield from Ring(samples, stage.batch, stage.fresh, self.ring, seed=self.seed + start)
+
+    def samples(self, stage: Stage, start: int, rank: int, world: int) -> Any:
+        """The endless samples of a stage."""
+        if stage.name == "act":
+            return PlayedMotions(self.tasks, self.seed + _FAR * (start * world + rank + 1), noise=self.noise, others=0)
+        others = 2 if stage.name == "plan" else 0
+        return LabelledScenes(
+            self.tasks, self.seed, self.noise, others, Mistakes(), self.weights,
+            pool=1 if self.overfit else 128, rank=rank, world=world, skip=start,
+        )  # fmt: skip
+
+
+def _as_it_is(sample: Sample) -> Sample:
+    return sample

@@ -1,0 +1,94 @@
+"""The stages of training: what each learns, from what, and which weights it moves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lohovla.errors import UserError
+from lohovla.model.core import LoHoVLA
+from lohovla.model.processor import Processor
+from lohovla.train import objectives, painting
+
+STAGES = ("see", "plan", "act", "code", "paint")
+_TRAINS = {
+    "see": ("stem.",),
+    "plan": ("decoder.", "object_entry.", "state_entry.", "kind_entry.", "point_entry.", "pointer.", "progress.",
+             "experts.pick_place."),
+    "act": ("experts.ee.",),
+    "code": ("autoencoder.",),
+    "paint": ("painter.",),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        name: one of :data:`STAGES`: ``see`` (the stem, on what the simulator knows), ``plan`` (sub-tasks, pointing,
+            pick-and-place actions, progress), ``act`` (continuous commands), ``code`` (the autoencoder of sub-goal
+            pictures), ``paint`` (the image head).
+        steps: optimiser steps.
+        batch: samples a step and process.
+        lr: the highest learning rate.
+        fresh: share of each batch that is new.
+        weights: of the losses; 1 where none is given.
+    """
+
+    name: str
+    steps: int
+    batch: int = 16
+    lr: float = 1e-3
+    fresh: float = 0.5
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.name not in STAGES:
+            raise UserError(f"there is no stage {self.name!r}", f"choose of {', '.join(STAGES)}")
+        if self.steps < 1 or self.batch < 1 or not 0 < self.fresh <= 1:
+            raise UserError(f"stage {self.name}: steps and batch are at least 1, fresh in (0, 1]", "see configs/train")
+
+    def trains(self, parameter: str) -> bool:
+        """Whether the stage moves a parameter, by its name in the model."""
+        return parameter.startswith(_TRAINS[self.name])
+
+
+class StageLosses(nn.Module):
+    """A stage's losses as a module, so that it can be wrapped for many processes.
+
+    Args:
+        model: the core.
+        processor: its processor.
+        stage: which losses.
+    """
+
+    def __init__(self, model: LoHoVLA, processor: Processor, stage: Stage):
+        super().__init__()
+        self.model, self.processor, self.stage = model, processor, stage
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(stage.trains(name))
+
+    def forward(self, batch: dict[str, Any], step: int) -> dict[str, Tensor]:
+        """Unweighted losses by name."""
+        device = self.model.device
+        given = objectives.labelled(batch, self.processor).to(device)
+        if self.stage.name == "see":
+            return objectives.stem_losses(self.model, given)
+        if self.stage.name == "plan":
+            return objectives.core_losses(self.model, given, self.processor)
+        if self.stage.name == "act":
+            pieces = objectives.Pieces(*(batch[f"piece.{k}"].to(device) for k in ("state", "action", "pad")))
+            return {"act/ee": objectives.motion_loss(self.model, given, pieces, self.processor)}
+        if self.stage.name == "code":
+            return painting.autoencoder_losses(self.model, given)
+        return painting.Painting(self.model, given, self.processor).losses()
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum."""
+        parts = [self.stage.weights.get(name, 1.0) * loss for name, loss in losses.items()]
+        return torch.stack(parts).sum()

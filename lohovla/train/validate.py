@@ -1,0 +1,34 @@
+"""Closed-loop validation while training runs: episodes of validation seeds, played with the averaged weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lohovla.envs.env import BlocksEnv
+from lohovla.evaluate.episode import Play, play_together
+from lohovla.evaluate.protocol import seeds_of
+from lohovla.model.core import LoHoVLA
+from lohovla.model.processor import Processor
+from lohovla.policies.lohovla import LoHoVLAPolicy, Rules
+
+_TOP = {"top": {"width": 320, "height": 160, "depth": True}}
+
+
+def closed_loop(
+    model: LoHoVLA, processor: Processor, control: str, tasks: Sequence[str], episodes: int
+) -> dict[str, float]:
+    """Success and score by task, over the first validation seeds."""
+    figures = {}
+    for task in tasks:
+        envs = [BlocksEnv(task, control=control, cameras=_TOP) for _ in range(episodes)]
+        policy = LoHoVLAPolicy(envs[0], model, processor, Rules())
+        plays = [
+            Play(env, seed, slot) for slot, (env, seed) in enumerate(zip(envs, seeds_of("val", episodes), strict=True))
+        ]
+        for play in plays:
+            policy.reset(play.seed, play.slot)
+        play_together(plays, policy)
+        results = [play.result() for play in plays]
+        figures[f"{task}/{control}/success"] = sum(result.success for result in results) / episodes
+        figures[f"{task}/{control}/score"] = sum(result.score for result in results) / episodes
+    return figures

@@ -1,0 +1,322 @@
+"""The LoHoVLA policy: plan a sub-task, act on it, watch whether it is done, plan again.
+
+One model does all three. What it remembers of an episode is kept by slot: the sub-task, where it pointed, and what was
+seen there when the sub-task began.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import torch
+
+from lohovla.control.policy import Plan
+from lohovla.errors import UserError
+from lohovla.model import acting, planning
+from lohovla.model.acting import Attended
+from lohovla.model.action import ee_action, ee_scaled
+from lohovla.model.checkpoint import load
+from lohovla.model.core import LoHoVLA, Prefix
+from lohovla.model.planning import Words
+from lohovla.model.processor import KEYS, Processor
+from lohovla.policies.base import Context, Decision, Policy, PolicySpec
+
+REPLAN = ("never", "always", "patient")
+_DONE = "Done."
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How the policy plans and acts.
+
+    Attributes:
+        planner: ``ar`` (word by word), ``d2f`` (block diffusion), or ``none`` (acts without a sub-task).
+        grammar: only say sub-tasks that exist.
+        replan: after a failure: ``never`` (the paper's a), ``always`` (b), or ``patient`` (c): after more than
+            ``failures`` in a row.
+        failures: K of rule (c).
+        progress: ``reward`` (the simulator's, the published rule) or ``model`` (seen by the model, as on a robot).
+        done: chance from which the model calls a sub-task done.
+        steps: denoising steps of a chunk.
+        execute: actions of each ``ee`` chunk that are carried out.
+        limit: seconds after which an ``ee`` sub-task is given up.
+    """
+
+    planner: str = "ar"
+    grammar: bool = True
+    replan: str = "patient"
+    failures: int = 2
+    progress: str = "reward"
+    done: float = 0.5
+    steps: int = 4
+    execute: int = 8
+    limit: float = 8.0
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("planner", ("ar", "d2f", "none")), ("replan", REPLAN), ("progress", ("reward", "model"))
+        ):  # fmt: skip
+            if getattr(self, name) not in choices:
+                raise UserError(
+                    f"policy.{name} cannot be {getattr(self, name)!r}", f"choose one of {', '.join(choices)}"
+                )
+        if self.steps < 1 or self.execute < 1 or self.failures < 0:
+            raise UserError(
+                "policy.steps and policy.execute are at least 1, policy.failures at least 0",
+                "4, 8 and 2 are the defaults",
+            )
+
+
+RULES = frozenset(rule.name for rule in fields(Rules))
+
+
+@dataclass
+class Memory:
+    """What is remembered of one episode.
+
+    Attributes:
+        noise: its stream of noise.
+        words: tokens of the sub-task; None before the first.
+        attended: what the action expert reads.
+        before: what was seen at the points when the sub-task began.
+        fails: actions in a row without success.
+        gripped: whether suction was on within this motion (``ee``).
+        started: step at which the motion began.
+        reward: collected since then.
+    """
+
+    noise: torch.Generator
+    words: list[int] | None = None
+    attended: Attended | None = None
+    before: torch.Tensor | None = None
+    fails: int = 0
+    gripped: bool = False
+    started: int = 0
+    reward: float = 0.0
+    progress: float = 0.0
+    timing: dict[str, float] = field(default_factory=dict)
+
+
+class LoHoVLAPolicy(Policy):
+    """Plays with a checkpoint.
+
+    Args:
+        env: what it is for: its action space, cameras and rate.
+        model: the core.
+        processor: of its checkpoint.
+        rules: how.
+    """
+
+    def __init__(self, env: Any, model: LoHoVLA, processor: Processor, rules: Rules):
+        self.model, self.processor, self.rules = model, processor, rules
+        control = env.control
+        self.spec = PolicySpec(
+            KEYS, control, env.action_space.shape, model.config.horizons[control], env.control_hz,
+            frozenset({"subtask", "progress"}), prefix=control == "ee",
+        )  # fmt: skip
+        self.flow_steps = rules.steps
+        tokenizer = processor.tokenizer
+        self._start, self._end, self._mask = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.mask_token_id
+        self._grammar = processor.grammar() if rules.grammar else None
+        self._look = torch.tensor(processor.statistics.get("look", [0.492, 0.133, 0.358]))
+        self._memories: dict[int, Memory] = {}
+
+    def reset(self, seed: int, slot: int = 0) -> None:
+        """Begin an episode."""
+        self._memories[slot] = Memory(torch.Generator().manual_seed(seed))
+
+    def act(self, observation: Mapping[str, Any], context: Context) -> Decision:
+        """Decide for one episode."""
+        return self.act_batch([observation], [context])[0]
+
+    @torch.inference_mode()
+    def act_batch(self, observations: Sequence[Mapping[str, Any]], contexts: Sequence[Context]) -> list[Decision]:
+        """Decide for several episodes in one pass."""
+        memories = [self._memories[context.slot] for context in contexts]
+        planned = self._look(observations, contexts, memories)
+        began = time.perf_counter()
+        actions = self._chunks(observations, memories)
+        act_ms = (time.perf_counter() - began) * 1e3
+        first = 1 if self.spec.control == "pick_place" else self.rules.execute
+        return [
+            self._decision(memory, action[:first], new, act_ms)
+            for action, memory, new in zip(actions, memories, planned, strict=True)
+        ]
+
+    def _decision(self, memory: Memory, actions: np.ndarray, planned: bool, act_ms: float) -> Decision:
+        text = self.processor.sentence(memory.words or [])
+        timing = {**memory.timing, "act": act_ms}
+        return Decision(actions, subtask=text, planned=planned, progress=memory.progress, timing=timing)
+
+    def _look(
+        self,
+        observations: Sequence[Mapping[str, Any]],
+        contexts: Sequence[Context],
+        memories: Sequence[Memory],
+    ) -> list[bool]:
+        """Where a motion is over, look, judge and plan; returns where a new sub-task begins."""
+        planned = [False] * len(memories)
+        for memory, context in zip(memories, contexts, strict=True):
+            memory.reward += context.reward
+            memory.timing = {}
+        turn = [
+            i for i, (memory, o, c) in enumerate(zip(memories, observations, contexts, strict=True))
+            if self._motion_over(memory, o, c)
+        ]  # fmt: skip
+        if turn:
+            fresh = self._plan([observations[i] for i in turn], [memories[i] for i in turn])
+            for i, new in zip(turn, fresh, strict=True):
+                planned[i] = new
+                memories[i].started, memories[i].gripped, memories[i].reward = contexts[i].step, False, 0.0
+        return planned
+
+    def _motion_over(self, memory: Memory, observation: Mapping[str, Any], context: Context) -> bool:
+        """Whether it is time to look again: always with ``pick_place``; with ``ee`` when the tool is back to look."""
+        if memory.words is None or self.spec.control == "pick_place":
+            return True
+        state = observation["state"]
+        memory.gripped |= bool(state[6] > 0.5)
+        seconds = (context.step - memory.started) / self.spec.control_hz
+        away = float(np.linalg.norm(np.asarray(state[:3]) - self._look.numpy()))
+        back = memory.gripped and state[6] < 0.5 and away < 0.03
+        return back or seconds >= self.rules.limit
+
+    # -- planning ------------------------------------------------------------------------------------------
+
+    def _plan(self, observations: Sequence[Mapping[str, Any]], memories: Sequence[Memory]) -> list[bool]:
+        """Look, judge the sub-task, plan another where one is due, and point; returns where one was planned."""
+        began = time.perf_counter()
+        prefix = self.model.encode(self.processor(observations).to(self.model.device))
+        encoded = time.perf_counter()
+        due = [self._due(memory, prefix, row) for row, memory in enumerate(memories)]
+        words = self._words(prefix, memories, due)
+        planned = time.perf_counter()
+        pointed = planning.point(self.model, prefix, words)
+        attended = Attended.of(pointed)
+        before = self.model.progress.remember(prefix.seen, pointed.points)
+        timing = {
+            "encode": (encoded - began) * 1e3,
+            "plan": (planned - encoded) * 1e3,
+            "point": (time.perf_counter() - planned) * 1e3,
+        }
+        for row, memory in enumerate(memories):
+            memory.words, memory.attended = words.tokens[row], attended.row(row)
+            memory.before, memory.timing = before[row : row + 1], timing
+        return due
+
+    def _due(self, memory: Memory, prefix: Prefix, row: int) -> bool:
+        """Whether a new sub-task is due; counts failures."""
+        if memory.words is None:
+            return True
+        assert memory.attended is not None and memory.before is not None
+        seen = prefix.seen
+        one = type(seen)(seen.map[row : row + 1], seen.heat[row : row + 1], seen.attributes[row : row + 1])
+        points = memory.attended.points
+        now = self.model.progress.remember(one, points)
+        memory.progress = float(torch.sigmoid(self.model.progress(memory.before, now, points)))
+        success = memory.reward > 1e-6 if self.rules.progress == "reward" else memory.progress > self.rules.done
+        if success:
+            memory.fails = 0
+            return True
+        memory.fails += 1
+        if self.rules.replan == "always" or (self.rules.replan == "patient" and memory.fails > self.rules.failures):
+            memory.fails = 0
+            return True
+        return False
+
+    def _words(self, prefix: Prefix, memories: Sequence[Memory], due: Sequence[bool]) -> Words:
+        """New sub-tasks where they are due, the old ones elsewhere."""
+        kept = [memory.words or [] for memory in memories]
+        if not any(due) or self.rules.planner == "none":
+            rows = [[] for _ in kept] if self.rules.planner == "none" else kept
+            return planning.given(self.model, prefix, rows, self._start)
+        if self.rules.planner == "d2f":
+            words = planning.plan_d2f(self.model, prefix, self._start, self._end, self._mask)
+        else:
+            words = planning.plan_ar(self.model, prefix, self._start, self._end, self._grammar)
+        if all(due):
+            return words
+        rows = [new if is_due else old for new, old, is_due in zip(words.tokens, kept, due, strict=True)]
+        return planning.given(self.model, prefix, rows, self._start)
+
+    # -- acting --------------------------------------------------------------------------------------------
+
+    def _chunks(
+        self,
+        observations: Sequence[Mapping[str, Any]],
+        memories: Sequence[Memory],
+        prefix: np.ndarray | None = None,
+    ) -> list[np.ndarray]:
+        attended = Attended.stack([memory.attended for memory in memories if memory.attended is not None])
+        noise = acting.noise_for(self.model, self.spec.control, [memory.noise for memory in memories])
+        if self.spec.control == "pick_place":
+            chunk = acting.pick_place(self.model, attended, self.rules.steps, noise)[:, None]
+        else:
+            given = None if prefix is None else torch.from_numpy(prefix)[None].to(self.model.device)
+            chunk = acting.ee_chunk(self.model, attended, self._states(observations), self.rules.steps, noise, given)
+        return list(chunk.float().cpu().numpy())
+
+    def _states(self, observations: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        states = np.stack([observation["state"] for observation in observations]).astype(np.float32)
+        return torch.from_numpy(states).to(self.model.device)
+
+    # -- in real time (lohovla.control) ----------------------------------------------------------------------
+
+    def plan(self, observation: Mapping[str, Any], context: Context) -> Plan:
+        """The sub-task; after the first, another is chosen when the tool is next out of the camera's way."""
+        memory = self._memories[context.slot]
+        if memory.words is None:
+            self._look([observation], [context], [memory])
+        else:
+            memory.fails = self.rules.failures + 1
+        return Plan(self.processor.sentence(memory.words or []), timing=memory.timing)
+
+    @torch.inference_mode()
+    def chunk(
+        self,
+        observation: Mapping[str, Any],
+        context: Context,
+        plan: Plan,
+        prefix: np.ndarray | None = None,
+        frozen: int = 0,
+    ) -> Decision:
+        """The next actions; they continue the first ``frozen`` ones of ``prefix``."""
+        memory = self._memories[context.slot]
+        planned = self._look([observation], [context], [memory])
+        given = None
+        if prefix is not None and frozen and not planned[0]:
+            given = prefix[: min(frozen, self.model.config.max_prefix)].astype(np.float32)
+        began = time.perf_counter()
+        actions = self._chunks([observation], [memory], given)[0]
+        return self._decision(memory, actions, planned[0], (time.perf_counter() - began) * 1e3)
+
+    def encode(self, observation: Mapping[str, Any], context: Context, plan: Plan) -> acting.Denoise:
+        """The velocity field of a chunk, for guidance."""
+        memory = self._memories[context.slot]
+        self._look([observation], [context], [memory])
+        assert memory.attended is not None
+        self._guided = memory, self._states([observation])
+        return acting.ee_denoise(self.model, memory.attended, self._guided[1])
+
+    def velocity(self, x: torch.Tensor, t: float, encoding: acting.Denoise) -> torch.Tensor:
+        """The field at ``x`` (H, D) and noise level ``t``; differentiable in ``x``."""
+        return encoding.velocity(x[None], x.new_full((1, len(x)), t))[0]
+
+    def normalize(self, actions: np.ndarray) -> torch.Tensor:
+        """Actions (n, 7) in the model's space, from the state of the last :meth:`encode`."""
+        return ee_scaled(torch.from_numpy(actions).float()[None].to(self.model.device), self._guided[1])[0]
+
+    def finish(self, x: torch.Tensor, encoding: acting.Denoise) -> Decision:
+        """The decision of a denoised chunk (H, D)."""
+        memory, state = self._guided
+        return self._decision(memory, ee_action(x.detach()[None], state)[0].cpu().numpy(), False, 0.0)
+
+
+def make(env: Any, checkpoint: str | None = None, device: str = "cpu", **rules: Any) -> LoHoVLAPolicy:
+    """The policy of a checkpoint (None is the shipped one), with :class:`Rules` by name."""
+    model, processor = load(checkpoint, device)
+    return LoHoVLAPolicy(env, model, processor, Rules(**rules))

@@ -1,0 +1,124 @@
+"""``lohovla serve policy`` from the outside: it says where it is, serves, drains on SIGTERM, refuses in two lines."""
+
+import signal
+import ssl
+import subprocess
+import sys
+import urllib.request
+
+import numpy as np
+import pytest
+
+from lohovla.benchmarks.served import Served
+from lohovla.cli import main
+from lohovla.serve.client import PolicyClient
+
+KEY = "k" * 24
+
+
+def test_it_serves_until_sigterm_and_ends_well(tmp_path):
+    with Served("policy=random", "env=bare", "drain=5", log=tmp_path / "log") as server:
+        health = f"http://{server.host}:{server.port}/healthz"
+        assert urllib.request.urlopen(health, timeout=10).read() == b"OK\n"
+        clients = [PolicyClient(server.url) for _ in range(3)]
+        assert [client.infer({})["actions"].shape for client in clients] == [(1, 7)] * 3
+        server.terminate()
+        while "draining: 3 sessions" not in (tmp_path / "log").read_text():
+            pass
+        assert clients[0].infer({})["actions"].shape == (1, 7)  # its episode goes on
+        for client in clients:
+            client.close()
+        assert server.process.stdout.read() == "served to the end\n"
+        assert server.process.wait(10) == 0
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_a_second_signal_ends_the_drain_at_once(tmp_path):
+    with Served("policy=random", "env=bare", "drain=1000", log=tmp_path / "log") as server:
+        client = PolicyClient(server.url)
+        server.terminate()
+        while "draining: 1 sessions" not in (tmp_path / "log").read_text():
+            pass
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(10) == 0
+        client.close()
+
+
+def test_the_key_comes_from_the_environment_and_is_in_no_log(tmp_path, monkeypatch):
+    with Served("policy=random", "env=bare", log=tmp_path / "log", environment={"LOHOVLA_API_KEY": KEY}) as server:
+        monkeypatch.setenv("LOHOVLA_API_KEY", KEY)
+        settings = ["policy=remote", f"policy.url={server.url}", "task=A", "env=bare", "env.seconds_per_action=0.5"]
+        assert main(["rollout", *settings, "video=false", f"output={tmp_path / 'out'}"]) == 0
+        monkeypatch.delenv("LOHOVLA_API_KEY")
+        assert main(["rollout", *settings, "video=false", f"output={tmp_path / 'no'}"]) == 2
+    written = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) == 3
+    assert not any(KEY in text for text in written)
+
+
+def test_tls(tmp_path, monkeypatch):
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    made = subprocess.run(
+        [*command, "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert], capture_output=True
+    )
+    if made.returncode:
+        pytest.skip("openssl makes no certificate here")
+    with Served("policy=random", "env=bare", f"tls.cert={cert}", f"tls.key={key}") as server:
+        assert server.url.startswith("wss://")
+        context = ssl.create_default_context(cafile=str(cert))
+        health = f"https://127.0.0.1:{server.port}/healthz"
+        assert urllib.request.urlopen(health, timeout=10, context=context).read() == b"OK\n"
+        monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+        client = PolicyClient(server.url)
+        assert np.isfinite(client.infer({})["actions"]).all()
+        client.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "cause", "remedy"),
+    [
+        (["polcy"], "no server 'polcy'", "`lohovla serve policy`"),
+        (["policy", "policy=oracle"], "policy oracle reads the simulation itself", "only needs observations"),
+        (["policy", "host=0.0.0.0"], "there is no API key", "LOHOVLA_API_KEY"),
+        (["policy", "host=192.0.2.1", "anonymous=true", "env=bare"], "cannot listen on 192.0.2.1:8000", "host=..."),
+        (["policy", "port=70000"], "port cannot be 70000", "defaults"),
+        (["policy", "sessions=0"], "sessions cannot be 0", "at least 1"),
+        (["policy", "deadline=0"], "deadline must be above 0", "defaults"),
+        (["policy", "api_keys=nowhere"], "cannot read API keys from nowhere", "a key a line"),
+        (["policy", "tls.cert=nowhere"], "cannot read the TLS certificate", "PEM"),
+        (["policy", "policy=custom", "policy.factory=nobody:make"], "No module named 'nobody'", "importable"),
+        (["policy", "policy=remote", "policy.url=ws://127.0.0.1:9"], "no policy server at ws://127.0.0.1:9", "serve"),
+    ],
+)
+def test_bad_settings_get_a_cause_and_a_remedy(words, cause, remedy, capsys, monkeypatch):
+    monkeypatch.delenv("LOHOVLA_API_KEY", raising=False)
+    assert main(["serve", *words]) == 2
+    first, second = capsys.readouterr().err.splitlines()[-2:]
+    assert cause in first
+    assert remedy in second
+
+
+def test_a_taken_port_is_said():
+    with Served("policy=random", "env=bare") as server:
+        command = [sys.executable, "-m", "lohovla.cli", "serve", "policy", "env=bare", f"port={server.port}"]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert answer.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{server.port}" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_policy_that_fails_on_everything_does_not_start(tmp_path, monkeypatch):
+    (tmp_path / "broken_policy.py").write_text(
+        "from lohovla.policies.random import RandomPolicy\n"
+        "class Broken(RandomPolicy):\n"
+        "    def act(self, observation, context): raise ValueError('no weights')\n"
+        "def make(env): return Broken(env.control, env.action_space.low, env.action_space.high, 20.0)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    command = [sys.executable, "-m", "lohovla.cli", "serve", "policy", "env=bare", "policy=custom"]
+    answer = subprocess.run(
+        [*command, "policy.factory=broken_policy:make", "port=0"], capture_output=True, text=True, timeout=60
+    )
+    assert answer.returncode == 2
+    assert answer.stderr.splitlines()[-2].startswith("lohovla: a blank observation does not work: the policy failed")

@@ -83,16 +83,16 @@ COMMANDS = {
         "lohovla.commands.generate",
         "Write text, autoregressively or by discrete diffusion forcing, and watch it come.",
         (
-            'lohovla generate "7480+1100-1691="',
-            "lohovla generate example=plan seed=10001 mode=d2f+branch",
-            'lohovla generate "4782+0934-0075=" mode=d2f temperature=0.7 n=3 live=false',
+            'lohovla generate "7480+1100-1691=" model=outputs/distill/base/model',
+            "lohovla generate example=plan model=outputs/distill/base/model mode=d2f+branch",
+            'lohovla generate "4782+0934-0075=" model=GSAI-ML/LLaDA-8B-Instruct temperature=0.7 n=3',
         ),
     ),
     "distill": Command(
         "lohovla.commands.distill",
         "Teach a diffusion language model to decode several blocks at once.",
         (
-            "lohovla distill steps=200 output=outputs/distill/mine",
+            "lohovla distill model=outputs/distill/base/model steps=2000 output=outputs/distill/mine",
             "lohovla distill model=GSAI-ML/LLaDA-8B-Instruct data=examples.jsonl student.rate=1e-5 dtype=bfloat16",
             "lohovla distill stage=base steps=4000 output=outputs/distill/base",
         ),
@@ -115,7 +115,7 @@ COMMANDS = {
     ),
     "bench": Command(
         "lohovla.commands.bench",
-        "Measure: sim, data (demonstrations), evaluate, serve (policy server), control (the real-time loop), d2f (text).",
+        "Measure: sim, data, evaluate, serve (policy server), control (real-time loop), d2f (text decoding).",
         (
             "lohovla bench sim",
             "lohovla bench sim seconds=10 workers=1 profile=true",

@@ -79,6 +79,24 @@ COMMANDS = {
         "Put evaluation runs side by side.",
         ("lohovla compare outputs/evaluate/a outputs/evaluate/b",),
     ),
+    "generate": Command(
+        "lohovla.commands.generate",
+        "Write text, autoregressively or by discrete diffusion forcing, and watch it come.",
+        (
+            'lohovla generate "7480+1100-1691=" model=outputs/distill/base/model',
+            "lohovla generate example=plan model=outputs/distill/base/model mode=d2f+branch",
+            'lohovla generate "4782+0934-0075=" model=GSAI-ML/LLaDA-8B-Instruct temperature=0.7 n=3',
+        ),
+    ),
+    "distill": Command(
+        "lohovla.commands.distill",
+        "Teach a diffusion language model to decode several blocks at once.",
+        (
+            "lohovla distill model=outputs/distill/base/model steps=2000 output=outputs/distill/mine",
+            "lohovla distill model=GSAI-ML/LLaDA-8B-Instruct data=examples.jsonl student.rate=1e-5 dtype=bfloat16",
+            "lohovla distill stage=base steps=4000 output=outputs/distill/base",
+        ),
+    ),
     "serve": Command(
         "lohovla.commands.serve",
         "Serve a policy to robots and evaluations elsewhere: `lohovla serve policy`.",
@@ -97,11 +115,12 @@ COMMANDS = {
     ),
     "bench": Command(
         "lohovla.commands.bench",
-        "Measure: sim, data (demonstrations), evaluate, serve (policy server), control (the real-time loop).",
+        "Measure: sim, data, evaluate, serve (policy server), control (real-time loop), d2f (text decoding).",
         (
             "lohovla bench sim",
             "lohovla bench sim seconds=10 workers=1 profile=true",
             "lohovla bench serve minutes=1",
+            "lohovla bench d2f model=outputs/distill/base/model problems=5",
             "lohovla bench control study=joins trials=20 delays=[0.0,0.2]",
         ),
     ),

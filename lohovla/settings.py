@@ -69,6 +69,7 @@ _POSITIONAL = {
     "replay": ("dataset",),
     "data": ("action", "dataset"),
     "compare": ("runs...",),
+    "generate": ("prompt",),
     "serve": ("what",),
 }
 

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from lohovla.errors import UserError
 from lohovla.settings import results_folder
 
-_BENCHMARKS = ("sim", "data", "evaluate", "serve", "control")
+_BENCHMARKS = ("sim", "data", "evaluate", "serve", "control", "d2f")
 
 
 def run(config: DictConfig) -> int:
@@ -26,6 +26,13 @@ def run(config: DictConfig) -> int:
         from lohovla.benchmarks import data
 
         record = data.run(config.task, config.demonstrations, config.seconds, config.workers)
+    elif config.what == "d2f":
+        from lohovla.benchmarks import d2f
+
+        record = d2f.run(
+            config.model, list(config.text_tasks), list(config.modes), config.problems, config.torch_threads,
+            config.chain_prompts, config.sweep, config.picture,
+        )  # fmt: skip
     elif config.what == "serve":
         from lohovla.benchmarks import serve
 

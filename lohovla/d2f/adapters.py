@@ -32,7 +32,8 @@ def read_adapter(
     pairs: dict[str, dict[str, Tensor]] = {}
     for key, tensor in read_safetensors(folder / "adapter_model.safetensors"):
         found = _KEY.fullmatch(key)
-        name = layout.rename(found[1]) if found else None
+        # Adapters made here carry the names of transformers' classes, published ones those of their base model.
+        name = (layout.rename(found[1]) or found[1]) if found else None
         if found is None or name not in modules:
             raise UserError(f"{folder} is no adapter for {layout.name}: it has {key}", _BASE)
         module = modules[name]

@@ -183,6 +183,7 @@ class Session:
         )
         self.born = torch.where(filled & (self.born < 0), self.forwards - 1, self.born)
 
+    @torch.inference_mode()
     def _forward(self, versions: list[Canvas]) -> list[Proposals]:
         """One model call: commit what is ready, and propose for every version of the rest."""
         window = Window(self, versions)
@@ -209,10 +210,12 @@ class Session:
             local = columns - self.canvas.retired[rows] * canvas.size
             states = hidden[:, section]
             if self.denoiser.shift:
-                if self.cache.last is None:
+                last = self.cache.last
+                if last is None and bool((local == 0).any()):
                     raise UserError("the model predicts the next token, and there is none before the answer",
                                     "give a prompt, or the prefix's last hidden state")  # fmt: skip
-                states = torch.cat([self.cache.last[:, None], states[:, :-1]], 1)
+                last = torch.zeros_like(states[:, 0]) if last is None else last  # a prompt's tail is not predicted
+                states = torch.cat([last[:, None], states[:, :-1]], 1)
             picked.append(states[rows, local])
             places.append((rows, columns))
         logits = self.denoiser.logits(torch.cat(picked))

@@ -109,7 +109,7 @@ class TextModel:
         Raises:
             UserError: see :mod:`lohovla.d2f.load`.
         """
-        folder = SHIPPED if model is None else find(model)
+        folder = shipped() if model is None else find(model)
         kind = _dtype(dtype or ("float32" if model is None else None))
         bare, layout, raw = load_model(folder, kind, device)
         base = denoiser_of(bare, layout, raw)
@@ -125,7 +125,7 @@ class TextModel:
             student = denoiser_of(own, layout, raw)
         own = raw.get("d2f", {})
         limits = Thresholds(**own["thresholds"]) if "thresholds" in own else None
-        return cls(_tokenizer(folder), base, student, limits, own.get("decode_block"))
+        return cls(load_tokenizer(folder), base, student, limits, own.get("decode_block"))
 
     def generate(
         self,
@@ -262,6 +262,15 @@ class TextModel:
         return View([None if i == mask else self.decode([i]) for i in ids], born, size, forwards)
 
 
+def shipped() -> Path:
+    """The folder of the text model that ships with the package; a UserError where this installation has none."""
+    if not (SHIPPED / "config.json").exists():
+        raise UserError(
+            "no text model ships with this version", "model=FOLDER; `lohovla distill stage=base` trains a small one"
+        )
+    return SHIPPED
+
+
 def _dtype(name: str | None) -> torch.dtype | None:
     if name is None:
         return None
@@ -271,7 +280,8 @@ def _dtype(name: str | None) -> torch.dtype | None:
     return kind
 
 
-def _tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer in a checkpoint's folder."""
     from transformers import PreTrainedTokenizerFast, Qwen2TokenizerFast
 
     if (folder / "tokenizer.json").exists():

@@ -60,3 +60,55 @@ def cut(tokens, eos_ids):
     """The text: what stands before the first end token."""
     ends = [i for i, token in enumerate(tokens) if token in eos_ids]
     return tokens[: ends[0]] if ends else tokens
+
+
+def forward(weights, names, *, heads, kv_heads, layers, theta, eps):
+    """``model(ids, mask)`` written out from the weights of a published checkpoint.
+
+    Args:
+        weights: tensors by key.
+        names: templates of the keys: embed, norm, head, and with {i} for the layer: norm1, q, k, v, o, norm2, gate,
+            up, down, and, where there are any, q_norm and k_norm. Biases are taken where they exist.
+        heads: query heads.
+        kv_heads: key heads.
+        layers: how many layers.
+        theta: base of the rotary angles.
+        eps: of the norms.
+    """
+
+    def norm(x, key):
+        return weights[key] * x / (x.pow(2).mean(-1, keepdim=True) + eps).sqrt()
+
+    def linear(x, key):
+        y = x @ weights[key].T
+        bias = key.removesuffix("weight") + "bias"
+        return y + weights[bias] if bias in weights else y
+
+    def turn(x):  # (heads, length, size): each pair (i, i + size / 2) turns by its own angle
+        length, size = x.shape[1:]
+        angles = torch.arange(length)[:, None] * theta ** (-torch.arange(0, size, 2) / size)
+        first, second = x[..., : size // 2], x[..., size // 2 :]
+        cosine, sine = angles.cos(), angles.sin()
+        return torch.cat([first * cosine - second * sine, second * cosine + first * sine], -1)
+
+    def run(ids, allowed):
+        x = weights[names["embed"]][ids]
+        for i in range(layers):
+            key = {name: template.format(i=i) for name, template in names.items()}
+            h = norm(x, key["norm1"])
+            parts = {}
+            for part, count in (("q", heads), ("k", kv_heads), ("v", kv_heads)):
+                y = linear(h, key[part]).view(len(ids), count, -1)
+                if part + "_norm" in names:
+                    y = norm(y, key[part + "_norm"])
+                parts[part] = y.transpose(0, 1)
+            q, k, v = turn(parts["q"]), turn(parts["k"]), parts["v"]
+            k, v = (y.repeat_interleave(heads // kv_heads, 0) for y in (k, v))
+            scores = (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(~allowed, -torch.inf)
+            x = x + linear((scores.softmax(-1) @ v).transpose(0, 1).flatten(1), key["o"])
+            h = norm(x, key["norm2"])
+            gate = linear(h, key["gate"])
+            x = x + linear(gate * gate.sigmoid() * linear(h, key["up"]), key["down"])
+        return norm(x, names["norm"]) @ weights[names["head"]].T
+
+    return run

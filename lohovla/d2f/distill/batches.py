@@ -54,6 +54,7 @@ class Mixture:
         block: answer tokens a block.
         padding: chance that a batch gets further blocks of end tokens, up to ``room``.
         room: answer tokens that padding may reach.
+        examples: pairs of prompt and answer to draw from instead of the tasks.
     """
 
     tasks: dict[str, float]
@@ -61,6 +62,7 @@ class Mixture:
     block: int
     padding: float = 0.25
     room: int = 192
+    examples: tuple[tuple[str, str], ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.tasks or min(self.tasks.values()) < 0 or sum(self.tasks.values()) <= 0:
@@ -79,18 +81,26 @@ def stream(tokenizer, mixture: Mixture, start: int = 0) -> Iterator[Batch]:
 
 def _pool(tokenizer, mixture: Mixture, number: int) -> list[Batch]:
     rng = np.random.default_rng([number, 2])
-    names = list(mixture.tasks)
-    shares = np.array([mixture.tasks[name] for name in names], float)
     count = _POOL * mixture.batch
-    drawn = rng.choice(len(names), count, p=shares / shares.sum())
     rows = []
-    for index, which in enumerate(drawn):
-        example = text_task(names[which]).draw(2 * (number * count + index))
-        prompt, answer = tokenizer([example.prompt, example.answer], add_special_tokens=False)["input_ids"]
+    for pair in _drawn(mixture, rng, number * count, count):
+        prompt, answer = tokenizer(list(pair), add_special_tokens=False)["input_ids"]
         rows.append((prompt, [*answer, tokenizer.eos_token_id]))
     rows.sort(key=lambda row: len(row[0]) + len(row[1]))
     groups = [rows[k : k + mixture.batch] for k in range(0, count, mixture.batch)]
     return [_pad(groups[k], mixture, rng, tokenizer.eos_token_id) for k in rng.permutation(len(groups))]
+
+
+def _drawn(mixture: Mixture, rng: np.random.Generator, first: int, count: int) -> Iterator[tuple[str, str]]:
+    """Pairs of prompt and answer number ``first`` and on."""
+    if mixture.examples is not None:
+        yield from (mixture.examples[k] for k in rng.integers(len(mixture.examples), size=count))
+        return
+    names = list(mixture.tasks)
+    shares = np.array([mixture.tasks[name] for name in names], float)
+    for index, which in enumerate(rng.choice(len(names), count, p=shares / shares.sum())):
+        example = text_task(names[which]).draw(2 * (first + index))
+        yield example.prompt, example.answer
 
 
 def _pad(rows: list[tuple[list[int], list[int]]], mixture: Mixture, rng: np.random.Generator, eos: int) -> Batch:

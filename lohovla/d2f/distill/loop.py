@@ -52,6 +52,7 @@ def train(
     folder: Path,
     seed: int = 0,
     resume: bool = True,
+    device: str | None = None,
     clip: float = 1.0,
 ) -> bool:
     """Train until the schedule ends; writes ``log.jsonl`` and ``checkpoint/`` to ``folder``.
@@ -61,7 +62,7 @@ def train(
     Returns:
         Whether the schedule is complete.
     """
-    accelerator = Accelerator()
+    accelerator = Accelerator(cpu=device == "cpu")
     model, *optimizers = accelerator.prepare(model, *optimizers)
     bare: nn.Module = accelerator.unwrap_model(model)
     raw = [getattr(o, "optimizer", o) for o in optimizers]

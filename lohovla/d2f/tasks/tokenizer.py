@@ -11,7 +11,7 @@ from lohovla.errors import UserError
 
 EOS, MASK, UNKNOWN = "<eos>", "<mask>", "<unknown>"
 _PIECE = r" ?[A-Za-z]+|[0-9]|[^A-Za-z0-9]"
-_SAMPLES = 2000  # training problems of each task that the words are taken from
+_SAMPLES = 100  # training problems of each task that the words are taken from
 
 
 def build_tokenizer():

@@ -1,0 +1,180 @@
+"""Text decoding: discrete diffusion forcing against autoregression and its own parts, on the text tasks.
+
+Every mode solves the same test problems in one run, in turn, so that ratios are of the same minutes of the same
+machine. Tokens per forward count the tokens of the cut text and every model call, the prompt's included.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from tqdm import tqdm
+
+from lohovla.benchmarks.report import emit, median
+from lohovla.errors import UserError
+
+ROOM = {"plan": 192, "arithmetic": 112}
+FIRST = 10001  # test seeds
+
+
+def run(
+    model: str | None,
+    tasks: list[str],
+    modes: list[str],
+    problems: int,
+    threads: int | None,
+    chain_prompts: int,
+    sweep: int,
+    picture: str | None,
+) -> dict[str, Any]:
+    """Measure and print the table and the JSON line.
+
+    Args:
+        model: a checkpoint; the shipped one if None.
+        tasks: text tasks.
+        modes: of :data:`lohovla.d2f.text.MODES`; ``ar`` is what times are compared with.
+        problems: of each task.
+        threads: of torch; its own choice if None.
+        chain_prompts: further problems of each task on which ``d2f`` and ``d2f+chain`` must agree token by token.
+        sweep: problems of each task for the trade-off over the thresholds; 0 for none.
+        picture: file for the plot of it.
+    """
+    import torch
+
+    from lohovla.d2f.text import MODES, TextModel
+
+    unknown = [mode for mode in modes if mode not in MODES]
+    if unknown or not modes:
+        raise UserError(f"there is no mode {unknown[0] if unknown else modes!r}", f"there are {', '.join(MODES)}")
+    if any(task not in ROOM for task in tasks):
+        raise UserError(f"tasks are {', '.join(ROOM)}", "tasks=[plan,arithmetic]")
+    if problems < 1:
+        raise UserError(f"problems must be at least 1, not {problems}", "problems=50 is the default")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    text = TextModel.load(model)
+    figures: dict[str, Any] = {}
+    for task in tasks:
+        figures[task] = _compare(text, task, modes, problems)
+        if chain_prompts:
+            figures[task]["chain"] = _agreement(text, task, chain_prompts)
+        if sweep:
+            figures[task]["sweep"] = _sweep(text, task, sweep)
+    if sweep and picture:
+        from lohovla.benchmarks.tradeoff import plot
+
+        plot({task: figures[task]["sweep"] for task in tasks}, picture)
+    first = figures[tasks[0]]["modes"]
+    main = "d2f" if "d2f" in first else modes[-1]
+    return emit(
+        "d2f", f"tokens a forward, {tasks[0]}, {main}", first[main]["tokens_a_forward"], "tokens/forward",
+        baseline=1.0, ratio=first[main].get("speed_up"), floor=None, threads=torch.get_num_threads(),
+        problems=problems, model=model or "shipped", figures=figures,
+    )  # fmt: skip
+
+
+def _compare(text: Any, task: str, modes: list[str], problems: int) -> dict[str, Any]:
+    """All modes on the same problems, the order turning from problem to problem."""
+    from lohovla.d2f.sampling import Sampling
+    from lohovla.d2f.tasks import text_task
+
+    judge, sampling = text_task(task), Sampling(max_tokens=ROOM[task])
+    warm = judge.draw(FIRST - 2).prompt
+    for mode in modes:
+        text.generate(warm, mode, sampling)
+    kept: dict[str, list[tuple[bool, bool, int, int, float]]] = {mode: [] for mode in modes}
+    for number in tqdm(range(problems), desc=task, unit="problem", disable=None):
+        example = judge.draw(FIRST + 2 * number)
+        turn = number % len(modes)
+        for mode in modes[turn:] + modes[:turn]:
+            began = time.perf_counter()
+            result = text.generate(example.prompt, mode, sampling)[0]
+            seconds = time.perf_counter() - began
+            score = judge.score(example, result.text)
+            kept[mode].append((score.right, score.valid, len(result.answer.tokens), result.answer.forwards, seconds))
+    rows: dict[str, dict[str, float]] = {}
+    print(f"\n{task}, {problems} problems, blocks of {text.size}")
+    print(f"{'mode':12s} {'right':>7s} {'valid':>7s} {'tokens/forward':>15s} {'ms/answer':>10s} {'times ar':>9s}")
+    for mode, samples in kept.items():
+        rights, valids, tokens, forwards, times = zip(*samples, strict=True)
+        row = {
+            "right": 100 * sum(rights) / problems,
+            "valid": 100 * sum(valids) / problems,
+            "tokens": sum(tokens) / problems,
+            "tokens_a_forward": sum(tokens) / sum(forwards),
+            "ms": 1000 * median(times),
+        }
+        if "ar" in kept:
+            row["speed_up"] = median([ar[4] / own for ar, own in zip(kept["ar"], times, strict=True)])
+        rows[mode] = {key: round(value, 3) for key, value in row.items()}
+        print(
+            f"{mode:12s} {row['right']:6.1f}% {row['valid']:6.1f}% {row['tokens_a_forward']:15.2f} {row['ms']:10.1f} "
+            f"{row.get('speed_up', float('nan')):9.2f}"
+        )
+    return {"modes": rows}
+
+
+def _batches(task: str, first: int, count: int, size: int = 16) -> Iterator[list[Any]]:
+    from lohovla.d2f.tasks import text_task
+
+    examples = [text_task(task).draw(first + 2 * k) for k in range(count)]
+    yield from (examples[k : k + size] for k in range(0, count, size))
+
+
+def _agreement(text: Any, task: str, prompts: int) -> dict[str, float]:
+    """Whether the chain gives the plain tokens, on further problems, several at once."""
+    from lohovla.d2f.decode import decode
+    from lohovla.d2f.sampling import Sampling
+
+    sampling = Sampling(max_tokens=ROOM[task])
+    differ = plain_forwards = chain_forwards = tokens = 0
+    with tqdm(total=prompts, desc=f"{task}: chain", unit="problem", disable=None) as bar:
+        for examples in _batches(task, FIRST + 2_000_000, prompts):
+            heads = [text.encode(example.prompt) for example in examples]
+            plain, chain = (decode(text.student, heads, text.settings(mode, sampling)) for mode in ("d2f", "d2f+chain"))
+            for a, b in zip(plain, chain, strict=True):
+                differ += a.tokens != b.tokens
+                plain_forwards += a.forwards
+                chain_forwards += b.forwards
+                tokens += len(a.tokens)
+            bar.update(len(examples))
+    print(f"chain: {differ} of {prompts} answers differ from plain d2f; tokens a forward "
+          f"{tokens / plain_forwards:.2f} plain, {tokens / chain_forwards:.2f} chain")  # fmt: skip
+    return {
+        "prompts": prompts,
+        "differ": differ,
+        "plain": round(tokens / plain_forwards, 3),
+        "chain": round(tokens / chain_forwards, 3),
+    }
+
+
+def _sweep(text: Any, task: str, problems: int) -> list[dict[str, Any]]:
+    """Tokens a forward and right answers over the thresholds and block sizes."""
+    from lohovla.d2f.blocks import Thresholds
+    from lohovla.d2f.decode import decode
+    from lohovla.d2f.sampling import Sampling
+    from lohovla.d2f.tasks import text_task
+
+    judge, sampling = text_task(task), Sampling(max_tokens=ROOM[task])
+    points = []
+    settings = [
+        (mode, accept, size) for mode in ("d2f", "d2f+branch") for size in (16, 32)
+        for accept in (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
+    ]  # fmt: skip
+    for mode, accept, size in tqdm(settings, desc=f"{task}: thresholds", disable=None):
+        limits = Thresholds(accept, text.thresholds.add, text.thresholds.activate)
+        right = tokens = forwards = 0
+        for examples in _batches(task, FIRST, problems):
+            heads = [text.encode(example.prompt) for example in examples]
+            answers = decode(text.student, heads, text.settings(mode, sampling, limits, size))
+            for example, answer in zip(examples, answers, strict=True):
+                right += judge.score(example, text.decode(answer.tokens)).right
+                tokens += len(answer.tokens)
+                forwards += answer.forwards
+        points.append({"mode": mode, "accept": accept, "block": size, "right": round(100 * right / problems, 2),
+                       "tokens_a_forward": round(tokens / forwards, 3)})  # fmt: skip
+        print(f"  {mode:11s} block {size:3d} accept {accept:.2f}: {points[-1]['tokens_a_forward']:6.2f} tokens a "
+              f"forward, {points[-1]['right']:5.1f} % right")  # fmt: skip
+    return points

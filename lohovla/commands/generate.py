@@ -1,0 +1,96 @@
+"""``lohovla generate``: text, with a live view of the blocks being denoised."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lohovla.errors import UserError
+from lohovla.settings import results_folder
+
+
+def run(config: DictConfig) -> int:
+    """Print the answers with how many forwards and how long they took."""
+    if (config.prompt is None) == (config.example is None):
+        raise UserError(
+            "a prompt or an example is wanted, one of them",
+            'for instance `lohovla generate "7480+1100-1691="` or `lohovla generate example=plan`',
+        )
+    if config.picture is not None and Path(config.picture).suffix not in (".gif", ".png"):
+        raise UserError(f"{config.picture} is no GIF or PNG", "picture=FILE.gif or picture=FILE.png")
+    from lohovla.d2f.sampling import Sampling
+    from lohovla.d2f.tasks import text_task
+    from lohovla.d2f.text import TextModel
+
+    example = None if config.example is None else text_task(config.example).draw(config.seed)
+    names = ("max_tokens", "min_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed", "logprobs")
+    sampling = Sampling(stop=tuple(OmegaConf.to_container(config.stop)), **{name: config[name] for name in names})  # type: ignore[arg-type]
+    model = TextModel.load(
+        config.model, config.adapter, live=config.adapter_live, dtype=config.dtype, device=config.device
+    )
+    prompt = config.prompt if example is None else example.prompt
+    results = _generate(model, prompt, sampling, config)
+    for number, result in enumerate(results, 1):
+        if len(results) > 1:
+            print(f"-- {number}")
+        print(result.text.rstrip("\n"))
+        if example is not None:
+            score = text_task(config.example).score(example, result.text)
+            print("right" if score.right else f"wrong: {score.fault}")
+        answer = result.answer
+        tokens = len(answer.tokens)
+        print(
+            f"{tokens} tokens, {answer.forwards} forwards, {tokens / max(1, answer.forwards):.1f} tokens a forward, "
+            f"ended by {answer.reason}",
+            file=sys.stderr,
+        )
+    print(f"{results[0].seconds:.2f} s in all", file=sys.stderr)
+    if config.output is not None:
+        _write(results_folder(config, "generate"), prompt, results)
+    return 0
+
+
+def _generate(model: Any, prompt: str, sampling: Any, config: DictConfig) -> list[Any]:
+    """The answers; a single one is shown as it comes, and filmed if asked for."""
+    limits = _thresholds(model, config)
+    settings = {"thresholds": limits, "size": config.block, "width": config.width}
+    live = config.live and sys.stdout.isatty() and config.n == 1
+    if not live and config.picture is None:
+        return model.generate(prompt, config.mode, sampling, n=config.n, **settings)
+    if config.n > 1:
+        raise UserError("a picture shows one answer", "n=1")
+    from lohovla.d2f.display import Terminal, draw
+
+    terminal = Terminal(sys.stdout) if live else None
+    views, result = [], None
+    for view, done in model.watch(prompt, config.mode, sampling, **settings):
+        views.append(view)
+        result = done
+        if terminal is not None:
+            terminal.show(view)
+    if terminal is not None:
+        terminal.clear()
+    assert result is not None
+    if config.picture is not None:
+        draw(views, prompt, Path(config.picture))
+    return [result]
+
+
+def _thresholds(model: Any, config: DictConfig) -> Any:
+    from lohovla.d2f.blocks import Thresholds
+
+    own = model.thresholds
+    given = {name: config[name] for name in ("accept", "add", "activate") if config[name] is not None}
+    return Thresholds(**{**vars(own), **given})
+
+
+def _write(folder: Path, prompt: str, results: list[Any]) -> None:
+    record = {
+        "prompt": prompt,
+        "answers": [{"text": r.text, "seconds": r.seconds, **vars(r.answer)} for r in results],
+    }
+    (folder / "answer.json").write_text(json.dumps(record, indent=2), encoding="utf-8")

@@ -1,0 +1,199 @@
+"""Noise, masks, losses and the loop, each on cases small enough to check by hand."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from lohovla.d2f.distill import checkpoint, loop, stages
+from lohovla.d2f.distill.batches import Batch, Mixture, stream
+from lohovla.d2f.distill.loss import distillation_loss
+from lohovla.d2f.distill.muon import orthogonal
+from lohovla.d2f.distill.noise import corrupt, ratios
+from lohovla.d2f.distill.objectives import Base, Noise, Student, at, head, run, student_mask
+from lohovla.d2f.tasks.tokenizer import build_tokenizer
+from lohovla.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return build_tokenizer()
+
+
+def batch_by_hand():
+    """Two prompts of 2 and 3 tokens, answers of 3 and 2, blocks of 2."""
+    tokens = torch.tensor([[10, 11, 20, 21, 0, 0, 0], [12, 13, 14, 22, 0, 0, 0]])
+    block = torch.tensor([[-1, -1, 0, 0, 1, 1, -1], [-1, -1, -1, 0, 0, -1, -1]])
+    return Batch(tokens, torch.tensor([2, 3]), torch.tensor([3, 2]), torch.tensor([6, 5]), block)
+
+
+def test_who_sees_whom_in_the_student():
+    seen = student_mask(batch_by_hand()).int().tolist()
+    assert seen[0] == [
+        [1, 1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0, 0],
+        [1, 1, 1, 1, 1, 1, 0],
+        [1, 1, 1, 1, 1, 1, 0],
+        [1, 1, 0, 0, 0, 0, 1],
+    ]
+    assert seen[1][4] == [1, 1, 1, 1, 1, 0, 0]
+    causal = student_mask(batch_by_hand(), "causal").int().tolist()
+    assert causal[1][:4] == [[1, 0, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 1, 0, 0]]
+
+
+def test_the_distillation_loss_by_hand():
+    """Two masked tokens over two words, in blocks of ratio 0.5 and 0.25, of four answer tokens in all."""
+    teacher = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]])
+    student = torch.tensor([[0.0, 0.0], [0.0, math.log(3.0)]])
+    first = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
+    second = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
+    ratio = torch.tensor([0.5, 0.25])
+    loss = distillation_loss(student, teacher, ratio, 4)
+    assert loss.item() == pytest.approx((first / 0.5 + second / 0.25) / 4, abs=1e-6)
+    first, second = second, first
+    loss = distillation_loss(student, teacher, ratio, 4, "reverse")
+    assert loss.item() == pytest.approx((first / 0.5 + second / 0.25) / 4, abs=1e-6)
+    with pytest.raises(UserError, match="divergence"):
+        distillation_loss(student, teacher, ratio, 4, "sideways")
+
+
+def test_no_gradient_flows_into_the_teacher():
+    student, teacher = torch.randn(3, 5, requires_grad=True), torch.randn(3, 5, requires_grad=True)
+    distillation_loss(student, teacher, torch.ones(3), 3).backward()
+    assert teacher.grad is None
+    assert student.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("schedule", ["monotone", "chain-uniform", "random"])
+def test_mask_ratios(schedule):
+    drawn = ratios(schedule, 4000, 6, 0.2, 0.7, torch.Generator().manual_seed(0))
+    assert drawn.shape == (4000, 6)
+    assert drawn.min() >= 0.2
+    assert drawn.max() <= 0.7 + 1e-6
+    rising = (drawn.diff(dim=1) >= 0).all()
+    assert bool(rising) == (schedule != "random")
+    # Means of the first and last block from the schedules' definitions: U(.2, .7) has mean .45; a monotone step has
+    # mean (.7 - p1) / 2 / 5; in the chain the gap to .7 halves on average at each block.
+    wanted = {"monotone": 0.45 + 0.25 / 2, "chain-uniform": 0.7 - 0.25 / 32, "random": 0.45}[schedule]
+    assert drawn[:, 0].mean() == pytest.approx(0.45, abs=0.01)
+    assert drawn[:, -1].mean() == pytest.approx(wanted, abs=0.01)
+
+
+def test_corruption_touches_answers_only_and_every_row():
+    tokens = torch.arange(60).view(3, 20) + 100
+    answer = torch.zeros(3, 20, dtype=torch.bool)
+    answer[:2, 8:] = True
+    noisy, masked = corrupt(tokens, answer, torch.full((3, 20), 1e-9), 7, torch.Generator().manual_seed(0))
+    assert masked.sum(1).tolist() == [1, 1, 0]
+    assert (noisy == torch.where(masked, 7, tokens)).all()
+    assert not (masked & ~answer).any()
+    _, masked = corrupt(tokens, answer, torch.ones(3, 20), 7, torch.Generator().manual_seed(0))
+    assert (masked == answer).all()
+
+
+def test_hidden_states_that_predict():
+    hidden = torch.arange(8.0).view(1, 8, 1)
+    where = torch.tensor([[False, False, True, False, True, False, False, False]])
+    assert at(hidden, where, shift=False)[:, 0].tolist() == [2.0, 4.0]
+    assert at(hidden, where, shift=True)[:, 0].tolist() == [1.0, 3.0]
+
+
+def test_orthogonal_updates():
+    drawn = torch.randn(3, 24, 16, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonal(drawn))
+    assert values.min() > 0.3
+    assert values.max() < 1.3
+
+
+def test_batches_repeat_and_go_on_in_the_middle(tokenizer):
+    mixture = Mixture({"short-plan": 0.5, "arithmetic": 0.5}, batch=2, block=16)
+    first = stream(tokenizer, mixture)
+    batches = [next(first) for _ in range(18)]
+    again = stream(tokenizer, mixture, start=17)
+    assert next(again).tokens.equal(batches[17].tokens)
+    for batch in batches[:4]:
+        assert ((batch.end - batch.prompt) % 16 == 0).all()
+        for row in range(2):
+            answer = batch.tokens[row, batch.prompt[row] : batch.prompt[row] + batch.answer[row]]
+            assert (answer == tokenizer.eos_token_id).nonzero()[:, 0].tolist() == [len(answer) - 1]
+            assert (batch.tokens[row, batch.prompt[row] + batch.answer[row] :] == tokenizer.eos_token_id).all()
+
+
+def tiny(tokenizer, seed=0):
+    return stages.small_model(
+        len(tokenizer), tokenizer.mask_token_id, tokenizer.eos_token_id, seed, hidden_size=32, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, head_dim=16, intermediate_size=32,
+    )  # fmt: skip
+
+
+def test_the_base_learns_both_objectives(tokenizer):
+    model = tiny(tokenizer)
+    batch = next(stream(tokenizer, Mixture({"arithmetic": 1.0}, batch=6, block=16)))
+    objective = Base(tokenizer.mask_token_id)
+    optimizers = stages.base_optimizers(model, 1e-2, 1e-2, 2.0)
+    first = last = {}
+    for step in range(30):
+        loss, parts = objective(model, batch, torch.Generator().manual_seed(0))
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        first, last = (parts if step == 0 else first), parts
+    assert last["ar"] < 0.7 * first["ar"]
+    assert last["diffusion"] < 0.7 * first["diffusion"]
+
+
+def test_the_teacher_is_the_model_without_its_adapter(tokenizer):
+    bare = tiny(tokenizer)
+    with torch.no_grad():
+        for parameter in bare.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    batch = next(stream(tokenizer, Mixture({"arithmetic": 1.0}, batch=2, block=16)))
+    everything = batch.inside[:, None].expand(-1, batch.tokens.shape[1], -1)
+    before = head(bare, run(bare, batch.tokens, everything)).detach().clone()
+    model = stages.add_adapter(bare, 4, 4, 0.0, ["q_proj", "v_proj"])
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(0.0, 0.3)
+    with model.disable_adapter():
+        assert torch.equal(head(model, run(model, batch.tokens, everything)), before)
+    assert not torch.allclose(head(model, run(model, batch.tokens, everything)), before)
+    objective = Student(tokenizer.mask_token_id, True, Noise(), padding=False)
+    loss, parts = objective(model, batch, torch.Generator().manual_seed(0))
+    loss.backward()
+    assert parts["divergence"] > 0
+    trained = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert trained
+    assert all("lora" in name for name in trained)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(tokenizer, tmp_path):
+    mixture = Mixture({"arithmetic": 1.0}, batch=2, block=16)
+
+    def train(folder, steps, stop=None):
+        model = tiny(tokenizer)
+        optimizers = stages.base_optimizers(model, 1e-2, 1e-2, 2.0)
+        folder.mkdir(exist_ok=True)
+        schedule = loop.Schedule(steps, warmup=2, save_every=3, seconds=stop)
+        done = loop.train(model, optimizers, Base(1), tokenizer, mixture, schedule, folder, device="cpu")
+        return done, torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    done, whole = train(tmp_path / "whole", 6)
+    assert done
+    done, _ = train(tmp_path / "parts", 6, stop=0.0)  # one step and a checkpoint
+    assert not done
+    done, parts = train(tmp_path / "parts", 6)
+    assert done
+    assert torch.equal(whole, parts)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 4, 5, 6]
+    other = stages.add_adapter(tiny(tokenizer), 4, 4, 0.0, ["q_proj"])
+    with pytest.raises(UserError, match="another model"):
+        checkpoint.load(tmp_path / "parts" / "checkpoint", other, [])
+    (tmp_path / "parts" / "checkpoint" / "weights.safetensors").write_bytes(b"12")
+    with pytest.raises(UserError, match="cannot read the checkpoint"):
+        train(tmp_path / "parts", 6)

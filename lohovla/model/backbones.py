@@ -15,8 +15,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoTokenizer, PaliGemmaForConditionalGeneration, PreTrainedModel, PreTrainedTokenizerBase
-from transformers import Qwen3ForCausalLM
+from transformers import (
+    AutoTokenizer,
+    PaliGemmaForConditionalGeneration,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Qwen3ForCausalLM,
+)
 from transformers.utils import logging
 
 from lohovla.d2f.load import find, read_json

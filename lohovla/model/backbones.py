@@ -1,7 +1,7 @@
 """Pretrained backbones: the decoder, and the vision tower where there is one, of a published checkpoint.
 
-PaliGemma (Beyer et al., 2407.07726) gives its SigLIP tower, its projector and its Gemma decoder; a Qwen3-class checkpoint
-its decoder. They are read by transformers' own classes, which know the published layouts. The stem, the entries and
+PaliGemma (Beyer et al., 2407.07726) gives its SigLIP tower, its projector and its Gemma decoder; a Qwen3-class
+checkpoint its decoder. They are read by transformers' own classes, which know the published layouts. The stem, the entries and
 the heads are new.
 """
 
@@ -27,7 +27,7 @@ from transformers.utils import logging
 from lohovla.d2f.load import find, read_json
 from lohovla.errors import UserError
 from lohovla.model.checkpoint import quiet, refuse_other_weights
-from lohovla.model.configuration import LoHoVLAConfig
+from lohovla.model.configuration import PRECISIONS, LoHoVLAConfig
 from lohovla.model.core import LoHoVLA
 from lohovla.model.processor import Processor
 
@@ -49,10 +49,9 @@ def pretrained(name: str | Path, settings: Mapping[str, Any]) -> tuple[LoHoVLA, 
     """
     folder = find(name)
     settings = {"backbone_dtype": "float32", **settings}
-    dtype = getattr(torch, settings["backbone_dtype"], None)
-    if not isinstance(dtype, torch.dtype):
-        raise UserError(f"backbone_dtype cannot be {settings['backbone_dtype']!r}", "choose float32 or bfloat16")
-    source = _read(folder, dtype)
+    if settings["backbone_dtype"] not in PRECISIONS:
+        raise UserError(f"backbone_dtype cannot be {settings['backbone_dtype']!r}", f"choose {' or '.join(PRECISIONS)}")
+    source = _read(folder, getattr(torch, settings["backbone_dtype"]))
     decoder, vision, projector = _parts(source)
     tokenizer = read_tokenizer(folder, decoder.get_input_embeddings().num_embeddings)  # type: ignore[attr-defined]
     config = LoHoVLAConfig(
@@ -95,8 +94,8 @@ def _parts(source: PreTrainedModel) -> tuple[PreTrainedModel, PreTrainedModel | 
 def read_tokenizer(folder: Path, rows: int) -> PreTrainedTokenizerBase:
     """The tokenizer of a checkpoint, with tokens that begin a sentence and stand for a masked word.
 
-    The mask is one of the vocabulary's unused tokens (Gemma's ``<unused...>``), or a new token in a row of the embeddings
-    that no token has (Qwen pads its embeddings).
+    The mask is one of the vocabulary's unused tokens (Gemma's ``<unused...>``), or a new token in a row of the
+    embeddings that no token has (Qwen pads its embeddings).
 
     Args:
         folder: of the checkpoint.

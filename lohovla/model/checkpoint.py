@@ -1,7 +1,7 @@
 """Saving and loading the model with its processor: one folder, safetensors, no pickle.
 
-A checkpoint stands alone: of a pretrained backbone it holds the weights as well. LoRA adapters are kept beside them, not
-merged, so that training goes on from a checkpoint as it would have.
+A checkpoint stands alone: of a pretrained backbone it holds the weights as well. LoRA adapters are kept beside
+them, not merged, so that training goes on from a checkpoint as it would have.
 """
 
 from __future__ import annotations

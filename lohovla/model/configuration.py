@@ -112,10 +112,11 @@ class LoHoVLAConfig(PretrainedConfig):
             )
         if self.max_subtask % self.block_size:
             raise UserError(
-                f"max_subtask is {self.max_subtask}, no multiple of block_size {self.block_size}", "sentences are whole blocks"
+                f"max_subtask is {self.max_subtask}, no multiple of block_size {self.block_size}",
+                "sentences are whole blocks",
             )
         if self.backbone_dtype not in PRECISIONS:
-            raise UserError(f"backbone_dtype cannot be {self.backbone_dtype!r}", f"choose one of {', '.join(PRECISIONS)}")
+            raise UserError(f"backbone_dtype cannot be {self.backbone_dtype!r}", f"choose {' or '.join(PRECISIONS)}")
 
     @property
     def patches(self) -> int:

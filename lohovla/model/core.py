@@ -1,4 +1,4 @@
-"""The hybrid core: one decoder over ``[objects | patches | state | goal] [sub-task] [points] [sub-goal picture]``, and its heads."""
+"""The hybrid core, and its heads: one decoder over ``[objects | patches | state | goal] [sub-task] [points] [picture]``."""
 
 from __future__ import annotations
 
@@ -104,8 +104,9 @@ class LoHoVLA(PreTrainedModel):
         config, parts = self.config, (self.decoder, getattr(self, "vision", None), getattr(self, "projector", None))
         if config.backbone_dtype != "float32":
             for part in parts:
-                if part is not None:
-                    part.to(getattr(torch, config.backbone_dtype))
+                for parameter in part.parameters() if part is not None else ():
+                    # Not `part.to`: the frequencies of the rotary embedding must stay exact.
+                    parameter.data = parameter.data.to(getattr(torch, config.backbone_dtype))
         if config.lora_rank:
             add_lora(self.decoder, config.lora_rank)
 
@@ -121,7 +122,7 @@ class LoHoVLA(PreTrainedModel):
         return self.decoder.get_input_embeddings()(tokens) + self.kind_entry.weight[int(kind)]
 
     def patch_tokens(self, picture: Tensor) -> Tensor:
-        """Embedded patches (B, N, hidden) of the stem's picture (B, 4, H, W): its colours as the vision tower wants them.
+        """Embedded patches (B, N, hidden) of the stem's picture (B, 4, H, W): its colours alone.
 
         The whole picture is squeezed into the tower's square, as PaliGemma's own processor does.
         """
@@ -145,9 +146,8 @@ class LoHoVLA(PreTrainedModel):
         # The goal is last, as its padding must be at the end of the prefix.
         parts |= {Kind.STATE: state, Kind.GOAL: self.words(inputs.goal, Kind.GOAL)}
         valid = {
-            kind: inputs.goal_valid if kind is Kind.GOAL else torch.ones(part.shape[:2], dtype=torch.bool, device=device)
-            for kind, part in parts.items()
-        }
+            kind: torch.ones(part.shape[:2], dtype=torch.bool, device=device) for kind, part in parts.items()
+        } | {Kind.GOAL: inputs.goal_valid}
         layout = Layout.join([Layout.part(kind, valid[kind]) for kind in parts])
         own = self.places
         first = {Kind.OBJECT: own.object, Kind.PATCH: own.patch, Kind.STATE: own.state, Kind.GOAL: own.goal}

@@ -1,7 +1,7 @@
 """Who sees whom: the one sequence of the hybrid core, and its attention mask, position by position.
 
-``[objects | patches | state | goal]`` is the prefix: it sees itself, both ways, and everything after it sees the prefix. Then,
-once for each sub-task that is judged on the same prefix (a *group*): the sub-task's words, causal; a noised copy of
+``[objects | patches | state | goal]`` is the prefix: it sees itself, both ways, and everything after it sees the prefix.
+Then, once for each sub-task that is judged on the same prefix (a *group*): the sub-task's words, causal; a noised copy of
 them, block-causal, for block diffusion; the two pointing tokens; the sub-goal picture's tokens. The action chunk is
 denoised by an expert of its own on the cache, so nothing here sees it.
 """
@@ -49,7 +49,7 @@ class Places:
 
     @classmethod
     def of(cls, config: LoHoVLAConfig) -> Places:
-        """Those of a configuration. Patches come first, in raster order; objects are a set: all of them stand at one."""
+        """Those of a configuration. Patches come first, row by row; objects are a set: all stand at one."""
         objects = config.patches
         goal = objects + 2
         text = goal + config.max_goal

@@ -85,7 +85,8 @@ class Processor:
                 raise UserError(f"{key} has values of type {values.dtype}, not float32", "give metres and radians")
             if wrong := int((~np.isfinite(values)).sum()):
                 raise UserError(
-                    f"{key} has {wrong} of {values.size} values that are no finite numbers", "look at the sensor that gives it"
+                    f"{key} has {wrong} of {values.size} values that are no finite numbers",
+                    "look at the sensor that gives it",
                 )
         if not isinstance(observation["instruction"], str):
             kind = type(observation["instruction"]).__name__

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,10 @@ def pretrained(name: str | Path, settings: Mapping[str, Any]) -> tuple[LoHoVLA, 
     decoder, vision, projector = _parts(source)
     tokenizer = read_tokenizer(folder, decoder.get_input_embeddings().num_embeddings)  # type: ignore[attr-defined]
     config = LoHoVLAConfig(
-        text_config=decoder.config, vision_config=vision.config if vision is not None else None, **settings
+        # Copies: the whole model's configuration resets the attention that each part has chosen.
+        text_config=deepcopy(decoder.config),
+        vision_config=deepcopy(vision.config) if vision is not None else None,
+        **settings,
     )
     model = LoHoVLA(config, decoder, vision)
     if projector is not None:

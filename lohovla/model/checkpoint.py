@@ -64,7 +64,9 @@ def load(
                 str(folder), config=config, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
             )
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise UserError(f"{folder} is damaged: {str(error).strip().splitlines()[0]}", "copy or train it again") from None
+        raise UserError(
+            f"{folder} is damaged: {str(error).strip().splitlines()[0]}", "copy or train it again"
+        ) from None
     refuse_other_weights(folder, report, "it was saved by another version; train it again")
     stem = model.stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.stem = stem

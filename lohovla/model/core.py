@@ -1,4 +1,4 @@
-"""The hybrid core, and its heads: one decoder over ``[objects | patches | state | goal] [sub-task] [points] [picture]``."""
+"""The hybrid core, and its heads: one decoder over ``[objects | patches | state | goal] [sub-task] [points]``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are missing, damaged or of something else: one line that says what was expected and what was found."""
+"""Checkpoints that are missing, damaged or of something else: one line with the expected and the found."""
 
 from __future__ import annotations
 

@@ -61,7 +61,9 @@ def test_a_key_that_is_missing(processor, key):
     ],
 )
 def test_another_shape(processor, key, shape, wanted):
-    assert refused(processor, observation(**{key: np.zeros(shape, np.uint8)})) == f"{key} has shape {shape}, not {wanted}"
+    assert (
+        refused(processor, observation(**{key: np.zeros(shape, np.uint8)})) == f"{key} has shape {shape}, not {wanted}"
+    )
 
 
 def test_colours_that_are_no_bytes(processor):
@@ -85,12 +87,17 @@ def test_a_state_of_words(processor):
 
 
 def test_goals_that_are_too_long(processor):
-    assert refused(processor, observation(instruction="x" * 10_000)) == "the goal is too long: 10000 characters for 40 tokens"
+    assert (
+        refused(processor, observation(instruction="x" * 10_000))
+        == "the goal is too long: 10000 characters for 40 tokens"
+    )
     assert refused(processor, observation(instruction="red " * 41)) == "the goal is too long: 41 for 40 tokens"
     processor([observation(instruction="red " * 40)])
 
 
-@pytest.mark.parametrize(("given", "says"), [("", "the goal is empty"), (None, "instruction is of type NoneType, not str")])
+@pytest.mark.parametrize(
+    ("given", "says"), [("", "the goal is empty"), (None, "instruction is of type NoneType, not str")]
+)
 def test_no_goal(processor, given, says):
     assert refused(processor, observation(instruction=given)) == says
 

@@ -1,8 +1,15 @@
-"""Saving and loading the model with its processor: one folder, safetensors, no pickle."""
+"""Saving and loading the model with its processor: one folder, safetensors, no pickle.
+
+A checkpoint stands alone: of a pretrained backbone it holds the weights as well. LoRA adapters are kept beside
+them, not merged, so that training goes on from a checkpoint as it would have.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -17,7 +24,7 @@ NANO = Path(__file__).parent / "weights" / "nano"
 
 
 def save(model: LoHoVLA, processor: Processor, folder: Path | str, dtype: torch.dtype | None = None) -> None:
-    """Write weights (as ``dtype``, if given), configuration, tokenizer and statistics."""
+    """Write weights (as ``dtype``, if given; else each as it is), configuration, tokenizer and statistics."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.to(dtype) if dtype and value.is_floating_point() else value
@@ -32,28 +39,58 @@ def load(
 ) -> tuple[LoHoVLA, Processor]:
     """A checkpoint, ready to use; ``nano`` or None is the one in the package.
 
+    Args:
+        folder: of :func:`save`.
+        device: where it goes.
+        dtype: of its weights; those of a backbone in another precision (``config.backbone_dtype``) keep that.
+
     Raises:
         UserError: the folder is missing, damaged, or holds another model.
     """
     folder = NANO if folder in (None, "nano") else Path(str(folder))
+    if not folder.is_dir():
+        raise UserError(f"there is no checkpoint in {folder}", _MAKE)
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).exists():
-            raise UserError(
-                f"{folder} is no checkpoint: it has no {name}", "`lohovla train` makes one; checkpoint=nano is shipped"
-            )
+            raise UserError(f"{folder} is no checkpoint: it has no {name}", _MAKE)
     logging.disable_progress_bar()
     try:
-        config = LoHoVLAConfig.from_pretrained(str(folder))
-        model, report = LoHoVLA.from_pretrained(str(folder), config=config, dtype=dtype, output_loading_info=True)
-    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        raw, _ = LoHoVLAConfig.get_config_dict(str(folder))
+        if (kind := raw.get("model_type")) != LoHoVLAConfig.model_type:
+            raise UserError(f"{folder} holds a model of type {kind}, not {LoHoVLAConfig.model_type}", _MAKE)
+        config = LoHoVLAConfig.from_dict(raw)
+        with quiet():
+            model, report = LoHoVLA.from_pretrained(
+                str(folder), config=config, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
+            )
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(
             f"{folder} is damaged: {str(error).strip().splitlines()[0]}", "copy or train it again"
         ) from None
-    missing, unexpected = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
-    if missing or unexpected or report["mismatched_keys"]:
-        what = (missing or unexpected or [str(key) for key in report["mismatched_keys"]])[0]
-        kind = "lacks" if missing else "has an unknown" if unexpected else "has another shape for"
-        raise UserError(f"{folder} {kind} weight {what}", "it was saved by another version; train it again")
+    refuse_other_weights(folder, report, "it was saved by another version; train it again")
     stem = model.stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.stem = stem
     return model.to(device).eval(), Processor.from_pretrained(folder)
+
+
+_MAKE = "`lohovla train` makes one; checkpoint=nano is shipped"
+
+
+def refuse_other_weights(folder: Path, report: dict[str, Any], remedy: str) -> None:
+    """Turn what transformers reports of loading into an error, if weights did not fit."""
+    for name, found, expected in sorted(report["mismatched_keys"]):
+        raise UserError(f"{folder}: weight {name} has shape {tuple(found)}, not {tuple(expected)}", remedy)
+    for kind in ("missing", "unexpected"):
+        for name in sorted(report[f"{kind}_keys"]):
+            raise UserError(f"{folder} {'lacks' if kind == 'missing' else 'has an unknown'} weight {name}", remedy)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' report of weights that do not fit from the terminal: they become one line of our own."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

@@ -6,8 +6,10 @@ from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
 
+from lohovla.errors import UserError
+
 ACTION_DIMS = {"ee": 7, "pick_place": 8}
-SIGLIP_SIZE = 224
+PRECISIONS = ("float32", "bfloat16")
 
 
 class LoHoVLAConfig(PretrainedConfig):
@@ -15,7 +17,7 @@ class LoHoVLAConfig(PretrainedConfig):
 
     Args:
         text_config: the decoder, any decoder-only configuration of transformers (``qwen3``, ``gemma``), or its dict.
-        vision_config: a SigLIP configuration whose patches join the prefix, or None.
+        vision_config: a SigLIP configuration whose patches join the prefix, or its dict, or None.
         picture: rows and columns of the top view that the stem sees.
         stem_width: channels at a quarter of the resolution.
         stem_dim: channels at an eighth, where the stem's map is read.
@@ -39,6 +41,13 @@ class LoHoVLAConfig(PretrainedConfig):
         image_target: ``flow`` or ``v``: what the image head predicts.
         image_codes: entries of the soft codebook that embeds image tokens; 0 embeds them by a linear map.
         image_tau: its temperature; towards 0 it is hard vector quantisation.
+        lora_rank: rank of the LoRA adapters in all linear layers of the decoder; 0 has none. Where there are some, they
+            alone are trained of the decoder, and the vision tower and its projector are frozen.
+        backbone_dtype: ``float32`` or ``bfloat16``: of the decoder, the vision tower and the projector; adapters,
+            stem and heads are float32.
+
+    Raises:
+        UserError: sizes do not go together.
     """
 
     model_type = "lohovla"
@@ -71,6 +80,8 @@ class LoHoVLAConfig(PretrainedConfig):
         image_target: str = "flow",
         image_codes: int = 0,
         image_tau: float = 1.0,
+        lora_rank: int = 0,
+        backbone_dtype: str = "float32",
         **kwargs: Any,
     ):
         self.text_config = _config_of(text_config or {"model_type": "qwen3", **NANO_DECODER})
@@ -89,7 +100,36 @@ class LoHoVLAConfig(PretrainedConfig):
             image_head_blocks,
         )
         self.image_target, self.image_codes, self.image_tau = image_target, image_codes, image_tau
+        self.lora_rank, self.backbone_dtype = lora_rank, backbone_dtype
+        self._check()
         super().__init__(**kwargs)
+
+    def _check(self) -> None:
+        text: Any = self.text_config
+        groups = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+        if self.expert_heads % groups:
+            raise UserError(
+                f"expert_heads is {self.expert_heads}, no multiple of the decoder's {groups} key and value heads",
+                f"choose {groups} or a multiple of it",
+            )
+        if not 1 <= self.expert_layers <= text.num_hidden_layers:
+            raise UserError(
+                f"expert_layers is {self.expert_layers}, the decoder has {text.num_hidden_layers} layers",
+                "each layer of the expert reads one of the decoder's",
+            )
+        if self.max_subtask % self.block_size:
+            raise UserError(
+                f"max_subtask is {self.max_subtask}, no multiple of block_size {self.block_size}",
+                "sentences are whole blocks",
+            )
+        if self.backbone_dtype not in PRECISIONS:
+            raise UserError(f"backbone_dtype cannot be {self.backbone_dtype!r}", f"choose {' or '.join(PRECISIONS)}")
+
+    @property
+    def patches(self) -> int:
+        """Patches of the vision tower, which are tokens of the prefix; 0 where there is none."""
+        vision: Any = self.vision_config
+        return (vision.image_size // vision.patch_size) ** 2 if vision is not None else 0
 
     @property
     def cells(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The hybrid core: one decoder over ``[objects | state | goal] [sub-task] [points] [sub-goal picture]``, and its heads."""
+"""The hybrid core, and its heads: one decoder over ``[objects | patches | state | goal] [sub-task] [points]``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import AutoModel, DynamicCache, PreTrainedModel
 
 from lohovla.model.action import Expert
@@ -73,24 +74,41 @@ class LoHoVLA(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
 
-    def __init__(self, config: LoHoVLAConfig):
+    def __init__(
+        self, config: LoHoVLAConfig, decoder: PreTrainedModel | None = None, vision: PreTrainedModel | None = None
+    ):
         super().__init__(config)
         hidden = config.text_config.hidden_size
         self.places = Places.of(config)
         self.stem = Stem(config)
-        self.decoder = AutoModel.from_config(config.text_config)
+        self.decoder = decoder if decoder is not None else AutoModel.from_config(config.text_config)
         self.object_entry = nn.Sequential(
             nn.Linear(config.stem_dim + FACT_DIM + FOURIER_DIM, hidden), nn.SiLU(), nn.Linear(hidden, hidden)
         )
         self.state_entry = nn.Sequential(nn.Linear(config.state_dim, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
-        self.kind_entry = nn.Embedding(len(Kind), hidden)
+        self.kind_entry = nn.Embedding(len(Kind) if config.vision_config else int(Kind.PATCH), hidden)
         self.point_entry = nn.Embedding(2, hidden)
         self.pointer = Pointer(config)
         self.progress = ProgressHead(config)
         self.experts = nn.ModuleDict({control: Expert(config, control) for control in config.horizons})
         self.autoencoder = make_autoencoder(config)
         self.painter = Painter(config)
+        if config.vision_config:
+            self.vision = vision if vision is not None else AutoModel.from_config(config.vision_config)
+            self.projector = nn.Linear(config.vision_config.hidden_size, hidden)
         self.post_init()
+        self._set_backbone()
+
+    def _set_backbone(self) -> None:
+        """Give the backbone its precision and its adapters; these stay in float32, as small steps need it."""
+        config, parts = self.config, (self.decoder, getattr(self, "vision", None), getattr(self, "projector", None))
+        if config.backbone_dtype != "float32":
+            for part in parts:
+                for parameter in part.parameters() if part is not None else ():
+                    # Not `part.to`: the frequencies of the rotary embedding must stay exact.
+                    parameter.data = parameter.data.to(getattr(torch, config.backbone_dtype))
+        if config.lora_rank:
+            add_lora(self.decoder, config.lora_rank)
 
     def _init_weights(self, module: nn.Module) -> None:
         """Leave layers as they initialised themselves; embeddings are small, as decoders expect."""
@@ -103,6 +121,16 @@ class LoHoVLA(PreTrainedModel):
         """Embedded words (B, n, hidden) of one kind of position."""
         return self.decoder.get_input_embeddings()(tokens) + self.kind_entry.weight[int(kind)]
 
+    def patch_tokens(self, picture: Tensor) -> Tensor:
+        """Embedded patches (B, N, hidden) of the stem's picture (B, 4, H, W): its colours alone.
+
+        The whole picture is squeezed into the tower's square, as PaliGemma's own processor does.
+        """
+        edge = self.config.vision_config.image_size
+        color = F.interpolate(picture[:, :3].float(), (edge, edge), mode="bicubic", antialias=True, align_corners=False)
+        states = self.vision(color.clamp(-1, 1)).last_hidden_state
+        return self.projector(states) * _patch_scale(self.decoder) + self.kind_entry.weight[int(Kind.PATCH)]
+
     def object_tokens(self, objects: Objects) -> Tensor:
         """Embedded objects (B, K, hidden)."""
         given = torch.cat([objects.features, objects.facts, fourier(objects.xy)], -1)
@@ -112,23 +140,22 @@ class LoHoVLA(PreTrainedModel):
         """The prefix embedded (B, L, hidden), its layout, and its position numbers (B, L)."""
         batch, device = inputs.state.shape[0], inputs.state.device
         state = self.state_entry(inputs.state)[:, None] + self.kind_entry.weight[int(Kind.STATE)]
-        parts = [self.object_tokens(objects), state, self.words(inputs.goal, Kind.GOAL)]
-        always = torch.ones(batch, parts[0].shape[1] + 1, dtype=torch.bool, device=device)
-        layout = Layout.join(
-            [
-                Layout.part(Kind.OBJECT, always[:, :-1]),
-                Layout.part(Kind.STATE, always[:, :1]),
-                Layout.part(Kind.GOAL, inputs.goal_valid),
-            ]
-        )
+        parts = {Kind.OBJECT: self.object_tokens(objects)}
+        if self.config.vision_config:
+            parts[Kind.PATCH] = self.patch_tokens(inputs.picture)
+        # The goal is last, as its padding must be at the end of the prefix.
+        parts |= {Kind.STATE: state, Kind.GOAL: self.words(inputs.goal, Kind.GOAL)}
+        valid = {kind: torch.ones(part.shape[:2], dtype=torch.bool, device=device) for kind, part in parts.items()} | {
+            Kind.GOAL: inputs.goal_valid
+        }
+        layout = Layout.join([Layout.part(kind, valid[kind]) for kind in parts])
+        own = self.places
+        first = {Kind.OBJECT: own.object, Kind.PATCH: own.patch, Kind.STATE: own.state, Kind.GOAL: own.goal}
+        step = {kind: int(kind is not Kind.OBJECT) for kind in parts}
         places = torch.cat(
-            [
-                torch.zeros(parts[0].shape[1], dtype=torch.long, device=device),
-                torch.tensor([self.places.state], device=device),
-                self.places.goal + torch.arange(inputs.goal.shape[1], device=device),
-            ]
+            [first[kind] + step[kind] * torch.arange(part.shape[1], device=device) for kind, part in parts.items()]
         )
-        return torch.cat(parts, 1), layout, places.expand(batch, -1)
+        return torch.cat(list(parts.values()), 1), layout, places.expand(batch, -1)
 
     def point_tokens(self, seen: Seen, picked: Tensor | None) -> Tensor:
         """The picking token, or the placing one told the cell ``picked`` (B, 1) from (B, 1, hidden)."""
@@ -160,15 +187,15 @@ class LoHoVLA(PreTrainedModel):
         n = tokens.shape[1]
         if allowed is None:
             allowed = layout.allowed(slice(layout.kind.shape[1] - n, None))
-        bias = additive(allowed, tokens.dtype)
+        given = tokens.to(self.decoder.dtype)
         out = self.decoder(
-            inputs_embeds=tokens,
-            attention_mask=bias,
+            inputs_embeds=given,
+            attention_mask=additive(allowed, given.dtype),
             position_ids=places,
             past_key_values=cache,
             use_cache=cache is not None,
         )
-        return out.last_hidden_state
+        return out.last_hidden_state.to(tokens.dtype)
 
     @torch.no_grad()
     def encode(self, inputs: Inputs) -> Prefix:
@@ -181,17 +208,39 @@ class LoHoVLA(PreTrainedModel):
 
     def vocabulary_logits(self, states: Tensor) -> Tensor:
         """Logits (..., vocabulary) of decoder states; the head is tied to the embeddings."""
-        return states @ self.decoder.get_input_embeddings().weight.t()
+        weight = self.decoder.get_input_embeddings().weight
+        return (states.to(weight.dtype) @ weight.t()).to(states.dtype)
 
     def expert_cache(self, cache: DynamicCache) -> list[tuple[Tensor, Tensor]]:
-        """Keys and values of the layers that the action expert reads."""
+        """Keys and values of the layers that the experts read, one for each of their heads, in their precision."""
         layers = cache.layers[-self.config.expert_layers :]
         groups = self.config.expert_heads // layers[0].keys.shape[1]
-        return [
-            (layer.keys.repeat_interleave(groups, 1), layer.values.repeat_interleave(groups, 1)) if groups > 1
-            else (layer.keys, layer.values)
-            for layer in layers
-        ]  # fmt: skip
+
+        def shared(x: Tensor) -> Tensor:
+            x = x.to(self.dtype) if self.config.backbone_dtype != "float32" else x
+            return x.repeat_interleave(groups, 1) if groups > 1 else x
+
+        return [(shared(layer.keys), shared(layer.values)) for layer in layers]
+
+
+def add_lora(decoder: PreTrainedModel, rank: int) -> None:
+    """Put LoRA adapters (Hu et al., 2106.09685; alpha equals the rank) into all linear layers of a decoder."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear"), decoder)
+    for name, parameter in decoder.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.float()
+
+
+def _patch_scale(decoder: PreTrainedModel) -> float:
+    """What projected patches are multiplied by to stand beside embedded words.
+
+    Gemma's words are scaled by the root of the width. Newer transformers do it in the embedding, so that patches go in
+    as they are; older ones scale whatever goes into the decoder, and PaliGemma divides its patches beforehand.
+    """
+    scaled_inside = decoder.config.model_type == "gemma" and not hasattr(decoder.get_input_embeddings(), "embed_scale")
+    return decoder.config.hidden_size**-0.5 if scaled_inside else 1.0
 
 
 AutoModel.register(LoHoVLAConfig, LoHoVLA)

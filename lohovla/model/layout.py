@@ -1,7 +1,7 @@
 """Who sees whom: the one sequence of the hybrid core, and its attention mask, position by position.
 
-``[objects | state | goal]`` is the prefix: it sees itself, both ways, and everything after it sees the prefix. Then,
-once for each sub-task that is judged on the same prefix (a *group*): the sub-task's words, causal; a noised copy of
+``[objects | patches | state | goal]`` is the prefix: it sees itself, both ways, and everything after it sees the prefix.
+Then, once for each sub-task that is judged on the same prefix (a *group*): the sub-task's words, causal; a noised copy of
 them, block-causal, for block diffusion; the two pointing tokens; the sub-goal picture's tokens. The action chunk is
 denoised by an expert of its own on the cache, so nothing here sees it.
 """
@@ -29,9 +29,10 @@ class Kind(enum.IntEnum):
     POINT = 6
     CONTENT = 7
     QUERY = 8
+    PATCH = 9  # last, as only some configurations have it
 
 
-PREFIX = (Kind.OBJECT, Kind.STATE, Kind.GOAL)
+PREFIX = (Kind.OBJECT, Kind.PATCH, Kind.STATE, Kind.GOAL)
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,17 @@ class Places:
     text: int
     point: int
     image: int
+    patch: int = 0
+    object: int = 0
 
     @classmethod
     def of(cls, config: LoHoVLAConfig) -> Places:
-        """Those of a configuration. Objects are a set: all of them stand at 0."""
-        text = 2 + config.max_goal
+        """Those of a configuration. Patches come first, row by row; objects are a set: all stand at one."""
+        objects = config.patches
+        goal = objects + 2
+        text = goal + config.max_goal
         point = text + config.max_subtask + 1
-        return cls(1, 2, text, point, point + 2)
+        return cls(objects + 1, goal, text, point, point + 2, 0, objects)
 
 
 @dataclass

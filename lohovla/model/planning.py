@@ -149,7 +149,7 @@ def _choose(
     return int(torch.multinomial(chances.cpu(), 1, generator=generator))
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def plan_d2f(model: LoHoVLA, prefix: Prefix, start: int, end: int, mask: int, accept: float = 0.9) -> Words:
     """Sub-tasks by block diffusion (:mod:`lohovla.d2f`): several words a pass, both blocks at once.
 
@@ -183,7 +183,7 @@ def denoiser_of(model: LoHoVLA, end: int, mask: int) -> DecoderDenoiser:
     """The core's decoder as :mod:`lohovla.d2f` drives it, over noised words."""
     return DecoderDenoiser(
         model.decoder,
-        lambda tokens: model.words(tokens, Kind.NOISED),
+        lambda tokens: model.words(tokens, Kind.NOISED).to(model.decoder.dtype),
         model.vocabulary_logits,
         mask_id=mask,
         eos_ids=(end,),

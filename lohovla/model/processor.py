@@ -16,9 +16,10 @@ from lohovla.errors import UserError
 from lohovla.model.configuration import LoHoVLAConfig
 from lohovla.model.core import Inputs
 from lohovla.model.grammar import Grammar
-from lohovla.model.tokenizer import sentence_of
+from lohovla.model.tokenizer import sentence_of, spells_words
 
 _FILE = "processor_config.json"
+_COLLECT = "`lohovla collect` records what the model reads; or train one for these features"
 DEPTH_UNIT = 0.1  # m
 KEYS = ("images.top", "depth.top", "state", "instruction")
 
@@ -80,9 +81,43 @@ class Processor:
             found = np.shape(observation[key])
             if found != shape:
                 raise UserError(f"{key} has shape {found}, not {shape}", "the checkpoint was trained on that shape")
+        if (kind := np.asarray(observation["images.top"]).dtype) != np.uint8:
+            raise UserError(f"images.top has values of type {kind}, not uint8", "give colours from 0 to 255")
         for key in ("depth.top", "state"):
-            if not np.isfinite(observation[key]).all():
-                raise UserError(f"{key} has values that are no finite numbers", "look at the sensor that gives it")
+            values = np.asarray(observation[key])
+            if values.dtype.kind not in "fiu":
+                raise UserError(f"{key} has values of type {values.dtype}, not float32", "give metres and radians")
+            if wrong := int((~np.isfinite(values)).sum()):
+                raise UserError(
+                    f"{key} has {wrong} of {values.size} values that are no finite numbers",
+                    "look at the sensor that gives it",
+                )
+        if not isinstance(observation["instruction"], str):
+            kind = type(observation["instruction"]).__name__
+            raise UserError(f"instruction is of type {kind}, not str", "say the goal as a sentence")
+
+    def check_features(self, features: Mapping[str, Mapping[str, Any]], where: Path | str) -> None:
+        """Refuse a data set whose features the model cannot read, in one line.
+
+        Args:
+            features: of its ``info.json``, by name.
+            where: its folder, for the message.
+
+        Raises:
+            UserError: a feature is missing or has another shape.
+        """
+        wanted = {
+            "observation.images.top": (*self.picture, 3),
+            "observation.depth.top": (*self.picture, 1),
+            "observation.state": (self.state_dim,),
+        }
+        for name, shape in wanted.items():
+            if name not in features:
+                has = ", ".join(sorted(key for key in features if key.startswith("observation."))) or "no observations"
+                raise UserError(f"{where} has no feature {name} of shape {shape}; it has {has}", _COLLECT)
+            found = tuple(features[name]["shape"])
+            if found != shape:
+                raise UserError(f"{where}: {name} has shape {found}, not {shape}", _COLLECT)
 
     def goals(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Tokens (B, G) of goal sentences and which are real (B, G), padded to the longest."""
@@ -97,18 +132,31 @@ class Processor:
 
     def sentence(self, tokens: Sequence[int] | Tensor) -> str:
         """The sentence of tokens, up to the end."""
-        assert isinstance(self.tokenizer, PreTrainedTokenizerFast)
-        return sentence_of(self.tokenizer, [int(token) for token in tokens])
+        row = [int(token) for token in tokens]
+        if spells_words(self.tokenizer):
+            return sentence_of(self.tokenizer, row)
+        end = self.tokenizer.eos_token_id
+        row = row[: row.index(end)] if end in row else row
+        return str(self.tokenizer.decode(row, skip_special_tokens=True)).strip()
 
     def grammar(self) -> Grammar | None:
         """The sub-tasks that the model was trained to say, if the checkpoint lists what they are made of."""
         parts = self.statistics.get("subtasks")
         if not parts:
             return None
+        if not spells_words(self.tokenizer):
+            return self._whole_sentences(parts)
         tokens = {name: [self.tokenizer.encode(p, add_special_tokens=False) for p in parts[name]] for name in parts}
         start, middle, last = tokens["sentence"]
         said = [start + pick + middle + place + last for pick in tokens["pick"] for place in tokens["place"]]
         return Grammar([*said, *tokens["others"]], self.tokenizer.eos_token_id)
+
+    def _whole_sentences(self, parts: Mapping[str, Sequence[str]]) -> Grammar:
+        """The grammar of a tokenizer whose pieces depend on what stands beside them."""
+        start, middle, last = parts["sentence"]
+        said = [start + pick + middle + place + last for pick in parts["pick"] for place in parts["place"]]
+        tokens = self.tokenizer([*said, *parts["others"]], add_special_tokens=False)["input_ids"]
+        return Grammar(tokens, self.tokenizer.eos_token_id)
 
     def _tokens(self, text: str, most: int, what: str) -> list[int]:
         # A goal of ten thousand characters is refused before it is tokenised.
@@ -151,13 +199,13 @@ class Processor:
         try:
             settings = json.loads((folder / _FILE).read_text(encoding="utf-8"))
             tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder))
-        except (OSError, ValueError) as error:
+            settings["picture"] = tuple(settings["picture"])
+            return cls(tokenizer, **settings)
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{folder} has no readable processor: {str(error).splitlines()[0]}",
                 "a checkpoint has one; save it again",
             ) from None
-        settings["picture"] = tuple(settings["picture"])
-        return cls(tokenizer, **settings)
 
 
 def picture_of(colors: Tensor, depths: Tensor) -> Tensor:

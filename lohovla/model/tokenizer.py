@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from tokenizers.decoders import Fuse
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<mask>", "<unk>")
 _WORD = r"[A-Za-z]+|[0-9]|[^A-Za-z0-9\s]"
@@ -44,13 +44,18 @@ def make_tokenizer(sentences: Iterable[str]) -> PreTrainedTokenizerFast:
     )
 
 
+def spells_words(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer is one of :func:`make_tokenizer`'s."""
+    return [tokenizer.convert_tokens_to_ids(token) for token in SPECIAL] == list(range(len(SPECIAL)))
+
+
 def _with_pieces(words: list[str]) -> list[str]:
     """Word pieces: the letters may also stand inside a word."""
     return [*words, *(f"##{letter}" for letter in string.ascii_lowercase)]
 
 
-def sentence_of(tokenizer: PreTrainedTokenizerFast, tokens: Iterable[int]) -> str:
-    """The sentence of tokens, up to the first end: a capital first, signs without a space before them.
+def sentence_of(tokenizer: PreTrainedTokenizerBase, tokens: Iterable[int]) -> str:
+    """The sentence of the tokens of such a tokenizer, up to the first end: a capital first, signs without a space before them.
 
     >>> tokenizer = make_tokenizer(["Pick up the red block."])
     >>> sentence_of(tokenizer, tokenizer.encode("Pick up the red block."))
@@ -60,7 +65,7 @@ def sentence_of(tokenizer: PreTrainedTokenizerFast, tokens: Iterable[int]) -> st
     for token in tokens:
         if token == tokenizer.eos_token_id:
             break
-        word = tokenizer.convert_ids_to_tokens(int(token))
+        word = str(tokenizer.convert_ids_to_tokens(int(token)))
         if word in SPECIAL:
             continue
         joined = word.startswith("##") or not (word[0].isalnum() or not text)

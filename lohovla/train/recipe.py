@@ -13,6 +13,7 @@ from accelerate.utils import FullyShardedDataParallelPlugin
 from lohovla.envs.tasks.names import TASKS
 from lohovla.envs.tasks.registry import Split, get_task
 from lohovla.errors import UserError
+from lohovla.model.backbones import pretrained
 from lohovla.model.checkpoint import load, save
 from lohovla.model.configuration import NANO_DECODER, LoHoVLAConfig
 from lohovla.model.core import LoHoVLA
@@ -36,9 +37,16 @@ def training_tasks() -> tuple[str, ...]:
 
 
 def new_model(settings: Mapping[str, Any], seed: int) -> tuple[LoHoVLA, Processor]:
-    """An untrained model of a configuration, with a tokenizer over the block world's words."""
+    """An untrained model of a configuration, with a tokenizer over the block world's words.
+
+    Where the settings name a ``backbone``, its weights and its tokenizer are taken over.
+    """
     torch.manual_seed(seed)
     settings = dict(settings)
+    if name := settings.pop("backbone", None):
+        model, processor = pretrained(name, settings)
+        processor.statistics["subtasks"] = subtask_parts()
+        return model, processor
     tokenizer = make_tokenizer(sentences())
     text = {**settings.pop("text_config", {"model_type": "qwen3", **NANO_DECODER}), "vocab_size": len(tokenizer)}
     config = LoHoVLAConfig(text_config=text, **settings)

@@ -17,12 +17,13 @@ from lohovla.train import objectives, painting
 STAGES = ("see", "plan", "act", "code", "paint")
 _TRAINS = {
     "see": ("stem.",),
-    "plan": ("decoder.", "object_entry.", "state_entry.", "kind_entry.", "point_entry.", "pointer.", "progress.",
+    "plan": ("decoder.", "vision.", "projector.", "object_entry.", "state_entry.", "kind_entry.", "point_entry.", "pointer.", "progress.",
              "experts.pick_place."),
     "act": ("experts.ee.",),
     "code": ("autoencoder.",),
     "paint": ("painter.",),
 }  # fmt: skip
+_PRETRAINED = ("decoder.", "vision.", "projector.")
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,15 @@ class Stage:
         if self.steps < 1 or self.batch < 1 or not 0 < self.fresh <= 1:
             raise UserError(f"stage {self.name}: steps and batch are at least 1, fresh in (0, 1]", "see configs/train")
 
-    def trains(self, parameter: str) -> bool:
-        """Whether the stage moves a parameter, by its name in the model."""
+    def trains(self, parameter: str, lora: bool = False) -> bool:
+        """Whether the stage moves a parameter, by its name in the model.
+
+        Args:
+            parameter: its name.
+            lora: the decoder has LoRA adapters: they alone are moved of it, and the vision tower stays as it is.
+        """
+        if lora and parameter.startswith(_PRETRAINED):
+            return self.name == "plan" and ".lora_" in parameter
         return parameter.startswith(_TRAINS[self.name])
 
 
@@ -71,7 +79,7 @@ class StageLosses(nn.Module):
         super().__init__()
         self.model, self.processor, self.stage = model, processor, stage
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(stage.trains(name))
+            parameter.requires_grad_(stage.trains(name, bool(model.config.lora_rank)))
 
     def forward(self, batch: dict[str, Any], step: int) -> dict[str, Tensor]:
         """Unweighted losses by name."""

@@ -33,7 +33,8 @@ class TrainingState:
 
     def __init__(self, folder: Path, model: LoHoVLA, stage: Stage, optimizer: Any):
         self._folder, self._model, self._stage, self._optimizer = folder, model, stage, optimizer
-        self._moved = {name: p for name, p in model.named_parameters() if stage.trains(name)}
+        lora = bool(model.config.lora_rank)
+        self._moved = {name: p for name, p in model.named_parameters() if stage.trains(name, lora)}
         self._average = {name: p.detach().clone() for name, p in self._moved.items()}
         self._seen = 0
 

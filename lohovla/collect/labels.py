@@ -63,9 +63,7 @@ def _fixture_row(scene: Scene, name: str) -> list[float]:
     fixture, pose = scene.fixtures[name], scene.fixture_poses[name]
     bowl = isinstance(fixture, Bowl)
     big = isinstance(fixture, Zone) and fixture.edge > _BIG_ZONE
-    occupied = any(
-        in_bowl(scene, block, name) if bowl else _over_zone(scene, block, name) for block in scene.blocks
-    )
+    occupied = any(in_bowl(scene, block, name) if bowl else _over_zone(scene, block, name) for block in scene.blocks)
     return [
         1 if bowl else 2, COLORS.index(fixture.color), big, pose.x, pose.y, BOWL_HEIGHT if bowl else 0.0,
         float(quarter_turn(pose.yaw)), 0, NO_COLOR, occupied,
@@ -153,8 +151,8 @@ def _any_place(
     kind = rng.choice(["fixture", "fixture", "block", "block", "area", "relation", "table"])
     if kind == "fixture" and fixtures:
         name = fixtures[rng.integers(len(fixtures))]
-        return put_in_bowl(scene, pick, name) if isinstance(scene.fixtures[name], Bowl) else put_in_zone(
-            scene, pick, name
+        return (
+            put_in_bowl(scene, pick, name) if isinstance(scene.fixtures[name], Bowl) else put_in_zone(scene, pick, name)
         )
     if kind == "block" and surfaces:
         return put_on_block(scene, pick, surfaces[rng.integers(len(surfaces))])
@@ -174,5 +172,3 @@ def _any_place(
         spot = find_spot(scene, pick, area.contains)
         return put_at(scene, pick, area.name, *spot, words=place_phrase("area", area=area.name)) if spot else None
     return None
-
-

@@ -130,4 +130,3 @@ def play(env: BlocksEnv, points: np.ndarray, home: np.ndarray) -> tuple[np.ndarr
         actions.append(actions[-1])
         env.episode.act(actions[-1].astype(float))
     return np.array(states), np.array(actions)
-

@@ -200,9 +200,7 @@ def as_primitive(frame: Sample, rng: np.random.Generator) -> Sample:
     return frame
 
 
-def set_down(
-    env: BlocksEnv, scene: Scene, subtask: Subtask, rng: np.random.Generator, mistakes: Mistakes
-) -> bool:
+def set_down(env: BlocksEnv, scene: Scene, subtask: Subtask, rng: np.random.Generator, mistakes: Mistakes) -> bool:
     """Move the sub-task's block to its place, or make a mistake; returns whether it lies where it should."""
     pick, place = subtask.pick, subtask.place
     x, y, z = place.x, place.y, place.z

@@ -183,9 +183,7 @@ class Denoise:
         valid: which cached positions may be seen.
     """
 
-    def __init__(
-        self, expert: Expert, condition: Tensor, cache: list[tuple[Tensor, Tensor]], valid: Tensor
-    ):
+    def __init__(self, expert: Expert, condition: Tensor, cache: list[tuple[Tensor, Tensor]], valid: Tensor):
         self._expert = expert
         self._condition, self._cache, self._valid = condition, cache, valid
 
@@ -194,7 +192,7 @@ class Denoise:
         return self._expert(x, t, self._condition, self._cache, self._valid)
 
     def run(self, noise: Tensor, steps: int, prefix: Tensor | None = None) -> Tensor:
-        """Denoise ``noise`` (B, H, A) in ``steps`` equal steps; the first actions are ``prefix`` (B, d, A), if given."""
+        """Denoise ``noise`` (B, H, A) in ``steps`` equal steps; ``prefix`` (B, d, A), if given, are the first actions."""
         x = noise
         d = 0 if prefix is None else prefix.shape[1]
         for k in range(steps):

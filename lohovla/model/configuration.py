@@ -80,7 +80,8 @@ class LoHoVLAConfig(PretrainedConfig):
         self.key_dim, self.max_prefix = key_dim, max_prefix
         self.horizons = horizons or {"ee": 16, "pick_place": 1}
         self.expert_dim, self.expert_layers, self.expert_heads = expert_dim, expert_layers, expert_heads
-        self.image_channels, self.image_head_dim, self.image_head_blocks = image_channels, image_head_dim, image_head_blocks
+        self.image_channels = image_channels
+        self.image_head_dim, self.image_head_blocks = image_head_dim, image_head_blocks
         self.image_target, self.image_codes, self.image_tau = image_target, image_codes, image_tau
         super().__init__(**kwargs)
 

@@ -1,9 +1,8 @@
-"""The hybrid core: one decoder over ``[objects | state | goal] [sub-task] [points] [sub-goal picture]``, and its heads."""
+"""The hybrid core: one decoder over ``[objects | state | goal] [sub-task] [points]``, and its heads."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -195,4 +194,3 @@ class LoHoVLA(PreTrainedModel):
 
 
 AutoModel.register(LoHoVLAConfig, LoHoVLA)
-Batch = dict[str, Any]

@@ -68,7 +68,7 @@ class Layout:
 
     @staticmethod
     def part(kind: Kind, valid: Tensor, group: int = -1, order: Tensor | None = None) -> Layout:
-        """A part of one kind; where ``valid`` (B, n) is false stands padding. ``order`` (n,) or (B, n), else 0, 1, ..."""
+        """A part of one kind, padding where ``valid`` (B, n) is false; ``order`` is (n,) or (B, n), else 0, 1, ..."""
         batch, n = valid.shape
         order = torch.arange(n, device=valid.device) if order is None else order
         return Layout(
@@ -118,6 +118,4 @@ def is_(kind: Tensor, *kinds: Kind) -> Tensor:
 
 def additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
     """An attention bias: 0 where allowed, else the lowest number of ``dtype``."""
-    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(
-        ~allowed, torch.finfo(dtype).min
-    )
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)

@@ -162,7 +162,11 @@ class Known:
 
 
 def scene_of(
-    painter: Painter, observed: Tensor, points: Tensor, cache: list[tuple[Tensor, Tensor]], layout: Layout,
+    painter: Painter,
+    observed: Tensor,
+    points: Tensor,
+    cache: list[tuple[Tensor, Tensor]],
+    layout: Layout,
     without_subtask: Tensor | None = None,
 ) -> Scene:
     """What to paint from; where ``without_subtask`` (B,) the words and points are hidden, for guidance."""
@@ -221,8 +225,14 @@ def cosine_sets(count: int, steps: int) -> list[int]:
 
 @torch.no_grad()
 def paint(
-    painter: Painter, scene: Scene, steps: int = 8, denoise: int = 10, order: str = "parallel",
-    guidance: float = 1.0, without: Scene | None = None, generator: torch.Generator | None = None,
+    painter: Painter,
+    scene: Scene,
+    steps: int = 8,
+    denoise: int = 10,
+    order: str = "parallel",
+    guidance: float = 1.0,
+    without: Scene | None = None,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
     """Image tokens (B, N, D).
 

@@ -75,7 +75,12 @@ def given(model: LoHoVLA, prefix: Prefix, tokens: Sequence[Sequence[int]], start
 
 @torch.no_grad()
 def plan_ar(
-    model: LoHoVLA, prefix: Prefix, start: int, end: int, grammar: Grammar | None = None, temperature: float = 0.0,
+    model: LoHoVLA,
+    prefix: Prefix,
+    start: int,
+    end: int,
+    grammar: Grammar | None = None,
+    temperature: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Words:
     """Sub-tasks word by word.
@@ -145,9 +150,7 @@ def _choose(
 
 
 @torch.no_grad()
-def plan_d2f(
-    model: LoHoVLA, prefix: Prefix, start: int, end: int, mask: int, accept: float = 0.9
-) -> Words:
+def plan_d2f(model: LoHoVLA, prefix: Prefix, start: int, end: int, mask: int, accept: float = 0.9) -> Words:
     """Sub-tasks by block diffusion (:mod:`lohovla.d2f`): several words a pass, both blocks at once.
 
     Args:

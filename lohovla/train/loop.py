@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from lohovla.model.core import LoHoVLA
@@ -156,8 +156,3 @@ def _seed(seed: int, step: int, rank: int) -> int:
 
 def _due(step: int, every: int) -> bool:
     return bool(every) and step % every == 0
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Numbers that a module holds, in all."""
-    return sum(p.numel() for p in module.parameters())

@@ -29,10 +29,12 @@ def autoencoder_losses(model: LoHoVLA, batch: Labelled) -> dict[str, Tensor]:
     picture = small(torch.cat([batch.inputs.picture, batch.after]))
     coded = model.autoencoder.encode(picture).latent_dist
     painted = model.autoencoder.decode(coded.sample()).sample
-    edges = sum(
-        F.l1_loss(painted.diff(dim=axis), picture.diff(dim=axis)) for axis in (2, 3)
-    )
-    return {"code/picture": F.l1_loss(painted, picture), "code/edges": torch.as_tensor(edges), "code/kl": coded.kl().mean() / picture[0].numel()}
+    edges = sum(F.l1_loss(painted.diff(dim=axis), picture.diff(dim=axis)) for axis in (2, 3))
+    return {
+        "code/picture": F.l1_loss(painted, picture),
+        "code/edges": torch.as_tensor(edges),
+        "code/kl": coded.kl().mean() / picture[0].numel(),
+    }
 
 
 class Painting:
@@ -59,7 +61,7 @@ class Painting:
         return self.model.autoencoder.encode(small(picture)).latent_dist.mode()
 
     def losses(self) -> dict[str, Tensor]:
-        """Denoising errors of all tokens, in raster order or in random sets; where the picture changes, and elsewhere."""
+        """Denoising errors of all tokens, in raster order or random sets; where the picture changes, and elsewhere."""
         painter = self.model.painter
         count, tokens, _ = self.after.shape
         device = self.after.device

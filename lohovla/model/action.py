@@ -192,7 +192,7 @@ class Denoise:
         return self._expert(x, t, self._condition, self._cache, self._valid)
 
     def run(self, noise: Tensor, steps: int, prefix: Tensor | None = None) -> Tensor:
-        """Denoise ``noise`` (B, H, A) in ``steps`` equal steps; ``prefix`` (B, d, A), if given, are the first actions."""
+        """Denoise ``noise`` (B, H, A) in ``steps`` equal steps; a ``prefix`` (B, d, A) stands as the first actions."""
         x = noise
         d = 0 if prefix is None else prefix.shape[1]
         for k in range(steps):

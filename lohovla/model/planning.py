@@ -172,8 +172,9 @@ def plan_d2f(model: LoHoVLA, prefix: Prefix, start: int, end: int, mask: int, ac
     rows = prefix.state.shape[0]
     place = torch.full((rows,), model.places.text + 1, device=prefix.state.device)
     session = Session(denoiser, [[]] * rows, settings, BlockCache.of_prefix(prefix.cache, lengths), place)
-    for _ in session:
-        pass
+    with torch.inference_mode():  # the denoiser's tensors are of that kind
+        for _ in session:
+            pass
     words = given(model, prefix, [answer.tokens for answer in session.answers], start)
     words.forwards = session.forwards
     return words

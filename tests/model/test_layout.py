@@ -58,8 +58,8 @@ def test_rows_of_a_batch_have_masks_of_their_own():
 
 def test_the_action_expert_sees_the_prefix_and_its_subtask():
     seen = {group: "".join(str(int(b)) for b in expert_sees(sequence(), group)[0]) for group in (0, 1)}
-    assert seen[0] == "1110" "110" "11" "00" "000" "00" "00"
-    assert seen[1] == "1110" "000" "00" "11" "000" "00" "00"
+    assert seen[0] == "111011011000000000"
+    assert seen[1] == "111000000110000000"
 
 
 def test_parts_are_padded_where_they_are_not_valid():

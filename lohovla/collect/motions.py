@@ -87,7 +87,7 @@ class PlayedMotions(IterableDataset):
             if rng.random() < self._skipped:
                 set_down(env, scene, subtask, rng, Mistakes(0.02, 0.02, 0.0))
                 continue
-            sample = label(env._observe(), scene, subtask, rng, self._others)
+            sample = label(env.observe(), scene, subtask, rng, self._others)
             points = points_of(scene, subtask)
             if rng.random() < self._missed:
                 turn = rng.uniform(0, 2 * np.pi)

@@ -165,7 +165,7 @@ def walk(
         frame = label(observation, scene, subtask, rng, others)
         if subtask is not None:
             reached = set_down(env, scene, subtask, rng, mistakes)
-            observation = env._observe()
+            observation = env.observe()
             frame["next.images.top"], frame["next.depth.top"] = observation["images.top"], observation["depth.top"]
             frame["next.reached"] = np.float32(reached)
         else:

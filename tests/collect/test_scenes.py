@@ -1,5 +1,6 @@
 """Labelled scenes and played motions agree with the simulator."""
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -54,7 +55,7 @@ def test_labels_are_the_goals_next_subtask(walked):
 
 def test_the_picture_after_is_the_next_ones_before(walked):
     _, frames, _ = walked
-    for before, after in zip(frames, frames[1:], strict=False):
+    for before, after in pairwise(frames):
         np.testing.assert_array_equal(before["next.images.top"], after["images.top"])
         assert not np.array_equal(before["images.top"], before["next.images.top"])
 
@@ -103,7 +104,7 @@ def test_mistakes_happen_as_often_as_asked(frozen):
             name
             for name, where in at.items()
             if not np.array_equal(data.qpos[where : where + 7], start[where : where + 7])
-        ]  # noqa: E501
+        ]
         (name,) = moved
         where = data.qpos[at[name] : at[name] + 3]
         off = np.hypot(where[0] - subtask.place.x, where[1] - subtask.place.y)
@@ -164,7 +165,7 @@ def test_a_played_subtask_succeeds_and_comes_home():
     states, actions = play(env, points, home)
     assert env.problem.goal.score(env.scene()) == pytest.approx(1.0)
     assert len(states) == len(actions)
-    assert np.linalg.norm(env._observe()["state"][:3] - home) < 0.02
+    assert np.linalg.norm(env.observe()["state"][:3] - home) < 0.02
     assert np.linalg.norm(states[0][:3] - home) < 1e-3
     assert np.linalg.norm(actions[-1][:3] - home) < 1e-3
     assert {0.0, 1.0} == set(actions[:, 6].tolist())

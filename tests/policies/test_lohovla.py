@@ -117,7 +117,7 @@ def test_a_reset_forgets_one_slot_and_leaves_the_other(make, scripted):
     assert second[1].subtask == first[1].subtask
 
 
-def test_the_seed_decides_the_actions(make, scripted):
+def test_the_seed_decides_the_actions(make):
     policy = make(replan="never")
     drawn = []
     for seed in (1, 1, 2):

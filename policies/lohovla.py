@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from lohovla.control.policy import Plan
 from lohovla.errors import UserError
 from lohovla.model import acting, planning
 from lohovla.model.acting import Attended
+from lohovla.model.action import ee_action, ee_scaled
 from lohovla.model.checkpoint import load
 from lohovla.model.core import LoHoVLA, Prefix
 from lohovla.model.planning import Words
@@ -59,9 +61,14 @@ class Rules:
             ("planner", ("ar", "d2f", "none")), ("replan", REPLAN), ("progress", ("reward", "model"))
         ):  # fmt: skip
             if getattr(self, name) not in choices:
-                raise UserError(f"policy.{name} cannot be {getattr(self, name)!r}", f"choose one of {', '.join(choices)}")
+                raise UserError(
+                    f"policy.{name} cannot be {getattr(self, name)!r}", f"choose one of {', '.join(choices)}"
+                )
         if self.steps < 1 or self.execute < 1 or self.failures < 0:
-            raise UserError("policy.steps and policy.execute are at least 1, policy.failures at least 0", "4, 8 and 2 are the defaults")
+            raise UserError(
+                "policy.steps and policy.execute are at least 1, policy.failures at least 0",
+                "4, 8 and 2 are the defaults",
+            )
 
 
 RULES = frozenset(rule.name for rule in fields(Rules))
@@ -107,10 +114,11 @@ class LoHoVLAPolicy(Policy):
     def __init__(self, env: Any, model: LoHoVLA, processor: Processor, rules: Rules):
         self.model, self.processor, self.rules = model, processor, rules
         control = env.control
-        horizon = 1 if control == "pick_place" else min(rules.execute, model.config.horizons["ee"])
         self.spec = PolicySpec(
-            KEYS, control, env.action_space.shape, horizon, env.control_hz, frozenset({"subtask", "progress"})
-        )
+            KEYS, control, env.action_space.shape, model.config.horizons[control], env.control_hz,
+            frozenset({"subtask", "progress"}), prefix=control == "ee",
+        )  # fmt: skip
+        self.flow_steps = rules.steps
         tokenizer = processor.tokenizer
         self._start, self._end, self._mask = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.mask_token_id
         self._grammar = processor.grammar() if rules.grammar else None
@@ -129,6 +137,28 @@ class LoHoVLAPolicy(Policy):
     def act_batch(self, observations: Sequence[Mapping[str, Any]], contexts: Sequence[Context]) -> list[Decision]:
         """Decide for several episodes in one pass."""
         memories = [self._memories[context.slot] for context in contexts]
+        planned = self._look(observations, contexts, memories)
+        began = time.perf_counter()
+        actions = self._chunks(observations, memories)
+        act_ms = (time.perf_counter() - began) * 1e3
+        first = 1 if self.spec.control == "pick_place" else self.rules.execute
+        return [
+            self._decision(memory, action[:first], new, act_ms)
+            for action, memory, new in zip(actions, memories, planned, strict=True)
+        ]
+
+    def _decision(self, memory: Memory, actions: np.ndarray, planned: bool, act_ms: float) -> Decision:
+        text = self.processor.sentence(memory.words or [])
+        timing = {**memory.timing, "act": act_ms}
+        return Decision(actions, subtask=text, planned=planned, progress=memory.progress, timing=timing)
+
+    def _look(
+        self,
+        observations: Sequence[Mapping[str, Any]],
+        contexts: Sequence[Context],
+        memories: Sequence[Memory],
+    ) -> list[bool]:
+        """Where a motion is over, look, judge and plan; returns where a new sub-task begins."""
         planned = [False] * len(memories)
         for memory, context in zip(memories, contexts, strict=True):
             memory.reward += context.reward
@@ -142,19 +172,7 @@ class LoHoVLAPolicy(Policy):
             for i, new in zip(turn, fresh, strict=True):
                 planned[i] = new
                 memories[i].started, memories[i].gripped, memories[i].reward = contexts[i].step, False, 0.0
-        began = time.perf_counter()
-        actions = self._chunks(observations, memories)
-        act_ms = (time.perf_counter() - began) * 1e3
-        return [
-            Decision(
-                action,
-                subtask=self.processor.sentence(memory.words or []),
-                planned=new,
-                progress=memory.progress,
-                timing={**memory.timing, "act": act_ms},
-            )
-            for action, memory, new in zip(actions, memories, planned, strict=True)
-        ]
+        return planned
 
     def _motion_over(self, memory: Memory, observation: Mapping[str, Any], context: Context) -> bool:
         """Whether it is time to look again: always with ``pick_place``; with ``ee`` when the tool is back to look."""
@@ -227,15 +245,75 @@ class LoHoVLAPolicy(Policy):
 
     # -- acting --------------------------------------------------------------------------------------------
 
-    def _chunks(self, observations: Sequence[Mapping[str, Any]], memories: Sequence[Memory]) -> list[np.ndarray]:
+    def _chunks(
+        self,
+        observations: Sequence[Mapping[str, Any]],
+        memories: Sequence[Memory],
+        prefix: np.ndarray | None = None,
+    ) -> list[np.ndarray]:
         attended = Attended.stack([memory.attended for memory in memories if memory.attended is not None])
         noise = acting.noise_for(self.model, self.spec.control, [memory.noise for memory in memories])
         if self.spec.control == "pick_place":
             chunk = acting.pick_place(self.model, attended, self.rules.steps, noise)[:, None]
         else:
-            states = torch.from_numpy(np.stack([o["state"] for o in observations]).astype(np.float32))
-            chunk = acting.ee_chunk(self.model, attended, states.to(self.model.device), self.rules.steps, noise)
-        return list(chunk[:, : self.spec.horizon].float().cpu().numpy())
+            given = None if prefix is None else torch.from_numpy(prefix)[None].to(self.model.device)
+            chunk = acting.ee_chunk(self.model, attended, self._states(observations), self.rules.steps, noise, given)
+        return list(chunk.float().cpu().numpy())
+
+    def _states(self, observations: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        states = np.stack([observation["state"] for observation in observations]).astype(np.float32)
+        return torch.from_numpy(states).to(self.model.device)
+
+    # -- in real time (lohovla.control) ----------------------------------------------------------------------
+
+    def plan(self, observation: Mapping[str, Any], context: Context) -> Plan:
+        """The sub-task; after the first, another is chosen when the tool is next out of the camera's way."""
+        memory = self._memories[context.slot]
+        if memory.words is None:
+            self._look([observation], [context], [memory])
+        else:
+            memory.fails = self.rules.failures + 1
+        return Plan(self.processor.sentence(memory.words or []), timing=memory.timing)
+
+    @torch.inference_mode()
+    def chunk(
+        self,
+        observation: Mapping[str, Any],
+        context: Context,
+        plan: Plan,
+        prefix: np.ndarray | None = None,
+        frozen: int = 0,
+    ) -> Decision:
+        """The next actions; they continue the first ``frozen`` ones of ``prefix``."""
+        memory = self._memories[context.slot]
+        planned = self._look([observation], [context], [memory])
+        given = None
+        if prefix is not None and frozen and not planned[0]:
+            given = prefix[: min(frozen, self.model.config.max_prefix)].astype(np.float32)
+        began = time.perf_counter()
+        actions = self._chunks([observation], [memory], given)[0]
+        return self._decision(memory, actions, planned[0], (time.perf_counter() - began) * 1e3)
+
+    def encode(self, observation: Mapping[str, Any], context: Context, plan: Plan) -> acting.Denoise:
+        """The velocity field of a chunk, for guidance."""
+        memory = self._memories[context.slot]
+        self._look([observation], [context], [memory])
+        assert memory.attended is not None
+        self._guided = memory, self._states([observation])
+        return acting.ee_denoise(self.model, memory.attended, self._guided[1])
+
+    def velocity(self, x: torch.Tensor, t: float, encoding: acting.Denoise) -> torch.Tensor:
+        """The field at ``x`` (H, D) and noise level ``t``; differentiable in ``x``."""
+        return encoding.velocity(x[None], x.new_full((1, len(x)), t))[0]
+
+    def normalize(self, actions: np.ndarray) -> torch.Tensor:
+        """Actions (n, 7) in the model's space, from the state of the last :meth:`encode`."""
+        return ee_scaled(torch.from_numpy(actions).float()[None].to(self.model.device), self._guided[1])[0]
+
+    def finish(self, x: torch.Tensor, encoding: acting.Denoise) -> Decision:
+        """The decision of a denoised chunk (H, D)."""
+        memory, state = self._guided
+        return self._decision(memory, ee_action(x.detach()[None], state)[0].cpu().numpy(), False, 0.0)
 
 
 def make(env: Any, checkpoint: str | None = None, device: str = "cpu", **rules: Any) -> LoHoVLAPolicy:

@@ -30,6 +30,8 @@ def _remote(env: Any, url: str, **settings: Any) -> Policy:
 
     _check_settings("remote", RemotePolicy, {"url": url, **settings})
     return RemotePolicy(env, url, os.environ.get("LOHOVLA_API_KEY"), **settings)
+
+
 def _teacher(env: Any) -> Policy:
     from lohovla.policies.teacher import TeacherPolicy
 

@@ -38,13 +38,17 @@ def load(
     folder = NANO if folder in (None, "nano") else Path(str(folder))
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).exists():
-            raise UserError(f"{folder} is no checkpoint: it has no {name}", "`lohovla train` makes one; checkpoint=nano is shipped")
+            raise UserError(
+                f"{folder} is no checkpoint: it has no {name}", "`lohovla train` makes one; checkpoint=nano is shipped"
+            )
     logging.disable_progress_bar()
     try:
         config = LoHoVLAConfig.from_pretrained(str(folder))
         model, report = LoHoVLA.from_pretrained(str(folder), config=config, dtype=dtype, output_loading_info=True)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(f"{folder} is damaged: {str(error).strip().splitlines()[0]}", "copy or train it again") from None
+        raise UserError(
+            f"{folder} is damaged: {str(error).strip().splitlines()[0]}", "copy or train it again"
+        ) from None
     missing, unexpected = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
     if missing or unexpected or report["mismatched_keys"]:
         what = (missing or unexpected or [str(key) for key in report["mismatched_keys"]])[0]

@@ -72,7 +72,11 @@ class Processor:
         for key in KEYS:
             if key not in observation:
                 raise UserError(f"the observation has no {key!r}", f"it has {', '.join(sorted(observation))}")
-        for key, shape in (("images.top", (*self.picture, 3)), ("depth.top", self.picture), ("state", (self.state_dim,))):
+        for key, shape in (
+            ("images.top", (*self.picture, 3)),
+            ("depth.top", self.picture),
+            ("state", (self.state_dim,)),
+        ):
             found = np.shape(observation[key])
             if found != shape:
                 raise UserError(f"{key} has shape {found}, not {shape}", "the checkpoint was trained on that shape")
@@ -149,7 +153,8 @@ class Processor:
             tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder))
         except (OSError, ValueError) as error:
             raise UserError(
-                f"{folder} has no readable processor: {str(error).splitlines()[0]}", "a checkpoint has one; save it again"
+                f"{folder} has no readable processor: {str(error).splitlines()[0]}",
+                "a checkpoint has one; save it again",
             ) from None
         settings["picture"] = tuple(settings["picture"])
         return cls(tokenizer, **settings)

@@ -122,7 +122,7 @@ class LoHoVLAPolicy(Policy):
         tokenizer = processor.tokenizer
         self._start, self._end, self._mask = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.mask_token_id
         self._grammar = processor.grammar() if rules.grammar else None
-        self._look = torch.tensor(processor.statistics.get("look", [0.492, 0.133, 0.358]))
+        self._home = torch.tensor(processor.statistics.get("look", [0.492, 0.133, 0.358]))
         self._memories: dict[int, Memory] = {}
 
     def reset(self, seed: int, slot: int = 0) -> None:
@@ -181,7 +181,7 @@ class LoHoVLAPolicy(Policy):
         state = observation["state"]
         memory.gripped |= bool(state[6] > 0.5)
         seconds = (context.step - memory.started) / self.spec.control_hz
-        away = float(np.linalg.norm(np.asarray(state[:3]) - self._look.numpy()))
+        away = float(np.linalg.norm(np.asarray(state[:3]) - self._home.numpy()))
         back = memory.gripped and state[6] < 0.5 and away < 0.03
         return back or seconds >= self.rules.limit
 

@@ -68,6 +68,7 @@ class LoHoVLA(PreTrainedModel):
     """
 
     config_class = LoHoVLAConfig
+    config: LoHoVLAConfig
     base_model_prefix = "lohovla"
     supports_gradient_checkpointing = True
     _supports_sdpa = True

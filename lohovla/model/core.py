@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -183,7 +184,7 @@ class LoHoVLA(PreTrainedModel):
         """Logits (..., vocabulary) of decoder states; the head is tied to the embeddings."""
         return states @ self.decoder.get_input_embeddings().weight.t()
 
-    def expert_cache(self, cache: DynamicCache) -> list[tuple[Tensor, Tensor]]:
+    def expert_cache(self, cache: Any) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of the layers that the action expert reads."""
         layers = cache.layers[-self.config.expert_layers :]
         groups = self.config.expert_heads // layers[0].keys.shape[1]

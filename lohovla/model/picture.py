@@ -52,6 +52,9 @@ class Painter(nn.Module):
     ``scale`` and ``shift`` standardise latents by channel; :meth:`measure` sets them.
     """
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, config: LoHoVLAConfig):
         super().__init__()
         self.config = config

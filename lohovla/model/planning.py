@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,7 +60,7 @@ class Pointed:
     full: DynamicCache
 
 
-def copy_cache(cache: DynamicCache, model: LoHoVLA) -> DynamicCache:
+def copy_cache(cache: Any, model: LoHoVLA) -> DynamicCache:
     """A cache that can grow apart from the one it was made from; what both hold is shared."""
     copied = DynamicCache(config=model.decoder.config)
     for number, layer in enumerate(cache.layers):

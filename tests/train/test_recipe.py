@@ -19,7 +19,7 @@ HELD_OUT.append("pick-and-place-primitive-with-relative-position")
 
 
 def recipe(*overrides):
-    return OmegaConf.to_container(compose("train", [*overrides, "device=cpu"]), resolve=True)
+    return OmegaConf.to_container(compose("train", ["device=cpu", *overrides]), resolve=True)
 
 
 def test_seventeen_tasks_are_trained_on_and_none_is_held_out():

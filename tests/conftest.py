@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -108,3 +109,54 @@ def hand_scene() -> Callable[..., Scene]:
         )
 
     return write
+
+
+TINY = {
+    "text_config": {
+        "model_type": "qwen3", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3,
+        "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 256,
+        "tie_word_embeddings": True, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+    },
+    "stem_width": 8, "stem_dim": 16, "stem_blocks": (1, 1), "objects": 8, "key_dim": 8, "expert_dim": 16,
+    "expert_layers": 2, "expert_heads": 2, "image_channels": 2, "image_head_dim": 16, "image_head_blocks": 1,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tiny_settings() -> dict[str, Any]:
+    """The hybrid core's configuration with a few thousand weights, as a recipe gives it."""
+    return copy.deepcopy(TINY)
+
+
+def _awake(model: Any, seed: int = 0) -> Any:
+    """The model with weights where it starts from zeros, so that everything has an effect."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.startswith("decoder.layers") and parameter.ndim > 1:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * parameter.shape[1] ** -0.5)
+            if not parameter.any():
+                size = parameter.shape[-1] ** -0.5 if parameter.ndim > 1 else 0.2
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * size)
+        model.decoder.get_input_embeddings().weight.mul_(30)  # confidences from 0 to 1
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def make_tiny(tiny_settings: dict[str, Any]) -> Callable[..., tuple[Any, Any]]:
+    """Makes an untrained tiny core and its processor; settings given replace those of ``tiny_settings``."""
+    from lohovla.train.recipe import new_model
+
+    def make(seed: int = 0, **changes: Any) -> tuple[Any, Any]:
+        model, processor = new_model({**copy.deepcopy(tiny_settings), **changes}, seed)
+        return _awake(model, seed), processor
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny(make_tiny: Callable[..., tuple[Any, Any]]) -> tuple[Any, Any]:
+    """A tiny core and its processor; tests must not change it."""
+    return make_tiny()

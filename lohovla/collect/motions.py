@@ -65,13 +65,17 @@ class PlayedMotions(IterableDataset):
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         rng = np.random.default_rng([self._seed, worker, 1])
         number = worker
+        environments: dict[str, BlocksEnv] = {}
         while True:
-            yield from self._episode(str(rng.choice(self._tasks)), self._seed + 2 * number, rng)
+            task = str(rng.choice(self._tasks))
+            if task not in environments:
+                environments[task] = _env(task)
+            env = environments[task]
+            yield from self._episode(env, self._seed + 2 * number, rng)
             number += workers
 
-    def _episode(self, task: str, seed: int, rng: np.random.Generator) -> Iterator[Sample]:
-        top = {"width": 320, "height": 160, "depth": True}
-        env = BlocksEnv(task=task, control="ee", cameras={"top": top}, paraphrase=bool(rng.random() < 0.3))
+    def _episode(self, env: BlocksEnv, seed: int, rng: np.random.Generator) -> Iterator[Sample]:
+        env.paraphrase = bool(rng.random() < 0.3)
         amount = max(0.0, float(rng.uniform(-0.5, 1.0)))
         env.sensors.noise = Noise.of({name: amount * size for name, size in self._noise.items()})
         observation, _ = env.reset(seed=seed)
@@ -110,6 +114,10 @@ def _motion(actions: np.ndarray, at: int) -> np.ndarray:
     if at < 2:
         return np.zeros(4, np.float32)
     return (actions[at - 1] - actions[at - 2])[[0, 1, 2, 5]].astype(np.float32)
+
+
+def _env(task: str) -> BlocksEnv:
+    return BlocksEnv(task=task, control="ee", cameras={"top": {"width": 320, "height": 160, "depth": True}})
 
 
 def play(env: BlocksEnv, points: np.ndarray, home: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

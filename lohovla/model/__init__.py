@@ -1,0 +1,1 @@
+"""The hybrid core: one decoder with language, pointer, image, action and progress heads."""

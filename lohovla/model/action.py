@@ -264,7 +264,7 @@ class Denoise:
         return self._expert(x, t, self._condition, self._cache, self._valid, self._anchors)
 
     def run(self, noise: Tensor, steps: int, prefix: Tensor | None = None) -> Tensor:
-        """Denoise ``noise`` (B, H, A) in ``steps`` equal steps; the first actions are ``prefix`` (B, d, A), if given."""
+        """Denoise ``noise`` (B, H, A) in ``steps`` equal steps; a ``prefix`` (B, d, A) stands as the first actions."""
         x = noise
         d = 0 if prefix is None else prefix.shape[1]
         for k in range(steps):

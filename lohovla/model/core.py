@@ -70,6 +70,7 @@ class LoHoVLA(PreTrainedModel):
     """
 
     config_class = LoHoVLAConfig
+    config: LoHoVLAConfig
     base_model_prefix = "lohovla"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
@@ -211,7 +212,7 @@ class LoHoVLA(PreTrainedModel):
         weight = self.decoder.get_input_embeddings().weight
         return (states.to(weight.dtype) @ weight.t()).to(states.dtype)
 
-    def expert_cache(self, cache: DynamicCache) -> list[tuple[Tensor, Tensor]]:
+    def expert_cache(self, cache: Any) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of the layers that the experts read, one for each of their heads, in their precision."""
         layers = cache.layers[-self.config.expert_layers :]
         groups = self.config.expert_heads // layers[0].keys.shape[1]
@@ -244,4 +245,3 @@ def _patch_scale(decoder: PreTrainedModel) -> float:
 
 
 AutoModel.register(LoHoVLAConfig, LoHoVLA)
-Batch = dict[str, Any]

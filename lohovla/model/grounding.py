@@ -25,7 +25,7 @@ def dense_losses(seen: Seen, objects: Tensor, config: LoHoVLAConfig) -> dict[str
         objects: (B, N, 10) as :func:`lohovla.collect.labels.objects_of` gives them; kind -1 is none.
         config: of the model.
     """
-    batch, _, rows, columns = seen.heat.shape
+    rows, columns = config.cells
     kind = objects[..., 0]
     centres = cell_centres(config, torch.arange(rows * columns, device=objects.device))
     offset = (objects[:, :, None, 3:5] - centres) / objects.new_tensor(config.cell_size)  # (B, N, cells, 2)

@@ -73,7 +73,7 @@ class Layout:
 
     @staticmethod
     def part(kind: Kind, valid: Tensor, group: int = -1, order: Tensor | None = None) -> Layout:
-        """A part of one kind; where ``valid`` (B, n) is false stands padding. ``order`` (n,) or (B, n), else 0, 1, ..."""
+        """A part of one kind, padding where ``valid`` (B, n) is false; ``order`` is (n,) or (B, n), else 0, 1, ..."""
         batch, n = valid.shape
         order = torch.arange(n, device=valid.device) if order is None else order
         return Layout(

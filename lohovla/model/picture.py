@@ -52,6 +52,9 @@ class Painter(nn.Module):
     ``scale`` and ``shift`` standardise latents by channel; :meth:`measure` sets them.
     """
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, config: LoHoVLAConfig):
         super().__init__()
         self.config = config
@@ -278,7 +281,11 @@ def sample_tokens(
 ) -> Tensor:
     """Denoise tokens (B, Q, D) by diffusers' schedulers; guided predictions keep the size of unguided ones."""
     scheduler = scheduler_of(painter.config)
-    scheduler.set_timesteps(steps)
+    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+        # Left alone, the scheduler's steps end at 0.001, and the last one is wasted on the rest of the way.
+        scheduler.set_timesteps(sigmas=[1 - k / steps for k in range(steps)])
+    else:
+        scheduler.set_timesteps(steps)
     for moment in scheduler.timesteps:
         t = torch.full(x.shape[:2], float(moment) / _TRAINED_STEPS, device=x.device, dtype=x.dtype)
         said = painter.head(x, t, hidden, observed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,7 +60,7 @@ class Pointed:
     full: DynamicCache
 
 
-def copy_cache(cache: DynamicCache, model: LoHoVLA) -> DynamicCache:
+def copy_cache(cache: Any, model: LoHoVLA) -> DynamicCache:
     """A cache that can grow apart from the one it was made from; what both hold is shared."""
     copied = DynamicCache(config=model.decoder.config)
     for number, layer in enumerate(cache.layers):
@@ -172,8 +173,9 @@ def plan_d2f(model: LoHoVLA, prefix: Prefix, start: int, end: int, mask: int, ac
     rows = prefix.state.shape[0]
     place = torch.full((rows,), model.places.text + 1, device=prefix.state.device)
     session = Session(denoiser, [[]] * rows, settings, BlockCache.of_prefix(prefix.cache, lengths), place)
-    for _ in session:
-        pass
+    with torch.inference_mode():  # the denoiser's tensors are of that kind
+        for _ in session:
+            pass
     words = given(model, prefix, [answer.tokens for answer in session.answers], start)
     words.forwards = session.forwards
     return words

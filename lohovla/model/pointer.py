@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -24,21 +23,6 @@ def fourier(xy: Tensor) -> Tensor:
 
 
 FOURIER_DIM = 4 * _WAVES
-
-
-@dataclass
-class Pointing:
-    """Where a batch of queries points.
-
-    Attributes:
-        logits: over cells (B, Q, cells).
-        cell: the cell pointed at (B, Q).
-        said: the readout there (B, Q, READOUT_DIM).
-    """
-
-    logits: Tensor
-    cell: Tensor
-    said: Tensor
 
 
 class Pointer(nn.Module):

@@ -23,7 +23,7 @@ class ProgressHead(nn.Module):
         self.dim = config.stem_dim + 3 * (1 + ATTRIBUTE_DIM)
         self.judge = nn.Sequential(
             nn.Linear(4 * self.dim + 5, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 1)
-        )
+        )  # fmt: skip
 
     def remember(self, seen: Seen, points: Tensor) -> Tensor:
         """What is seen at the pick and the place (B, 2, 5), interpolated to the point: (B, 2, dim)."""

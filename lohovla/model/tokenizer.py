@@ -35,13 +35,9 @@ def make_tokenizer(sentences: Iterable[str]) -> PreTrainedTokenizerFast:
     core.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True)
     core.decoder = Fuse()
     return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token="</s>",
-        mask_token="<mask>",
+        tokenizer_object=core, pad_token="<pad>", bos_token="<s>", eos_token="</s>", mask_token="<mask>",
         unk_token="<unk>",
-    )
+    )  # fmt: skip
 
 
 def spells_words(tokenizer: PreTrainedTokenizerBase) -> bool:

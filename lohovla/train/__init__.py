@@ -1,0 +1,1 @@
+"""Training of the hybrid core, stage by stage."""

@@ -19,13 +19,14 @@ class Journal:
         stage: its name goes before every figure's.
         start: the step that training goes on from; lines after it are dropped.
         every: steps between lines.
+        sums: figures of the steps since the last line, by name, that the interrupted run had not written yet.
     """
 
-    def __init__(self, folder: Path, stage: str, start: int, every: int):
+    def __init__(self, folder: Path, stage: str, start: int, every: int, sums: Mapping[str, list[float]] | None = None):
         from torch.utils.tensorboard import SummaryWriter
 
         self._path, self._stage, self._every = folder / METRICS, stage, every
-        self._sums: dict[str, list[float]] = defaultdict(list)
+        self.sums: dict[str, list[float]] = defaultdict(list, {name: [*found] for name, found in (sums or {}).items()})
         self._began, self._first = time.monotonic(), start
         self._drop(start)
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
@@ -41,12 +42,12 @@ class Journal:
     def note(self, step: int, values: Mapping[str, float]) -> str:
         """Take a step's figures; returns a line for people where one was written."""
         for name, value in values.items():
-            self._sums[name].append(value)
+            self.sums[name].append(value)
         if step % self._every:
             return ""
-        means = {name: sum(found) / len(found) for name, found in self._sums.items()}
+        means = {name: sum(found) / len(found) for name, found in self.sums.items()}
         means["steps_per_second"] = (step - self._first) / (time.monotonic() - self._began)
-        self._sums.clear()
+        self.sums.clear()
         self.write(step, means)
         return f"loss {means.get('loss', 0.0):.3f}"
 

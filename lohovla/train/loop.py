@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from lohovla.model.core import LoHoVLA
@@ -76,7 +76,7 @@ class Trainer:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         batches = self.source.batches(self.stage, start, rank, world)
         main = self.accelerator.is_main_process
-        journal = Journal(self._folder, self.stage.name, start, self._log_every) if main else None
+        journal = Journal(self._folder, self.stage.name, start, self._log_every, self.state.sums) if main else None
         saved = time.monotonic()
         bar = tqdm(
             total=self.stage.steps, initial=start, desc=self.stage.name, unit="step", disable=None if main else True
@@ -94,8 +94,8 @@ class Trainer:
                     bar.set_postfix_str(line)
             over = step + 1 == self.stage.steps
             if time.monotonic() - saved > self._save_seconds or over:
-                if main:
-                    self.state.save(step + 1)
+                if journal is not None:
+                    self.state.save(step + 1, journal.sums)
                 saved = time.monotonic()
             if self._validate is not None and main and (over or _due(step + 1, self._validate_every)):
                 self._report(journal, step + 1)
@@ -156,8 +156,3 @@ def _seed(seed: int, step: int, rank: int) -> int:
 
 def _due(step: int, every: int) -> bool:
     return bool(every) and step % every == 0
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Numbers that a module holds, in all."""
-    return sum(p.numel() for p in module.parameters())

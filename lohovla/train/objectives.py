@@ -31,7 +31,7 @@ _JITTER = 0.35  # cells; how far the cell that is read out may lie from the one 
 
 @dataclass
 class Labelled:
-    """A batch of labelled observations as tensors; S sub-tasks each: the oracle's first, then any, and last none at all.
+    """A batch of labelled observations; S sub-tasks each: the oracle's first, then any, and last none at all.
 
     The last has no words and the oracle's points, so that the model can also act from the goal alone.
 

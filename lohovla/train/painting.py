@@ -61,7 +61,7 @@ class Painting:
         return self.model.autoencoder.encode(small(picture)).latent_dist.mode()
 
     def losses(self) -> dict[str, Tensor]:
-        """Denoising errors of all tokens, in raster order or in random sets; where the picture changes, and elsewhere."""
+        """Denoising errors of all tokens, in raster order or random sets; where the picture changes, and elsewhere."""
         painter = self.model.painter
         count, tokens, _ = self.after.shape
         device = self.after.device

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class TrainingState:
         self._moved = {name: p for name, p in model.named_parameters() if stage.trains(name, lora)}
         self._average = {name: p.detach().clone() for name, p in self._moved.items()}
         self._seen = 0
+        self.sums: dict[str, list[float]] = {}  # of the journal: what it had not written yet
 
     def average(self, decay: float) -> None:
         """Let the running average follow the weights; at the start it follows faster."""
@@ -67,8 +68,8 @@ class TrainingState:
             for name, p in self._moved.items():
                 p.copy_(self._average[name])
 
-    def save(self, step: int) -> None:
-        """Write the state after ``step`` steps; a kill leaves the one before, whole."""
+    def save(self, step: int, sums: Mapping[str, list[float]] | None = None) -> None:
+        """Write the state after ``step`` steps and the journal's sums; a kill leaves the state before, whole."""
         self._folder.mkdir(parents=True, exist_ok=True)
         tensors: dict[str, Tensor] = {}
         states = self._optimizer.state_dict()["state"]
@@ -79,7 +80,13 @@ class TrainingState:
                 tensors[f"{part}/{name}"] = states[number][part].contiguous()
         # Buffers that a stage measures, the painter's scale say, belong to it as well.
         tensors |= {f"buffer/{n}": b.contiguous() for n, b in self._buffers().items()}
-        facts = {"stage": self._stage.name, "steps": self._stage.steps, "step": step, "seen": self._seen}
+        facts = {
+            "stage": self._stage.name,
+            "steps": self._stage.steps,
+            "step": step,
+            "seen": self._seen,
+            "sums": sums or {},
+        }
         part = self._folder / f"{_WEIGHTS}.part"
         save_file(tensors, part, metadata={"facts": json.dumps(facts)})
         os.replace(part, self._folder / _WEIGHTS)
@@ -117,7 +124,7 @@ class TrainingState:
             raise UserError(f"{path} is of another model: {error}", "give another output=FOLDER") from None
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": states, "param_groups": groups})
-        self._seen = int(facts["seen"])
+        self._seen, self.sums = int(facts["seen"]), facts.get("sums", {})
         return int(facts["step"])
 
 

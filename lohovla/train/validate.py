@@ -22,9 +22,8 @@ def closed_loop(
     for task in tasks:
         envs = [BlocksEnv(task, control=control, cameras=_TOP) for _ in range(episodes)]
         policy = LoHoVLAPolicy(envs[0], model, processor, Rules())
-        plays = [
-            Play(env, seed, slot) for slot, (env, seed) in enumerate(zip(envs, seeds_of("val", episodes), strict=True))
-        ]
+        seeds = seeds_of("val", episodes)
+        plays = [Play(env, seed, slot) for slot, (env, seed) in enumerate(zip(envs, seeds, strict=True))]
         for play in plays:
             policy.reset(play.seed, play.slot)
         play_together(plays, policy)

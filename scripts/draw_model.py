@@ -1,0 +1,86 @@
+"""Draw docs/images/model.png: who sees whom in the training sequence, computed by the model's own layout.
+
+python scripts/draw_model.py docs/images/model.png
+"""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from lohovla.model.layout import Kind, Layout, expert_sees
+
+CELL, LEFT, TOP = 15, 250, 40
+# Each part: its label, kind, sub-task, how many positions, and their orders.
+PARTS = (
+    ("objects", Kind.OBJECT, -1, (0, 0, 0, 0, 0)),
+    ("state", Kind.STATE, -1, (0,)),
+    ("goal words", Kind.GOAL, -1, (0, 1, 2, 3)),
+    ("sub-task words", Kind.TEXT, 0, (0, 1, 2, 3)),
+    ("pick, place", Kind.POINT, 0, (0, 1)),
+    ("another sub-task's words", Kind.TEXT, 1, (0, 1, 2)),
+    ("its pick, place", Kind.POINT, 1, (0, 1)),
+    ("masked words, two blocks", Kind.NOISED, 0, (0, 0, 0, 1, 1, 1)),
+    ("picture tokens, known", Kind.CONTENT, 0, (0, 0, 1, 1, 2, 2)),
+    ("picture tokens, to paint", Kind.QUERY, 0, (0, 0, 1, 1, 2, 2)),
+)
+COLORS = {
+    Kind.OBJECT: (66, 109, 169),
+    Kind.STATE: (107, 91, 149),
+    Kind.GOAL: (40, 140, 140),
+    Kind.TEXT: (208, 122, 42),
+    Kind.POINT: (186, 60, 60),
+    Kind.NOISED: (200, 165, 60),
+    Kind.CONTENT: (84, 138, 67),
+    Kind.QUERY: (150, 180, 120),
+}
+CHUNK = ("action chunk (expert)", (70, 70, 70), 4)
+
+
+def sequence() -> tuple[list[tuple[str, Kind, int]], Layout]:
+    """The parts with their lengths, and the layout of all."""
+    always = [torch.ones(1, len(orders), dtype=torch.bool) for *_, orders in PARTS]
+    layouts = [
+        Layout.part(kind, valid, group, torch.tensor(orders))
+        for (_, kind, group, orders), valid in zip(PARTS, always, strict=True)
+    ]
+    return [(label, kind, len(orders)) for label, kind, _, orders in PARTS], Layout.join(layouts)
+
+
+def draw() -> Image.Image:
+    """The matrix: a row for each position, filled where it sees the column's, in the colour of what is seen."""
+    parts, layout = sequence()
+    allowed = layout.allowed()[0, 0]
+    chunk, gray, extra = CHUNK
+    length = len(allowed)
+    own = torch.ones(extra, extra, dtype=torch.bool)
+    cached = expert_sees(layout, 0).expand(extra, -1)
+    everything = torch.zeros(length + extra, length + extra, dtype=torch.bool)
+    everything[:length, :length] = allowed
+    everything[length:, :length], everything[length:, length:] = cached, own
+    colors = [COLORS[kind] for _, kind, count in parts for _ in range(count)] + [gray] * extra
+    labels = [(label, COLORS[kind], count) for label, kind, count in parts] + [(chunk, gray, extra)]
+    size = len(everything)
+    picture = Image.new("RGB", (LEFT + size * CELL + 20, TOP + size * CELL + 20), "white")
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(14)
+    pen.text((LEFT, 10), "is seen", fill="black", font=font)
+    pen.text((10, 10), "sees", fill="black", font=font)
+    for row in range(size):
+        for column in range(size):
+            x, y = LEFT + column * CELL, TOP + row * CELL
+            fill = colors[column] if everything[row, column] else (242, 242, 242)
+            pen.rectangle((x, y, x + CELL - 2, y + CELL - 2), fill=fill)
+    at = 0
+    for label, color, count in labels:
+        middle = TOP + (at + count / 2) * CELL - 9
+        pen.text((LEFT - 14 - pen.textlength(label, font=font), middle), label, fill=color, font=font)
+        pen.rectangle((LEFT - 9, TOP + at * CELL, LEFT - 5, TOP + (at + count) * CELL - 2), fill=color)
+        pen.rectangle((LEFT + at * CELL, TOP - 9, LEFT + (at + count) * CELL - 2, TOP - 5), fill=color)
+        at += count
+    return picture
+
+
+if __name__ == "__main__":
+    draw().quantize(32).save(sys.argv[1], optimize=True)

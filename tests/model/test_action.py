@@ -1,0 +1,162 @@
+"""Action scalings, and chunks denoised with any number of steps and any prefix."""
+
+import math
+
+import pytest
+import torch
+
+from lohovla.model import acting, planning
+from lohovla.model.acting import Attended
+from lohovla.model.action import (
+    Denoise,
+    ee_action,
+    ee_scaled,
+    pick_place_action,
+    pick_place_scaled,
+    quarter,
+    sample_time,
+    sinusoid,
+)
+
+
+@pytest.fixture(scope="module")
+def attended(tiny, inputs):
+    model, processor = tiny
+    prefix = model.encode(inputs)
+    said = processor.tokenizer.encode("Pick up the red block and place it on the table.", add_special_tokens=False)
+    words = planning.given(model, prefix, [said, said[:4], []], processor.tokenizer.bos_token_id)
+    return Attended.of(planning.point(model, prefix, words))
+
+
+def test_a_quarter_turn_more_or_less_changes_nothing():
+    angles = torch.linspace(-7, 7, 101)
+    assert quarter(angles).abs().max() <= math.pi / 4 + 1e-6
+    turned = torch.stack([quarter(angles), quarter(angles + math.pi / 2)]).mul(4)
+    torch.testing.assert_close(turned[0].cos(), turned[1].cos(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(turned[0].cos(), (4 * angles).cos(), atol=1e-5, rtol=0)
+    assert quarter(torch.tensor(math.pi / 4 + 0.01)) == pytest.approx(0.01 - math.pi / 4, abs=1e-6)
+
+
+def test_pick_place_actions_come_back_from_their_scaling():
+    points = torch.tensor([[[0.5, 0.1, 0.04, 0.3, 0.04], [0.6, -0.2, 0.0, -0.2, 0.04]]])
+    action = points[..., :4] + torch.tensor([[[0.003, -0.002, 0.001, 0.02], [-0.004, 0.001, 0.0, 0.05]]])
+    scaled = pick_place_scaled(action.flatten(1), points)
+    assert scaled[0, 0, 0] == pytest.approx(0.3, abs=1e-4)  # 3 mm in centimetres
+    assert scaled[0, 0, 3] == pytest.approx(0.1, abs=1e-4)  # 0.02 rad in units of 0.2
+    torch.testing.assert_close(pick_place_action(scaled, points), action, atol=1e-6, rtol=0)
+
+
+def test_a_block_turned_by_a_quarter_is_the_same_target():
+    points = torch.tensor([[[0.5, 0.1, 0.04, 0.3, 0.04], [0.6, -0.2, 0.0, 0.3, 0.04]]])
+    turned = points[..., :4].clone()
+    turned[..., 3] += math.pi / 2
+    assert pick_place_scaled(turned.flatten(1), points).abs().max() < 1e-5
+
+
+def test_the_place_turns_by_an_eighth_at_most():
+    points = torch.zeros(1, 2, 5)
+    points[0, 0, 3], points[0, 1, 3] = 0.7, -0.7  # 0.17 rad apart, modulo a quarter
+    yaw = pick_place_action(torch.zeros(1, 1, 8), points)[0, :, 3]
+    assert yaw[1] - yaw[0] == pytest.approx(math.pi / 2 - 1.4, abs=1e-5)
+
+
+def test_ee_actions_come_back_from_their_scaling():
+    generator = torch.Generator().manual_seed(0)
+    state = torch.randn(2, 13, generator=generator)
+    action = torch.randn(2, 5, 7, generator=generator)
+    action[..., 6] = (action[..., 6] > 0).float()
+    torch.testing.assert_close(ee_action(ee_scaled(action, state), state), action, atol=1e-6, rtol=0)
+    ahead = torch.cat([state[:, None, :6], torch.ones(2, 1, 1)], -1)
+    ahead[:, :, 0] += 0.1
+    assert ee_scaled(ahead, state)[0, 0].tolist() == pytest.approx([1, 0, 0, 0, 0, 0, 1], abs=1e-5)
+
+
+def test_noise_levels_are_high_more_often_and_never_zero():
+    torch.manual_seed(0)
+    t = sample_time((20000,), torch.device("cpu"))
+    assert t.min() >= 0.001
+    assert t.max() <= 1.0
+    assert t.mean() == pytest.approx(0.999 * 0.6 + 0.001, abs=0.01)  # the mean of Beta(1.5, 1)
+
+
+def test_noise_levels_are_told_apart():
+    embedded = sinusoid(torch.tensor([[0.0, 0.001, 0.5, 1.0]]))
+    assert embedded.shape == (1, 4, 64)
+    assert torch.cdist(embedded, embedded)[0].add(torch.eye(4)).min() > 0.05
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 10])
+def test_steps_follow_the_velocity_from_noise_to_data(tiny, attended, steps):
+    """With e - a as the velocity everywhere, every number of steps arrives at a."""
+    model, _ = tiny
+    target = torch.full((3, 16, 7), 0.25)
+    noise = torch.randn(3, 16, 7, generator=torch.Generator().manual_seed(1))
+    denoise = Denoise(model.experts["ee"], torch.zeros(0), attended.cache, attended.valid)
+    levels = []
+
+    def straight(x, t):
+        levels.append(float(t[0, 0]))
+        return noise - target
+
+    denoise.velocity = straight
+    torch.testing.assert_close(denoise.run(noise, steps), target, atol=1e-5, rtol=0)
+    assert levels == pytest.approx([1 - k / steps for k in range(steps)])
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 10])
+@pytest.mark.parametrize("given", [0, 1, 6])
+def test_a_chunk_begins_with_its_prefix(tiny, attended, steps, given):
+    model, _ = tiny
+    state = torch.randn(3, 13, generator=torch.Generator().manual_seed(2))
+    noise = acting.noise_for(model, "ee", [torch.Generator().manual_seed(k) for k in range(3)])
+    prefix = ee_action(torch.randn(3, given, 7, generator=torch.Generator().manual_seed(3)), state)
+    chunk = acting.ee_chunk(model, attended, state, steps, noise, prefix)
+    assert chunk.shape == (3, 16, 7)
+    assert torch.equal(chunk[:, :given], prefix)
+    assert set(chunk[..., 6].unique().tolist()) <= {0.0, 1.0}
+    free = acting.ee_chunk(model, attended, state, steps, noise)
+    assert torch.equal(free, chunk) is (given == 0), "the rest of the chunk must take the prefix into account"
+
+
+def test_actions_given_clean_are_at_level_zero(tiny, attended):
+    model, _ = tiny
+    denoise = acting.ee_denoise(model, attended, torch.zeros(3, 13))
+    seen = []
+    inner = denoise.velocity
+
+    def spy(x, t):
+        seen.append((x.clone(), t.clone()))
+        return inner(x, t)
+
+    denoise.velocity = spy
+    prefix = torch.full((3, 2, 7), 0.5)
+    with torch.no_grad():
+        denoise.run(torch.zeros(3, 16, 7), 2, prefix)
+    for x, t in seen:
+        assert torch.equal(x[:, :2], prefix)
+        assert t[:, :2].eq(0).all()
+        assert t[:, 2:].gt(0).all()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 10])
+@pytest.mark.parametrize("control", ["ee", "pick_place"])
+def test_a_row_of_a_stack_acts_as_it_does_alone(tiny, attended, control, steps):
+    model, _ = tiny
+    state = torch.randn(3, 13, generator=torch.Generator().manual_seed(2))
+    noise = acting.noise_for(model, control, [torch.Generator().manual_seed(k) for k in range(3)])
+
+    def act(scene, rows):
+        if control == "ee":
+            return acting.ee_chunk(model, scene, state[rows], steps, noise[rows])
+        return acting.pick_place(model, scene, steps, noise[rows])
+
+    rows = [attended.row(k) for k in range(3)]
+    short = rows[2]
+    width = int(short.valid.nonzero()[-1, 1]) + 1  # the columns that it needs
+    rows[2] = Attended(
+        short.points, [(k[:, :, :width], v[:, :, :width]) for k, v in short.cache], short.valid[:, :width]
+    )  # fmt: skip
+    together = act(Attended.stack(rows), [0, 1, 2])
+    assert together.shape == ((3, 16, 7) if control == "ee" else (3, 2, 4))
+    for number, row in enumerate(rows):
+        torch.testing.assert_close(act(row, [number])[0], together[number], atol=1e-5, rtol=1e-5)

@@ -1,0 +1,47 @@
+"""The sentences that can be said."""
+
+import pytest
+
+from lohovla.collect.labels import COLORS
+from lohovla.model.grammar import Grammar
+
+
+def test_what_may_follow():
+    grammar = Grammar([[1, 2], [1, 3, 4]], end=0)
+    assert grammar.after([]) == [1]
+    assert grammar.after([1]) == [2, 3]
+    assert grammar.after([1, 2]) == [0]
+    assert grammar.after([7]) == [0]
+
+
+def test_only_whole_sentences_belong():
+    grammar = Grammar([[1, 2], [1, 2, 3]], end=0)
+    assert [1, 2] in grammar
+    assert [1, 2, 3] in grammar
+    assert [1] not in grammar
+    assert [1, 2, 3, 4] not in grammar
+    assert [] not in grammar
+
+
+@pytest.mark.parametrize("color", COLORS)
+def test_the_block_worlds_sentences_are_those_of_the_oracle(tiny, color):
+    _, processor = tiny
+    grammar = processor.grammar()
+
+    def said(text):
+        return processor.tokenizer.encode(text, add_special_tokens=False) in grammar
+
+    assert said(f"Pick up the {color} block and place it on the smaller {color} block.")
+    assert said(f"Pick up the bigger {color} block and place it in the {color} bowl.")
+    assert said("Done.")
+    assert not said(f"Pick up the {color} bowl and place it on the table.")
+    assert not said(f"Pick up the {color} block.")
+
+
+def test_every_sentence_fits(tiny):
+    model, processor = tiny
+
+    def longest(node):
+        return max((1 + longest(rest) for rest in node.values()), default=0)
+
+    assert longest(processor.grammar()._root) <= model.config.max_subtask

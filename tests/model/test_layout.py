@@ -1,0 +1,78 @@
+"""Who sees whom, position by position."""
+
+import torch
+
+from lohovla.model.layout import Kind, Layout, additive, expert_sees
+
+# One line a position: what it is, its sub-task, its order there, and which of the positions it sees.
+SEQUENCE = """
+OBJECT  -1 0  1110 000 00 00 000 00 00
+STATE   -1 0  1110 000 00 00 000 00 00
+GOAL    -1 0  1110 000 00 00 000 00 00
+PAD     -1 1  1111 000 00 00 000 00 00
+TEXT     0 0  1110 100 00 00 000 00 00
+TEXT     0 1  1110 110 00 00 000 00 00
+PAD      0 2  1110 001 00 00 000 00 00
+POINT    0 0  1110 110 10 00 000 00 00
+POINT    0 1  1110 110 11 00 000 00 00
+TEXT     1 0  1110 000 00 10 000 00 00
+POINT    1 0  1110 000 00 11 000 00 00
+NOISED   0 0  1110 000 00 00 110 00 00
+NOISED   0 0  1110 000 00 00 110 00 00
+NOISED   0 1  1110 000 00 00 111 00 00
+CONTENT  0 0  1110 110 11 00 000 10 00
+CONTENT  0 1  1110 110 11 00 000 11 00
+QUERY    0 1  1110 110 11 00 000 10 10
+QUERY    0 2  1110 110 11 00 000 11 01
+"""
+ROWS = [line.split() for line in SEQUENCE.strip().splitlines()]
+EXPECTED = torch.tensor([[int(digit) for digit in "".join(row[3:])] for row in ROWS]).bool()
+
+
+def sequence():
+    columns = (
+        [int(Kind[row[0]]) for row in ROWS],
+        [int(row[1]) for row in ROWS],
+        [int(row[2]) for row in ROWS],
+    )
+    return Layout(*(torch.tensor([column]) for column in columns))
+
+
+def test_every_kind_sees_what_it_should_and_nothing_else():
+    assert {row[0] for row in ROWS} == {kind.name for kind in Kind}
+    assert torch.equal(sequence().allowed()[0, 0], EXPECTED)
+
+
+def test_the_last_positions_see_the_same_on_their_own():
+    assert torch.equal(sequence().allowed(slice(11, None))[0, 0], EXPECTED[11:])
+
+
+def test_rows_of_a_batch_have_masks_of_their_own():
+    one = sequence()
+    other = Layout(one.kind.flip(1), one.group.flip(1), one.order.flip(1))
+    both = Layout(*(torch.cat([getattr(one, n), getattr(other, n)]) for n in ("kind", "group", "order")))
+    allowed = both.allowed()[:, 0]
+    assert torch.equal(allowed[0], EXPECTED)
+    assert torch.equal(allowed[1], EXPECTED.flip(0, 1))
+
+
+def test_the_action_expert_sees_the_prefix_and_its_subtask():
+    seen = {group: "".join(str(int(b)) for b in expert_sees(sequence(), group)[0]) for group in (0, 1)}
+    assert seen[0] == "111011011000000000"
+    assert seen[1] == "111000000110000000"
+
+
+def test_parts_are_padded_where_they_are_not_valid():
+    valid = torch.tensor([[True, True], [True, False]])
+    part = Layout.part(Kind.TEXT, valid, 3)
+    assert part.kind.tolist() == [[Kind.TEXT, Kind.TEXT], [Kind.TEXT, Kind.PAD]]
+    assert part.group.tolist() == [[3, 3], [3, 3]]
+    assert part.order.tolist() == [[0, 1], [0, 1]]
+    joined = Layout.join([part, Layout.part(Kind.POINT, valid[:, :1], 3, torch.tensor([7]))])
+    assert joined.kind.tolist() == [[4, 4, 6], [4, 0, 6]]
+    assert joined.order[:, 2].tolist() == [7, 7]
+
+
+def test_the_bias_is_zero_where_seen_and_lowest_elsewhere():
+    bias = additive(torch.tensor([True, False]), torch.bfloat16)
+    assert bias.tolist() == [0.0, torch.finfo(torch.bfloat16).min]

@@ -1,0 +1,190 @@
+"""Image tokens: their order, their masks, their noise, and painting in every mode."""
+
+import pytest
+import torch
+
+from lohovla.model import picture, planning
+from lohovla.model.picture import Known, cosine_sets, noisy, paint, sample_tokens, scene_of, small, token_grid
+
+
+@pytest.fixture(scope="module")
+def scenes(tiny, inputs):
+    """A scene of three observations, and the same without the sub-task."""
+    model, processor = tiny
+    prefix = model.encode(inputs)
+    said = processor.tokenizer.encode("Pick up the red block and place it on the table.", add_special_tokens=False)
+    words = planning.given(model, prefix, [said] * 3, processor.tokenizer.bos_token_id)
+    pointed = planning.point(model, prefix, words)
+    with torch.no_grad():
+        observed = model.painter.tokens(model.autoencoder.encode(small(inputs.picture)).latent_dist.mode())
+        return [
+            scene_of(model.painter, observed, pointed.points, pointed.cache, pointed.layout, torch.full((3,), hidden))
+            for hidden in (False, True)
+        ]
+
+
+@pytest.mark.parametrize("count", [1, 7, 50])
+@pytest.mark.parametrize("steps", [1, 2, 8, 50, 64])
+def test_sets_grow_and_add_up(count, steps):
+    sizes = cosine_sets(count, steps)
+    assert sum(sizes) == count
+    assert min(sizes) >= 1
+    assert len(sizes) == min(count, steps)
+
+
+def test_sets_follow_the_cosine():
+    # 100 cos(pi k / 8) for k = 1, 2, 3, rounded down: 92, 70, 38 are left.
+    assert cosine_sets(100, 4) == [8, 22, 32, 38]
+
+
+def test_tokens_come_back_as_latents(tiny):
+    painter = tiny[0].painter
+    latents = torch.randn(2, 2, 10, 20, generator=torch.Generator().manual_seed(0))
+    assert token_grid(painter.config) == (5, 10)
+    tokens = painter.tokens(latents)
+    assert tokens.shape == (2, 50, 8)
+    torch.testing.assert_close(painter.latents(tokens), latents)
+    # Token 11 is the square in the second row and second column.
+    assert sorted(tokens[0, 11].tolist()) == sorted(latents[0, :, 2:4, 2:4].flatten().tolist())
+
+
+def test_measuring_standardises(make_tiny):
+    model, _ = make_tiny()
+    latents = torch.randn(4, 2, 10, 20, generator=torch.Generator().manual_seed(0)) * 3 + 5
+    model.painter.measure(latents)
+    standard = (latents - model.painter.shift[:, None, None]) / model.painter.scale[:, None, None]
+    torch.testing.assert_close(standard.mean((0, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(standard.std((0, 2, 3)), torch.ones(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(model.painter.latents(model.painter.tokens(latents)), latents, atol=1e-4, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_query_sees_earlier_sets_and_never_its_own_content(tiny, scenes):
+    painter, scene = tiny[0].painter, scenes[0]
+    where = torch.randperm(50, generator=torch.Generator().manual_seed(0)).expand(3, -1)
+    sets = torch.tensor([0] * 10 + [1] * 15 + [2] * 25).expand(3, -1)
+    data = torch.randn(3, 50, 8, generator=torch.Generator().manual_seed(1))
+    hidden = painter.hidden(scene, Known(data, where, sets, sets), where)
+    for changed in range(3):
+        other = torch.where((sets == changed)[..., None], data + 1, data)
+        again = painter.hidden(scene, Known(other, where, sets, sets), where)
+        moved = (again - hidden).abs().amax(-1) > 1e-5
+        assert torch.equal(moved, sets > changed)
+
+
+@torch.no_grad()
+def test_hidden_states_in_painting_are_those_of_training(tiny, scenes):
+    """What is known so far gives each set the states that it has with everything at hand."""
+    painter, scene = tiny[0].painter, scenes[0]
+    where = torch.arange(50).expand(3, -1)
+    sets = torch.tensor([0] * 20 + [1] * 30).expand(3, -1)
+    data = torch.randn(3, 50, 8, generator=torch.Generator().manual_seed(1))
+    everything = painter.hidden(scene, Known(data, where, sets, sets), where)
+    late = Known(data[:, :20], where[:, :20], sets[:, :20], sets[:, 20:])
+    torch.testing.assert_close(painter.hidden(scene, late, where[:, 20:]), everything[:, 20:], atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_without_the_subtask_its_words_and_points_do_not_count(tiny, inputs):
+    model, processor = tiny
+    prefix = model.encode(inputs)
+    observed = torch.zeros(3, 50, 8)
+    states = []
+    for text in ("Done.", "Pick up the red block and place it on the table."):
+        said = processor.tokenizer.encode(text, add_special_tokens=False)
+        words = planning.given(model, prefix, [said] * 3, processor.tokenizer.bos_token_id)
+        pointed = planning.point(model, prefix, words)
+        without = torch.tensor([True, False, False])
+        scene = scene_of(model.painter, observed, pointed.points, pointed.cache, pointed.layout, without)
+        empty = torch.zeros(3, 0, dtype=torch.long)
+        first = torch.zeros(3, 1, dtype=torch.long)
+        states.append(model.painter.hidden(scene, Known(torch.zeros(3, 0, 8), empty, empty, first), first))
+    same = (states[0] - states[1]).abs().amax((1, 2)) < 1e-5
+    assert same.tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("order", ["raster", "parallel"])
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_painting_follows_from_its_seed_and_uses_guidance(tiny, scenes, order, guidance):
+    painter, (scene, without) = tiny[0].painter, scenes
+
+    def draw(seed, strength):
+        generator = torch.Generator().manual_seed(seed)
+        return paint(painter, scene, 4, 2, order, strength, without, generator)
+
+    tokens = draw(0, guidance)
+    assert tokens.shape == (3, 50, 8)
+    assert torch.isfinite(tokens).all()
+    assert torch.equal(tokens, draw(0, guidance))
+    assert not torch.equal(tokens, draw(1, guidance))
+    assert torch.equal(tokens, draw(0, 1.0)) is (guidance == 1.0)
+
+
+@pytest.mark.parametrize("order", ["raster", "parallel"])
+def test_tokens_are_painted_at_their_places(tiny, scenes, order, monkeypatch):
+    painter, scene = tiny[0].painter, scenes[0]
+
+    def copy(painter, x, hidden, other, observed, steps, guidance):
+        return observed
+
+    monkeypatch.setattr(picture, "sample_tokens", copy)
+    assert torch.equal(paint(painter, scene, 4, 2, order, generator=torch.Generator().manual_seed(0)), scene.observed)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10])
+@pytest.mark.parametrize("target", ["flow", "v"])
+def test_a_perfect_head_gives_the_data(make_tiny, target, steps):
+    """The scheduler undoes :func:`noisy`: told the true target at each level, it arrives at the data."""
+    model, _ = make_tiny(image_target=target)
+    painter = model.painter
+    data = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(1))
+    levels = []
+
+    def head(x, t, hidden, observed):
+        levels.append(float(t[0, 0]))
+        return noisy(painter.config, data, noise, t)[1]
+
+    painter.head.forward = head
+    found = sample_tokens(painter, noise, torch.zeros(2, 3, 16), None, torch.zeros(2, 3, 8), steps, 1.0)
+    torch.testing.assert_close(found, data, atol=2e-2, rtol=1e-2)
+    if target == "flow":
+        assert levels == pytest.approx([1 - k / steps for k in range(steps)])
+
+
+def test_flow_noise_by_hand(tiny):
+    data, noise = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 4.0]])
+    x, wanted = noisy(tiny[0].config, data, noise, torch.tensor([0.25]))
+    assert x.tolist() == [[1.5, 1.0]]
+    assert wanted.tolist() == [[-2.0, 4.0]]
+
+
+def test_v_noise_by_hand(make_tiny):
+    """Linear betas from 1e-4 to 0.02, the square roots of their products shifted and stretched to end at zero."""
+    config = make_tiny(image_target="v")[0].config
+    betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+    roots = (1 - betas).cumprod(0).sqrt()
+    roots = (roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])
+    data, noise = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 4.0]])
+    for step in (0, 300, 999):
+        a, s = float(roots[step]), float((1 - roots[step] ** 2).sqrt())
+        x, wanted = noisy(config, data, noise, torch.tensor([(step + 0.5) / 1000]))
+        torch.testing.assert_close(x, a * data + s * noise, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(wanted, a * noise - s * data, atol=1e-3, rtol=1e-3)
+
+
+def test_soft_codes_mix_and_harden(make_tiny):
+    soft, hard = (make_tiny(image_codes=5, image_tau=tau)[0].painter for tau in (1.0, 1e-4))
+    tokens = hard.codes.detach()[[3, 1]][None] + 0.01
+    torch.testing.assert_close(hard.embed(tokens)[0], hard.content.weight.t()[[3, 1]])
+    distance = (tokens[0, 0] - soft.codes).square().sum(-1)
+    mixture = torch.exp(-distance) / torch.exp(-distance).sum()
+    torch.testing.assert_close(soft.embed(tokens)[0, 0], mixture @ soft.content.weight.t(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{"image_codes": 5}, {"image_target": "v"}])
+def test_options_paint(make_tiny, scenes, changes):
+    painter = make_tiny(**changes)[0].painter
+    tokens = paint(painter, scenes[0], 3, 2, generator=torch.Generator().manual_seed(0))
+    assert tokens.shape == (3, 50, 8)
+    assert torch.isfinite(tokens).all()

@@ -1,0 +1,28 @@
+"""The progress head looks at the two points, and compares."""
+
+import torch
+
+from lohovla.model.stem import ATTRIBUTE_DIM, Seen, cell_centres
+
+
+def test_shapes(tiny, inputs):
+    model, _ = tiny
+    points = torch.rand(3, 2, 5) * 0.3 + 0.3
+    with torch.no_grad():
+        seen, _ = model.see(inputs)
+        before = model.progress.remember(seen, points)
+        logit = model.progress(before, before, points)
+    assert before.shape == (3, 2, model.config.stem_dim + 3 * (1 + ATTRIBUTE_DIM))
+    assert logit.shape == (3,)
+
+
+def test_what_is_remembered_is_what_lies_at_the_points(tiny):
+    model, _ = tiny
+    number = torch.arange(800.0).view(1, 1, 20, 40)
+    seen = Seen(number.expand(-1, 16, -1, -1), torch.zeros(1, 3, 20, 40), torch.zeros(1, 3, ATTRIBUTE_DIM, 20, 40))
+    points = torch.zeros(1, 2, 5)
+    points[0, :, :2] = cell_centres(model.config, torch.tensor([125, 431]))
+    found = model.progress.remember(seen, points)
+    torch.testing.assert_close(found[0, :, 0], torch.tensor([125.0, 431.0]), atol=1e-3, rtol=0)
+    points[0, 0, 1] += model.config.cell_size[1] / 2  # halfway to the next column
+    torch.testing.assert_close(model.progress.remember(seen, points)[0, 0, 0], torch.tensor(125.5), atol=1e-3, rtol=0)

@@ -1,0 +1,155 @@
+"""The LoHoVLA policy's rules, on a tiny untrained core whose plans are written by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from lohovla.envs.env import BlocksEnv
+from lohovla.errors import UserError
+from lohovla.model import planning
+from lohovla.policies.base import Context
+from lohovla.policies.lohovla import LoHoVLAPolicy, Rules
+
+SENTENCES = [f"Pick up the {color} block and place it on the table." for color in ("red", "green", "blue", "yellow")]
+
+
+def observation(seed, gripper=0.0):
+    rng = np.random.default_rng(seed)
+    picture = np.kron(rng.integers(0, 255, (10, 20, 3)), np.ones((16, 16, 1))).astype(np.uint8)
+    state = rng.normal(size=13).astype(np.float32)
+    state[6] = gripper
+    goals = ("Stack all the blocks.", "Put the blocks in the bowls with matching colors.")
+    return {
+        "images.top": picture,
+        "depth.top": rng.random((160, 320)).astype(np.float32) * 0.05,
+        "state": state,
+        "instruction": goals[seed % 2],
+    }
+
+
+@pytest.fixture
+def make(tiny):
+    """Makes a policy of the tiny core."""
+
+    def policy(control="pick_place", **rules):
+        env = BlocksEnv("pick-and-place-primitive", control=control, cameras={})
+        return LoHoVLAPolicy(env, *tiny, Rules(**rules))
+
+    return policy
+
+
+@pytest.fixture
+def scripted(tiny, monkeypatch):
+    """Plans are SENTENCES in turn."""
+    processor = tiny[1]
+    asked = []
+
+    def plan(model, prefix, start, end, grammar=None):
+        rows = prefix.state.shape[0]
+        said = [SENTENCES[(len(asked) + row) % len(SENTENCES)] for row in range(rows)]
+        asked.extend(said)
+        tokens = [processor.tokenizer.encode(text, add_special_tokens=False) for text in said]
+        return planning.given(model, prefix, tokens, start)
+
+    monkeypatch.setattr(planning, "plan_ar", plan)
+    return asked
+
+
+def run(policy, rewards):
+    policy.reset(1)
+    return [policy.act(observation(0), Context(step=k, reward=reward)) for k, reward in enumerate(rewards)]
+
+
+@pytest.mark.parametrize(
+    ("replan", "planned"),
+    # The reward belongs to the action before: the fourth action succeeds.
+    [("never", "1000100000"), ("always", "1111111111"), ("patient", "1001100100")],
+)
+def test_when_a_new_subtask_is_planned(make, scripted, replan, planned):
+    decisions = run(make(replan=replan), [0, 0, 0, 0, 0.5, 0, 0, 0, 0, 0])
+    assert "".join(str(int(decision.planned)) for decision in decisions) == planned
+    expected = np.cumsum([int(digit) for digit in planned]) - 1
+    assert [decision.subtask for decision in decisions] == [SENTENCES[k % 4] for k in expected]
+
+
+def test_failures_must_be_in_a_row(make, scripted):
+    decisions = run(make(replan="patient", failures=1), [0, 0, 0.2, 0, 0, 0])
+    assert [decision.planned for decision in decisions] == [True, False, True, False, True, False]
+
+
+def test_with_progress_from_the_model_rewards_do_not_count(make, scripted, tiny, monkeypatch):
+    logits = iter([-3.0, 3.0, -3.0])
+    monkeypatch.setattr(tiny[0].progress, "forward", lambda *_: torch.tensor([next(logits)]))
+    decisions = run(make(progress="model", replan="never"), [0, 1.0, 0, 1.0])
+    assert [decision.planned for decision in decisions] == [True, False, True, False]
+    assert [decision.progress for decision in decisions[1:]] == pytest.approx([0.047426, 0.952574, 0.047426], abs=1e-4)
+
+
+@pytest.mark.parametrize("control", ["pick_place", "ee"])
+@pytest.mark.parametrize("planner", ["ar", "d2f", "none"])
+def test_a_batch_decides_as_each_would_alone(make, control, planner):
+    together, alone = make(control, planner=planner), make(control, planner=planner)
+    for slot in (0, 1):
+        together.reset(10 + slot, slot)
+        alone.reset(10 + slot, slot)
+    rewards = {0: [0, 0.5, 0], 1: [0, 0, 0]}
+    for step in range(3):
+        seen = [observation(2 * step + slot) for slot in (0, 1)]
+        contexts = [Context(step=step, reward=rewards[slot][step], slot=slot) for slot in (0, 1)]
+        for both, one in zip(
+            together.act_batch(seen, contexts), map(alone.act, seen, contexts), strict=True
+        ):  # fmt: skip
+            assert both.subtask == one.subtask
+            assert both.planned == one.planned
+            assert both.progress == pytest.approx(one.progress, abs=1e-4)
+            np.testing.assert_allclose(both.actions, one.actions, atol=1e-4)
+            first = 8 if control == "ee" else 1  # of a chunk; the rules say how many are carried out
+            assert both.actions.shape == (first, *together.spec.action_shape)
+
+
+def test_a_reset_forgets_one_slot_and_leaves_the_other(make, scripted):
+    policy = make(replan="never")
+    for slot in (0, 1):
+        policy.reset(slot, slot)
+    first = policy.act_batch([observation(0)] * 2, [Context(slot=0), Context(slot=1)])
+    policy.reset(0, 0)
+    second = policy.act_batch([observation(0)] * 2, [Context(slot=0), Context(step=1, slot=1)])
+    assert [decision.planned for decision in second] == [True, False]
+    assert second[1].subtask == first[1].subtask
+
+
+def test_the_seed_decides_the_actions(make):
+    policy = make(replan="never")
+    drawn = []
+    for seed in (1, 1, 2):
+        policy.reset(seed)
+        drawn.append(policy.act(observation(0), Context()).actions)
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], drawn[2])
+
+
+def test_ee_looks_again_when_the_tool_is_back_or_time_is_up(make, scripted):
+    policy = make("ee", replan="always", limit=8.0)
+    policy.reset(0)
+    home = policy._home.numpy()
+
+    def decide(step, gripper, away):
+        seen = observation(0, gripper)
+        seen["state"][:3] = home + away
+        return policy.act(seen, Context(step=step)).planned
+
+    assert decide(0, 0.0, 0.0)
+    assert not decide(10, 0.0, 0.0)  # at home still, nothing was gripped
+    assert not decide(20, 1.0, 0.2)
+    assert not decide(30, 0.0, 0.2)  # let go, on its way back
+    assert decide(40, 0.0, 0.01)
+    assert not decide(40 + 159, 1.0, 0.2)
+    assert decide(40 + 160, 1.0, 0.2)  # 8 s at 20 Hz
+
+
+@pytest.mark.parametrize(
+    "rules", [{"planner": "x"}, {"replan": "x"}, {"progress": "x"}, {"steps": 0}, {"failures": -1}]
+)
+def test_bad_rules_are_named(rules):
+    with pytest.raises(UserError, match=next(iter(rules))):
+        Rules(**rules)

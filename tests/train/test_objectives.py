@@ -1,0 +1,158 @@
+"""The losses of the core, on cases worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from lohovla.data.samples import collate
+from lohovla.model.stem import cells_of
+from lohovla.train import objectives
+from lohovla.train.objectives import Sequence, labelled, progress_loss
+
+
+@pytest.fixture
+def batch(tiny, drawn):
+    return labelled(collate(drawn["scenes"]), tiny[1])
+
+
+@pytest.fixture
+def sequence(tiny, batch):
+    model, processor = tiny
+    torch.manual_seed(0)
+    with torch.no_grad():
+        seen, objects = model.see(batch.inputs)
+        return Sequence(model, batch, seen, objects, processor)
+
+
+def test_a_batch_has_the_oracles_subtask_then_others_then_none(tiny, batch, drawn):
+    processor = tiny[1]
+    for row, sample in enumerate(drawn["scenes"]):
+        said = [processor.sentence(tokens) for tokens in batch.subtasks[row]]
+        assert said == [sample["subtask"], *sample["other.subtasks"], ""]
+        for number, points in enumerate([sample["points"], *sample["other.points"], sample["points"]]):
+            expected = torch.from_numpy(points).float()
+            torch.testing.assert_close(batch.points[row, number], expected, equal_nan=True)
+
+
+def test_words_are_scored_up_to_their_end_each_alike(tiny, sequence, batch):
+    model, processor = tiny
+    end = processor.tokenizer.eos_token_id
+    total, count = 0.0, 0
+    states = sequence.states[:, sequence.at["text", 0]]
+    for row, words in enumerate(batch.subtasks[:, 0].tolist()):
+        for step, word in enumerate(words[: words.index(end) + 1]):
+            total -= model.vocabulary_logits(states[row, step]).log_softmax(-1)[word].item()
+            count += 1
+    assert sequence.text_losses()["text/ar"].item() == pytest.approx(total / count, rel=1e-4)
+
+
+def test_masked_words_count_by_one_over_their_ratio(tiny, sequence, batch):
+    model, _ = tiny
+    total = 0.0
+    states = sequence.states[:, sequence.at["noised", 0]]
+    for row, at in sequence.masked.nonzero().tolist():
+        word = batch.subtasks[row, 0, at]
+        total -= model.vocabulary_logits(states[row, at]).log_softmax(-1)[word].item() / sequence.ratio[row, at].item()
+    assert sequence.text_losses()["text/d2f"].item() == pytest.approx(total / sequence.masked.numel(), rel=1e-4)
+
+
+def test_later_blocks_are_masked_more_and_some_sentences_wholly(tiny, batch):
+    """The ratios of D2F: each block at least as noisy as the one before; the share that is masked is the ratio."""
+    model, processor = tiny
+    made = Sequence.__new__(Sequence)
+    made.model, made.mask_id = model, processor.tokenizer.mask_token_id
+    made.batch = type("Rows", (), {"subtasks": batch.subtasks[:1].repeat(4000, 1, 1)})
+    torch.manual_seed(0)
+    made._noise_words()
+    size = model.config.block_size
+    first, second = made.ratio[:, 0], made.ratio[:, size]
+    assert (made.ratio.view(4000, 2, size) == made.ratio.view(4000, 2, size)[..., :1]).all()
+    assert (second >= first).all()
+    whole = (made.ratio == 1).all(1)
+    assert whole.float().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert first[~whole].min() >= 0.2
+    assert first[~whole].max() <= 0.7
+    assert second[~whole].max() <= 0.95
+    assert (made.masked.float() - made.ratio).mean().abs() < 0.01
+    assert (made.masked.float() / made.ratio).mean().item() == pytest.approx(1, abs=0.01)
+    assert torch.equal(made.noised, torch.where(made.masked, made.mask_id, made.batch.subtasks[:, 0]))
+
+
+def test_pointing_is_scored_at_the_true_cell_of_subtasks_that_exist(tiny, sequence, batch):
+    model, _ = tiny
+    losses = sequence.point_losses()
+    groups = batch.subtasks.shape[1]
+    hidden = torch.cat([sequence.states[:, sequence.at["point", g]] for g in range(groups)], 1)
+    tokens = sequence.states[:, : model.config.objects]
+    logits = model.pointer.score(hidden, model.pointer.keys(sequence.seen), sequence.objects, tokens).log_softmax(-1)
+    sums = {0: [], 1: []}
+    for row in range(len(hidden)):
+        for group in range(groups):
+            for which in range(2):
+                point = batch.points[row, group, which]
+                if not point.isnan().any():
+                    sums[which].append(-logits[row, 2 * group + which, cells_of(model.config, point[:2])].item())
+    assert losses["point/pick"].item() == pytest.approx(sum(sums[0]) / len(sums[0]), rel=1e-4)
+    assert losses["point/place"].item() == pytest.approx(sum(sums[1]) / len(sums[1]), rel=1e-4)
+
+
+def test_the_readout_is_taken_near_the_point(tiny, sequence):
+    model, _ = tiny
+    columns = model.config.cells[1]
+    apart = (sequence.read_cell - sequence.true_cell)[sequence.exists]
+    rows, across = torch.round(apart / columns), apart - torch.round(apart / columns) * columns
+    assert rows.abs().max() <= 1
+    assert across.abs().max() <= 1
+
+
+def test_progress_knows_what_happened_and_what_did_not(tiny, batch, monkeypatch):
+    """A head that says 0 everywhere pays ln 2; one that says what happened pays nothing."""
+    model, _ = tiny
+    with torch.no_grad():
+        seen, _ = model.see(batch.inputs)
+    monkeypatch.setattr(model.progress, "forward", lambda before, now, points: torch.zeros(len(points)))
+    assert progress_loss(model, batch, seen).item() == pytest.approx(math.log(2), rel=1e-5)
+    calls = iter([batch.reached * 80 - 40, torch.full_like(batch.reached, -40), torch.full_like(batch.reached, -40)])
+    monkeypatch.setattr(model.progress, "forward", lambda *_: next(calls))
+    assert progress_loss(model, batch, seen).item() == pytest.approx(0, abs=1e-6)
+    calls = iter([torch.full_like(batch.reached, -40)] * 2 + [torch.full_like(batch.reached, 40)])
+    monkeypatch.setattr(model.progress, "forward", lambda *_: next(calls))
+    assert progress_loss(model, batch, seen).item() > 1
+
+
+def test_an_observation_without_a_subtask_moves_only_its_words(tiny, batch, drawn):
+    """After the last sub-task there is nothing to point at, to do, or to watch; "Done." is still said."""
+    model, processor = tiny
+    done = [{**sample, "points": sample["points"] * float("nan")} for sample in drawn["scenes"]]
+    for sample in done:
+        sample["other.points"] = sample["other.points"] * float("nan")
+    losses = objectives.core_losses(model, labelled(collate(done), processor), processor)
+    assert {name for name, loss in losses.items() if loss != 0} == {"text/ar", "text/d2f"}
+
+
+def test_the_first_actions_of_a_chunk_are_given_clean_and_not_scored(tiny, drawn, monkeypatch):
+    model, processor = tiny
+    played = collate(drawn["played"])
+    pieces = objectives.Pieces(*(played[f"piece.{name}"] for name in ("state", "action", "pad")))
+    seen = []
+
+    def expert(x, t, condition, cache, valid):
+        seen.append((x, t))
+        return torch.zeros_like(x)
+
+    monkeypatch.setattr(model.experts["ee"], "forward", expert)
+    torch.manual_seed(0)
+    loss = objectives.motion_loss(model, labelled(played, processor), pieces, processor)
+    ((x, t),) = seen
+    data = objectives.ee_scaled(pieces.action.flatten(0, 1), pieces.state.flatten(0, 1))
+    given = (t == 0).sum(1)
+    assert given.max() <= model.config.max_prefix
+    assert given.unique().numel() > 2
+    for row, count in enumerate(given.tolist()):
+        torch.testing.assert_close(x[row, :count], data[row, :count])
+        assert t[row, count:].unique().numel() == 1
+    # The velocity is (x - data) / t, so that a head that says 0 pays its square.
+    late = t > 0
+    velocity = (x - data)[late] / t[late][:, None]
+    assert loss.item() == pytest.approx(velocity.square().mean().item(), rel=1e-3)

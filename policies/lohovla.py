@@ -218,7 +218,8 @@ class LoHoVLAPolicy(Policy):
         """Whether a new sub-task is due; counts failures."""
         if memory.words is None:
             return True
-        assert memory.attended is not None and memory.before is not None
+        assert memory.attended is not None
+        assert memory.before is not None
         seen = prefix.seen
         one = type(seen)(seen.map[row : row + 1], seen.heat[row : row + 1], seen.attributes[row : row + 1])
         points = memory.attended.points

@@ -1,8 +1,8 @@
 """Pretrained backbones: the decoder, and the vision tower where there is one, of a published checkpoint.
 
 PaliGemma (Beyer et al., 2407.07726) gives its SigLIP tower, its projector and its Gemma decoder; a Qwen3-class
-checkpoint its decoder. They are read by transformers' own classes, which know the published layouts. The stem, the entries and
-the heads are new.
+checkpoint its decoder. They are read by transformers' own classes, which know the published layouts. The stem, the
+entries and the heads are new.
 """
 
 from __future__ import annotations

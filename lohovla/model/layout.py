@@ -1,9 +1,9 @@
 """Who sees whom: the one sequence of the hybrid core, and its attention mask, position by position.
 
-``[objects | patches | state | goal]`` is the prefix: it sees itself, both ways, and everything after it sees the prefix.
-Then, once for each sub-task that is judged on the same prefix (a *group*): the sub-task's words, causal; a noised copy of
-them, block-causal, for block diffusion; the two pointing tokens; the sub-goal picture's tokens. The action chunk is
-denoised by an expert of its own on the cache, so nothing here sees it.
+``[objects | patches | state | goal]`` is the prefix: it sees itself, both ways, and everything after it sees the
+prefix. Then, once for each sub-task that is judged on the same prefix (a *group*): the sub-task's words, causal; a
+noised copy of them, block-causal, for block diffusion; the two pointing tokens; the sub-goal picture's tokens. The
+action chunk is denoised by an expert of its own on the cache, so nothing here sees it.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def _with_pieces(words: list[str]) -> list[str]:
 
 
 def sentence_of(tokenizer: PreTrainedTokenizerBase, tokens: Iterable[int]) -> str:
-    """The sentence of the tokens of such a tokenizer, up to the first end: a capital first, signs without a space before them.
+    """The sentence of the tokens of such a tokenizer, up to the first end: a capital first, no space before signs.
 
     >>> tokenizer = make_tokenizer(["Pick up the red block."])
     >>> sentence_of(tokenizer, tokenizer.encode("Pick up the red block."))

@@ -17,7 +17,8 @@ from lohovla.train import objectives, painting
 STAGES = ("see", "plan", "act", "code", "paint")
 _TRAINS = {
     "see": ("stem.",),
-    "plan": ("decoder.", "vision.", "projector.", "object_entry.", "state_entry.", "kind_entry.", "point_entry.", "pointer.", "progress.",
+    "plan": ("decoder.", "vision.", "projector.", "object_entry.", "state_entry.", "kind_entry.", "point_entry.",
+             "pointer.", "progress.",
              "experts.pick_place."),
     "act": ("experts.ee.",),
     "code": ("autoencoder.",),

@@ -1,7 +1,7 @@
 """The command line as a person uses it: results where it says, errors in two lines, nothing heavy for help."""
 
-import json
 import ctypes.util
+import json
 import os
 import re
 import subprocess

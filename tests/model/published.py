@@ -36,7 +36,8 @@ def paligemma(folder: Path) -> Path:
     tokenizer = _gemma_tokenizer(300)
     config = PaliGemmaConfig(
         vision_config=SiglipVisionConfig(
-            hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14,
+            hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+            image_size=28, patch_size=14,
             vision_use_head=False,
         ),
         text_config=GemmaConfig(

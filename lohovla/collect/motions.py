@@ -22,6 +22,8 @@ from lohovla.envs.sensors import proprioception
 TRANSIT = 0.24  # m, the least height of the tool on its way: above all but the tallest towers
 _MOST = 12  # sub-tasks of an episode
 _MISS = 0.06  # m; how far a pick that is to miss goes astray
+_STILL = 8  # periods that the arm waits at the end
+_BEGIN = 0.1  # share of pieces that begin with the motion
 _SENSED = 0.001  # m, noise of the tool's position in the pieces
 
 
@@ -98,7 +100,9 @@ class PlayedMotions(IterableDataset):
             yield {**sample, **self._cut(states, actions, rng)}
 
     def _cut(self, states: np.ndarray, actions: np.ndarray, rng: np.random.Generator) -> Sample:
-        moments = rng.integers(len(actions), size=self._pieces)
+        # Not from where the motion ends: at rest where it looks from, the arm is about to begin.
+        moments = rng.integers(len(actions) - _STILL, size=self._pieces)
+        moments[rng.random(self._pieces) < _BEGIN] = 0
         chunks = [action_chunk(actions, int(at), len(actions), self._horizon) for at in moments]
         state = states[moments].copy()
         state[:, :3] += rng.normal(0, _SENSED, (self._pieces, 3))
@@ -141,7 +145,7 @@ def play(env: BlocksEnv, points: np.ndarray, home: np.ndarray) -> tuple[np.ndarr
         send(waypoint)
     for waypoint in motion.go(home, 0.0):
         send(waypoint)
-    for _ in range(8):  # the arm catches up, and holds still
+    for _ in range(_STILL):  # the arm catches up, and holds still
         states.append(proprioception(simulation))
         actions.append(actions[-1])
         env.episode.act(actions[-1].astype(float))

@@ -10,6 +10,7 @@ from lohovla.model.acting import Attended
 from lohovla.model.action import (
     Denoise,
     ee_action,
+    ee_anchors,
     ee_scaled,
     pick_place_action,
     pick_place_scaled,
@@ -17,6 +18,8 @@ from lohovla.model.action import (
     sample_time,
     sinusoid,
 )
+
+STILL = torch.zeros(3, 4)  # no motion of the commands before
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,36 @@ def test_ee_actions_come_back_from_their_scaling():
     torch.testing.assert_close(ee_action(ee_scaled(action, state), state), action, atol=1e-6, rtol=0)
     ahead = torch.cat([state[:, None, :6], torch.ones(2, 1, 1)], -1)
     ahead[:, :, 0] += 0.1
+    ahead[:, :, 3:5] = 0.0  # straight down is zero, however the tool leans now: a lean must not add up
     assert ee_scaled(ahead, state)[0, 0].tolist() == pytest.approx([1, 0, 0, 0, 0, 0, 1], abs=1e-5)
+
+
+def test_anchors_are_where_the_tool_may_be_meant_to_be():
+    points = torch.tensor([[[0.4, 0.1, 0.04, 0.2, 0.04], [0.6, -0.2, 0.06, 0.3, 0.04]]])
+    state = torch.zeros(1, 13)
+    state[0, :3], state[0, 5] = torch.tensor([0.5, 0.0, 0.3]), 0.1
+    x, y, z, yaw = ee_anchors(points, state, (0.49, 0.13, 0.36))[0]
+    assert x[:4].tolist() == pytest.approx([0, -1, 1, -0.1], abs=1e-5)  # in decimetres from the tool
+    assert y[:4].tolist() == pytest.approx([0, 1, -2, 1.3], abs=1e-5)
+    heights = [0.3, 0.04, 0.06, 0.10, 0.12, 0.24, 0.36, 0.11]
+    assert z.tolist() == pytest.approx([10 * (h - 0.3) for h in heights], abs=1e-5)
+    assert yaw[:4].tolist() == pytest.approx([0, 0.2, 0.4, -0.2], abs=1e-5)  # in half radians
+
+
+def test_a_weight_of_one_is_an_anchor_to_the_millimetre(tiny, attended):
+    model, _ = tiny
+    expert = model.experts["ee"]
+    saved = [p.detach().clone() for p in expert.blend.parameters()]
+    with torch.no_grad():
+        expert.blend.weight.zero_()
+        expert.blend.bias.copy_(torch.tensor([0.0, 50.0, *[0.0] * 6]).repeat(4))  # the second anchor of each
+    state = torch.zeros(3, 13)
+    chunk = acting.ee_chunk(model, attended, state, STILL, 4, torch.randn(3, 16, 7))
+    with torch.no_grad():
+        for p, value in zip(expert.blend.parameters(), saved, strict=True):
+            p.copy_(value)
+    wanted = attended.points[:, :1, :3].expand(-1, 16, -1)
+    torch.testing.assert_close(chunk[..., :3], wanted, atol=0.02, rtol=0)  # what is said beside the anchors is small
 
 
 def test_noise_levels_are_high_more_often_and_never_zero():
@@ -110,17 +142,17 @@ def test_a_chunk_begins_with_its_prefix(tiny, attended, steps, given):
     state = torch.randn(3, 13, generator=torch.Generator().manual_seed(2))
     noise = acting.noise_for(model, "ee", [torch.Generator().manual_seed(k) for k in range(3)])
     prefix = ee_action(torch.randn(3, given, 7, generator=torch.Generator().manual_seed(3)), state)
-    chunk = acting.ee_chunk(model, attended, state, steps, noise, prefix)
+    chunk = acting.ee_chunk(model, attended, state, STILL, steps, noise, prefix)
     assert chunk.shape == (3, 16, 7)
     assert torch.equal(chunk[:, :given], prefix)
     assert set(chunk[..., 6].unique().tolist()) <= {0.0, 1.0}
-    free = acting.ee_chunk(model, attended, state, steps, noise)
+    free = acting.ee_chunk(model, attended, state, STILL, steps, noise)
     assert torch.equal(free, chunk) is (given == 0), "the rest of the chunk must take the prefix into account"
 
 
 def test_actions_given_clean_are_at_level_zero(tiny, attended):
     model, _ = tiny
-    denoise = acting.ee_denoise(model, attended, torch.zeros(3, 13))
+    denoise = acting.ee_denoise(model, attended, torch.zeros(3, 13), STILL)
     seen = []
     inner = denoise.velocity
 
@@ -147,7 +179,7 @@ def test_a_row_of_a_stack_acts_as_it_does_alone(tiny, attended, control, steps):
 
     def act(scene, rows):
         if control == "ee":
-            return acting.ee_chunk(model, scene, state[rows], steps, noise[rows])
+            return acting.ee_chunk(model, scene, state[rows], STILL[rows], steps, noise[rows])
         return acting.pick_place(model, scene, steps, noise[rows])
 
     rows = [attended.row(k) for k in range(3)]

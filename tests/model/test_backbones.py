@@ -158,7 +158,7 @@ def test_every_mode_runs(folders, family, dtype):
     assert {keys.shape[1] for keys, _ in pointed.cache} == {4}
     attended = acting.Attended.of(pointed)
     assert acting.pick_place(model, attended, 2, torch.randn(2, 1, 8)).shape == (2, 2, 4)
-    assert acting.ee_chunk(model, attended, inputs.state, 2, torch.randn(2, 16, 7)).isfinite().all()
+    assert acting.ee_chunk(model, attended, inputs.state, torch.zeros(2, 4), 2, torch.randn(2, 16, 7)).isfinite().all()
 
 
 @FAMILIES

@@ -187,7 +187,8 @@ real = recipe.Trainer
 recipe.Trainer = lambda *a, **k: kept.append(real(*a, **k)) or kept[-1]
 recipe.train(config, folder)
 one = kept[0]
-save_file(dict(one.model.stem.state_dict()), folder / f"rank{one.accelerator.process_index}.safetensors")
+weights = {name: value.contiguous() for name, value in one.model.stem.state_dict().items()}
+save_file(weights, folder / f"rank{one.accelerator.process_index}.safetensors")
 """
 
 

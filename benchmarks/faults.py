@@ -201,7 +201,7 @@ def play(
         if (kept := trouble.send(sent, now)) is not None:
             command(kept, now)
 
-    arm.command = send
+    arm.command = send  # type: ignore
     loop = ControlLoop(arm, policy.spec, SimulatedWorker(policy, trouble.delay, trouble.tamper, 0.3), settings, clock)
     loop.start(seed)
     targets, commands, times = _record(loop, arm)

@@ -117,7 +117,7 @@ class StemPolicy(Policy):
     def of_pictures(self, pictures: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """The pictures' share of the actions, float32 (B, HORIZON, action)."""
         with torch.inference_mode():
-            return self.model(torch.from_numpy(np.stack(pictures))).numpy()
+            return self.model(torch.from_numpy(np.stack(pictures))).numpy()  # type: ignore
 
     def of_state(self, state: np.ndarray) -> np.ndarray:
         """The state's share, float32 (HORIZON, action)."""

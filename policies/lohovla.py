@@ -123,8 +123,7 @@ class LoHoVLAPolicy(Policy):
             frozenset({"subtask", "progress"}), prefix=control == "ee",
         )  # fmt: skip
         self.flow_steps = rules.steps
-        tokenizer = processor.tokenizer
-        self._start, self._end, self._mask = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.mask_token_id
+        self._start, self._end, self._mask = processor.start, processor.end, processor.mask
         self._grammar = processor.grammar() if rules.grammar else None
         self._home = np.array(model.config.look)
         self._memories: dict[int, Memory] = {}

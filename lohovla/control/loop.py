@@ -123,7 +123,7 @@ class ControlLoop:
             if job.kind == "plan" and reply.result is not None:
                 self.on_subtask(reply.result.subtask)
             elif job.kind == "chunk":
-                self._join(now, job, reply.result)
+                self._join(now, job, reply.result)  # type: ignore
         self.asker.look_after_worker(now)
         if self.asker.lost:
             self.emergency.trigger(self.asker.lost)

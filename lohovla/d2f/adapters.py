@@ -79,7 +79,7 @@ def attach(model: PreTrainedModel, settings: dict[str, Any], pairs: dict[str, di
         bias="none",
     )
     wrapped = get_peft_model(model, config)
-    inside = dict(wrapped.base_model.model.named_modules())
+    inside = dict(wrapped.base_model.model.named_modules())  # type: ignore
     with torch.no_grad():
         for name, pair in pairs.items():
             for side, tensor in pair.items():

@@ -168,7 +168,7 @@ def denoiser_of(model: PreTrainedModel, layout: Layout, raw: dict[str, Any]) -> 
     return DecoderDenoiser(
         model.base_model,
         model.get_input_embeddings(),
-        model.get_output_embeddings(),
+        model.get_output_embeddings(),  # type: ignore
         mask_id=mask_id,
         eos_ids=eos_ids,
         shift=own.get("shift", layout.shift),

@@ -282,7 +282,7 @@ def _dtype(name: str | None) -> torch.dtype | None:
 
 def load_tokenizer(folder: Path) -> Any:
     """The tokenizer in a checkpoint's folder."""
-    from transformers import PreTrainedTokenizerFast, Qwen2TokenizerFast
+    from transformers import PreTrainedTokenizerFast, Qwen2TokenizerFast  # type: ignore
 
     if (folder / "tokenizer.json").exists():
         return PreTrainedTokenizerFast.from_pretrained(folder)

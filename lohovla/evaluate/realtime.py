@@ -84,7 +84,7 @@ class Realtime:
             self.clock, self.spec = SimulatedClock(), model.spec
             self.worker: Any = SimulatedWorker(model, _delays(delay))
         else:
-            self.clock, self.worker = WallClock(), BackgroundWorker(make, worker, self.settings.priority)
+            self.clock, self.worker = WallClock(), BackgroundWorker(make, worker, self.settings.priority)  # type: ignore
             self.spec = self.worker.wait()
 
     def episode(
@@ -103,7 +103,7 @@ class Realtime:
             on_subtask: called whenever the policy turns to another sub-task.
         """
         play = Play(env, seed, on_subtask=on_subtask)
-        arm = SimulatedArm(env, play.note)
+        arm = SimulatedArm(env, play.note)  # type: ignore
         loop = ControlLoop(arm, self.spec, self.worker, self.settings, self.clock)
         loop.on_subtask = play.turn
         if on_tick is not None:

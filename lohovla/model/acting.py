@@ -73,7 +73,7 @@ def pick_place(model: LoHoVLA, attended: Attended, steps: int, noise: Tensor) ->
         noise: (B, 1, 8).
     """
     condition = pick_place_condition(attended.points)
-    denoise = Denoise(model.experts["pick_place"], condition, attended.cache, attended.valid)
+    denoise = Denoise(model.experts["pick_place"], condition, attended.cache, attended.valid)  # type: ignore
     return pick_place_action(denoise.run(noise, steps), attended.points)
 
 
@@ -81,7 +81,7 @@ def ee_denoise(model: LoHoVLA, attended: Attended, state: Tensor, motion: Tensor
     """The velocity field of a chunk of tool poses, for a state (B, 13) and the motion of the last commands (B, 4)."""
     condition = ee_condition(attended.points, state, motion)
     anchors = ee_anchors(attended.points, state, model.config.look)
-    return Denoise(model.experts["ee"], condition, attended.cache, attended.valid, anchors)
+    return Denoise(model.experts["ee"], condition, attended.cache, attended.valid, anchors)  # type: ignore
 
 
 @torch.no_grad()

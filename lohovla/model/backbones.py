@@ -76,7 +76,7 @@ def _read(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     logging.disable_progress_bar()
     try:
         with quiet():
-            model, report = FAMILIES[kind].from_pretrained(
+            model, report = FAMILIES[kind].from_pretrained(  # type: ignore
                 str(folder), dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, use_safetensors=True
             )
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:

@@ -60,7 +60,7 @@ def load(
             raise UserError(f"{folder} holds a model of type {kind}, not {LoHoVLAConfig.model_type}", _MAKE)
         config = LoHoVLAConfig.from_dict(raw)
         with quiet():
-            model, report = LoHoVLA.from_pretrained(
+            model, report = LoHoVLA.from_pretrained(  # type: ignore
                 str(folder), config=config, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
             )
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:

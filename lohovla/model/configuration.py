@@ -51,7 +51,7 @@ class LoHoVLAConfig(PretrainedConfig):
     """
 
     model_type = "lohovla"
-    sub_configs = {"text_config": AutoConfig}  # noqa: RUF012 - as transformers declares it
+    sub_configs = {"text_config": AutoConfig}  # noqa: RUF012 - as transformers declares it  # type: ignore
 
     def __init__(
         self,

@@ -92,7 +92,7 @@ class LoHoVLA(PreTrainedModel):
         self.pointer = Pointer(config)
         self.progress = ProgressHead(config)
         self.experts = nn.ModuleDict({control: Expert(config, control) for control in config.horizons})
-        self.autoencoder = make_autoencoder(config)
+        self.autoencoder: Any = make_autoencoder(config)
         self.painter = Painter(config)
         if config.vision_config:
             self.vision = vision if vision is not None else AutoModel.from_config(config.vision_config)
@@ -127,7 +127,7 @@ class LoHoVLA(PreTrainedModel):
 
         The whole picture is squeezed into the tower's square, as PaliGemma's own processor does.
         """
-        edge = self.config.vision_config.image_size
+        edge = self.config.vision_config.image_size  # type: ignore
         color = F.interpolate(picture[:, :3].float(), (edge, edge), mode="bicubic", antialias=True, align_corners=False)
         states = self.vision(color.clamp(-1, 1)).last_hidden_state
         return self.projector(states) * _patch_scale(self.decoder) + self.kind_entry.weight[int(Kind.PATCH)]
@@ -210,7 +210,7 @@ class LoHoVLA(PreTrainedModel):
     def vocabulary_logits(self, states: Tensor) -> Tensor:
         """Logits (..., vocabulary) of decoder states; the head is tied to the embeddings."""
         weight = self.decoder.get_input_embeddings().weight
-        return (states.to(weight.dtype) @ weight.t()).to(states.dtype)
+        return (states.to(weight.dtype) @ weight.t()).to(states.dtype)  # type: ignore
 
     def expert_cache(self, cache: Any) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of the layers that the experts read, one for each of their heads, in their precision."""

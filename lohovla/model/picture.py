@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -32,11 +35,11 @@ def token_grid(config: LoHoVLAConfig) -> tuple[int, int]:
     return rows, columns
 
 
-def make_autoencoder(config: LoHoVLAConfig) -> AutoencoderKL:
+def make_autoencoder(config: LoHoVLAConfig) -> Any:
     """The autoencoder, of diffusers' own class."""
     return AutoencoderKL(
-        in_channels=3, out_channels=3, latent_channels=config.image_channels, block_out_channels=(16, 32, 64, 64),
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+        in_channels=3, out_channels=3, latent_channels=config.image_channels, block_out_channels=(16, 32, 64, 64),  # type: ignore
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,  # type: ignore
         layers_per_block=1, norm_num_groups=8, mid_block_add_attention=False,
     )  # fmt: skip
 
@@ -199,8 +202,8 @@ class TokenDenoiser(nn.Module):
         )
         self.leave = nn.Linear(width, dim)
         for layer in (*self.modulate, self.leave):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(layer.weight)  # type: ignore
+            nn.init.zeros_(layer.bias)  # type: ignore
 
     def forward(self, x: Tensor, t: Tensor, hidden: Tensor, observed: Tensor) -> Tensor:
         """The prediction (..., D) for noisy tokens (..., D) at levels t (...), the picture now being ``observed``."""
@@ -286,7 +289,7 @@ def sample_tokens(
         scheduler.set_timesteps(sigmas=[1 - k / steps for k in range(steps)])
     else:
         scheduler.set_timesteps(steps)
-    for moment in scheduler.timesteps:
+    for moment in scheduler.timesteps:  # type: ignore
         t = torch.full(x.shape[:2], float(moment) / _TRAINED_STEPS, device=x.device, dtype=x.dtype)
         said = painter.head(x, t, hidden, observed)
         if other is not None:
@@ -294,11 +297,11 @@ def sample_tokens(
             guided = plain + guidance * (said - plain)
             # Without this, guided tokens grow from step to step and pictures drift to grey (NextStep-1).
             said = guided * (said.std(-1, keepdim=True) / guided.std(-1, keepdim=True).clamp(min=1e-6))
-        x = scheduler.step(said, moment, x).prev_sample
+        x = scheduler.step(said, moment, x).prev_sample  # type: ignore
     return x
 
 
-def scheduler_of(config: LoHoVLAConfig) -> FlowMatchEulerDiscreteScheduler | DDIMScheduler:
+def scheduler_of(config: LoHoVLAConfig) -> Any:
     """The scheduler of the image head's target."""
     if config.image_target == "flow":
         return FlowMatchEulerDiscreteScheduler(num_train_timesteps=_TRAINED_STEPS)

@@ -52,7 +52,7 @@ class Processor:
     @classmethod
     def of(cls, config: LoHoVLAConfig, tokenizer: PreTrainedTokenizerBase) -> Processor:
         """The processor that a configuration asks for."""
-        return cls(tokenizer, config.picture, config.state_dim, config.max_goal, config.max_subtask)
+        return cls(tokenizer, config.picture, config.state_dim, config.max_goal, config.max_subtask)  # type: ignore
 
     def __call__(self, observations: Sequence[Mapping[str, Any]]) -> Inputs:
         """A batch of observations.
@@ -67,6 +67,21 @@ class Processor:
         states = torch.from_numpy(np.stack([o["state"] for o in observations]).astype(np.float32))
         goal, valid = self.goals([str(o["instruction"]) for o in observations])
         return Inputs(picture_of(colors, depths), states, goal, valid)
+
+    @property
+    def start(self) -> int:
+        """The token that begins a sentence."""
+        return int(self.tokenizer.bos_token_id)  # type: ignore[arg-type]
+
+    @property
+    def end(self) -> int:
+        """The token that ends one."""
+        return int(self.tokenizer.eos_token_id)  # type: ignore[arg-type]
+
+    @property
+    def mask(self) -> int:
+        """The token that stands for a word not decided."""
+        return int(self.tokenizer.mask_token_id)  # type: ignore[arg-type]
 
     def check(self, observation: Mapping[str, Any]) -> None:
         """Refuse an observation that the model cannot read, in one line."""
@@ -149,14 +164,14 @@ class Processor:
         tokens = {name: [self.tokenizer.encode(p, add_special_tokens=False) for p in parts[name]] for name in parts}
         start, middle, last = tokens["sentence"]
         said = [start + pick + middle + place + last for pick in tokens["pick"] for place in tokens["place"]]
-        return Grammar([*said, *tokens["others"]], self.tokenizer.eos_token_id)
+        return Grammar([*said, *tokens["others"]], self.end)
 
     def _whole_sentences(self, parts: Mapping[str, Sequence[str]]) -> Grammar:
         """The grammar of a tokenizer whose pieces depend on what stands beside them."""
         start, middle, last = parts["sentence"]
         said = [start + pick + middle + place + last for pick in parts["pick"] for place in parts["place"]]
         tokens = self.tokenizer([*said, *parts["others"]], add_special_tokens=False)["input_ids"]
-        return Grammar(tokens, self.tokenizer.eos_token_id)
+        return Grammar(tokens, self.end)
 
     def _tokens(self, text: str, most: int, what: str) -> list[int]:
         # A goal of ten thousand characters is refused before it is tokenised.

@@ -88,7 +88,7 @@ class Stem(nn.Module):
         self.coarse = nn.Sequential(*(Mixer(dim) for _ in range(coarse)))
         self.norm = nn.GroupNorm(8, dim)
         self.head = nn.Sequential(nn.Conv2d(dim, dim, 1), nn.SiLU(), nn.Conv2d(dim, 3 * (1 + ATTRIBUTE_DIM), 1))
-        nn.init.constant_(self.head[-1].bias[: len(KINDS)], -3.0)
+        nn.init.constant_(self.head[-1].bias[: len(KINDS)], -3.0)  # type: ignore
 
     def forward(self, picture: Tensor) -> Seen:
         x = picture.contiguous(memory_format=torch.channels_last)

@@ -118,7 +118,7 @@ class Trainer:
         self.accelerator.backward(total)
         norm = self.accelerator.clip_grad_norm_(self.losses.parameters(), 1.0)
         self.optimizer.step()
-        return {**values, "loss": float(total.detach()), "norm": float(norm), "rate": rate}
+        return {**values, "loss": float(total.detach()), "norm": float(norm or 0.0), "rate": rate}
 
     def _norms(self, losses: Mapping[str, Tensor]) -> dict[str, float]:
         """The gradient norm of each loss on its own, over all weights that the stage moves."""

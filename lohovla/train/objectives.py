@@ -80,7 +80,7 @@ def labelled(batch: dict[str, Any], processor: Processor) -> Labelled:
     inputs = Inputs(picture, batch["state"].float(), goal, valid)
     sentences = [[first, *others] for first, others in zip(batch["subtask"], batch["other.subtasks"], strict=True)]
     tokens = torch.stack([processor.subtasks(row) for row in sentences])
-    tokens = torch.cat([tokens, torch.full_like(tokens[:, :1], processor.tokenizer.eos_token_id)], 1)
+    tokens = torch.cat([tokens, torch.full_like(tokens[:, :1], processor.end)], 1)
     points = torch.cat([batch["points"][:, None], batch["other.points"], batch["points"][:, None]], 1).float()
     after, reached = picture, torch.ones(len(tokens))  # played motions do not say what came after
     if "next.images.top" in batch:
@@ -145,8 +145,8 @@ class Sequence:
 
     def __init__(self, model: LoHoVLA, batch: Labelled, seen: Seen, objects: Objects, processor: Processor):
         self.model, self.batch, self.seen, self.objects = model, batch, seen, objects
-        self.end, self.mask_id = processor.tokenizer.eos_token_id, processor.tokenizer.mask_token_id
-        self.start = processor.tokenizer.bos_token_id
+        self.end, self.mask_id = processor.end, processor.mask
+        self.start = processor.start
         self.exists = ~batch.points.isnan().any(-1).any(-1)  # (B, S)
         self.points = torch.nan_to_num(batch.points, nan=0.05)
         jitter = (torch.rand_like(self.points[..., :2]) * 2 - 1) * _JITTER
@@ -175,7 +175,7 @@ class Sequence:
         tokens, layout, places = model.prefix_tokens(batch.inputs, self.objects)
         parts, layouts, numbers = [tokens], [layout], [places]
         self.at: dict[tuple[str, int], slice] = {}
-        self.lengths = (batch.subtasks != self.end).sum(-1)  # words (B, S)
+        self.lengths = batch.subtasks.ne(self.end).sum(-1)  # words (B, S)
         count, device = len(tokens), tokens.device
         where = layout.kind.shape[1]
 

@@ -89,7 +89,7 @@ def train(
                 group["lr"] = group["initial"] * schedule.rate(step)
         loss, parts = objective(model, batch, generator)
         accelerator.backward(loss)
-        norm = float(accelerator.clip_grad_norm_(model.parameters(), clip))
+        norm = float(accelerator.clip_grad_norm_(model.parameters(), clip) or 0.0)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -131,12 +132,12 @@ def at(hidden: Tensor, where: Tensor, shift: bool) -> Tensor:
     return hidden[where]
 
 
-def without_adapter(model: nn.Module):
+def without_adapter(model: Any):
     """A context in which a PEFT model is its base model."""
     return model.disable_adapter() if hasattr(model, "disable_adapter") else nullcontext()
 
 
-def _bare(model: nn.Module) -> nn.Module:
+def _bare(model: Any) -> Any:
     """The language model inside wrappers of accelerate and PEFT."""
     model = getattr(model, "module", model)
     return model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -26,8 +26,10 @@ def base(config: DictConfig, folder: Path) -> bool:
 
     settings: dict[str, Any] = OmegaConf.to_container(config.base)  # type: ignore[assignment]
     rates = {name: settings.pop(name) for name in ("rate", "matrix_rate", "weight_decay", "causal")}
-    tokenizer = build_tokenizer()
-    model = stages.small_model(len(tokenizer), tokenizer.mask_token_id, tokenizer.eos_token_id, config.seed, **settings)
+    tokenizer: Any = build_tokenizer()
+    model: Any = stages.small_model(
+        len(tokenizer), tokenizer.mask_token_id, tokenizer.eos_token_id, config.seed, **settings
+    )
     optimizers = stages.base_optimizers(model, rates["rate"], rates["matrix_rate"], rates["weight_decay"])
     objective = Base(tokenizer.mask_token_id, shift=True, causal=rates["causal"])
     complete = train(

@@ -38,9 +38,10 @@ def _start_as_copier(model: Qwen3ForCausalLM) -> None:
     """
     words = model.model.embed_tokens.weight.normal_(0.0, 1.0)
     model.lm_head.weight.copy_(0.05 * words)
-    config = model.config
+    config: Any = model.config
     groups = config.num_attention_heads // config.num_key_value_heads
-    for layer in model.model.layers:
+    layers: Any = model.model.layers
+    for layer in layers:
         attention = layer.self_attn
         shape = (config.num_key_value_heads, config.head_dim, config.hidden_size)
         for weight in (attention.k_proj.weight, attention.v_proj.weight):

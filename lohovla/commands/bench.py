@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from lohovla.errors import UserError
 from lohovla.settings import results_folder
 
-_BENCHMARKS = ("sim", "data", "evaluate", "serve", "control", "d2f")
+_BENCHMARKS = ("sim", "data", "evaluate", "serve", "control", "d2f", "model")
 
 
 def run(config: DictConfig) -> int:
@@ -33,6 +33,10 @@ def run(config: DictConfig) -> int:
             config.model, list(config.text_tasks), list(config.modes), config.problems, config.torch_threads,
             config.chain_prompts, config.sweep, config.picture,
         )  # fmt: skip
+    elif config.what == "model":
+        from lohovla.benchmarks import model
+
+        record = model.run(config.checkpoint, config.task, config.repeats, config.torch_threads)
     elif config.what == "serve":
         from lohovla.benchmarks import serve
 

@@ -90,8 +90,6 @@ class LoHoVLAConfig(PretrainedConfig):
         self.stem_width, self.stem_dim, self.stem_blocks = stem_width, stem_dim, tuple(stem_blocks)
         self.objects, self.state_dim = objects, state_dim
         self.max_goal, self.max_subtask, self.block_size = max_goal, max_subtask, block_size
-        if max_subtask % block_size:
-            raise ValueError(f"sub-tasks of {max_subtask} tokens do not divide into blocks of {block_size}")
         self.key_dim, self.max_prefix = key_dim, max_prefix
         self.look = tuple(look)
         self.horizons = horizons or {"ee": 16, "pick_place": 1}

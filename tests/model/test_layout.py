@@ -39,8 +39,14 @@ def sequence():
 
 
 def test_every_kind_sees_what_it_should_and_nothing_else():
-    assert {row[0] for row in ROWS} == {kind.name for kind in Kind}
+    assert {row[0] for row in ROWS} == {kind.name for kind in Kind} - {"PATCH"}
     assert torch.equal(sequence().allowed()[0, 0], EXPECTED)
+
+
+def test_patches_of_a_vision_tower_are_like_objects():
+    layout = sequence()
+    layout.kind[layout.kind == int(Kind.OBJECT)] = int(Kind.PATCH)
+    assert torch.equal(layout.allowed()[0, 0], EXPECTED)
 
 
 def test_the_last_positions_see_the_same_on_their_own():

@@ -131,7 +131,7 @@ def test_the_seed_decides_the_actions(make):
 def test_ee_looks_again_when_the_tool_is_back_or_time_is_up(make, scripted):
     policy = make("ee", replan="always", limit=8.0)
     policy.reset(0)
-    home = policy._home.numpy()
+    home = policy._home
 
     def decide(step, gripper, away):
         seen = observation(0, gripper)

@@ -1,0 +1,46 @@
+"""The shipped checkpoint still does what it was shipped for."""
+
+import pytest
+
+from lohovla.envs.env import BlocksEnv
+from lohovla.evaluate.episode import Play, play_together
+from lohovla.model.checkpoint import NANO
+from lohovla.policies.base import Context
+from lohovla.policies.registry import make_policy
+
+TOP = {"top": {"width": 320, "height": 160, "depth": True}}
+
+
+def solved(task, control, seeds, **settings):
+    envs = [BlocksEnv(task, control=control, cameras=TOP) for _ in seeds]
+    policy = make_policy("lohovla", envs[0], **settings)
+    plays = [Play(env, seed, slot) for slot, (env, seed) in enumerate(zip(envs, seeds, strict=True))]
+    for play in plays:
+        policy.reset(play.seed, play.slot)
+    play_together(plays, policy)
+    return [play.result().success for play in plays]
+
+
+def test_it_puts_blocks_into_bowls_and_onto_blocks():
+    assert sum(solved("put-block-into-matching-bowl", "pick_place", range(1, 13, 2))) >= 4
+    assert sum(solved("pick-and-place-primitive", "pick_place", range(1, 13, 2))) >= 5
+
+
+def test_it_solves_a_primitive_by_continuous_commands():
+    assert any(solved("pick-and-place-primitive", "ee", (1, 3, 5, 7)))
+
+
+@pytest.mark.parametrize("planner", ["ar", "d2f"])
+def test_both_planners_say_the_same_of_an_easy_scene(planner):
+    env = BlocksEnv("pick-and-place-primitive", control="pick_place", cameras=TOP)
+    policy = make_policy("lohovla", env, planner=planner)
+    said = []
+    for seed in (1, 3, 5, 7):
+        observation, _ = env.reset(seed=seed)
+        policy.reset(seed)
+        said.append(policy.act(observation, Context(world=env)).subtask == env.problem.goal.next(env.scene()).text)
+    assert sum(said) >= 3
+
+
+def test_it_is_small():
+    assert sum(path.stat().st_size for path in NANO.iterdir()) < 20e6

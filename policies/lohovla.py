@@ -43,6 +43,7 @@ class Rules:
         done: chance from which the model calls a sub-task done.
         steps: denoising steps of a chunk.
         execute: actions of each ``ee`` chunk that are carried out.
+        stop: may say that all is done. In a simulator, which ends an episode itself, saying it too early only loses.
         limit: seconds after which an ``ee`` sub-task is given up.
     """
 
@@ -54,6 +55,7 @@ class Rules:
     done: float = 0.5
     steps: int = 4
     execute: int = 8
+    stop: bool = False
     limit: float = 8.0
 
     def __post_init__(self) -> None:
@@ -124,7 +126,7 @@ class LoHoVLAPolicy(Policy):
         )  # fmt: skip
         self.flow_steps = rules.steps
         self._start, self._end, self._mask = processor.start, processor.end, processor.mask
-        self._grammar = processor.grammar() if rules.grammar else None
+        self._grammar = processor.grammar(rules.stop) if rules.grammar else None
         self._home = np.array(model.config.look)
         self._memories: dict[int, Memory] = {}
 

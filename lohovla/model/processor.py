@@ -154,11 +154,15 @@ class Processor:
         row = row[: row.index(end)] if end in row else row
         return str(self.tokenizer.decode(row, skip_special_tokens=True)).strip()
 
-    def grammar(self) -> Grammar | None:
-        """The sub-tasks that the model was trained to say, if the checkpoint lists what they are made of."""
+    def grammar(self, stop: bool = True) -> Grammar | None:
+        """The sub-tasks that the model was trained to say, if the checkpoint lists what they are made of.
+
+        Without ``stop`` "Done." is left out.
+        """
         parts = self.statistics.get("subtasks")
         if not parts:
             return None
+        parts = parts if stop else {**parts, "others": []}
         if not spells_words(self.tokenizer):
             return self._whole_sentences(parts)
         tokens = {name: [self.tokenizer.encode(p, add_special_tokens=False) for p in parts[name]] for name in parts}

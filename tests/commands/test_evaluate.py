@@ -106,7 +106,7 @@ def test_a_run_leaves_its_results_and_can_be_taken_up_and_compared(tmp_path, cap
     assert main(["compare", "good", "bad", "output=both"]) == 0
     shown = capsys.readouterr().out
     assert "bad against good, 3 shared episodes" in shown
-    assert "| policy " in shown
+    assert "| policy.name " in shown
     assert (tmp_path / "both" / "compare.md").read_text().strip() in shown
     assert "-100.0" in (tmp_path / "both" / "compare.html").read_text()
 

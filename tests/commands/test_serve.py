@@ -86,7 +86,7 @@ def test_tls(tmp_path, monkeypatch):
             "cannot listen on 192.0.2.1:8000",
             "host=...",
         ),
-        (["policy", "checkpoint=nowhere"], "nowhere is no checkpoint", "lohovla train"),
+        (["policy", "checkpoint=nowhere"], "there is no checkpoint in nowhere", "lohovla train"),
         (["policy", "policy=random", "checkpoint=nowhere"], "policy random has no checkpoint", "policy=lohovla"),
         (["policy", "port=70000"], "port cannot be 70000", "defaults"),
         (["policy", "sessions=0"], "sessions cannot be 0", "at least 1"),

@@ -6,7 +6,7 @@ import urllib.request
 
 import pytest
 
-from lohovla.benchmarks import faults
+from lohovla.benchmarks import bad_clients as faults
 from lohovla.benchmarks.load import Tally, Witness, check, work_all
 from lohovla.benchmarks.served import STEM, Served, make_env
 from lohovla.benchmarks.stem import StemPolicy

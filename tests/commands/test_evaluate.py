@@ -123,7 +123,7 @@ def test_a_run_leaves_its_results_and_can_be_taken_up_and_compared(tmp_path, cap
         (["evaluate", "videos=-1"], "videos cannot be -1", "videos=0"),
         (["evaluate", "workers=0"], "workers must be at least 1", "workers=null"),
         (["evaluate", "runner=slurm"], "runner cannot be 'slurm'", "local, ray"),
-        (["evaluate", "policy=orcale"], "no policy 'orcale'", "'oracle'"),
+        (["evaluate", "policy=orcale"], "no policy 'orcale'", "oracle"),
         (["evaluate", "control=joints"], "control cannot be 'joints'", "pick_place"),
         (["compare"], "0 runs", "two or more"),
         (["compare", "nowhere", "there"], "no evaluation in nowhere", "lohovla evaluate"),

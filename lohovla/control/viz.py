@@ -25,7 +25,7 @@ def check_viewer(name: str | None) -> None:
     if name not in VIEWERS:
         raise UserError(f"viz cannot be {name!r}", "viz=rerun writes a recording for the Rerun viewer")
     try:
-        import rerun  # noqa: F401
+        import rerun  # noqa: F401  # type: ignore[import-not-found]
     except ImportError:
         raise SetupError("viz=rerun needs the Rerun SDK", "pip install 'lohovla[viz]'") from None
 
@@ -38,7 +38,7 @@ class RerunLog:
     """
 
     def __init__(self, path: Path):
-        import rerun
+        import rerun  # type: ignore[import-not-found]
 
         self._rerun = rerun
         self._stream = rerun.RecordingStream("lohovla")

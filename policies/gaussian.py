@@ -20,7 +20,7 @@ import torch
 from lohovla.policies.base import Context, Decision, PolicySpec
 
 if TYPE_CHECKING:
-    from lohovla.control.policy import Plan
+    from lohovla.policies.realtime import Plan
 
 # Model units of an `ee` action: 0.1 m, 1 rad, and the gripper as it is.
 SCALE = np.array([0.1, 0.1, 0.1, 1.0, 1.0, 1.0, 1.0], np.float32)

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 import torch
 
-from lohovla.control.policy import Plan
-from lohovla.errors import UserError
 from lohovla.model import acting, planning
 from lohovla.model.acting import Attended
 from lohovla.model.action import ee_action, ee_scaled
@@ -23,88 +20,10 @@ from lohovla.model.checkpoint import load
 from lohovla.model.core import LoHoVLA, Prefix
 from lohovla.model.planning import Words
 from lohovla.model.processor import KEYS, Processor
+from lohovla.model.stem import Seen
 from lohovla.policies.base import Context, Decision, Policy, PolicySpec
-
-REPLAN = ("never", "always", "patient")
-_DONE = "Done."
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How the policy plans and acts.
-
-    Attributes:
-        planner: ``ar`` (word by word), ``d2f`` (block diffusion), or ``none`` (acts without a sub-task).
-        grammar: only say sub-tasks that exist.
-        replan: after a failure: ``never`` (the paper's a), ``always`` (b), or ``patient`` (c): after more than
-            ``failures`` in a row.
-        failures: K of rule (c).
-        progress: ``reward`` (the simulator's, the published rule) or ``model`` (seen by the model, as on a robot).
-        done: chance from which the model calls a sub-task done.
-        steps: denoising steps of a chunk.
-        execute: actions of each ``ee`` chunk that are carried out.
-        stop: may say that all is done. In a simulator, which ends an episode itself, saying it too early only loses.
-        limit: seconds after which an ``ee`` sub-task is given up.
-    """
-
-    planner: str = "ar"
-    grammar: bool = True
-    replan: str = "patient"
-    failures: int = 2
-    progress: str = "reward"
-    done: float = 0.5
-    steps: int = 4
-    execute: int = 8
-    stop: bool = False
-    limit: float = 8.0
-
-    def __post_init__(self) -> None:
-        for name, choices in (
-            ("planner", ("ar", "d2f", "none")), ("replan", REPLAN), ("progress", ("reward", "model"))
-        ):  # fmt: skip
-            if getattr(self, name) not in choices:
-                raise UserError(
-                    f"policy.{name} cannot be {getattr(self, name)!r}", f"choose one of {', '.join(choices)}"
-                )
-        if self.steps < 1 or self.execute < 1 or self.failures < 0:
-            raise UserError(
-                "policy.steps and policy.execute are at least 1, policy.failures at least 0",
-                "4, 8 and 2 are the defaults",
-            )
-
-
-RULES = frozenset(rule.name for rule in fields(Rules))
-
-
-@dataclass
-class Memory:
-    """What is remembered of one episode.
-
-    Attributes:
-        noise: its stream of noise.
-        words: tokens of the sub-task; None before the first.
-        attended: what the action expert reads.
-        before: what was seen at the points when the sub-task began.
-        fails: actions in a row without success.
-        gripped: whether suction was on within this motion (``ee``).
-        started: step at which the motion began.
-        reward: collected since then.
-        progress: how far the model thinks that the sub-task is.
-        motion: difference of the last two commands, x, y, z, yaw.
-        timing: of the last look, ms by stage.
-    """
-
-    noise: torch.Generator
-    words: list[int] | None = None
-    attended: Attended | None = None
-    before: torch.Tensor | None = None
-    fails: int = 0
-    gripped: bool = False
-    started: int = 0
-    reward: float = 0.0
-    progress: float = 0.0
-    motion: np.ndarray = field(default_factory=lambda: np.zeros(4, np.float32))
-    timing: dict[str, float] = field(default_factory=dict)
+from lohovla.policies.realtime import Plan
+from lohovla.policies.rules import Memory, Rules, motion_of
 
 
 class LoHoVLAPolicy(Policy):
@@ -138,7 +57,7 @@ class LoHoVLAPolicy(Policy):
         """Decide for one episode."""
         return self.act_batch([observation], [context])[0]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def act_batch(self, observations: Sequence[Mapping[str, Any]], contexts: Sequence[Context]) -> list[Decision]:
         """Decide for several episodes in one pass."""
         memories = [self._memories[context.slot] for context in contexts]
@@ -148,7 +67,7 @@ class LoHoVLAPolicy(Policy):
         act_ms = (time.perf_counter() - began) * 1e3
         first = 1 if self.spec.control == "pick_place" else self.rules.execute
         for memory, action in zip(memories, actions, strict=True):
-            memory.motion = _motion(action[:first])
+            memory.motion = motion_of(action[:first])
         return [
             self._decision(memory, action[:first], new, act_ms)
             for action, memory, new in zip(actions, memories, planned, strict=True)
@@ -159,6 +78,7 @@ class LoHoVLAPolicy(Policy):
         timing = {**memory.timing, "act": act_ms}
         return Decision(actions, subtask=text, planned=planned, progress=memory.progress, timing=timing)
 
+    @torch.no_grad()
     def _look(
         self,
         observations: Sequence[Mapping[str, Any]],
@@ -199,7 +119,7 @@ class LoHoVLAPolicy(Policy):
         began = time.perf_counter()
         prefix = self.model.encode(self.processor(observations).to(self.model.device))
         encoded = time.perf_counter()
-        due = [self._due(memory, prefix, row) for row, memory in enumerate(memories)]
+        due = [self._due(memory, prefix.seen.row(row)) for row, memory in enumerate(memories)]
         words = self._words(prefix, memories, due)
         planned = time.perf_counter()
         pointed = planning.point(self.model, prefix, words)
@@ -215,16 +135,14 @@ class LoHoVLAPolicy(Policy):
             memory.before, memory.timing = before[row : row + 1], timing
         return due
 
-    def _due(self, memory: Memory, prefix: Prefix, row: int) -> bool:
+    def _due(self, memory: Memory, seen: Seen) -> bool:
         """Whether a new sub-task is due; counts failures."""
         if memory.words is None:
             return True
         assert memory.attended is not None
         assert memory.before is not None
-        seen = prefix.seen
-        one = type(seen)(seen.map[row : row + 1], seen.heat[row : row + 1], seen.attributes[row : row + 1])
         points = memory.attended.points
-        now = self.model.progress.remember(one, points)
+        now = self.model.progress.remember(seen, points)
         memory.progress = float(torch.sigmoid(self.model.progress(memory.before, now, points)))
         success = memory.reward > 1e-6 if self.rules.progress == "reward" else memory.progress > self.rules.done
         if success:
@@ -285,7 +203,7 @@ class LoHoVLAPolicy(Policy):
             memory.fails = self.rules.failures + 1
         return Plan(self.processor.sentence(memory.words or []), timing=memory.timing)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def chunk(
         self,
         observation: Mapping[str, Any],
@@ -302,7 +220,7 @@ class LoHoVLAPolicy(Policy):
             given = prefix[: min(frozen, self.model.config.max_prefix)].astype(np.float32)
         began = time.perf_counter()
         # Chunks overlap in real time: how the tool moves now is how the rest of the old chunk begins.
-        memory.motion = np.zeros(4, np.float32) if prefix is None else _motion(prefix[:2])
+        memory.motion = np.zeros(4, np.float32) if prefix is None else motion_of(prefix[:2])
         actions = self._chunks([observation], [memory], given)[0]
         return self._decision(memory, actions, planned[0], (time.perf_counter() - began) * 1e3)
 
@@ -327,13 +245,6 @@ class LoHoVLAPolicy(Policy):
         """The decision of a denoised chunk (H, D)."""
         memory, state = self._guided
         return self._decision(memory, ee_action(x.detach()[None], state)[0].cpu().numpy(), False, 0.0)
-
-
-def _motion(actions: np.ndarray) -> np.ndarray:
-    """The difference of the last two of some commands: x, y, z, yaw (4,)."""
-    if actions.shape[-1] != 7 or len(actions) < 2:
-        return np.zeros(4, np.float32)
-    return (actions[-1] - actions[-2])[[0, 1, 2, 5]].astype(np.float32)
 
 
 def make(env: Any, checkpoint: str | None = None, device: str = "cpu", **rules: Any) -> LoHoVLAPolicy:

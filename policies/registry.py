@@ -59,10 +59,10 @@ def _custom(env: Any, factory: str | None, **settings: Any) -> Policy:
 
 
 def _lohovla(env: Any, checkpoint: str | None = None, device: str = "cpu", **rules: Any) -> Policy:
-    from lohovla.policies.lohovla import RULES, make
+    from lohovla.policies.lohovla import make
+    from lohovla.policies.rules import Rules
 
-    for name in set(rules) - RULES:
-        raise UserError(f"policy lohovla has no setting {name!r}", f"it has {', '.join(sorted(RULES))}")
+    _check_settings("lohovla", Rules, rules, env=False)
     return make(env, checkpoint, device, **rules)
 
 
@@ -95,9 +95,10 @@ def make_policy(name: str, env: Any, **settings: Any) -> Policy:
     return _POLICIES[name](env.unwrapped, **settings)
 
 
-def _check_settings(name: Any, factory: Callable[..., Policy], settings: Mapping[str, Any]) -> None:
+def _check_settings(name: Any, takes: Callable[..., Any], settings: Mapping[str, Any], env: bool = True) -> None:
+    """Refuse settings that ``takes``, which may want the environment first, would not take."""
     try:
-        inspect.signature(factory).bind(None, **settings)
+        inspect.signature(takes).bind(*[None] * env, **settings)
     except TypeError as error:
         raise UserError(f"policy {name}: {error}", "its settings are given as policy.KEY=VALUE") from None
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from lohovla.control.policy import Plan
 from lohovla.policies.base import Context, Decision, Policy, PolicySpec
 from lohovla.policies.gaussian import ScatteredChunks
+from lohovla.policies.realtime import Plan
 
 _TOLERANCE = 0.02  # m that the tool may be off the plan before it is made anew
 _BLOCKS = 0.01  # m that a block may be

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from lohovla.control.policy import Plan
 from lohovla.policies.base import Context, Decision, Policy, PolicySpec
 from lohovla.policies.gaussian import ScatteredChunks
+from lohovla.policies.realtime import Plan
 
 _LOW, _HIGH = np.array([0.30, -0.35, 0.12]), np.array([0.70, 0.35, 0.40])  # m, base frame
 _SPEED, _TURN = 0.5, 1.0  # m/s, rad/s

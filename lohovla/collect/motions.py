@@ -12,7 +12,7 @@ import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
 from lohovla.collect.labels import points_of
-from lohovla.collect.scenes import Mistakes, check_training, label, set_down
+from lohovla.collect.scenes import Mistakes, check_training, label, scene_env, set_down
 from lohovla.data.samples import Sample, action_chunk
 from lohovla.envs.control.motion import PickPlace, Waypoint
 from lohovla.envs.env import BlocksEnv
@@ -71,7 +71,7 @@ class PlayedMotions(IterableDataset):
         while True:
             task = str(rng.choice(self._tasks))
             if task not in environments:
-                environments[task] = _env(task)
+                environments[task] = scene_env(task, "ee")
             env = environments[task]
             yield from self._episode(env, self._seed + 2 * number, rng)
             number += workers
@@ -118,10 +118,6 @@ def _motion(actions: np.ndarray, at: int) -> np.ndarray:
     if at < 2:
         return np.zeros(4, np.float32)
     return (actions[at - 1] - actions[at - 2])[[0, 1, 2, 5]].astype(np.float32)
-
-
-def _env(task: str) -> BlocksEnv:
-    return BlocksEnv(task=task, control="ee", cameras={"top": {"width": 320, "height": 160, "depth": True}})
 
 
 def play(env: BlocksEnv, points: np.ndarray, home: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -147,10 +147,10 @@ class LabelledScenes(IterableDataset):
             number += stride
 
 
-def scene_env(task: str) -> BlocksEnv:
-    """An environment that sees from above, as :func:`walk` wants it."""
+def scene_env(task: str, control: str = "pick_place") -> BlocksEnv:
+    """An environment that sees what the model sees: the table from above, in colour and depth."""
     top = {"width": 320, "height": 160, "depth": True}
-    return BlocksEnv(task=task, control="pick_place", cameras={"top": top})
+    return BlocksEnv(task=task, control=control, cameras={"top": top})
 
 
 def walk(

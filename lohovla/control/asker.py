@@ -12,11 +12,11 @@ import numpy as np
 from lohovla.control.accounts import Accounts
 from lohovla.control.events import EventLog
 from lohovla.control.jobs import Job, Reply
-from lohovla.control.policy import Plan
 from lohovla.control.poses import to_relative, wrap
 from lohovla.control.settings import LoopSettings
 from lohovla.control.worker import Worker
 from lohovla.policies.base import PolicySpec
+from lohovla.policies.realtime import Plan
 
 _NUMBERS = itertools.count(1)  # of jobs: a worker may outlive the loop that asked it
 _REMEMBERED = 10  # replies whose slowest is taken for the delay of the next

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lohovla.control.policy import Denoiser, Plan, RealtimePolicy
 from lohovla.policies.base import Context, Decision
+from lohovla.policies.realtime import Denoiser, Plan, RealtimePolicy
 
 
 @dataclass(frozen=True)

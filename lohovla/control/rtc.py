@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lohovla.control.policy import Denoiser, Plan
 from lohovla.policies.base import Context, Decision
+from lohovla.policies.realtime import Denoiser, Plan
 
 BETA = 5.0  # the largest weight of the guidance
 
@@ -98,7 +98,7 @@ def guided_chunk(
     seed: int,
     beta: float = BETA,
 ) -> Decision:
-    """A chunk of a :class:`~lohovla.control.policy.Denoiser` that continues ``prefix``; see :func:`denoise`.
+    """A chunk of a :class:`~lohovla.policies.realtime.Denoiser` that continues ``prefix``; see :func:`denoise`.
 
     The noise follows from ``seed`` alone.
     """

@@ -1,11 +1,8 @@
-"""What the loop does, for the Rerun viewer: commands, chunks, events and pictures over time, as an .rrd file."""
+"""What the loop does, for the Rerun viewer: commands, chunks and events over time, as an .rrd file."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from lohovla.control.loop import ControlLoop
 from lohovla.errors import SetupError, UserError
@@ -70,18 +67,7 @@ class RerunLog:
             self._modes = len(loop.accounts.modes)
             stream.log("mode", rr.TextLog(loop.mode))
 
-    def picture(self, name: str, pixels: np.ndarray) -> None:
-        """Log a camera's picture, uint8 (H, W, 3), at the last command's time."""
-        self._stream.log(f"cameras/{name}", self._rerun.Image(pixels).compress(jpeg_quality=80))
-
     def close(self) -> None:
         """Finish the file."""
         self._stream.flush()
         self._stream.disconnect()
-
-
-def add_pictures(log: RerunLog, observation: Any) -> None:
-    """Log every picture of an observation."""
-    for key, pixels in observation.items():
-        if key.startswith("images."):
-            log.picture(key.removeprefix("images."), pixels)

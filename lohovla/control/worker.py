@@ -14,10 +14,10 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from lohovla.control.jobs import Job, Reply, perform
-from lohovla.control.policy import RealtimePolicy, adapt
 from lohovla.control.priority import urgent
 from lohovla.errors import UserError
 from lohovla.policies.base import PolicySpec
+from lohovla.policies.realtime import RealtimePolicy, adapt
 
 WORKERS = ("process", "thread")
 _NICE = 5  # the model's process gives way to the commands

@@ -74,6 +74,10 @@ class Seen:
     heat: Tensor
     attributes: Tensor
 
+    def row(self, number: int) -> Seen:
+        """One of the batch, as a batch of one."""
+        return Seen(*(value[number : number + 1] for value in vars(self).values()))
+
 
 class Stem(nn.Module):
     """Colour and depth (B, 4, H, W) to :class:`Seen` at an eighth of the resolution."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -51,6 +51,10 @@ class Labelled:
     after: Tensor
     reached: Tensor
 
+    def oracle(self) -> Labelled:
+        """The same with the oracle's sub-task alone."""
+        return replace(self, subtasks=self.subtasks[:, :1], points=self.points[:, :1])
+
     def to(self, device: torch.device) -> Labelled:
         """On another device."""
         return Labelled(*(value.to(device) for value in vars(self).values()))
@@ -63,14 +67,12 @@ class Pieces:
     Attributes:
         state: proprioception (B, n, 13).
         motion: of the last commands (B, n, 4).
-        action: what followed (B, n, H, 7).
-        pad: which of it lies past the motion's end (B, n, H).
+        action: what followed (B, n, H, 7); past the motion's end the last is repeated.
     """
 
     state: Tensor
     motion: Tensor
     action: Tensor
-    pad: Tensor
 
 
 def labelled(batch: dict[str, Any], processor: Processor) -> Labelled:
@@ -106,18 +108,23 @@ def core_losses(model: LoHoVLA, batch: Labelled, processor: Processor) -> dict[s
     return losses
 
 
+@torch.no_grad()
+def expert_inputs(
+    model: LoHoVLA, batch: Labelled, processor: Processor
+) -> tuple[Tensor, list[tuple[Tensor, Tensor]], Sequence]:
+    """What an expert reads of the oracle's sub-task: the points (B, 2, 5) as the model reads them, cache, sequence."""
+    seen, objects = model.see(batch.inputs)
+    sequence = Sequence(model, batch.oracle(), seen, objects, processor, noised=False)
+    return sequence.read_points(0), model.expert_cache(sequence.cache), sequence
+
+
 def motion_loss(model: LoHoVLA, batch: Labelled, pieces: Pieces, processor: Processor) -> Tensor:
     """Flow matching of ``ee`` chunks; the first d actions are given clean (Training-time RTC), d drawn at random.
 
     The points are those read out at the true cells, so that the expert meets the errors that it will meet.
     """
-    with torch.no_grad():
-        seen, objects = model.see(batch.inputs)
-        sequence = Sequence(model, batch, seen, objects, processor)
-        sequence.point_losses()
-        points = to_points(sequence.said[:, 0], sequence.read_cell[:, 0], model.config)
-        cache = [(keys, values) for keys, values in model.expert_cache(sequence.cache)]
-        valid = expert_sees(sequence.layout, 0)
+    points, cache, sequence = expert_inputs(model, batch, processor)
+    valid = expert_sees(sequence.layout, 0)
     count, n = pieces.state.shape[:2]
     points, valid = points.repeat_interleave(n, 0), valid.repeat_interleave(n, 0)
     cache = [(keys.repeat_interleave(n, 0), values.repeat_interleave(n, 0)) for keys, values in cache]
@@ -141,9 +148,17 @@ def motion_loss(model: LoHoVLA, batch: Labelled, pieces: Pieces, processor: Proc
 
 
 class Sequence:
-    """The training sequence of a batch, run through the decoder once."""
+    """The training sequence of a batch, run through the decoder once; ``noised`` adds words for block diffusion."""
 
-    def __init__(self, model: LoHoVLA, batch: Labelled, seen: Seen, objects: Objects, processor: Processor):
+    def __init__(
+        self,
+        model: LoHoVLA,
+        batch: Labelled,
+        seen: Seen,
+        objects: Objects,
+        processor: Processor,
+        noised: bool = True,
+    ):
         self.model, self.batch, self.seen, self.objects = model, batch, seen, objects
         self.end, self.mask_id = processor.end, processor.mask
         self.start = processor.start
@@ -153,8 +168,9 @@ class Sequence:
         size = self.points.new_tensor(model.config.cell_size)
         self.read_cell = cells_of(model.config, self.points[..., :2] + jitter * size)  # (B, S, 2)
         self.true_cell = cells_of(model.config, self.points[..., :2])
-        self._noise_words()
-        self._run()
+        if noised:
+            self._noise_words()
+        self._run(noised)
 
     def _noise_words(self) -> None:
         """Mask the oracle's sentence for block diffusion: each block more than the one before (D2F, 2508.09192)."""
@@ -170,7 +186,7 @@ class Sequence:
         self.masked = torch.rand_like(self.ratio) < self.ratio
         self.noised = torch.where(self.masked, self.mask_id, tokens)
 
-    def _run(self) -> None:
+    def _run(self, noised: bool) -> None:
         model, batch = self.model, self.batch
         tokens, layout, places = model.prefix_tokens(batch.inputs, self.objects)
         parts, layouts, numbers = [tokens], [layout], [places]
@@ -199,11 +215,12 @@ class Sequence:
             both = torch.arange(2, device=device)
             valid = torch.ones(count, 2, dtype=torch.bool, device=device)
             add("point", group, torch.cat([pick, place], 1), valid, Kind.POINT, both, model.places.point + both)
-        every = torch.arange(self.noised.shape[1], device=device)
-        add(
-            "noised", 0, model.words(self.noised, Kind.NOISED), torch.ones_like(self.masked), Kind.NOISED,
-            every // model.config.block_size, model.places.text + 1 + every,
-        )  # fmt: skip
+        if noised:
+            every = torch.arange(self.noised.shape[1], device=device)
+            add(
+                "noised", 0, model.words(self.noised, Kind.NOISED), torch.ones_like(self.masked), Kind.NOISED,
+                every // model.config.block_size, model.places.text + 1 + every,
+            )  # fmt: skip
         self.layout = Layout.join(layouts)
         self.cache = DynamicCache(config=model.decoder.config)
         allowed = self.layout.allowed()
@@ -234,8 +251,6 @@ class Sequence:
         said = model.pointer.read(self.seen, self.read_cell.flatten(1), hidden)
         wanted = to_readout(self.points, self.read_cell, model.config).flatten(1, 2)
         error = F.smooth_l1_loss(said, wanted, beta=0.05, reduction="none").mean(-1)
-        self.said = said.view(*self.read_cell.shape, -1)
-        self.pointed_right = (logits.argmax(-1).view(self.true_cell.shape) == self.true_cell) & self.exists[..., None]
         pick, place = exists.clone(), exists.clone()
         pick[:, 1::2], place[:, 0::2] = False, False
         return {
@@ -244,11 +259,18 @@ class Sequence:
             "point/read": _mean(error, exists),
         }
 
+    @torch.no_grad()
+    def read_points(self, group: int) -> Tensor:
+        """Pick and place (B, 2, 5) as the model reads them near the true cells: an expert meets its errors there."""
+        cell = self.read_cell[:, group]
+        said = self.model.pointer.read(self.seen, cell, self.states[:, self.at["point", group]])
+        return to_points(said, cell, self.model.config)
+
     def action_loss(self) -> Tensor:
         """Flow matching of the ``pick_place`` action of one sub-task, drawn at random, from the points read out."""
         model = self.model
         group = int(torch.randint(self.batch.subtasks.shape[1], ()))
-        points = to_points(self.said[:, group].detach(), self.read_cell[:, group], model.config)
+        points = self.read_points(group)
         data = pick_place_scaled(self.points[:, group, :, :4].flatten(1), points).clamp(-5, 5)
         noise = torch.randn_like(data)
         t = sample_time((len(data), 1), data.device)

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lohovla.model.core import LoHoVLA
-from lohovla.model.picture import Known, cosine_sets, noisy, scene_of, small
-from lohovla.model.pointer import to_points
+from lohovla.model.picture import Known, scene_of, small
 from lohovla.model.processor import Processor
-from lohovla.train.objectives import Labelled, Sequence
+from lohovla.model.sampling import cosine_sets, noisy
+from lohovla.train.objectives import Labelled, expert_inputs
 
 if TYPE_CHECKING:
     from lohovla.train.source import Source
@@ -45,12 +45,8 @@ class Painting:
         painter = model.painter
         # Only what a sub-task led to shows what it should lead to.
         self.good = batch.reached > 0.5
+        points, cache, sequence = expert_inputs(model, batch, processor)
         with torch.no_grad():
-            seen, objects = model.see(batch.inputs)
-            sequence = Sequence(model, batch, seen, objects, processor)
-            sequence.point_losses()
-            points = to_points(sequence.said[:, 0], sequence.read_cell[:, 0], model.config)
-            cache = model.expert_cache(sequence.cache)
             self.now = painter.tokens(self._code(batch.inputs.picture))
             self.after = painter.tokens(self._code(batch.after))
         count = len(self.now)

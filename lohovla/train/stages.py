@@ -91,7 +91,7 @@ class StageLosses(nn.Module):
         if self.stage.name == "plan":
             return objectives.core_losses(self.model, given, self.processor)
         if self.stage.name == "act":
-            pieces = objectives.Pieces(*(batch[f"piece.{k}"].to(device) for k in ("state", "motion", "action", "pad")))
+            pieces = objectives.Pieces(*(batch[f"piece.{k}"].to(device) for k in ("state", "motion", "action")))
             return {"act/ee": objectives.motion_loss(self.model, given, pieces, self.processor)}
         if self.stage.name == "code":
             return painting.autoencoder_losses(self.model, given)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lohovla.envs.env import BlocksEnv
+from lohovla.collect.scenes import scene_env
 from lohovla.evaluate.episode import Play, play_together
 from lohovla.evaluate.protocol import seeds_of
 from lohovla.model.core import LoHoVLA
 from lohovla.model.processor import Processor
 from lohovla.policies.lohovla import LoHoVLAPolicy, Rules
-
-_TOP = {"top": {"width": 320, "height": 160, "depth": True}}
 
 
 def closed_loop(
@@ -20,7 +18,7 @@ def closed_loop(
     """Success and score by task, over the first validation seeds."""
     figures = {}
     for task in tasks:
-        envs = [BlocksEnv(task, control=control, cameras=_TOP) for _ in range(episodes)]
+        envs = [scene_env(task, control) for _ in range(episodes)]
         policy = LoHoVLAPolicy(envs[0], model, processor, Rules())
         seeds = seeds_of("val", episodes)
         plays = [Play(env, seed, slot) for slot, (env, seed) in enumerate(zip(envs, seeds, strict=True))]

@@ -11,9 +11,8 @@ from lohovla.envs.language import vocabulary
 def sentences() -> Iterator[str]:
     """Goals in all their wordings and the parts of sub-tasks, with every filling's words."""
     words = vocabulary()
-    for group in ("goals",):
-        for wordings in words[group].values():
-            yield from (_without_fields(wording) for wording in wordings)
+    for wordings in words["goals"].values():
+        yield from (_without_fields(wording) for wording in wordings)
     yield _without_fields(words["subtask"])
     yield words["done"]
     yield from (_without_fields(phrase) for phrase in [*words["pick"].values(), *words["place"].values()])

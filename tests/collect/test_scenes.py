@@ -10,8 +10,11 @@ from lohovla.collect import motions, scenes
 from lohovla.collect.labels import COLORS, points_of
 from lohovla.collect.motions import PlayedMotions, play
 from lohovla.collect.scenes import LabelledScenes, Mistakes, as_primitive, scene_env, set_down, walk
+from lohovla.envs.control import motion
 from lohovla.envs.env import BlocksEnv
 from lohovla.envs.language import rgb, vocabulary
+from lohovla.model.action import APPROACH, TRANSIT
+from lohovla.model.configuration import LoHoVLAConfig
 
 NO_MISTAKES = Mistakes(0.0, 0.0, 0.0)
 TASK = "put-block-into-matching-bowl"
@@ -187,3 +190,11 @@ def test_pieces_are_cut_from_the_motion(monkeypatch):
         steps = moment + np.arange(6)
         np.testing.assert_array_equal(action, actions[np.minimum(steps, 19)])
         np.testing.assert_array_equal(pad, steps >= 20)
+
+
+def test_the_teacher_moves_where_the_model_thinks_that_it_does():
+    """The model knows no simulator, so both say these lengths for themselves."""
+    assert TRANSIT == motions.TRANSIT
+    assert APPROACH == motion.APPROACH
+    home = scene_env(TASK, "ee").reset(seed=2)[0]["state"][:3]
+    assert LoHoVLAConfig().look == pytest.approx(home.tolist(), abs=1e-3)

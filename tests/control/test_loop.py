@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from lohovla.benchmarks.faults import violations
-from lohovla.control.policy import Plan
 from lohovla.control.settings import JOINS, LoopSettings
 from lohovla.errors import UserError
 from lohovla.policies.base import Decision, Policy, PolicySpec
+from lohovla.policies.realtime import Plan
 from lohovla.policies.wander import WanderPolicy
 
 

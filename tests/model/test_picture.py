@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from lohovla.model import picture, planning
-from lohovla.model.picture import Known, cosine_sets, noisy, paint, sample_tokens, scene_of, small, token_grid
+from lohovla.model import planning, sampling
+from lohovla.model.picture import Known, scene_of, small, token_grid
+from lohovla.model.sampling import cosine_sets, noisy, paint, sample_tokens
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +128,7 @@ def test_tokens_are_painted_at_their_places(tiny, scenes, order, monkeypatch):
     def copy(painter, x, hidden, other, observed, steps, guidance):
         return observed
 
-    monkeypatch.setattr(picture, "sample_tokens", copy)
+    monkeypatch.setattr(sampling, "sample_tokens", copy)
     assert torch.equal(paint(painter, scene, 4, 2, order, generator=torch.Generator().manual_seed(0)), scene.observed)
 
 

@@ -2,17 +2,15 @@
 
 import pytest
 
-from lohovla.envs.env import BlocksEnv
+from lohovla.collect.scenes import scene_env
 from lohovla.evaluate.episode import Play, play_together
 from lohovla.model.checkpoint import NANO
 from lohovla.policies.base import Context
 from lohovla.policies.registry import make_policy
 
-TOP = {"top": {"width": 320, "height": 160, "depth": True}}
-
 
 def solved(task, control, seeds, **settings):
-    envs = [BlocksEnv(task, control=control, cameras=TOP) for _ in seeds]
+    envs = [scene_env(task, control) for _ in seeds]
     policy = make_policy("lohovla", envs[0], **settings)
     plays = [Play(env, seed, slot) for slot, (env, seed) in enumerate(zip(envs, seeds, strict=True))]
     for play in plays:
@@ -32,7 +30,7 @@ def test_it_solves_a_primitive_by_continuous_commands():
 
 @pytest.mark.parametrize("planner", ["ar", "d2f"])
 def test_both_planners_say_the_same_of_an_easy_scene(planner):
-    env = BlocksEnv("pick-and-place-primitive", control="pick_place", cameras=TOP)
+    env = scene_env("pick-and-place-primitive")
     policy = make_policy("lohovla", env, planner=planner)
     said = []
     for seed in (1, 3, 5, 7):

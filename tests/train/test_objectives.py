@@ -134,7 +134,7 @@ def test_an_observation_without_a_subtask_moves_only_its_words(tiny, batch, draw
 def test_the_first_actions_of_a_chunk_are_given_clean_and_not_scored(tiny, drawn, monkeypatch):
     model, processor = tiny
     played = collate(drawn["played"])
-    pieces = objectives.Pieces(*(played[f"piece.{name}"] for name in ("state", "motion", "action", "pad")))
+    pieces = objectives.Pieces(*(played[f"piece.{name}"] for name in ("state", "motion", "action")))
     seen = []
 
     def expert(x, t, condition, cache, valid, anchors):

@@ -1,0 +1,95 @@
+"""What the LoHoVLA policy goes by, and what it remembers of an episode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from lohovla.errors import UserError
+from lohovla.model.acting import Attended
+
+REPLAN = ("never", "always", "patient")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How the policy plans and acts.
+
+    Attributes:
+        planner: ``ar`` (word by word), ``d2f`` (block diffusion), or ``none`` (acts without a sub-task).
+        grammar: only say sub-tasks that exist.
+        replan: after a failure: ``never`` (the paper's a), ``always`` (b), or ``patient`` (c): after more than
+            ``failures`` in a row.
+        failures: K of rule (c).
+        progress: ``reward`` (the simulator's, the published rule) or ``model`` (seen by the model, as on a robot).
+        done: chance from which the model calls a sub-task done.
+        steps: denoising steps of a chunk.
+        execute: actions of each ``ee`` chunk that are carried out.
+        stop: may say that all is done. In a simulator, which ends an episode itself, saying it too early only loses.
+        limit: seconds after which an ``ee`` sub-task is given up.
+    """
+
+    planner: str = "ar"
+    grammar: bool = True
+    replan: str = "patient"
+    failures: int = 2
+    progress: str = "reward"
+    done: float = 0.5
+    steps: int = 4
+    execute: int = 8
+    stop: bool = False
+    limit: float = 8.0
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("planner", ("ar", "d2f", "none")), ("replan", REPLAN), ("progress", ("reward", "model"))
+        ):  # fmt: skip
+            if getattr(self, name) not in choices:
+                raise UserError(
+                    f"policy.{name} cannot be {getattr(self, name)!r}", f"choose one of {', '.join(choices)}"
+                )
+        if self.steps < 1 or self.execute < 1 or self.failures < 0:
+            raise UserError(
+                "policy.steps and policy.execute are at least 1, policy.failures at least 0",
+                "4, 8 and 2 are the defaults",
+            )
+
+
+@dataclass
+class Memory:
+    """What is remembered of one episode.
+
+    Attributes:
+        noise: its stream of noise.
+        words: tokens of the sub-task; None before the first.
+        attended: what the action expert reads.
+        before: what was seen at the points when the sub-task began.
+        fails: actions in a row without success.
+        gripped: whether suction was on within this motion (``ee``).
+        started: step at which the motion began.
+        reward: collected since then.
+        progress: how far the model thinks that the sub-task is.
+        motion: difference of the last two commands, x, y, z, yaw.
+        timing: of the last look, ms by stage.
+    """
+
+    noise: torch.Generator
+    words: list[int] | None = None
+    attended: Attended | None = None
+    before: torch.Tensor | None = None
+    fails: int = 0
+    gripped: bool = False
+    started: int = 0
+    reward: float = 0.0
+    progress: float = 0.0
+    motion: np.ndarray = field(default_factory=lambda: np.zeros(4, np.float32))
+    timing: dict[str, float] = field(default_factory=dict)
+
+
+def motion_of(actions: np.ndarray) -> np.ndarray:
+    """The difference of the last two of some commands: x, y, z, yaw (4,)."""
+    if actions.shape[-1] != 7 or len(actions) < 2:
+        return np.zeros(4, np.float32)
+    return (actions[-1] - actions[-2])[[0, 1, 2, 5]].astype(np.float32)

@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -98,6 +99,10 @@ def _policy(name: str, policy_settings: str, env: str) -> tuple[Policy, dict[str
 
     settings = json.loads(env)
     policy = make_policy(name, BlocksEnv(**settings), **json.loads(policy_settings))
+    if "torch" in sys.modules:
+        # Sums come out differently, in the last bits, with the number of threads, and episodes differ with them;
+        # and there is a process a core already.
+        sys.modules["torch"].set_num_threads(1)
     cameras = {}
     for camera, options in (settings.get("cameras") or {}).items():
         depth = f"depth.{camera}" in policy.spec.observation_keys

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from omegaconf import OmegaConf
 
 from lohovla.benchmarks.report import emit
 from lohovla.control.settings import JOINS
@@ -55,11 +56,11 @@ def run(config: Any, folder: Path) -> dict[str, Any]:
     if config.study in ("joins", "all"):
         figures["joins"] = joins(config, folder)
     if config.study in ("jitter", "all"):
-        figures["jitter"] = [jitter(config.policy, config.task, float(rate), config.seconds) for rate in config.rates]
+        figures["jitter"] = [jitter(_policy(config), config.task, float(rate), config.seconds) for rate in config.rates]
     if config.study in ("faults", "all"):
         figures["faults"] = faults(int(config.faults), config.workers)
     metric, value, unit = _headline(figures)
-    return emit("control", metric, value, unit, policy=config.policy, task=config.task, figures=figures)
+    return emit("control", metric, value, unit, policy=config.policy.name, task=config.task, figures=figures)
 
 
 def _headline(figures: Mapping[str, Any]) -> tuple[str, float, str]:
@@ -84,7 +85,7 @@ def joins(config: Any, folder: Path) -> list[dict[str, Any]]:
     seeds = seeds_of("test", config.trials)
     batches = [seeds[k : k + _BATCH] for k in range(0, len(seeds), _BATCH)]
     jobs = [
-        (config.policy, config.task, join, float(delay), batch)
+        (_policy(config), config.task, join, float(delay), batch)
         for delay in config.delays
         for join in config.joins
         for batch in batches
@@ -109,8 +110,16 @@ def joins(config: Any, folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _play(job: tuple[str, str, str, float, Sequence[int]]) -> list[Trial]:
-    policy, task, join, delay, seeds = job
+def _policy(config: Any) -> tuple[str, dict[str, Any]]:
+    """Its name and its own settings."""
+    from lohovla.policies.registry import split_settings
+
+    chosen: Any = OmegaConf.to_container(config.policy)
+    return split_settings(chosen)
+
+
+def _play(job: tuple[tuple[str, dict[str, Any]], str, str, float, Sequence[int]]) -> list[Trial]:
+    (policy, own), task, join, delay, seeds = job
     from lohovla.envs.env import BlocksEnv
     from lohovla.evaluate.realtime import Realtime
 
@@ -118,7 +127,7 @@ def _play(job: tuple[str, str, str, float, Sequence[int]]) -> list[Trial]:
     if policy in _BLIND:
         settings["cameras"] = {}
     loop = {"clock": "simulated", "delay": {"plan": delay, "chunk": delay}, "join": join, "command_hz": _COMMAND_HZ}
-    realtime, env = Realtime(policy, task, settings, loop), BlocksEnv(task=task, **settings)
+    realtime, env = Realtime(policy, task, settings, loop, own), BlocksEnv(task=task, **settings)
     trials = []
     for seed in seeds:
         path: list[np.ndarray] = []
@@ -160,16 +169,17 @@ def _print(rows: Sequence[Mapping[str, Any]]) -> None:
 # -- jitter ------------------------------------------------------------------------------------------
 
 
-def jitter(policy: str, task: str, rate: float, seconds: float) -> dict[str, Any]:
+def jitter(chosen: tuple[str, dict[str, Any]], task: str, rate: float, seconds: float) -> dict[str, Any]:
     """Punctuality of commands on the wall clock while the model works in its own process, and its latency."""
     from lohovla.control.accounts import spread
     from lohovla.envs.env import BlocksEnv
     from lohovla.evaluate.realtime import Realtime, environment_rate
 
+    policy, own = chosen
     settings: dict[str, Any] = {"control": "ee", "control_hz": environment_rate(rate)}
     if policy in _BLIND:
         settings["cameras"] = {}
-    realtime, env = Realtime(policy, task, settings, {"command_hz": rate}), BlocksEnv(task=task, **settings)
+    realtime, env = Realtime(policy, task, settings, {"command_hz": rate}, own), BlocksEnv(task=task, **settings)
     stages: dict[str, list[float]] = defaultdict(list)
     gaps: list[float] = []
     late: list[float] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class Plan:
         episodes: how many to keep of each, in all: run again with more to append.
         first_seed: seeds are this, + 2, + 4, ...
         policy: the teacher.
+        policy_settings: what else it takes.
         env: settings of the environment.
         disturb: settings of the disturbance.
         keep_failures: keep episodes that did not succeed, too.
@@ -49,6 +50,7 @@ class Plan:
     keep_failures: bool
     runner: str
     workers: int | None
+    policy_settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def collect(plan: Plan, on_episode: Callable[[], object] = lambda: None) -> Data
     sample = BlocksEnv(task=plan.tasks[0], **plan.env)
     origin = {
         "env": dict(plan.env),
-        "policy": plan.policy,
+        "policy": {"name": plan.policy, **plan.policy_settings} if plan.policy_settings else plan.policy,
         "disturb": dict(plan.disturb),
         "calibration": sample.sensors.calibration(),
     }
@@ -138,7 +140,9 @@ def attempt(job: Job) -> tuple[int, bool]:
     """Record one episode and stage it if it is to be kept; returns its seed and success."""
     plan = job.plan
     env = BlocksEnv(task=job.task, **plan.env)
-    record = record_episode(env, make_policy(plan.policy, env), job.seed, Disturbance(**plan.disturb))
+    record = record_episode(
+        env, make_policy(plan.policy, env, **plan.policy_settings), job.seed, Disturbance(**plan.disturb)
+    )
     success = bool(record.attributes["success"])
     if success or plan.keep_failures:
         stage(record, features_of(env), frames_per_second(env), job.staged)

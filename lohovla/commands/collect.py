@@ -16,6 +16,7 @@ def run(config: DictConfig) -> int:
     """Bring the data set to the wanted number of episodes of every task."""
     from lohovla.collect.campaign import Plan, collect
     from lohovla.envs.tasks.registry import get_task
+    from lohovla.policies.registry import split_settings
 
     if config.dataset is None:
         raise UserError("no data set named", "name its folder with dataset=FOLDER")
@@ -26,17 +27,20 @@ def run(config: DictConfig) -> int:
     names = list(config.task) if isinstance(config.task, ListConfig) else [config.task]
     env: Any = OmegaConf.to_container(config.env)
     disturb: Any = OmegaConf.to_container(config.disturb)
+    chosen: Any = OmegaConf.to_container(config.policy)
+    name, settings = split_settings(chosen)
     plan = Plan(
         root=Path(config.dataset),
         tasks=tuple(get_task(name).name for name in names),
         episodes=config.episodes,
         first_seed=config.seed,
-        policy=config.policy,
+        policy=name,
         env=env,
         disturb=disturb,
         keep_failures=config.keep_failures,
         runner=config.runner,
         workers=config.workers,
+        policy_settings=settings,
     )
     began = time.perf_counter()
     with tqdm(total=len(names) * config.episodes, unit="episode", disable=None) as bar:

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from lohovla.cli import COMMANDS, main
+from lohovla.settings import compose
 
 
 def run(*arguments, **options):
@@ -135,3 +136,9 @@ def test_bench_sim_prints_json_last(tmp_path):
     assert {"device", "metric", "value", "unit", "floor", "ratio", "workers", "task"} <= record.keys()
     assert record["figures"]["ee without cameras"]["rate"] > record["figures"]["ee with cameras"]["rate"]
     assert json.loads((tmp_path / "result.json").read_text()) == record
+
+
+@pytest.mark.parametrize("command", ["rollout", "demo", "evaluate", "collect", "bench", "serve"])
+def test_every_command_that_plays_takes_any_policy_with_its_settings(command):
+    config = compose(command, ["policy=remote", "policy.timeout=3.0"])
+    assert (config.policy.name, config.policy.timeout) == ("remote", 3.0)

@@ -122,7 +122,8 @@ def test_a_server_of_others_gets_its_own_names(others_server):
     assert seen[0][1]["prompt"] == observation["instruction"]
     np.testing.assert_array_equal(seen[0][1]["observation/image"], observation["images.top"])
     connections = [connection for connection, _ in seen]
-    assert connections[0] == connections[1] != connections[2]  # a reset is a new connection
+    assert connections[0] is connections[1]
+    assert connections[1] is not connections[2]  # a reset is a new connection
     policy.close()
     for settings, message in (
         ({"keys": {"a": "images.top", "b": "depth.top"}}, "no observation 'depth.top'"),
@@ -152,7 +153,7 @@ def others_server():
     async def handle(socket):
         await socket.send(encode({"robot": "theirs"}))
         async for frame in socket:
-            seen.append((id(socket), decode(frame)))
+            seen.append((socket, decode(frame)))
             await socket.send(encode({"action_chunk": np.ones((10, 7)), "server_timing": {"infer_ms": 1.0}}))
 
     async def main():

@@ -1,10 +1,12 @@
 """The shipped checkpoint still does what it was shipped for."""
 
 import pytest
+import torch
 
 from lohovla.collect.scenes import scene_env
 from lohovla.evaluate.episode import Play, play_together
-from lohovla.model.checkpoint import NANO
+from lohovla.evaluate.worker import Group, play_group
+from lohovla.model.checkpoint import NANO, load
 from lohovla.policies.base import Context
 from lohovla.policies.registry import make_policy
 
@@ -38,6 +40,30 @@ def test_both_planners_say_the_same_of_an_easy_scene(planner):
         policy.reset(seed)
         said.append(policy.act(observation, Context(world=env)).subtask == env.problem.goal.next(env.scene()).text)
     assert sum(said) >= 3
+
+
+def test_it_does_not_say_that_all_is_done_unless_it_may():
+    _, processor = load()
+    done = processor.tokenizer.encode("Done.", add_special_tokens=False)
+    assert done in processor.grammar()
+    assert done not in processor.grammar(stop=False)
+    env = scene_env("pick-and-place-primitive")
+    for stop in (False, True):
+        tokens = make_policy("lohovla", env, stop=stop)._grammar
+        assert (done in tokens) is stop
+
+
+def test_an_evaluation_is_the_same_whatever_the_number_of_threads():
+    cameras = {"top": {"width": 320, "height": 160, "depth": True}}
+    group = Group("pick-and-place-primitive", (1, 3, 5), "lohovla", {"control": "pick_place", "cameras": cameras})
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        rows = play_group(group).rows
+        assert torch.get_num_threads() == 1
+        assert rows == play_group(group).rows
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_it_is_small():

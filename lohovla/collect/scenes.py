@@ -197,21 +197,27 @@ def label(
 def as_primitive(frame: Sample, rng: np.random.Generator) -> Sample:
     """The same observation with one of its random sub-tasks as the goal; nothing has been done about it yet."""
     for number, text in enumerate(frame["other.subtasks"]):
-        pick, _, place = text.removesuffix(".").removeprefix("Pick up the ").partition(" and place it ")
-        if not place or place.startswith(_RELATION):
-            continue
-        variants = len(vocabulary()["goals"][_PRIMITIVE])
-        variant = int(rng.integers(variants)) if rng.random() < 0.3 else 0
-        still = {f"next.{key}": frame[key] for key in ("images.top", "depth.top")}
-        return {
-            **frame,
-            **still,
-            "instruction": goal_sentence(_PRIMITIVE, variant, pick=pick, place=place),
-            "subtask": text,
-            "points": frame["other.points"][number],
-            "next.reached": np.float32(0.0),
-        }
+        if goal := primitive_goal(text, rng):
+            still = {f"next.{key}": frame[key] for key in ("images.top", "depth.top")}
+            return {
+                **frame,
+                **still,
+                "instruction": goal,
+                "subtask": text,
+                "points": frame["other.points"][number],
+                "next.reached": np.float32(0.0),
+            }
     return frame
+
+
+def primitive_goal(subtask: str, rng: np.random.Generator) -> str | None:
+    """A sub-task's sentence as the goal of a primitive; None where no training primitive says such a thing."""
+    pick, _, place = subtask.removesuffix(".").removeprefix("Pick up the ").partition(" and place it ")
+    if not place or place.startswith(_RELATION):
+        return None
+    variants = len(vocabulary()["goals"][_PRIMITIVE])
+    variant = int(rng.integers(variants)) if rng.random() < 0.3 else 0
+    return goal_sentence(_PRIMITIVE, variant, pick=pick, place=place)
 
 
 def set_down(env: BlocksEnv, scene: Scene, subtask: Subtask, rng: np.random.Generator, mistakes: Mistakes) -> bool:

@@ -61,7 +61,7 @@ class LoHoVLAConfig(PretrainedConfig):
         stem_width: int = 48,
         stem_dim: int = 128,
         stem_blocks: tuple[int, int] = (1, 4),
-        objects: int = 36,
+        objects: int = 24,
         bounds: tuple[tuple[float, float], tuple[float, float]] = ((0.25, 0.75), (-0.5, 0.5)),
         state_dim: int = 13,
         max_goal: int = 40,

@@ -148,18 +148,27 @@ def motion_loss(model: LoHoVLA, batch: Labelled, pieces: Pieces, processor: Proc
 
 
 class Sequence:
-    """The training sequence of a batch, run through the decoder once; ``noised`` adds words for block diffusion."""
+    """The training sequence of a batch, run through the decoder once.
+
+    Args:
+        model: the core.
+        batch: of S sub-tasks each.
+        seen: by the stem; None leaves pointing out.
+        objects: chosen as tokens.
+        processor: of the model.
+        noised: add words for block diffusion.
+    """
 
     def __init__(
         self,
         model: LoHoVLA,
         batch: Labelled,
-        seen: Seen,
+        seen: Seen | None,
         objects: Objects,
         processor: Processor,
         noised: bool = True,
     ):
-        self.model, self.batch, self.seen, self.objects = model, batch, seen, objects
+        self.model, self.batch, self.seen, self.objects, self.noisy = model, batch, seen, objects, noised
         self.end, self.mask_id = processor.end, processor.mask
         self.start = processor.start
         self.exists = ~batch.points.isnan().any(-1).any(-1)  # (B, S)
@@ -210,6 +219,8 @@ class Sequence:
             given = torch.cat([words.new_full((count, 1), self.start), words], 1)
             valid = steps <= self.lengths[:, group, None]
             add("text", group, model.words(given, Kind.TEXT), valid, Kind.TEXT, steps, model.places.text + steps)
+            if self.seen is None:
+                continue
             pick = model.point_tokens(self.seen, None)
             place = model.point_tokens(self.seen, self.read_cell[:, group, :1])
             both = torch.arange(2, device=device)
@@ -227,12 +238,14 @@ class Sequence:
         self.states = model.run(torch.cat(parts, 1), self.layout, torch.cat(numbers, 1), self.cache, allowed)
 
     def text_losses(self) -> dict[str, Tensor]:
-        """Cross-entropies of the oracle's sentence: next word, and masked words weighted by 1 / ratio."""
+        """Cross-entropies of the oracle's sentence: next word, and (noised) masked words weighted by 1 / ratio."""
         states = self.states[:, self.at["text", 0]]
         wanted = self.batch.subtasks[:, 0, : states.shape[1]]
         real = torch.arange(states.shape[1], device=states.device) <= self.lengths[:, 0, None]
         logits = self.model.vocabulary_logits(states[real])
         ar = F.cross_entropy(logits, wanted[real])
+        if not self.noisy:
+            return {"text/ar": ar}
         states = self.states[:, self.at["noised", 0]]
         logits = self.model.vocabulary_logits(states[self.masked])
         each = F.cross_entropy(logits, self.batch.subtasks[:, 0][self.masked], reduction="none")

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from lohovla.collect.motions import PlayedMotions
 from lohovla.collect.scenes import LabelledScenes, Mistakes
+from lohovla.collect.tables import TableScenes
 from lohovla.data.loader import end_quietly
 from lohovla.data.ring import Ring
 from lohovla.data.samples import Sample, collate
@@ -34,7 +35,7 @@ class Source:
     """
 
     tasks: tuple[str, ...]
-    weights: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float] | None = None
     seed: int = 0
     noise: Mapping[str, float] = field(default_factory=dict)
     workers: int = 1
@@ -61,6 +62,11 @@ class Source:
         """The endless samples of a stage."""
         if stage.name == "act":
             return PlayedMotions(self.tasks, self.seed + _FAR * (start * world + rank + 1), noise=self.noise, others=0)
+        if stage.name == "read":
+            return TableScenes(
+                self.tasks, self.seed, Mistakes(), self.weights,
+                pool=1 if self.overfit else 512, rank=rank, world=world, skip=start,
+            )  # fmt: skip
         others = 2 if stage.name == "plan" else 0
         return LabelledScenes(
             self.tasks, self.seed, self.noise, others, Mistakes(), self.weights,

@@ -13,10 +13,12 @@ from lohovla.errors import UserError
 from lohovla.model.core import LoHoVLA
 from lohovla.model.processor import Processor
 from lohovla.train import objectives, painting
+from lohovla.train.tables import table_losses
 
-STAGES = ("see", "plan", "act", "code", "paint")
+STAGES = ("see", "read", "plan", "act", "code", "paint")
 _TRAINS = {
     "see": ("stem.",),
+    "read": ("decoder.", "object_entry.", "state_entry.", "kind_entry."),
     "plan": ("decoder.", "vision.", "projector.", "object_entry.", "state_entry.", "kind_entry.", "point_entry.",
              "pointer.", "progress.",
              "experts.pick_place."),
@@ -32,9 +34,9 @@ class Stage:
     """One stage.
 
     Attributes:
-        name: one of :data:`STAGES`: ``see`` (the stem, on what the simulator knows), ``plan`` (sub-tasks, pointing,
-            pick-and-place actions, progress), ``act`` (continuous commands), ``code`` (the autoencoder of sub-goal
-            pictures), ``paint`` (the image head).
+        name: one of :data:`STAGES`: ``see`` (the stem, on what the simulator knows), ``read`` (sub-tasks, from tables
+            instead of pictures), ``plan`` (sub-tasks, pointing, pick-and-place actions, progress), ``act`` (continuous
+            commands), ``code`` (the autoencoder of sub-goal pictures), ``paint`` (the image head).
         steps: optimiser steps.
         batch: samples a step and process.
         lr: the highest learning rate.
@@ -63,7 +65,7 @@ class Stage:
             lora: the decoder has LoRA adapters: they alone are moved of it, and the vision tower stays as it is.
         """
         if lora and parameter.startswith(_PRETRAINED):
-            return self.name == "plan" and ".lora_" in parameter
+            return self.name in ("read", "plan") and ".lora_" in parameter
         return parameter.startswith(_TRAINS[self.name])
 
 
@@ -85,6 +87,8 @@ class StageLosses(nn.Module):
     def forward(self, batch: dict[str, Any], step: int) -> dict[str, Tensor]:
         """Unweighted losses by name."""
         device = self.model.device
+        if self.stage.name == "read":
+            return table_losses(self.model, batch, self.processor)
         given = objectives.labelled(batch, self.processor).to(device)
         if self.stage.name == "see":
             return objectives.stem_losses(self.model, given)

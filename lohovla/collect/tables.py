@@ -1,0 +1,134 @@
+"""Labelled scenes as tables, without pictures or physics: hundreds a second, for learning to plan.
+
+Blocks go where the oracle would put them, at once and exactly, and where mistakes would leave them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch.utils.data import IterableDataset, get_worker_info
+
+from lohovla.collect.labels import any_subtasks, objects_of
+from lohovla.collect.scenes import Mistakes, check_training, primitive_goal, scene_env
+from lohovla.data.samples import Sample
+from lohovla.envs.language import vocabulary
+from lohovla.envs.tasks.entities import Pose, Scene, resting_above
+from lohovla.envs.tasks.goals import Subtask, find_spot
+from lohovla.envs.tasks.registry import get_task, initial_scene
+
+_MOST_STEPS = 16
+_PLACING = 0.0015  # m, standard deviation of where a block comes to rest
+_PARAPHRASED = 0.3
+
+
+class TableScenes(IterableDataset):
+    """Endless planning examples of training tasks, in random order, by worker processes.
+
+    A sample maps ``state`` (13,), ``instruction``, ``subtask`` and ``objects`` (40, 10) as those of
+    :class:`lohovla.collect.scenes.LabelledScenes`.
+
+    Args:
+        tasks: names of tasks, drawn at random.
+        seed: even; with the worker's number it decides the stream.
+        mistakes: chances of mistakes.
+        weights: how often each task is drawn, relative to 1.
+        direct: share of examples whose goal is a primitive: any sub-task of the scene, as an instruction.
+        pool: examples kept for shuffling.
+        rank: this training process.
+        world: how many there are.
+        skip: samples of each worker to leave out at first, by moving on to other seeds.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[str],
+        seed: int = 0,
+        mistakes: Mistakes | None = None,
+        weights: Mapping[str, float] | None = None,
+        direct: float = 0.15,
+        pool: int = 512,
+        rank: int = 0,
+        world: int = 1,
+        skip: int = 0,
+    ):
+        check_training(tasks, seed)
+        self._tasks, self._seed, self._mistakes, self._direct = tuple(tasks), seed, mistakes or Mistakes(), direct
+        shares = np.array([(weights or {}).get(task, 1.0) for task in tasks])
+        self._shares, self._pool = shares / shares.sum(), pool
+        self._rank, self._world, self._skip = rank, world, skip
+
+    def __iter__(self) -> Iterator[Sample]:
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        mine, all_of_them = self._rank * workers + worker, self._world * workers
+        rng = np.random.default_rng([self._seed, mine, self._skip])
+        state = scene_env(self._tasks[0]).reset(seed=self._seed)[0]["state"]
+        pool: list[Sample] = []
+        for example in self._examples(mine + all_of_them * self._skip, all_of_them, rng):
+            example["state"] = state
+            if len(pool) < self._pool:
+                pool.append(example)
+                continue
+            at = int(rng.integers(len(pool)))
+            pool[at], example = example, pool[at]
+            yield example
+
+    def _examples(self, number: int, stride: int, rng: np.random.Generator) -> Iterator[Sample]:
+        while True:
+            task = str(rng.choice(self._tasks, p=self._shares))
+            draws = np.random.default_rng([self._seed + 2 * number, 1])
+            problem = get_task(task).sample(draws, paraphrase=bool(rng.random() < _PARAPHRASED))
+            for scene, subtask in states(problem, rng, self._mistakes):
+                yield self._labelled(problem.instruction, scene, subtask, rng)
+            number += stride
+
+    def _labelled(self, instruction: str, scene: Scene, subtask: Subtask | None, rng: np.random.Generator) -> Sample:
+        text = subtask.text if subtask else vocabulary()["done"]
+        if rng.random() < self._direct:
+            other = next(any_subtasks(scene, rng), None)
+            goal = primitive_goal(other.text, rng) if other else None
+            if goal:
+                instruction, text = goal, other.text  # type: ignore[union-attr]
+        return {"instruction": instruction, "subtask": text, "objects": objects_of(scene)}
+
+
+def states(problem: Any, rng: np.random.Generator, mistakes: Mistakes) -> Iterator[tuple[Scene, Subtask | None]]:
+    """The states of one episode, the oracle's next sub-task beside each; None at the goal, and then it ends."""
+    scene = initial_scene(problem.layout)
+    for _ in range(_MOST_STEPS):
+        subtask = problem.goal.next(scene)
+        yield scene, subtask
+        if subtask is None:
+            return
+        scene = carried_out(scene, subtask, rng, mistakes)
+
+
+def carried_out(scene: Scene, subtask: Subtask, rng: np.random.Generator, mistakes: Mistakes) -> Scene:
+    """The scene after a sub-task, or after a mistake: the block somewhere else, or another one moved."""
+    pick, place, fate = subtask.pick, subtask.place, rng.random()
+    if fate < mistakes.astray + mistakes.sloppy:
+        spot = find_spot(scene, pick, _anywhere(rng), avoid_fixtures=bool(rng.random() < 0.5))
+        return moved(scene, pick, Pose(*spot, 0.0, rng.uniform(-0.7, 0.7))) if spot else scene
+    if fate < mistakes.astray + mistakes.sloppy + mistakes.other:
+        free = [name for name in scene.blocks if not resting_above(scene, name) and name != subtask.target]
+        pick = free[rng.integers(len(free))]
+    x, y = place.x + rng.normal(0, _PLACING), place.y + rng.normal(0, _PLACING)
+    return moved(scene, pick, Pose(x, y, place.z, place.yaw))
+
+
+def _anywhere(rng: np.random.Generator) -> Any:
+    """A random half of the table."""
+    x, y, angle = rng.uniform(0.35, 0.65), rng.uniform(-0.35, 0.35), rng.uniform(0, 2 * np.pi)
+    return lambda u, v: bool((u - x) * np.cos(angle) + (v - y) * np.sin(angle) > 0)
+
+
+def moved(scene: Scene, block: str, place: Pose) -> Scene:
+    """The scene with one block set down at a place (its foot)."""
+    at = list(scene.blocks).index(block)
+    positions, quats = scene.positions.copy(), scene.quats.copy()
+    positions[at] = place.x, place.y, place.z + scene.blocks[block].edge / 2
+    quats[at] = np.cos(place.yaw / 2), 0.0, 0.0, np.sin(place.yaw / 2)
+    return Scene(scene.blocks, scene.fixtures, scene.fixture_poses, positions, quats)

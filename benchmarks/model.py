@@ -26,7 +26,7 @@ def run(checkpoint: str | None, task: str, rounds: int, threads: int | None) -> 
         torch.set_num_threads(threads)
     model, processor = load(checkpoint)
     observation = _observation(task)
-    grammar, start, end, mask = processor.grammar(), processor.start, processor.end, processor.mask
+    grammar, start, end, mask = processor.sayable().everything, processor.start, processor.end, processor.mask
     with torch.inference_mode():
         inputs = processor([observation])
         prefix = model.encode(inputs)

@@ -45,8 +45,8 @@ def test_both_planners_say_the_same_of_an_easy_scene(planner):
 def test_it_does_not_say_that_all_is_done_unless_it_may():
     _, processor = load()
     done = processor.tokenizer.encode("Done.", add_special_tokens=False)
-    assert done in processor.grammar()
-    assert done not in processor.grammar(stop=False)
+    assert done in processor.sayable().everything
+    assert done not in processor.sayable(stop=False).everything
     env = scene_env("pick-and-place-primitive")
     for stop in (False, True):
         tokens = make_policy("lohovla", env, stop=stop)._grammar

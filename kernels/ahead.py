@@ -60,7 +60,7 @@ def compile_for_sm_90(wanted: Compiled) -> Report:
     aligned = {
         (number,): [["tt.divisibility", 16]]
         for number, name in enumerate(names)
-        if signature[name].startswith("*") or name in ("D", "K", "N", "W")
+        if signature[name].startswith("*") or (name in ("D", "K", "N", "W") and signature[name] == "i32")
     }
     source = ASTSource(wanted.kernel, signature, constexprs=dict(wanted.constants), attrs=aligned)
     made: Any = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=dict(wanted.launch))
@@ -82,8 +82,14 @@ def _assemble(ptx: str) -> tuple[int, int]:
 
 
 def _ptxas() -> str:
-    shipped = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
-    return str(shipped) if shipped.exists() else shutil.which("ptxas") or "ptxas"
+    """The assembler that Triton itself takes for sm_90; which one that is differs between versions."""
+    from triton.backends.nvidia import compiler
+
+    try:
+        return compiler.get_ptxas(90).path
+    except (AttributeError, TypeError):
+        shipped = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
+        return str(shipped) if shipped.exists() else shutil.which("ptxas") or "ptxas"
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lohovla.kernels.products import dot
 from lohovla.kernels.runtime import Compiled, Cost, blocks, chosen, jit, size, tl, triton
 
 _LOG2E = 1.4426950408889634
@@ -45,7 +46,7 @@ def _kernel(
             at = start + k
             part = tl.load(source + at[None, :], mask=here[:, None] & (at < D)[None, :], other=0.0)
             weight = tl.load(weights + at[:, None], mask=(column < V)[None, :] & (at < D)[:, None], other=0.0)
-            logits = tl.dot(part, weight, logits, input_precision="ieee")
+            logits = dot(part, weight, logits)
         open_ = (column < V) & (column != suppress)
         logits = tl.where(open_[None, :], logits * 1.4426950408889634, -float("inf"))
         best = tl.max(logits, 1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lohovla.kernels.products import dot
 from lohovla.kernels.runtime import Compiled, Cost, blocks, chosen, jit, power, size, tl, triton
 
 
@@ -36,7 +37,7 @@ def _kernel(
         at = start + k
         part = tl.load(hidden + row[:, None] * W + at[None, :], mask=(row < R)[:, None] & (at < W)[None, :], other=0.0)
         weight = tl.load(leave + a[None, :] * W + at[:, None], mask=(a < A)[None, :] & (at < W)[:, None], other=0.0)
-        velocity = tl.dot(part, weight, velocity, input_precision="ieee")
+        velocity = dot(part, weight, velocity)
         wide = part.to(tl.float32)
         square += tl.sum(wide * wide, 1)
     velocity = velocity * tl.rsqrt(square / W + eps)[:, None]
@@ -44,11 +45,11 @@ def _kernel(
     mine = (row < R)[:, None] & (a < A)[None, :]
     place = row[:, None] * A + a[None, :]
     new = tl.load(x + place, mask=mine, other=0.0).to(tl.float32) - dt * velocity
-    # Each program of a row has the same velocity; one writes it.
-    tl.store(moved + place, new.to(moved.dtype.element_ty), mask=mine & (tl.program_id(1) == 0))
+    if tl.program_id(1) == 0:  # the others of these rows have the same velocity
+        tl.store(moved + place, new.to(moved.dtype.element_ty), mask=mine)
     column = tl.program_id(1) * BK + k
     weight = tl.load(enter + column[None, :] * A + a[:, None], mask=(column < W)[None, :] & (a < A)[:, None], other=0.0)
-    entry = tl.dot(new.to(weight.dtype), weight, input_precision="ieee")
+    entry = dot(new.to(weight.dtype), weight, tl.zeros((BM, BK), tl.float32))
     entry += tl.load(bias + column, mask=column < W, other=0.0).to(tl.float32)[None, :]
     inside = (row < R)[:, None] & (column < W)[None, :]
     tl.store(out + row[:, None] * W + column[None, :], entry.to(out.dtype.element_ty), mask=inside)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lohovla.kernels.online import attend
+from lohovla.kernels.products import attend
 from lohovla.kernels.runtime import Compiled, Cost, blocks, chosen, jit, power, size, tl, triton
 
 _LOG2E = 1.4426950408889634

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lohovla.kernels.products import dot
 from lohovla.kernels.runtime import Compiled, Cost, blocks, chosen, jit, size, tl, triton
 
 
@@ -23,9 +24,7 @@ def reference(x: Tensor, up: Tensor, down: Tensor, eps: float, gelu: bool) -> Te
 
 
 @jit
-def _gate_up(
-    x, weight, out, R, D, N, eps, GELU: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr
-):
+def _gate_up(x, weight, out, R, D, N, eps, GELU: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):
     row = tl.program_id(0) * BM + tl.arange(0, BM)
     column = tl.program_id(1) * BN + tl.arange(0, BN)
     k = tl.arange(0, BK)
@@ -38,8 +37,8 @@ def _gate_up(
         at = start + k
         part = tl.load(x + row[:, None] * D + at[None, :], mask=(row < R)[:, None] & (at < D)[None, :], other=0.0)
         there = (column < N)[None, :] & (at < D)[:, None]
-        gate = tl.dot(part, tl.load(lower + at[:, None], mask=there, other=0.0), gate, input_precision="ieee")
-        value = tl.dot(part, tl.load(upper + at[:, None], mask=there, other=0.0), value, input_precision="ieee")
+        gate = dot(part, tl.load(lower + at[:, None], mask=there, other=0.0), gate)
+        value = dot(part, tl.load(upper + at[:, None], mask=there, other=0.0), value)
         wide = part.to(tl.float32)
         square += tl.sum(wide * wide, 1)
     scale = tl.rsqrt(square / D + eps)[:, None]
@@ -63,7 +62,7 @@ def _down(x, weight, residual, out, R, K, N, BM: tl.constexpr, BN: tl.constexpr,
         at = start + k
         part = tl.load(x + row[:, None] * K + at[None, :], mask=(row < R)[:, None] & (at < K)[None, :], other=0.0)
         there = (column < N)[None, :] & (at < K)[:, None]
-        total = tl.dot(part, tl.load(lower + at[:, None], mask=there, other=0.0), total, input_precision="ieee")
+        total = dot(part, tl.load(lower + at[:, None], mask=there, other=0.0), total)
     inside = (row < R)[:, None] & (column < N)[None, :]
     at = row[:, None] * N + column[None, :]
     total += tl.load(residual + at, mask=inside, other=0.0).to(tl.float32)

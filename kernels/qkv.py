@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lohovla.kernels.products import dot
 from lohovla.kernels.runtime import Compiled, Cost, blocks, chosen, jit, power, size, tl, triton
 
 
@@ -47,10 +48,8 @@ def _kernel(
         at = start + k
         part = tl.load(x + row[:, None] * D + at[None, :], mask=(row < R)[:, None] & (at < D)[None, :], other=0.0)
         there = own & (at < D)[:, None]
-        first = tl.dot(part, tl.load(lower + at[:, None], mask=there, other=0.0), first, input_precision="ieee")
-        second = tl.dot(
-            part, tl.load(lower + HALF * D + at[:, None], mask=there, other=0.0), second, input_precision="ieee"
-        )
+        first = dot(part, tl.load(lower + at[:, None], mask=there, other=0.0), first)
+        second = dot(part, tl.load(lower + HALF * D + at[:, None], mask=there, other=0.0), second)
         wide = part.to(tl.float32)
         square += tl.sum(wide * wide, 1)
     scale = tl.rsqrt(square / D + eps)[:, None]
@@ -112,6 +111,4 @@ def ahead() -> list[Compiled]:
     launch = {key: how.pop(key) for key in ("num_warps", "num_stages")}
     types = {name: "*bf16" for name in ("x", "weight", "out")} | {"cos": "*fp32", "sin": "*fp32"}
     types |= {"R": "i32", "D": "i32", "N": "i32", "eps": "fp32"}
-    return [
-        Compiled(_kernel, types, {"HALF": half, "ROTATED": 9, "BH": half, **how}, launch) for half in (128, 64)
-    ]
+    return [Compiled(_kernel, types, {"HALF": half, "ROTATED": 9, "BH": half, **how}, launch) for half in (128, 64)]

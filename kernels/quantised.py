@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lohovla.kernels.products import dot
 from lohovla.kernels.runtime import Compiled, Cost, blocks, chosen, jit, size, tl, triton
 
 LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}
@@ -40,8 +41,8 @@ def _kernel(
     for start in range(0, K, BK):
         at = start + k
         part = tl.load(x + row[:, None] * K + at[None, :], mask=(row < R)[:, None] & (at < K)[None, :], other=0.0)
-        eighth = tl.load(lower + at[:, None], mask=(column < N)[None, :] & (at < K)[:, None], other=0)
-        total = tl.dot(part, eighth.to(part.dtype), total, input_precision="ieee")
+        eighth = tl.load(lower + at[:, None], mask=(column < N)[None, :] & (at < K)[:, None], other=0.0)
+        total = dot(part, eighth.to(tl.float32).to(part.dtype), total)
     total = total * tl.load(scale + column, mask=column < N, other=0.0)[None, :]
     if BIAS:
         total += tl.load(bias + column, mask=column < N, other=0.0).to(tl.float32)[None, :]
@@ -68,7 +69,16 @@ def linear(
     how = blocks("quantised", x.device)
     grid = (triton.cdiv(rows, how["BM"]), triton.cdiv(n, how["BN"]))
     _kernel[grid](
-        x.contiguous(), weight, scale, scale if bias is None else bias, out, rows, inner, n, BIAS=bias is not None, **how
+        x.contiguous(),
+        weight,
+        scale,
+        scale if bias is None else bias,
+        out,
+        rows,
+        inner,
+        n,
+        BIAS=bias is not None,
+        **how,
     )
     return out
 

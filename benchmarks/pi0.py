@@ -74,7 +74,11 @@ class Layer(nn.Module):
             return nn.Parameter(torch.randn(n, k) * k**-0.5 * 0.5)
 
         self.q, self.k, self.v = (weight(n * shape.head, width) for n in (shape.heads, shape.kv, shape.kv))
-        self.out, self.gate, self.value = weight(width, shape.heads * shape.head), weight(inner, width), weight(inner, width)
+        self.out, self.gate, self.value = (
+            weight(width, shape.heads * shape.head),
+            weight(inner, width),
+            weight(inner, width),
+        )
         self.down = weight(width, inner)
         self.gain1, self.gain2 = (nn.Parameter(1 + 0.1 * torch.randn(width)) for _ in range(2))
 
@@ -143,7 +147,9 @@ class Pi0(nn.Module):
         dtype = self.mix.weight.dtype
         # mix([enter(x), t]) = (A E) x + (A e + T t + b): one small product, and a bias for each step.
         self.entry = (action @ self.enter.weight.data.double()).to(dtype)
-        self.biases = (action @ self.enter.bias.data.double() + times @ time.t() + self.mix.bias.data.double()).to(dtype)
+        self.biases = (action @ self.enter.bias.data.double() + times @ time.t() + self.mix.bias.data.double()).to(
+            dtype
+        )
         self.exit = fold(self.gain.data, self.leave.weight.data), self.leave.bias.data
         return self
 

@@ -105,7 +105,7 @@ def cost(hidden: Tensor, rows: Tensor, head: Tensor, suppress: int = -1) -> Cost
 
 
 def saved(hidden: Tensor, rows: Tensor, head: Tensor, suppress: int = -1) -> float:
-    """Bytes that logits move: written, read and written as float32, read for the softmax, written, read for the best."""
+    """Bytes that logits move: written, read and written as float32, through the softmax, read for the best."""
     count = float(len(rows) * head.shape[0])
     return count * (2 * hidden.element_size() + 4 * 4)
 

@@ -147,7 +147,10 @@ KERNELS: dict[str, Kernel] = {
     "confidence": Kernel(
         confidence, confidence.confidence, _confidence,
         (dict(rows=1, asked=1, width=8, vocabulary=5), dict(rows=23, asked=19, width=40, vocabulary=203)),
-        (dict(rows=64, asked=64, width=3584, vocabulary=152064), dict(rows=1024, asked=512, width=3584, vocabulary=152064)),
+        (
+            dict(rows=64, asked=64, width=3584, vocabulary=152064),
+            dict(rows=1024, asked=512, width=3584, vocabulary=152064),
+        ),
     ),
     "quantised": Kernel(
         quantised, quantised.linear, _quantised,

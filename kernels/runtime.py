@@ -59,7 +59,7 @@ class Cost:
         return Cost(self.bytes + other.bytes, self.operations + other.operations)
 
     def times(self, n: float) -> Cost:
-        """This, ``n`` times."""
+        """The cost of ``n`` calls."""
         return Cost(self.bytes * n, self.operations * n)
 
     def floor(self, bandwidth: float, rate: float) -> float:

@@ -157,8 +157,8 @@ def kernels(device: torch.device, bandwidth: float, rate: float, which: str = "s
             rows.append(
                 {
                     "kernel": name, "sizes": " ".join(f"{k}={v}" for k, v in sizes.items() if not isinstance(v, list)),
-                    "ours ms": ours, "eager ms": eager, "compiled ms": better, "floor ms": floor, "of floor": floor / ours,
-                    "keeps": ours <= min(eager, better),
+                    "ours ms": ours, "eager ms": eager, "compiled ms": better, "floor ms": floor,
+                    "of floor": floor / ours, "keeps": ours <= min(eager, better),
                 }
             )  # fmt: skip
     return rows

@@ -2,13 +2,11 @@
 
 ``eager`` is :func:`lohovla.model.acting.ee_chunk`; ``compile`` is the same with the expert under ``torch.compile``;
 ``fused`` computes the modulation of all steps in one product a layer and reads the cached prefix where it lies, on
-CUDA in one graph for each shape; ``cpu-int8`` has the expert's linear layers in 8 bits (dynamic quantisation).
+CUDA in one graph for each shape. Eight-bit weights gained nothing on CPU (docs/performance.md).
 """
 
 from __future__ import annotations
 
-import copy
-import warnings
 from typing import Any
 
 import torch
@@ -20,7 +18,7 @@ from lohovla.model.acting import Attended
 from lohovla.model.action import Denoise, Expert, ee_action, ee_anchors, ee_condition, sinusoid
 from lohovla.model.core import LoHoVLA
 
-BACKENDS = ("eager", "compile", "fused", "cpu-int8")
+BACKENDS = ("eager", "compile", "fused")
 
 
 class Chunks:
@@ -31,23 +29,17 @@ class Chunks:
         backend: one of :data:`BACKENDS`.
 
     Raises:
-        UserError: there is no such backend, or not on this device.
+        UserError: there is no such backend.
     """
 
     def __init__(self, model: LoHoVLA, backend: str = "eager"):
         if backend not in BACKENDS:
             raise UserError(f"there is no backend {backend!r}", f"choose {', '.join(BACKENDS)}")
-        if backend == "cpu-int8" and model.device.type != "cpu":
-            raise UserError(f"cpu-int8 does not run on {model.device.type}", "choose backend=fused there")
         self._model, self._backend = model, backend
         self._expert: Any = model.experts["ee"]
         self._graphs: dict[tuple, tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]] = {}
         if backend == "compile":
             self._expert = torch.compile(self._expert, dynamic=False)
-        elif backend == "cpu-int8":
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch announces that this will move to torchao
-                self._expert = torch.ao.quantization.quantize_dynamic(copy.deepcopy(self._expert), {torch.nn.Linear})
 
     @torch.no_grad()
     def ee(self, attended: Attended, state: Tensor, motion: Tensor, steps: int, noise: Tensor) -> Tensor:

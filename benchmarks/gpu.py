@@ -224,7 +224,7 @@ def nano(device: torch.device, rounds: int = 20) -> list[Row]:
     model, processor = load(None, str(device))
     inputs = processor([_observation("put-block-into-matching-bowl")]).to(device)
     prefix = model.encode(inputs)
-    words = planning.plan_ar(model, prefix, processor.start, processor.end, processor.grammar())
+    words = planning.plan_ar(model, prefix, processor.start, processor.end, None)
     attended = Attended.of(planning.point(model, prefix, words))
     motion = torch.zeros(1, 4, device=device)
     noise = acting.noise_for(model, "ee", [torch.Generator().manual_seed(0)])

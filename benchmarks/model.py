@@ -30,10 +30,12 @@ def run(checkpoint: str | None, task: str, rounds: int, threads: int | None, bac
         torch.set_num_threads(threads)
     model, processor = load(checkpoint)
     observation = _observation(task)
-    grammar, start, end, mask = processor.sayable().everything, processor.start, processor.end, processor.mask
+    sayable, start, end, mask = processor.sayable(), processor.start, processor.end, processor.mask
+    assert sayable is not None
     with torch.inference_mode():
         inputs = processor([observation])
         prefix = model.encode(inputs)
+        grammar = sayable.of(prefix.objects, 0)
         words = planning.plan_ar(model, prefix, start, end, grammar)
         attended = Attended.of(planning.point(model, prefix, words))
         state, still = inputs.state, torch.zeros(1, 4)

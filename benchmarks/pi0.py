@@ -129,7 +129,8 @@ class Pi0(nn.Module):
 
         torch.manual_seed(seed)
         self.shape, width = shape, shape.expert_width
-        self.tower = SiglipVisionModel(SiglipVisionConfig(**shape.vision, vision_use_head=False))
+        vision = SiglipVisionConfig(**shape.vision, vision_use_head=False)  # type: ignore[arg-type]
+        self.tower = SiglipVisionModel(vision)
         self.project = nn.Linear(shape.vision["hidden_size"], shape.width)
         self.decoder = nn.ModuleList(Layer(shape.width, shape.inner, shape) for _ in range(shape.layers))
         self.expert = nn.ModuleList(Layer(width, shape.expert_inner, shape) for _ in range(shape.layers))

@@ -51,9 +51,9 @@ def _kernel(
         logits = tl.where(open_[None, :], logits * 1.4426950408889634, -float("inf"))
         best = tl.max(logits, 1)
         # The first of equal ones, as torch's argmax on CPU.
-        at_best = tl.min(tl.where(logits == best[:, None], column[None, :], 2147483647), 1)
+        at_best = tl.min(tl.where(logits == best[:, None], column[None, :], 2147483647), 1)  # type: ignore
         highest = tl.maximum(top, best)
-        total = total * tl.exp2(top - highest) + tl.sum(tl.exp2(logits - highest[:, None]), 1)
+        total = total * tl.exp2(top - highest) + tl.sum(tl.exp2(logits - highest[:, None]), 1)  # type: ignore
         word = tl.where(best > top, at_best, word)
         top = highest
     to = row * parts + tl.program_id(1)

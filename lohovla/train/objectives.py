@@ -255,6 +255,7 @@ class Sequence:
     def point_losses(self) -> dict[str, Tensor]:
         """Cross-entropy over cells and the readout's error, over all sub-tasks that exist."""
         model = self.model
+        assert self.seen is not None
         groups = self.batch.subtasks.shape[1]
         hidden = torch.cat([self.states[:, self.at["point", g]] for g in range(groups)], 1)  # (B, 2 S, hidden)
         tokens = self.states[:, : self.objects.cell.shape[1]]
@@ -286,6 +287,7 @@ class Sequence:
     @torch.no_grad()
     def read_points(self, group: int) -> Tensor:
         """Pick and place (B, 2, 5) as the model reads them near the true cells: an expert meets its errors there."""
+        assert self.seen is not None
         cell = self.read_cell[:, group]
         said = self.model.pointer.read(self.seen, cell, self.states[:, self.at["point", group]])
         return to_points(said, cell, self.model.config)

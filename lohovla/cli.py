@@ -115,7 +115,7 @@ COMMANDS = {
     ),
     "ros": Command(
         "lohovla.commands.ros",
-        "Run a policy on a ROS robot, over rosbridge, rclpy or rospy.",
+        "Run a policy on a ROS robot, over rosbridge.",
         (
             'lohovla ros robot=ur5e goal="put the red block in the red bowl" dry_run=true',
             "lohovla ros robot=sim policy=teacher enable=always",
@@ -124,16 +124,8 @@ COMMANDS = {
     ),
     "ros-sim": Command(
         "lohovla.commands.ros_sim",
-        "The simulated world as a ROS robot, behind rosbridge or as a native node.",
+        "The simulated world as a ROS robot behind rosbridge.",
         ("lohovla ros-sim", "lohovla ros-sim task=K seed=10003 port=9091 generation=1"),
-    ),
-    "ros-guard": Command(
-        "lohovla.commands.ros_guard",
-        "The guard on the robot's side: relays commands, stops the arm when they lapse.",
-        (
-            "lohovla ros-guard robot=ur5e",
-            "lohovla ros-guard robot=ur5e write=guard.json",
-        ),
     ),
     "bench": Command(
         "lohovla.commands.bench",

@@ -51,13 +51,11 @@ def _check(config: DictConfig) -> None:
     if config.episodes < 1 or not config.seconds > 0:
         raise UserError("episodes and seconds must be above 0", "`lohovla ros --help` shows the defaults")
     if config.enable == "always" and not config.robot.world and not config.dry_run:
-        raise UserError(
-            "enable=always is for simulators", "hold the enable on /lohovla/enable or the page, or use dry_run=true"
-        )
+        raise UserError("enable=always is for simulators", "hold the enable on /lohovla/enable, or use dry_run=true")
 
 
 class _Bridge:
-    """All the parts of one process: transport, model, robot, session, page, recorder."""
+    """All the parts of one process: transport, model, robot, session."""
 
     def __init__(self, config: DictConfig, profile: Any, folder: Path):
         from lohovla.control.settings import LoopSettings
@@ -92,26 +90,21 @@ class _Bridge:
             spec = self.worker.wait()
             if "world" in spec.observation_keys and mirror is None:
                 raise UserError(f"policy {name} reads the true state", "only robot=sim tells it")
-            self.transport = connect(config.transport, config.url, profile.generation, config.compression)
+            self.transport = connect(config.url, profile.generation, config.compression)
             self.close_all.append(self.transport.close)
             self.operator = Operator(
                 config.enable, profile.fresh.enable, str(config.goal), started=config.start == "auto"
             )
             self.robot = RosRobot(
-                self.transport, profile, settings.limits, self.operator.goal, mirror=mirror, dry=config.dry_run,
-                guarded=config.guard,
+                self.transport, profile, settings.limits, self.operator.goal, mirror=mirror, dry=config.dry_run
             )  # fmt: skip
             self.close_all.append(self.robot.eyes.close)
             self.session = Session(self.robot, spec, self.worker, settings, self.operator)
             self.close_all.append(self.session.close)
             self.operator.attach(self.transport)
-            self._attach_observers()
         except BaseException:
             self.close()
             raise
-
-    def _attach_observers(self) -> None:
-        self.session.on_tick = lambda session: None
 
     def close(self) -> None:
         """End everything, the last that was begun first."""

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lohovla.errors import SetupError, UserError
 
-TRANSPORTS = ("serve", "rosbridge", "native")
+TRANSPORTS = ("serve", "rosbridge")
 
 
 def run(config: DictConfig) -> int:
@@ -60,8 +60,7 @@ def _connect(config: DictConfig) -> tuple[Any, Any, str]:
         return server, LocalTransport(graph, config.generation), f"behind rosbridge at {server.url}"
     from lohovla.ros.transport import connect
 
-    transport = connect(config.transport, config.url, name="lohovla_sim")
-    return None, transport, f"on {config.url if config.transport == 'rosbridge' else 'a native node'}"
+    return None, connect(config.url), f"on {config.url}"
 
 
 def check_packages() -> None:

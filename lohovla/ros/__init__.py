@@ -1,1 +1,1 @@
-"""The ROS bridge: a policy drives a robot over rosbridge, rclpy or rospy, and stops it when anything is lost."""
+"""The ROS bridge: a policy drives a robot over rosbridge, and stops it when anything is lost."""

@@ -60,9 +60,9 @@ class Gate:
             if behind > _BEHIND:
                 return Verdict("not following", f"the tool is {1000 * behind:.0f} mm from where it was sent")
         if not operator.goal:
-            return Verdict("no goal", "say one on /lohovla/goal or on the page")
+            return Verdict("no goal", "say one on /lohovla/goal")
         if not operator.started:
-            return Verdict("not started", "call /lohovla/start or press start on the page")
+            return Verdict("not started", "call /lohovla/start")
         if operator.paused:
             return Verdict("paused", "by the operator")
         if not operator.enabled(now):

@@ -14,7 +14,7 @@ from lohovla.ros.transport import Subscription
 
 _log = logging.getLogger("lohovla.ros")
 ROOT = "/lohovla"
-ENABLES = ("topic", "page", "always")
+ENABLES = ("topic", "always")
 _LONGEST_GOAL = 160
 
 
@@ -26,7 +26,7 @@ class Operator:
     a topic only: no standard service carries a string.
 
     Args:
-        enable: where the enable comes from: ``topic`` (the page too), ``page`` or ``always``.
+        enable: where the enable comes from: ``topic`` or ``always``.
         timeout: s that an enable holds.
         goal: the goal sentence, or "".
         started: whether it may begin without being told to.

@@ -106,7 +106,6 @@ class Profile:
     gripper_state: Mapping[str, Any]
     command: Mapping[str, Any]
     gripper: Mapping[str, Any]
-    guard: Mapping[str, Any]
     command_hz: float
     image_hz: float
     home: tuple[float, ...]

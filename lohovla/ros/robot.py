@@ -37,7 +37,6 @@ class RosRobot:
         size: width and height of the policy's top view, pixels.
         mirror: rebuilds the true state, where a simulator tells it.
         dry: whether commands are made and counted, but not sent.
-        guarded: whether commands go to the guard instead of the controllers.
     """
 
     reward, ended = 0.0, False
@@ -51,7 +50,6 @@ class RosRobot:
         size: tuple[int, int] = (320, 160),
         mirror: Mirror | None = None,
         dry: bool = False,
-        guarded: bool = False,
     ):
         self.transport, self.profile, self.instruction, self.dry = transport, profile, instruction, dry
         self.clock, self.mirror = ClockOffset(), mirror
@@ -59,8 +57,7 @@ class RosRobot:
         self._commander = Commander(profile, limits)
         self._hear()
         self.eyes = Eyes(profile, self.feeds, size)
-        topics = profile.guard if guarded else {"topic": profile.command["topic"], "gripper": profile.gripper["topic"]}
-        self._topic, self._gripper_topic = topics["topic"], topics["gripper"]
+        self._topic, self._gripper_topic = profile.command["topic"], profile.gripper["topic"]
         if not dry:
             transport.advertise(self._topic, COMMANDS[profile.command["kind"]])
             transport.advertise(self._gripper_topic, GRIPPERS[profile.gripper["kind"]])

@@ -1,7 +1,7 @@
 """The simulated world as a ROS robot: it publishes what a robot publishes and takes what a robot takes.
 
 It is as dangerous as the real one: the last command stands. A pose that was asked for is kept, a velocity goes on
-until another comes; a dead client stops nothing (that is what ``lohovla ros-guard`` is for).
+until another comes; a dead client stops nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the bridge asks of ROS, whatever carries it: topics and services in this package's own message form.
 
-Three carry it to a robot: :class:`~lohovla.ros.rosbridge.Rosbridge`, and rospy and rclpy
-(:mod:`lohovla.ros.native`). :class:`~lohovla.ros.graph.LocalTransport` joins a graph in this process.
+Two carry it: :class:`~lohovla.ros.rosbridge.Rosbridge` to a robot, and :class:`~lohovla.ros.graph.LocalTransport`
+to a graph in this process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from lohovla.ros.messages import Message
 
 Callback = Callable[[Message], None]
 Handler = Callable[[Message], Message]
-KINDS = ("rosbridge", "native")
 
 
 @dataclass(frozen=True)
@@ -87,33 +86,22 @@ class Transport(Protocol):
         ...
 
 
-def connect(
-    kind: str, url: str, generation: int | None = None, compression: str = "cbor", name: str = "lohovla"
-) -> Any:
-    """A transport by name, connected.
+def connect(url: str, generation: int | None = None, compression: str = "cbor") -> Any:
+    """A rosbridge connection.
 
     Args:
-        kind: ``rosbridge`` or ``native``.
-        url: of the rosbridge server.
+        url: of the server.
         generation: 1 or 2; None asks the server.
-        compression: what rosbridge sends messages in.
-        name: of the native node.
+        compression: what the server sends messages in.
 
     Raises:
-        UserError: there is no such transport, or nobody to connect to.
+        UserError: nobody answers there.
     """
-    if kind not in KINDS:
-        raise UserError(f"transport cannot be {kind!r}", f"choose one of {', '.join(KINDS)}")
-    if kind == "native":
-        from lohovla.ros.native import connect_native
-
-        return connect_native(name)
     from lohovla.ros.rosbridge import Rosbridge
 
     transport = Rosbridge(url, generation, compression)
     if not transport.wait(5.0):
+        trouble = transport.trouble
         transport.close()
-        raise UserError(
-            f"no rosbridge answers at {url}: {transport.trouble}", "start one there, or give url=ws://HOST:9090"
-        )
+        raise UserError(f"no rosbridge answers at {url}: {trouble}", "start one there, or give url=ws://HOST:9090")
     return transport

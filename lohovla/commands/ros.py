@@ -84,7 +84,7 @@ class _Bridge:
         world = {"control": "ee", "control_hz": 20.0 if name == "lohovla" else _WORLD_HZ}
         mirror = Mirror(task, {**world, "control_hz": _WORLD_HZ}) if profile.world else None
         make = partial(build_policy, name, policy_settings, task, world)
-        self.worker = BackgroundWorker(make, own["worker"], settings.priority)
+        self.worker = BackgroundWorker(make, own["worker"], settings.priority)  # type: ignore[arg-type]
         self.close_all: list[Callable[[], None]] = [self.worker.close]
         try:
             spec = self.worker.wait()

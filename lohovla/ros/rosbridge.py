@@ -174,10 +174,12 @@ class Rosbridge:
         attempt = 0
         while not self._closed:
             try:
-                self._socket = open_socket(
+                with open_socket(
                     self.url, max_size=None, open_timeout=3.0, close_timeout=0.5, compression=None,
                     ping_interval=2.0, ping_timeout=4.0,
-                )  # fmt: skip
+                ) as self._socket:  # fmt: skip
+                    attempt = 0
+                    self._serve(self._socket)
             except InvalidURI as error:
                 self.trouble = str(error)
                 return
@@ -185,9 +187,6 @@ class Rosbridge:
                 self.trouble = str(error) or type(error).__name__
                 time.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
                 attempt += 1
-                continue
-            attempt = 0
-            self._serve(self._socket)
 
     def _serve(self, socket: ClientConnection) -> None:
         """Talk over one connection until it ends."""

@@ -57,6 +57,7 @@ class ControlLoop:
         self.on_tick: Callable[[ControlLoop], None] = lambda loop: None
         self.last: Command | None = None
         self._sync = settings.join == "sync"
+        self.progress = 0.0  # of the sub-task, as the last chunk said
 
     # -- the episode -------------------------------------------------------------------------------
 
@@ -71,7 +72,7 @@ class ControlLoop:
         self.emergency.release()
         self.deadman.release()
         self.cameras = CameraWatch(self.settings.safety)
-        self.mode, self.actions = "wait", 0
+        self.mode, self.actions, self.progress = "wait", 0, 0.0
         self._gripper, self._chunks, self._commands = 0.0, 0, 0
         self._path: tuple[np.ndarray, np.ndarray] = self.limiter.pose, np.zeros(POSE)  # its last pose and velocity
         self._ticked: float | None = None
@@ -305,6 +306,7 @@ class ControlLoop:
         self.actions += math.ceil((now - job.taken) / period)
         self.accounts.delays.append(math.ceil((now - job.taken) / period - 1e-6))
         self.accounts.chunks.append((job.taken, now))
+        self.progress = float(decision.progress)
         self.asker.note_progress(job, decision.progress)
         if decision.planned:
             self.on_subtask(decision.subtask)

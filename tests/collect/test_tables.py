@@ -71,8 +71,8 @@ def test_samples_are_as_those_with_pictures():
     tasks = ["put-block-into-matching-bowl", "stack-block-in-absolute-area"]
     tables = list(islice(TableScenes(tasks, 2, direct=0.0, pool=1), 20))
     pictured = next(iter(LabelledScenes(tasks, 2, pool=1, direct=0.0)))
-    assert set(tables[0]) == {"instruction", "subtask", "objects", "state"}
-    for key in ("objects", "state"):
+    assert set(tables[0]) == {"instruction", "subtask", "points", "objects", "state"}
+    for key in ("objects", "points", "state"):
         assert tables[0][key].shape == pictured[key].shape
         assert tables[0][key].dtype == pictured[key].dtype
     np.testing.assert_allclose(tables[0]["state"], pictured["state"], atol=1e-3)

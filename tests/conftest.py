@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 from collections.abc import Callable
@@ -12,6 +13,8 @@ import pytest
 
 # Before any test imports the kernels: without a GPU they run in Triton's interpreter.
 os.environ["TRITON_INTERPRET"] = "1"
+with contextlib.suppress(ImportError):  # first: loaded after other native libraries it has crashed
+    import triton  # noqa: F401
 
 import lohovla.envs  # noqa: F401  chooses off-screen OpenGL before any test imports mujoco
 from lohovla.envs.control.simulation import Simulation

@@ -12,7 +12,8 @@ import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
 from lohovla.collect.labels import points_of
-from lohovla.collect.scenes import Mistakes, check_training, label, scene_env, set_down
+from lohovla.collect.scenes import label, scene_env, set_down
+from lohovla.collect.stream import PARAPHRASED, Mistakes, check_training
 from lohovla.data.samples import Sample, action_chunk
 from lohovla.envs.control.motion import PickPlace, Waypoint
 from lohovla.envs.env import BlocksEnv
@@ -77,7 +78,7 @@ class PlayedMotions(IterableDataset):
             number += workers
 
     def _episode(self, env: BlocksEnv, seed: int, rng: np.random.Generator) -> Iterator[Sample]:
-        env.paraphrase = bool(rng.random() < 0.3)
+        env.paraphrase = bool(rng.random() < PARAPHRASED)
         amount = max(0.0, float(rng.uniform(-0.5, 1.0)))
         env.sensors.noise = Noise.of({name: amount * size for name, size in self._noise.items()})
         observation, _ = env.reset(seed=seed)

@@ -8,71 +8,28 @@ arm at home, mistakes included.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import mujoco
 import numpy as np
-from torch.utils.data import IterableDataset, get_worker_info
 
 from lohovla.collect.labels import any_subtasks, objects_of, points_of
+from lohovla.collect.stream import PARAPHRASED, Mistakes, TrainingStream
 from lohovla.data.samples import Sample
 from lohovla.envs.env import BlocksEnv
 from lohovla.envs.language import goal_sentence, vocabulary
 from lohovla.envs.render.noise import Noise
 from lohovla.envs.tasks.entities import Scene, resting_above
 from lohovla.envs.tasks.goals import Subtask
-from lohovla.envs.tasks.names import TASKS
-from lohovla.envs.tasks.registry import Split, get_task
-from lohovla.errors import UserError
 
 _SETTLE, _LONGEST_SETTLE = 60, 300  # physics steps after a block is set down
 _MOST_STEPS = 16
 _PRIMITIVE = "pick-and-place-primitive"
 _RELATION = "to the "  # how places begin that no training primitive names
 _EXECUTION = 0.002  # m, standard deviation of where a block is really put
-TRAINING_SPLITS = (Split.PRIMITIVE, Split.SEEN, Split.ADDITIONAL)
-# The published protocol trains on the other primitives; this one it leaves out.
-_UNTRAINED = ("pick-and-place-primitive-with-relative-position",)
 
 
-@dataclass(frozen=True)
-class Mistakes:
-    """How often a move goes wrong, so that a policy sees how to recover; chances a move.
-
-    Attributes:
-        astray: the block ends up anywhere on the table.
-        sloppy: it is put down a few centimetres off, and may topple.
-        other: another block is moved in its place.
-    """
-
-    astray: float = 0.05
-    sloppy: float = 0.05
-    other: float = 0.03
-
-
-def training_tasks() -> tuple[str, ...]:
-    """The 17 tasks that may be trained on: B-E, the ten additional ones and three primitives."""
-    return tuple(name for name in TASKS if get_task(name).split in TRAINING_SPLITS and name not in _UNTRAINED)
-
-
-def check_training(tasks: Sequence[str], seed: int) -> None:
-    """Refuse what evaluation holds out: tasks F-K of the published table, a primitive, and seeds that are not even.
-
-    Raises:
-        UserError: naming the task or the seed.
-    """
-    allowed = training_tasks()
-    if not tasks:
-        raise UserError("there is no task to train on", f"name some of {', '.join(allowed[:3])}, ...")
-    for name in tasks:
-        if get_task(name).name not in allowed:
-            raise UserError(f"{name} is held out for evaluation", f"train on {', '.join(allowed[:3])}, ...")
-    if seed < 0 or seed % 2:
-        raise UserError(f"seed {seed} is not even", "training seeds are 0, 2, 4, ...; odd ones are for evaluation")
-
-
-class LabelledScenes(IterableDataset):
+class LabelledScenes(TrainingStream):
     """Endless labelled observations of training tasks, in random order, by worker processes.
 
     A sample maps ``images.top``, ``depth.top``, ``state``, ``instruction`` as the environment gives them, and
@@ -89,12 +46,8 @@ class LabelledScenes(IterableDataset):
         noise: largest camera noise; each episode draws its share of it.
         others: random sub-tasks a sample.
         mistakes: chances of mistakes.
-        weights: how often each task is drawn, relative to 1.
         direct: share of observations whose goal is a primitive: any sub-task of the scene, as an instruction.
-        pool: frames kept for shuffling.
-        rank: this training process.
-        world: how many there are.
-        skip: samples of each worker to leave out at first, by moving on to other seeds.
+        draw: the rest of :class:`lohovla.collect.stream.TrainingStream`.
     """
 
     def __init__(
@@ -104,47 +57,26 @@ class LabelledScenes(IterableDataset):
         noise: Mapping[str, float] | None = None,
         others: int = 3,
         mistakes: Mistakes | None = None,
-        weights: Mapping[str, float] | None = None,
         direct: float = 0.25,
-        pool: int = 128,
-        rank: int = 0,
-        world: int = 1,
-        skip: int = 0,
+        **draw: Any,
     ):
-        check_training(tasks, seed)
-        self._tasks, self._seed, self._noise, self._others = tuple(tasks), seed, dict(noise or {}), others
-        self._mistakes, self._pool, self._direct = mistakes or Mistakes(), pool, direct
-        shares = np.array([(weights or {}).get(task, 1.0) for task in tasks])
-        self._shares = shares / shares.sum()
-        self._rank, self._world, self._skip = rank, world, skip
+        super().__init__(tasks, seed, **draw)
+        self._noise, self._others = dict(noise or {}), others
+        self._mistakes, self._direct = mistakes or Mistakes(), direct
 
     def __iter__(self) -> Iterator[Sample]:
-        info = get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        mine, all_of_them = self._rank * workers + worker, self._world * workers
-        rng = np.random.default_rng([self._seed, mine, self._skip])
-        pool: list[Sample] = []
-        for frame in self._frames(mine + all_of_them * self._skip, all_of_them, rng):
-            if len(pool) < self._pool:
-                pool.append(frame)
-                continue
-            at = int(rng.integers(len(pool)))
-            pool[at], frame = frame, pool[at]
-            yield frame
+        self._environments: dict[str, BlocksEnv] = {}
+        return super().__iter__()
 
-    def _frames(self, number: int, stride: int, rng: np.random.Generator) -> Iterator[Sample]:
-        environments: dict[str, BlocksEnv] = {}
-        while True:
-            task = str(rng.choice(self._tasks, p=self._shares))
-            if task not in environments:
-                environments[task] = scene_env(task)
-            env = environments[task]
-            env.paraphrase = bool(rng.random() < 0.3)
-            amount = max(0.0, float(rng.uniform(-0.5, 1.0)))
-            env.sensors.noise = Noise.of({name: amount * size for name, size in self._noise.items()})
-            for frame in walk(env, self._seed + 2 * number, rng, self._others, self._mistakes):
-                yield as_primitive(frame, rng) if rng.random() < self._direct else frame
-            number += stride
+    def episode(self, task: str, seed: int, rng: np.random.Generator) -> Iterator[Sample]:
+        if task not in self._environments:
+            self._environments[task] = scene_env(task)
+        env = self._environments[task]
+        env.paraphrase = bool(rng.random() < PARAPHRASED)
+        amount = max(0.0, float(rng.uniform(-0.5, 1.0)))
+        env.sensors.noise = Noise.of({name: amount * size for name, size in self._noise.items()})
+        for frame in walk(env, seed, rng, self._others, self._mistakes):
+            yield as_primitive(frame, rng) if rng.random() < self._direct else frame
 
 
 def scene_env(task: str, control: str = "pick_place") -> BlocksEnv:

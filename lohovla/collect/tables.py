@@ -5,14 +5,14 @@ Blocks go where the oracle would put them, at once and exactly, and where mistak
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from torch.utils.data import IterableDataset, get_worker_info
 
 from lohovla.collect.labels import any_subtasks, objects_of, points_of
-from lohovla.collect.scenes import Mistakes, check_training, primitive_goal, scene_env
+from lohovla.collect.scenes import primitive_goal, scene_env
+from lohovla.collect.stream import PARAPHRASED, Mistakes, TrainingStream
 from lohovla.data.samples import Sample
 from lohovla.envs.language import vocabulary
 from lohovla.envs.tasks.entities import Pose, Scene, resting_above
@@ -21,10 +21,9 @@ from lohovla.envs.tasks.registry import get_task, initial_scene
 
 _MOST_STEPS = 16
 _PLACING = 0.0015  # m, standard deviation of where a block comes to rest
-_PARAPHRASED = 0.3
 
 
-class TableScenes(IterableDataset):
+class TableScenes(TrainingStream):
     """Endless planning examples of training tasks, in random order, by worker processes.
 
     A sample maps ``state`` (13,), ``instruction``, ``subtask``, ``points`` (2, 5) and ``objects`` (40, 10) as those
@@ -34,12 +33,9 @@ class TableScenes(IterableDataset):
         tasks: names of tasks, drawn at random.
         seed: even; with the worker's number it decides the stream.
         mistakes: chances of mistakes.
-        weights: how often each task is drawn, relative to 1.
         direct: share of examples whose goal is a primitive: any sub-task of the scene, as an instruction.
         pool: examples kept for shuffling.
-        rank: this training process.
-        world: how many there are.
-        skip: samples of each worker to leave out at first, by moving on to other seeds.
+        draw: the rest of :class:`lohovla.collect.stream.TrainingStream`.
     """
 
     def __init__(
@@ -47,43 +43,21 @@ class TableScenes(IterableDataset):
         tasks: Sequence[str],
         seed: int = 0,
         mistakes: Mistakes | None = None,
-        weights: Mapping[str, float] | None = None,
         direct: float = 0.15,
         pool: int = 512,
-        rank: int = 0,
-        world: int = 1,
-        skip: int = 0,
+        **draw: Any,
     ):
-        check_training(tasks, seed)
-        self._tasks, self._seed, self._mistakes, self._direct = tuple(tasks), seed, mistakes or Mistakes(), direct
-        shares = np.array([(weights or {}).get(task, 1.0) for task in tasks])
-        self._shares, self._pool = shares / shares.sum(), pool
-        self._rank, self._world, self._skip = rank, world, skip
+        super().__init__(tasks, seed, pool=pool, **draw)
+        self._mistakes, self._direct = mistakes or Mistakes(), direct
 
     def __iter__(self) -> Iterator[Sample]:
-        info = get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        mine, all_of_them = self._rank * workers + worker, self._world * workers
-        rng = np.random.default_rng([self._seed, mine, self._skip])
-        state = scene_env(self._tasks[0]).reset(seed=self._seed)[0]["state"]
-        pool: list[Sample] = []
-        for example in self._examples(mine + all_of_them * self._skip, all_of_them, rng):
-            example["state"] = state
-            if len(pool) < self._pool:
-                pool.append(example)
-                continue
-            at = int(rng.integers(len(pool)))
-            pool[at], example = example, pool[at]
-            yield example
+        self._state = scene_env(self._tasks[0]).reset(seed=self._seed)[0]["state"]  # the arm is always at home
+        return super().__iter__()
 
-    def _examples(self, number: int, stride: int, rng: np.random.Generator) -> Iterator[Sample]:
-        while True:
-            task = str(rng.choice(self._tasks, p=self._shares))
-            draws = np.random.default_rng([self._seed + 2 * number, 1])
-            problem = get_task(task).sample(draws, paraphrase=bool(rng.random() < _PARAPHRASED))
-            for scene, subtask in states(problem, rng, self._mistakes):
-                yield self._labelled(problem.instruction, scene, subtask, rng)
-            number += stride
+    def episode(self, task: str, seed: int, rng: np.random.Generator) -> Iterator[Sample]:
+        problem = get_task(task).sample(np.random.default_rng([seed, 1]), paraphrase=bool(rng.random() < PARAPHRASED))
+        for scene, subtask in states(problem, rng, self._mistakes):
+            yield self._labelled(problem.instruction, scene, subtask, rng)
 
     def _labelled(self, instruction: str, scene: Scene, subtask: Subtask | None, rng: np.random.Generator) -> Sample:
         if rng.random() < self._direct:
@@ -92,6 +66,7 @@ class TableScenes(IterableDataset):
             if goal:
                 instruction, subtask = goal, other
         return {
+            "state": self._state,
             "instruction": instruction,
             "subtask": subtask.text if subtask else vocabulary()["done"],
             "points": points_of(scene, subtask),

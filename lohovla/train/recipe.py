@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import FullyShardedDataParallelPlugin
 
-from lohovla.collect.scenes import check_training, training_tasks
+from lohovla.collect.stream import check_training, training_tasks
 from lohovla.envs.tasks.registry import get_task
 from lohovla.errors import UserError
 from lohovla.model.backbones import pretrained

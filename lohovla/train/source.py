@@ -10,7 +10,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from lohovla.collect.motions import PlayedMotions
-from lohovla.collect.scenes import LabelledScenes, Mistakes
+from lohovla.collect.scenes import LabelledScenes
 from lohovla.collect.tables import TableScenes
 from lohovla.data.loader import end_quietly
 from lohovla.data.ring import Ring
@@ -62,16 +62,12 @@ class Source:
         """The endless samples of a stage."""
         if stage.name == "act":
             return PlayedMotions(self.tasks, self.seed + _FAR * (start * world + rank + 1), noise=self.noise, others=0)
+        draw: dict[str, Any] = {"weights": self.weights, "rank": rank, "world": world, "skip": start}
+        if self.overfit:
+            draw["pool"] = 1
         if stage.name == "read":
-            return TableScenes(
-                self.tasks, self.seed, Mistakes(), self.weights,
-                pool=1 if self.overfit else 512, rank=rank, world=world, skip=start,
-            )  # fmt: skip
-        others = 2 if stage.name == "plan" else 0
-        return LabelledScenes(
-            self.tasks, self.seed, self.noise, others, Mistakes(), self.weights,
-            pool=1 if self.overfit else 128, rank=rank, world=world, skip=start,
-        )  # fmt: skip
+            return TableScenes(self.tasks, self.seed, **draw)
+        return LabelledScenes(self.tasks, self.seed, self.noise, others=2 if stage.name == "plan" else 0, **draw)
 
 
 def _as_it_is(sample: Sample) -> Sample:

@@ -9,7 +9,8 @@ import pytest
 from lohovla.collect import motions, scenes
 from lohovla.collect.labels import COLORS, points_of
 from lohovla.collect.motions import PlayedMotions, play
-from lohovla.collect.scenes import LabelledScenes, Mistakes, as_primitive, scene_env, set_down, walk
+from lohovla.collect.scenes import LabelledScenes, as_primitive, scene_env, set_down, walk
+from lohovla.collect.stream import Mistakes
 from lohovla.envs.control import motion
 from lohovla.envs.env import BlocksEnv
 from lohovla.envs.language import rgb, vocabulary

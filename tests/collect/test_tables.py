@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lohovla.collect.labels import objects_of
-from lohovla.collect.scenes import LabelledScenes, Mistakes, scene_env
+from lohovla.collect.scenes import LabelledScenes, scene_env
+from lohovla.collect.stream import Mistakes
 from lohovla.collect.tables import TableScenes, carried_out, moved, states
 from lohovla.envs.tasks.entities import Pose
 from lohovla.envs.tasks.registry import get_task, initial_scene

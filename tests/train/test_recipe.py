@@ -6,7 +6,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from lohovla.collect.motions import PlayedMotions
-from lohovla.collect.scenes import LabelledScenes, training_tasks
+from lohovla.collect.scenes import LabelledScenes
+from lohovla.collect.stream import training_tasks
 from lohovla.envs.tasks.names import TASKS
 from lohovla.envs.tasks.registry import Split, get_task
 from lohovla.errors import UserError

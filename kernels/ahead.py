@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("TRITON_INTERPRET", "0")  # before the kernels are imported: here they are compiled
 from lohovla.kernels.runtime import Compiled, triton
 
 SHARED_LIMIT = 227 * 1024  # bytes that a block may have on sm_90

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lohovla.kernels.products import dot
+from lohovla.kernels.products import dot, rows_times
 from lohovla.kernels.runtime import Compiled, Cost, blocks, chosen, jit, size, tl, triton
 
 
@@ -55,14 +55,7 @@ def _gate_up(x, weight, out, R, D, N, eps, GELU: tl.constexpr, BM: tl.constexpr,
 def _down(x, weight, residual, out, R, K, N, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):
     row = tl.program_id(0) * BM + tl.arange(0, BM)
     column = tl.program_id(1) * BN + tl.arange(0, BN)
-    k = tl.arange(0, BK)
-    total = tl.zeros((BM, BN), tl.float32)
-    lower = weight + column.to(tl.int64)[None, :] * K
-    for start in range(0, K, BK):
-        at = start + k
-        part = tl.load(x + row[:, None] * K + at[None, :], mask=(row < R)[:, None] & (at < K)[None, :], other=0.0)
-        there = (column < N)[None, :] & (at < K)[:, None]
-        total = dot(part, tl.load(lower + at[:, None], mask=there, other=0.0), total)
+    total = rows_times(x, weight, row, column, R, K, N, BM, BN, BK)
     inside = (row < R)[:, None] & (column < N)[None, :]
     at = row[:, None] * N + column[None, :]
     total += tl.load(residual + at, mask=inside, other=0.0).to(tl.float32)

@@ -19,6 +19,22 @@ def dot(a, b, total):
 
 
 @jit
+def rows_times(x, weight, row, column, R, K, N, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):
+    """A tile (BM, BN) of ``x`` (R, K) times ``weight`` (N, K) transposed; weights take the type of ``x``."""
+    k = tl.arange(0, BK)
+    total = tl.zeros((BM, BN), tl.float32)
+    lower = weight + column.to(tl.int64)[None, :] * K
+    for start in range(0, K, BK):
+        at = start + k
+        part = tl.load(x + row[:, None] * K + at[None, :], mask=(row < R)[:, None] & (at < K)[None, :], other=0.0)
+        other = tl.load(lower + at[:, None], mask=(column < N)[None, :] & (at < K)[:, None], other=0.0)
+        if other.dtype != part.dtype:  # eight-bit types become others by way of float32
+            other = other.to(tl.float32).to(part.dtype)
+        total = dot(part, other, total)
+    return total
+
+
+@jit
 def attend(q, keys, values, allowed, scale, top, total, mixed):
     """A step of attention with a running maximum and sum (Milakov and Gimelshein, 1805.02867).
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lohovla.kernels.products import dot
+from lohovla.kernels.products import rows_times
 from lohovla.kernels.runtime import Compiled, Cost, blocks, chosen, jit, size, tl, triton
 
 LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}
@@ -35,14 +35,7 @@ def _kernel(
 ):  # fmt: skip
     row = tl.program_id(0) * BM + tl.arange(0, BM)
     column = tl.program_id(1) * BN + tl.arange(0, BN)
-    k = tl.arange(0, BK)
-    total = tl.zeros((BM, BN), tl.float32)
-    lower = weight + column.to(tl.int64)[None, :] * K
-    for start in range(0, K, BK):
-        at = start + k
-        part = tl.load(x + row[:, None] * K + at[None, :], mask=(row < R)[:, None] & (at < K)[None, :], other=0.0)
-        eighth = tl.load(lower + at[:, None], mask=(column < N)[None, :] & (at < K)[:, None], other=0.0)
-        total = dot(part, eighth.to(tl.float32).to(part.dtype), total)
+    total = rows_times(x, weight, row, column, R, K, N, BM, BN, BK)
     total = total * tl.load(scale + column, mask=column < N, other=0.0)[None, :]
     if BIAS:
         total += tl.load(bias + column, mask=column < N, other=0.0).to(tl.float32)[None, :]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
@@ -14,12 +16,14 @@ from torch import Tensor
 
 from lohovla.errors import UserError
 
-try:
-    import triton
-    import triton.language as tl
-except ImportError:  # no wheels for this platform: the references remain
-    triton: Any = None
-    tl: Any = None
+triton: Any = None
+tl: Any = None
+# Without a GPU the references do the work, and Triton's compiler, loaded after other native libraries, has crashed the
+# process; so it is loaded only where it is of use, or where TRITON_INTERPRET (1: interpret, 0: compile) asks for it.
+if torch.cuda.is_available() or "TRITON_INTERPRET" in os.environ:
+    with contextlib.suppress(ImportError):  # no wheels for this platform
+        import triton
+        import triton.language as tl  # noqa: F401 - for the kernels
 
 IMPLEMENTATIONS = ("auto", "triton", "reference")
 
@@ -38,7 +42,9 @@ def chosen(like: Tensor, implementation: str) -> bool:
     if implementation not in IMPLEMENTATIONS:
         raise UserError(f"there is no implementation {implementation!r}", f"choose {', '.join(IMPLEMENTATIONS)}")
     if implementation == "triton" and triton is None:
-        raise UserError("Triton is not installed here", "pip install 'lohovla[gpu]'")
+        raise UserError(
+            "Triton is not loaded here", "pip install 'lohovla[gpu]', on a machine with CUDA or with TRITON_INTERPRET=1"
+        )
     return implementation == "triton" or (implementation == "auto" and like.is_cuda and triton is not None)
 
 

@@ -7,6 +7,7 @@ import torch
 from lohovla.envs.env import BlocksEnv
 from lohovla.errors import UserError
 from lohovla.model import planning
+from lohovla.model.grammar import Grammar
 from lohovla.policies.base import Context
 from lohovla.policies.lohovla import LoHoVLAPolicy, Rules
 
@@ -70,6 +71,80 @@ def test_when_a_new_subtask_is_planned(make, scripted, replan, planned):
     assert "".join(str(int(decision.planned)) for decision in decisions) == planned
     expected = np.cumsum([int(digit) for digit in planned]) - 1
     assert [decision.subtask for decision in decisions] == [SENTENCES[k % 4] for k in expected]
+
+
+def refused(policy, monkeypatch):
+    """What each plan is told not to say, in sentences."""
+    told, sayable = [], policy._sayable
+
+    def of(objects, row, without=()):
+        told.append([policy.processor.sentence(words) for words in without])
+        return sayable.everything
+
+    monkeypatch.setattr(policy._sayable, "of", of)
+    return told
+
+
+def test_what_was_given_up_is_not_said_again_until_something_succeeds(make, scripted, monkeypatch):
+    policy = make(replan="always")
+    told = refused(policy, monkeypatch)
+    run(policy, [0, 0, 0, 0.5, 0])
+    assert told == [[], SENTENCES[:1], SENTENCES[:2], [], [SENTENCES[3]]]
+
+
+def test_it_may_be_said_again_where_that_is_asked_for(make, scripted, monkeypatch):
+    policy = make(replan="always", avoid=False)
+    told = refused(policy, monkeypatch)
+    run(policy, [0, 0, 0])
+    assert told == [[], [], []]
+
+
+def test_patience_gives_up_only_after_failures(make, scripted, monkeypatch):
+    policy = make(replan="patient", failures=2)
+    told = refused(policy, monkeypatch)
+    run(policy, [0] * 5)
+    assert told == [[], SENTENCES[:1]]
+
+
+def test_only_what_the_scene_allows_is_said(make, tiny, monkeypatch):
+    processor = tiny[1]
+    policy = make(grammar="scene")
+    only = Grammar([processor.tokenizer.encode(SENTENCES[2], add_special_tokens=False)], processor.end)
+    monkeypatch.setattr(policy._sayable, "of", lambda *_: only)
+    assert run(policy, [0])[0].subtask == SENTENCES[2]
+
+
+@pytest.mark.parametrize("grammar", ["all", "none"])
+def test_the_scene_need_not_be_asked(make, monkeypatch, grammar):
+    policy = make(grammar=grammar)
+    given, plan = [], planning.plan_ar
+    monkeypatch.setattr(planning, "plan_ar", lambda *args: given.append(args[4]) or plan(*args))
+    run(policy, [0])
+    assert given == ([[policy._sayable.everything]] if grammar == "all" else [None])
+
+
+def test_block_diffusion_is_said_again_word_by_word_only_where_it_may_not_be_said(make, tiny, monkeypatch):
+    model, processor = tiny
+    tokens = {text: processor.tokenizer.encode(text, add_special_tokens=False) for text in SENTENCES}
+    nonsense = tokens[SENTENCES[0]][:3]
+    monkeypatch.setattr(
+        planning, "plan_d2f",
+        lambda model, prefix, start, *_: planning.given(model, prefix, [nonsense, tokens[SENTENCES[1]]], start),
+    )  # fmt: skip
+    monkeypatch.setattr(
+        planning, "plan_ar",
+        lambda model, prefix, start, *_: planning.given(model, prefix, [tokens[SENTENCES[2]]] * 2, start),
+    )  # fmt: skip
+    said = {}
+    for grammar in ("all", "none"):
+        policy = make(planner="d2f", grammar=grammar)
+        for slot in range(2):
+            policy.reset(slot, slot)
+        decisions = policy.act_batch([observation(0), observation(1)], [Context(slot=0), Context(slot=1)])
+        said[grammar] = [decision.subtask for decision in decisions]
+    assert said["all"] == [SENTENCES[2], SENTENCES[1]]
+    assert said["none"][1] == SENTENCES[1]
+    assert said["none"][0] not in SENTENCES
 
 
 def test_failures_must_be_in_a_row(make, scripted):

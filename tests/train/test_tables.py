@@ -73,3 +73,30 @@ def test_words_are_learned_by_either_order(tiny):
         for name, parameter in model.named_parameters():
             assert stage.trains(name) or parameter.grad is None, name
     assert kinds == {("point/pick", "text/ar"), ("point/pick", "text/ar", "text/d2f")}
+
+
+def test_what_is_picked_is_the_object_at_the_oracles_point(tiny, monkeypatch):
+    """With its words and without; where the object is no token of the prefix nothing is learned."""
+    model, processor = tiny
+    samples = iter(TableScenes(["put-block-into-matching-bowl"], 2, pool=1))
+    batch = collate([next(samples) for _ in range(6)])
+    scores, score = [], model.pointer.score_objects
+    monkeypatch.setattr(model.pointer, "score_objects", lambda *given: scores.append(score(*given)) or scores[-1])
+    torch.manual_seed(1)
+    with torch.no_grad():
+        found = table_losses(model, batch, processor)["point/pick"]
+    torch.manual_seed(1)
+    torch.rand(())  # whether words are noised
+    made = said_of(batch["objects"], model.config)
+    expected, left_out = [], 0
+    for row in range(6):
+        away = (made.xy[row] - batch["points"][row, 0, :2]).norm(dim=-1)
+        wanted = int(away.argmin())
+        if away[wanted] > 0.015:
+            left_out += 1
+            continue
+        assert made.facts[row, wanted, 0] == 1.0, "it picks a block"
+        expected += [-scores[0][row, way].log_softmax(-1)[wanted] for way in range(2)]
+    assert expected
+    assert left_out
+    torch.testing.assert_close(found, torch.stack(expected).mean())

@@ -8,51 +8,24 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from lohovla.d2f import blocks
 from lohovla.d2f.denoiser import DecoderDenoiser
 from lohovla.d2f.engine.batch import build
 from lohovla.d2f.engine.choose import propose
+from lohovla.d2f.engine.ending import cut_of
 from lohovla.d2f.engine.lane import Kind, Lane, Text
-from lohovla.d2f.engine.pages import Chain, PagePool
+from lohovla.d2f.engine.opening import begin
+from lohovla.d2f.engine.pages import PagePool
 from lohovla.d2f.engine.request import Listener, Overloaded, Request, Update
 from lohovla.d2f.engine.runner import Runner, token_bytes
+from lohovla.d2f.engine.settings import EngineSettings
 from lohovla.d2f.engine.stats import Stats
 from lohovla.errors import UserError
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class EngineSettings:
-    """Limits of an engine.
-
-    Attributes:
-        size: tokens a block, where a request does not say; None is the model's own, or 32.
-        page: tokens a page.
-        cache_mb: memory for pages, MB.
-        running: requests decoded at once.
-        waiting: requests that may wait; the next one is refused.
-        step_tokens: rows of a forward, above which nothing is added to it.
-        share: use the pages of earlier requests that begin alike.
-    """
-
-    size: int | None = None
-    page: int = 16
-    cache_mb: float = 256.0
-    running: int = 32
-    waiting: int = 256
-    step_tokens: int = 4096
-    share: bool = True
-
-    def __post_init__(self) -> None:
-        for name, least in (("page", 1), ("running", 1), ("waiting", 0), ("step_tokens", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name} is {getattr(self, name)}", f"it is at least {least}")
 
 
 class Engine:
@@ -114,7 +87,8 @@ class Engine:
             UserError: the request cannot be carried out.
             Overloaded: too many are waiting.
         """
-        text = self._text(request, listener)
+        text = begin(next(self._numbers), request, listener, self.denoiser, self.size, self.pool.size)
+        self._check(request)
         with self._lock:
             if self.queued >= self.settings.waiting and self.queued + self.running >= self.settings.running:
                 raise Overloaded(self._patience())
@@ -164,45 +138,16 @@ class Engine:
 
     # Coming in.
 
-    def _text(self, request: Request, listener: Listener) -> Text:
-        denoiser, sampling = self.denoiser, request.sampling
-        request.verifier.check(sampling)
-        size = request.size or self.size
-        if denoiser.mask_id in request.prompt:
-            raise UserError("the prompt holds the mask token", "leave it out")
-        if not request.prompt:
-            raise UserError("the prompt is empty", "say something")
-        whole = len(request.prompt) + sampling.max_tokens
+    def _check(self, request: Request) -> None:
+        whole = len(request.prompt) + request.sampling.max_tokens
         if whole > self.longest:
             raise UserError(
-                f"prompt and answer may have {self.longest} tokens, not {len(request.prompt)} + {sampling.max_tokens}",
+                f"prompt and answer may have {self.longest} tokens, "
+                f"not {len(request.prompt)} + {request.sampling.max_tokens}",
                 "ask for fewer, or serve with a larger cache_mb",
             )
-        if sampling.stop and self.text is None:
+        if request.sampling.stop and self.text is None:
             raise UserError("this engine knows no text, so no stop strings", "leave stop out")
-        prompt = np.asarray(request.prompt, np.int64)
-        tail = len(prompt) % size if denoiser.prompt == "blocks" and not request.causal else 0
-        head = prompt[: len(prompt) - tail]
-        sees = self._sees(request, len(head), size)
-        chain = Chain(self.pool.size)
-        at = 0
-        for end in sorted(set(sees.tolist())):
-            chain.extend(head[at:end])
-            at = end
-        return Text(
-            next(self._numbers), request, listener, Kind(size, request.verifier, sampling.logprobs), head,
-            prompt[len(head) :], sees, chain, torch.Generator().manual_seed(sampling.seed + request.number),
-        )  # fmt: skip
-
-    def _sees(self, request: Request, length: int, size: int) -> np.ndarray:
-        """(length,) for each token of the prompt where what it sees ends."""
-        places = np.arange(length)
-        if request.causal or self.denoiser.prompt == "causal":
-            return places + 1
-        if self.denoiser.prompt == "blocks":
-            return (places // size + 1) * size
-        ends = np.array([*(seam for seam in request.seams if 0 < seam < length), length])
-        return ends[np.searchsorted(ends, places, side="right")]
 
     def _patience(self) -> float:
         """Seconds in which one of those that wait will have come in."""
@@ -348,7 +293,7 @@ class Engine:
             done = blocks.finished(lane.canvas).tolist()
             over: list[tuple[Text, Update]] = []
             for row, text in enumerate(lane.texts):
-                cut, reason = self._cut(lane, row, done[row])
+                cut, reason = cut_of(lane, row, done[row], self.text)
                 if cut is None:
                     continue
                 answer = lane.answer(row, cut, reason)
@@ -360,29 +305,6 @@ class Engine:
                 self.stats.steps += update.forwards
                 self.stats.whole.append(time.monotonic() - text.arrived)
                 text.listener(update)
-
-    def _cut(self, lane: Lane, row: int, done: bool) -> tuple[int | None, str]:
-        """Where the answer ends, as a place of the canvas, and why; None while it goes on."""
-        canvas, text = lane.canvas, lane.texts[row]
-        stops = text.request.sampling.stop
-        if stops or done:
-            own = canvas.select(torch.tensor([row], device=canvas.tokens.device))
-            end, room = int(blocks.first_end(own)), int(own.limit) * own.size
-            known = min(int(blocks.first_mask(own)), end, room)
-            if stops and (place := self._stop(own.tokens[0, len(text.tail) : known].tolist(), stops)) is not None:
-                return len(text.tail) + place, "stop"
-            if done:
-                return min(end, room), "end" if end < room else "length"
-        return None, ""
-
-    def _stop(self, ids: list[int], stops: tuple[str, ...]) -> int | None:
-        """How many tokens stand before the first stop string, if there is one."""
-        assert self.text is not None
-        whole = self.text(ids)
-        found = [at for at in (whole.find(stop) for stop in stops) if at >= 0]
-        if not found:
-            return None
-        return max(n for n in range(len(ids) + 1) if len(self.text(ids[:n])) <= min(found))
 
     def _leave(self, texts: list[Text]) -> None:
         """Take texts out of their lanes, and their pages back."""

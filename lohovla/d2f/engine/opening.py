@@ -1,0 +1,57 @@
+"""How an answer begins: a request is checked and becomes a text that pages can be found for."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from lohovla.d2f.denoiser import DecoderDenoiser
+from lohovla.d2f.engine.lane import Kind, Text
+from lohovla.d2f.engine.pages import Chain
+from lohovla.d2f.engine.request import Listener, Request
+from lohovla.errors import UserError
+
+
+def begin(number: int, request: Request, listener: Listener, denoiser: DecoderDenoiser, size: int, page: int) -> Text:
+    """The text of a request.
+
+    Args:
+        number: the engine's name for it.
+        request: what is asked.
+        listener: told of its answer.
+        denoiser: the model.
+        size: tokens a block, where the request does not say.
+        page: tokens a page.
+
+    Raises:
+        UserError: the request cannot be carried out.
+    """
+    request.verifier.check(request.sampling)
+    if denoiser.mask_id in request.prompt:
+        raise UserError("the prompt holds the mask token", "leave it out")
+    if not request.prompt:
+        raise UserError("the prompt is empty", "say something")
+    size = request.size or size
+    prompt = np.asarray(request.prompt, np.int64)
+    tail = len(prompt) % size if denoiser.prompt == "blocks" and not request.causal else 0
+    head = prompt[: len(prompt) - tail]
+    sees = _sees(request, denoiser, len(head), size)
+    chain = Chain(page)
+    at = 0
+    for end in sorted(set(sees.tolist())):
+        chain.extend(head[at:end])
+        at = end
+    kind = Kind(size, request.verifier, request.sampling.logprobs)
+    generator = torch.Generator().manual_seed(request.sampling.seed + request.number)
+    return Text(number, request, listener, kind, head, prompt[len(head) :], sees, chain, generator)
+
+
+def _sees(request: Request, denoiser: DecoderDenoiser, length: int, size: int) -> np.ndarray:
+    """(length,) for each token of the prompt where what it sees ends."""
+    places = np.arange(length)
+    if request.causal or denoiser.prompt == "causal":
+        return places + 1
+    if denoiser.prompt == "blocks":
+        return (places // size + 1) * size
+    ends = np.array([*(seam for seam in request.seams if 0 < seam < length), length])
+    return ends[np.searchsorted(ends, places, side="right")]

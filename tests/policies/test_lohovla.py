@@ -124,7 +124,7 @@ def test_the_scene_need_not_be_asked(make, monkeypatch, grammar):
 
 
 def test_block_diffusion_is_said_again_word_by_word_only_where_it_may_not_be_said(make, tiny, monkeypatch):
-    model, processor = tiny
+    processor = tiny[1]
     tokens = {text: processor.tokenizer.encode(text, add_special_tokens=False) for text in SENTENCES}
     nonsense = tokens[SENTENCES[0]][:3]
     monkeypatch.setattr(

@@ -9,21 +9,24 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from lohovla.errors import UserError
 
-triton: Any = None
-tl: Any = None
-# Without a GPU the references do the work, and Triton's compiler, loaded after other native libraries, has crashed the
-# process; so it is loaded only where it is of use, or where TRITON_INTERPRET (1: interpret, 0: compile) asks for it.
-if torch.cuda.is_available() or "TRITON_INTERPRET" in os.environ:
-    with contextlib.suppress(ImportError):  # no wheels for this platform
-        import triton
-        import triton.language as tl  # noqa: F401 - for the kernels
+if TYPE_CHECKING:
+    import triton
+    import triton.language as tl  # noqa: F401 - for the kernels
+else:
+    triton = tl = None
+    # Without a GPU the references do the work, and Triton's compiler, loaded after other native libraries, has crashed
+    # the process; so it is loaded only where it is of use, or where TRITON_INTERPRET (1: interpret, 0: compile) asks.
+    if torch.cuda.is_available() or "TRITON_INTERPRET" in os.environ:
+        with contextlib.suppress(ImportError):  # no wheels for this platform
+            import triton
+            import triton.language as tl  # noqa: F401 - for the kernels
 
 IMPLEMENTATIONS = ("auto", "triton", "reference")
 

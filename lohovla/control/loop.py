@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -71,7 +72,10 @@ class ControlLoop:
         self.emergency.release()
         self.deadman.release()
         self.cameras = CameraWatch(self.settings.safety)
-        self.mode, self.actions = "wait", 0
+        self.mode, self._began, self._rewarded = "wait", now, 0.0
+        self._sent: deque[tuple[float, np.ndarray]] = deque(
+            maxlen=math.ceil(self.asker.period / self.settings.period) + 2
+        )
         self._gripper, self._chunks, self._commands = 0.0, 0, 0
         self._path: tuple[np.ndarray, np.ndarray] = self.limiter.pose, np.zeros(POSE)  # its last pose and velocity
         self._ticked: float | None = None
@@ -84,7 +88,7 @@ class ControlLoop:
         now = self.clock.now()
         self._halt(now, "the episode was reset")
         self.asker.begin(now, seed)
-        self._posed = {}
+        self._began, self._rewarded, self._posed = now, self.robot.reward, {}
 
     def run(self, until: Callable[[], bool]) -> None:
         """Tick at the fixed rate until ``until()``. A command that is due and too late is left out, not caught up."""
@@ -152,6 +156,8 @@ class ControlLoop:
             self.log.add(now, "clock jump", f"{gap:+.3f} s between two commands {self.settings.period:g} s apart")
             self._halt(now, "the clock jumped")
             self._idle_since = self._look_at = now
+            self._began += gap - self.settings.period
+            self._sent.clear()
             self.asker.rebase(now)
 
     def _halt(self, now: float, cause: str) -> None:
@@ -166,6 +172,7 @@ class ControlLoop:
         if not self.accounts.modes or self.accounts.modes[-1][1] != self.mode:
             self.accounts.modes.append((now, self.mode))
         self._commands += 1
+        self._sent.append((ahead, np.append(self.limiter.pose, self._gripper)))
         self.last = Command(
             self._commands, ahead, self.limiter.pose, self.limiter.velocity, self.limiter.acceleration,
             self._gripper, self.mode,
@@ -257,7 +264,7 @@ class ControlLoop:
             return
         keys = {*self.spec.observation_keys, "state", "instruction"}
         seen = {key: value for key, value in sample.observation.items() if key in keys}
-        context = Context(step=self.actions, reward=self.robot.reward, world=sample.world)
+        context = self._context(sample)
         if kind == "plan":
             self.asker.ask(now, "plan", observation=seen, context=context, taken=sample.taken)
             return
@@ -271,9 +278,24 @@ class ControlLoop:
         )  # fmt: skip
         self._posed = {job.number: (measured, self.limiter.pose, ahead is not None)}
 
+    def _context(self, sample: Sample) -> Context:
+        """What the policy may know beside the observation."""
+        step = int((sample.taken - self._began) / self.asker.period + 1e-6)
+        reward, self._rewarded = self.robot.reward - self._rewarded, self.robot.reward
+        return Context(step, reward, sample.world, commanded=self._commanded(sample.taken))
+
+    def _commanded(self, now: float) -> np.ndarray | None:
+        """The commands (2, 7) of one period ago and of this moment."""
+        if not self._sent:
+            return None
+        times, rows = np.array([time for time, _ in self._sent]), np.array([row for _, row in self._sent])
+        moments = (now - self.asker.period, now)
+        both = np.stack([[np.interp(moment, times, column) for column in rows.T] for moment in moments])
+        return both.astype(np.float32)
+
     def _is_blind(self, sample: Sample, now: float) -> bool:
         watched = {k: v for k, v in sample.stamps.items() if k in self.spec.observation_keys}
-        wrong = self.cameras.check(sample.observation, watched, now)
+        wrong = self.cameras.check(sample.observation, watched, now, self.robot.sight)
         for key in watched:
             for fault in ("stale", "frozen"):
                 self.log.state(now, f"{fault} camera {key}", wrong.get(key) == fault, "its pictures are not used")
@@ -302,7 +324,6 @@ class ControlLoop:
         origin = commanded if continues else self.limiter.pose
         self.track.add(Chunk.of(self._chunks, actions, start, period, origin, self.settings.limits))
         self._joined = True
-        self.actions += math.ceil((now - job.taken) / period)
         self.accounts.delays.append(math.ceil((now - job.taken) / period - 1e-6))
         self.accounts.chunks.append((job.taken, now))
         self.asker.note_progress(job, decision.progress)

@@ -13,6 +13,8 @@ from lohovla.control.poses import POSE, wrap
 from lohovla.control.receiver import Command, Receiver
 from lohovla.control.settings import LoopSettings
 
+_MARGIN = 0.02  # m; what of a tool is seen that only just enters the view is too little to tell
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -36,6 +38,7 @@ class Robot(Protocol):
 
     reward: float  # that has come since the start
     ended: bool  # whether the episode is over
+    sight: Mapping[str, np.ndarray]  # where each camera surely sees the tool, by key (3, 2) m; not listed: everywhere
 
     def start(self, now: float, settings: LoopSettings, log: EventLog) -> None:
         """Get ready for commands."""
@@ -63,6 +66,7 @@ class _Simulated:
 
     reward = 0.0
     ended = False
+    sight: Mapping[str, np.ndarray] = {}
 
     def __init__(self, dt: float):
         self._dt = dt
@@ -120,6 +124,13 @@ class KinematicArm(_Simulated):
         return Sample({"state": state, "images.wrist": picture, "instruction": "wander"}, now, {"images.wrist": now})
 
 
+def seen_from_above() -> np.ndarray:
+    """Where the top camera sees the tool (3, 2), m: what is above its ceiling is out of its way."""
+    from lohovla.envs.scene.cameras import TOP_CEILING, WORKSPACE
+
+    return np.vstack([WORKSPACE[:2], [-np.inf, TOP_CEILING - _MARGIN]])
+
+
 class SimulatedArm(_Simulated):
     """The MuJoCo environment as a robot: it moves on while the loop and the model think.
 
@@ -132,6 +143,7 @@ class SimulatedArm(_Simulated):
     def __init__(self, env: Any, on_step: Callable[[float, bool, bool, Mapping[str, Any]], None] | None = None):
         self._env = env.unwrapped
         super().__init__(1.0 / self._env.control_hz)
+        self.sight = {"images.top": seen_from_above()}
         self._on_step = on_step
 
     def pose(self) -> np.ndarray:

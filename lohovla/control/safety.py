@@ -54,7 +54,7 @@ def bound_changes(actions: np.ndarray, before: np.ndarray, safety: Safety) -> tu
 
 
 class CameraWatch:
-    """Notices pictures that are old, and pictures that stay the same although the tool moves.
+    """Notices pictures that are old, and pictures that stay the same although the tool moves before the camera.
 
     Args:
         safety: how old, and over how long a way.
@@ -63,22 +63,32 @@ class CameraWatch:
     def __init__(self, safety: Safety):
         self._safety = safety
         self._seen: dict[str, tuple[int, float]] = {}  # a picture's fingerprint, and the way made when it was new
-        self._travelled, self._at = 0.0, None
+        self._travelled: dict[str, float] = {}  # m, before each camera
+        self._at: np.ndarray | None = None
 
-    def check(self, observation: Mapping[str, Any], stamps: Mapping[str, float], now: float) -> dict[str, str]:
+    def check(
+        self,
+        observation: Mapping[str, Any],
+        stamps: Mapping[str, float],
+        now: float,
+        sight: Mapping[str, np.ndarray] | None = None,
+    ) -> dict[str, str]:
         """What is wrong with each camera: ``stale`` or ``frozen`` by the observation's key.
 
         Args:
             observation: pictures as ``images.<camera>``, and ``state``.
             stamps: when each picture was taken, s on the loop's clock.
             now: the present moment, s.
+            sight: where a camera surely sees the tool, by key: bounds of x, y, z (3, 2), m. One that is not listed
+                sees it everywhere.
         """
         position = np.asarray(observation["state"][:3], dtype=np.float64)
-        if self._at is not None:
-            self._travelled += float(np.linalg.norm(position - self._at))
-        self._at = position
+        before, self._at = self._at, position
+        way = 0.0 if before is None else float(np.linalg.norm(position - before))
         wrong = {}
         for key, stamp in stamps.items():
+            if before is not None and _within((sight or {}).get(key), before, position):
+                self._travelled[key] = self._travelled.get(key, 0.0) + way
             if now - stamp > self._safety.camera_stale or stamp > now + 1e-3:
                 wrong[key] = "stale"
             elif self._is_frozen(key, observation[key]):
@@ -87,9 +97,14 @@ class CameraWatch:
 
     def _is_frozen(self, key: str, picture: np.ndarray) -> bool:
         print_ = hash(np.ascontiguousarray(picture).tobytes())
+        travelled = self._travelled.get(key, 0.0)
         if key not in self._seen or self._seen[key][0] != print_:
-            self._seen[key] = print_, self._travelled
-        return self._travelled - self._seen[key][1] > self._safety.camera_travel
+            self._seen[key] = print_, travelled
+        return travelled - self._seen[key][1] > self._safety.camera_travel
+
+
+def _within(bounds: np.ndarray | None, *points: np.ndarray) -> bool:
+    return bounds is None or all(bool(((bounds[:, 0] <= p) & (p <= bounds[:, 1])).all()) for p in points)
 
 
 class Deadman:

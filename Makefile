@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-ROOMS := envs policies configs benchmarks
+ROOMS := envs policies configs kernels benchmarks
 
 .PHONY: help demo test test-slow lint types format bench numbers clean
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,20 +16,26 @@ _STEPS = (10, 4, 2, 1)
 _WANTED = {"prefix": 40.0, "plan ar": 80.0, "chunk ee 10": 40.0, "chunk ee 2": 10.0}
 
 
-def run(checkpoint: str | None, task: str, rounds: int, threads: int | None) -> dict[str, Any]:
-    """Time each part ``rounds`` times in turn on one observation, print a table, and return the record."""
+def run(checkpoint: str | None, task: str, rounds: int, threads: int | None, backends: Sequence[str]) -> dict[str, Any]:
+    """Time each part ``rounds`` times in turn on one observation, print a table, and return the record.
+
+    Chunks of tool poses are timed by each of ``backends`` (:mod:`lohovla.model.fast`) besides the eager one.
+    """
     from lohovla.model import acting, planning
     from lohovla.model.acting import Attended
     from lohovla.model.checkpoint import load
+    from lohovla.model.fast import Chunks
 
     if threads:
         torch.set_num_threads(threads)
     model, processor = load(checkpoint)
     observation = _observation(task)
-    grammar, start, end, mask = processor.grammar(), processor.start, processor.end, processor.mask
+    sayable, start, end, mask = processor.sayable(), processor.start, processor.end, processor.mask
+    assert sayable is not None
     with torch.inference_mode():
         inputs = processor([observation])
         prefix = model.encode(inputs)
+        grammar = sayable.of(prefix.objects, 0)
         words = planning.plan_ar(model, prefix, start, end, grammar)
         attended = Attended.of(planning.point(model, prefix, words))
         state, still = inputs.state, torch.zeros(1, 4)
@@ -47,7 +53,11 @@ def run(checkpoint: str | None, task: str, rounds: int, threads: int | None) -> 
             "chunk pick_place 4": lambda: acting.pick_place(model, attended, 4, noise["pick_place"]),
         }
         for steps in _STEPS:
-            parts[f"chunk ee {steps}"] = _chunk(model, attended, state, still, steps, noise["ee"])
+            parts[f"chunk ee {steps}"] = _chunk(Chunks(model), attended, state, still, steps, noise["ee"])
+        for backend in backends:
+            chunks = Chunks(model, backend)
+            for steps in _STEPS[::2]:
+                parts[f"chunk ee {steps}, {backend}"] = _chunk(chunks, attended, state, still, steps, noise["ee"])
         times = _times(parts, rounds)
         forwards = {
             "plan ar": parts["plan ar"]().forwards,
@@ -72,10 +82,8 @@ def run(checkpoint: str | None, task: str, rounds: int, threads: int | None) -> 
     )  # fmt: skip
 
 
-def _chunk(model: Any, attended: Any, state: Any, still: Any, steps: int, noise: Any) -> Callable[[], Any]:
-    from lohovla.model import acting
-
-    return lambda: acting.ee_chunk(model, attended, state, still, steps, noise)
+def _chunk(chunks: Any, attended: Any, state: Any, still: Any, steps: int, noise: Any) -> Callable[[], Any]:
+    return lambda: chunks.ee(attended, state, still, steps, noise)
 
 
 def _observation(task: str) -> dict[str, Any]:

@@ -113,6 +113,20 @@ COMMANDS = {
             "lohovla train stage=see threads=2 recipe.stages.see.steps=100",
         ),
     ),
+    "ros": Command(
+        "lohovla.commands.ros",
+        "Run a policy on a ROS robot, over rosbridge.",
+        (
+            'lohovla ros robot=ur5e goal="put the red block in the red bowl" dry_run=true',
+            "lohovla ros robot=sim policy=teacher enable=always",
+            "lohovla ros robot=sim policy=teacher enable=always episodes=5 seed=10001",
+        ),
+    ),
+    "ros-sim": Command(
+        "lohovla.commands.ros_sim",
+        "The simulated world as a ROS robot behind rosbridge.",
+        ("lohovla ros-sim", "lohovla ros-sim task=K seed=10003 port=9091 generation=1"),
+    ),
     "bench": Command(
         "lohovla.commands.bench",
         "Measure: sim, data, evaluate, serve (policy server), control (real-time loop), d2f (text decoding).",

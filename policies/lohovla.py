@@ -18,6 +18,7 @@ from lohovla.model.acting import Attended
 from lohovla.model.action import EE_HZ, ee_action, ee_scaled
 from lohovla.model.checkpoint import load
 from lohovla.model.core import LoHoVLA, Prefix
+from lohovla.model.grammar import Grammar
 from lohovla.model.planning import Words
 from lohovla.model.processor import KEYS, Processor
 from lohovla.model.stem import Seen
@@ -45,7 +46,7 @@ class LoHoVLAPolicy(Policy):
         )  # fmt: skip
         self.flow_steps = rules.steps
         self._start, self._end, self._mask = processor.start, processor.end, processor.mask
-        self._grammar = processor.grammar(rules.stop) if rules.grammar else None
+        self._sayable = processor.sayable(rules.stop) if rules.grammar != "none" else None
         self._home = np.array(model.config.look)
         self._memories: dict[int, Memory] = {}
 
@@ -146,11 +147,13 @@ class LoHoVLAPolicy(Policy):
         memory.progress = float(torch.sigmoid(self.model.progress(memory.before, now, points)))
         success = memory.reward > 1e-6 if self.rules.progress == "reward" else memory.progress > self.rules.done
         if success:
-            memory.fails = 0
+            memory.fails, memory.failed = 0, []
             return True
         memory.fails += 1
         if self.rules.replan == "always" or (self.rules.replan == "patient" and memory.fails > self.rules.failures):
             memory.fails = 0
+            if self.rules.avoid:
+                memory.failed.append(memory.words)
             return True
         return False
 
@@ -160,14 +163,30 @@ class LoHoVLAPolicy(Policy):
         if not any(due) or self.rules.planner == "none":
             rows = [[] for _ in kept] if self.rules.planner == "none" else kept
             return planning.given(self.model, prefix, rows, self._start)
-        if self.rules.planner == "d2f":
-            words = planning.plan_d2f(self.model, prefix, self._start, self._end, self._mask)
-        else:
-            words = planning.plan_ar(self.model, prefix, self._start, self._end, self._grammar)
+        words = self._new_words(prefix, memories)
         if all(due):
             return words
         rows = [new if is_due else old for new, old, is_due in zip(words.tokens, kept, due, strict=True)]
         return planning.given(self.model, prefix, rows, self._start)
+
+    def _new_words(self, prefix: Prefix, memories: Sequence[Memory]) -> Words:
+        grammars = self._grammars(prefix, memories)
+        if self.rules.planner == "ar":
+            return planning.plan_ar(self.model, prefix, self._start, self._end, grammars)
+        words = planning.plan_d2f(self.model, prefix, self._start, self._end, self._mask)
+        fits = [grammars is None or said in grammars[row] for row, said in enumerate(words.tokens)]
+        if all(fits):
+            return words
+        again = planning.plan_ar(self.model, prefix, self._start, self._end, grammars)
+        rows = [said if fit else other for said, fit, other in zip(words.tokens, fits, again.tokens, strict=True)]
+        return planning.given(self.model, prefix, rows, self._start)
+
+    def _grammars(self, prefix: Prefix, memories: Sequence[Memory]) -> list[Grammar] | None:
+        if self._sayable is None:
+            return None
+        if self.rules.grammar == "all":
+            return [self._sayable.everything] * len(memories)
+        return [self._sayable.of(prefix.objects, row, memory.failed) for row, memory in enumerate(memories)]
 
     # -- acting --------------------------------------------------------------------------------------------
 
@@ -216,7 +235,9 @@ class LoHoVLAPolicy(Policy):
         memory = self._memories[context.slot]
         planned = self._look([observation], [context], [memory])
         given = None
-        if prefix is not None and frozen and not planned[0]:
+        if planned[0]:
+            memory.progress = 0.0  # of the new sub-task
+        elif prefix is not None and frozen:
             given = prefix[: min(frozen, self.model.config.max_prefix)].astype(np.float32)
         began = time.perf_counter()
         memory.motion = motion_of(context.commanded)

@@ -10,7 +10,12 @@ import torch
 from lohovla.errors import UserError
 from lohovla.model.acting import Attended
 
-REPLAN = ("never", "always", "patient")
+_CHOICES = {
+    "planner": ("ar", "d2f", "none"),
+    "grammar": ("scene", "all", "none"),
+    "replan": ("never", "always", "patient"),
+    "progress": ("reward", "model"),
+}
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,9 @@ class Rules:
 
     Attributes:
         planner: ``ar`` (word by word), ``d2f`` (block diffusion), or ``none`` (acts without a sub-task).
-        grammar: only say sub-tasks that exist.
+        grammar: what may be said word by word: ``scene`` (sub-tasks of what is seen), ``all`` (sub-tasks), ``none``
+            (anything). What block diffusion says is checked, and said again word by word where it may not be said.
+        avoid: after a failure that calls for another sub-task, do not say the one that failed until one succeeds.
         replan: after a failure: ``never`` (the paper's a), ``always`` (b), or ``patient`` (c): after more than
             ``failures`` in a row.
         failures: K of rule (c).
@@ -32,7 +39,8 @@ class Rules:
     """
 
     planner: str = "ar"
-    grammar: bool = True
+    grammar: str = "scene"
+    avoid: bool = True
     replan: str = "patient"
     failures: int = 2
     progress: str = "reward"
@@ -43,9 +51,7 @@ class Rules:
     limit: float = 8.0
 
     def __post_init__(self) -> None:
-        for name, choices in (
-            ("planner", ("ar", "d2f", "none")), ("replan", REPLAN), ("progress", ("reward", "model"))
-        ):  # fmt: skip
+        for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UserError(
                     f"policy.{name} cannot be {getattr(self, name)!r}", f"choose one of {', '.join(choices)}"
@@ -67,6 +73,7 @@ class Memory:
         attended: what the action expert reads.
         before: what was seen at the points when the sub-task began.
         fails: actions in a row without success.
+        failed: sub-tasks in tokens that were given up since the last success.
         gripped: whether suction was on within this motion (``ee``).
         started: step at which the motion began.
         reward: collected since then.
@@ -80,6 +87,7 @@ class Memory:
     attended: Attended | None = None
     before: torch.Tensor | None = None
     fails: int = 0
+    failed: list[list[int]] = field(default_factory=list)
     gripped: bool = False
     started: int = 0
     reward: float = 0.0

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import os
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+
+# Before any test imports the kernels: without a GPU they run in Triton's interpreter.
+os.environ["TRITON_INTERPRET"] = "1"
+with contextlib.suppress(ImportError):  # first: loaded after other native libraries it has crashed
+    import triton  # noqa: F401
 
 import lohovla.envs  # noqa: F401  chooses off-screen OpenGL before any test imports mujoco
 from lohovla.envs.control.simulation import Simulation

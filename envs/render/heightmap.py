@@ -42,6 +42,11 @@ def fuse(
     """
     points = np.concatenate([points_of(camera, depth).reshape(-1, 3) for camera, _, depth in views])
     colors = np.concatenate([color.reshape(-1, 3) for _, color, _ in views])
+    return settle(points, colors, height, width)
+
+
+def settle(points: np.ndarray, colors: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """What points (n, 3) in the base frame, m, with colours uint8 (n, 3), look like from above; see :func:`fuse`."""
     (x0, x1), (y0, y1) = WORKSPACE[0], WORKSPACE[1]
     row = np.floor((points[:, 0] - x0) / (x1 - x0) * height).astype(int)
     column = np.floor((points[:, 1] - y0) / (y1 - y0) * width).astype(int)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
-from lohovla.collect.labels import any_subtasks, objects_of
+from lohovla.collect.labels import any_subtasks, objects_of, points_of
 from lohovla.collect.scenes import Mistakes, check_training, primitive_goal, scene_env
 from lohovla.data.samples import Sample
 from lohovla.envs.language import vocabulary
@@ -27,8 +27,8 @@ _PARAPHRASED = 0.3
 class TableScenes(IterableDataset):
     """Endless planning examples of training tasks, in random order, by worker processes.
 
-    A sample maps ``state`` (13,), ``instruction``, ``subtask`` and ``objects`` (40, 10) as those of
-    :class:`lohovla.collect.scenes.LabelledScenes`.
+    A sample maps ``state`` (13,), ``instruction``, ``subtask``, ``points`` (2, 5) and ``objects`` (40, 10) as those
+    of :class:`lohovla.collect.scenes.LabelledScenes`.
 
     Args:
         tasks: names of tasks, drawn at random.
@@ -86,13 +86,17 @@ class TableScenes(IterableDataset):
             number += stride
 
     def _labelled(self, instruction: str, scene: Scene, subtask: Subtask | None, rng: np.random.Generator) -> Sample:
-        text = subtask.text if subtask else vocabulary()["done"]
         if rng.random() < self._direct:
             other = next(any_subtasks(scene, rng), None)
             goal = primitive_goal(other.text, rng) if other else None
             if goal:
-                instruction, text = goal, other.text  # type: ignore[union-attr]
-        return {"instruction": instruction, "subtask": text, "objects": objects_of(scene)}
+                instruction, subtask = goal, other
+        return {
+            "instruction": instruction,
+            "subtask": subtask.text if subtask else vocabulary()["done"],
+            "points": points_of(scene, subtask),
+            "objects": objects_of(scene),
+        }
 
 
 def states(problem: Any, rng: np.random.Generator, mistakes: Mistakes) -> Iterator[tuple[Scene, Subtask | None]]:

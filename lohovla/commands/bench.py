@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from lohovla.errors import UserError
 from lohovla.settings import results_folder
 
-_BENCHMARKS = ("sim", "data", "evaluate", "serve", "control", "d2f", "model")
+_BENCHMARKS = ("sim", "data", "evaluate", "serve", "control", "d2f", "model", "gpu")
 
 
 def run(config: DictConfig) -> int:
@@ -36,7 +36,12 @@ def run(config: DictConfig) -> int:
     elif config.what == "model":
         from lohovla.benchmarks import model
 
-        record = model.run(config.checkpoint, config.task, config.repeats, config.torch_threads)
+        backends = [config.backend] if isinstance(config.backend, str) else list(config.backend)
+        record = model.run(config.checkpoint, config.task, config.repeats, config.torch_threads, backends)
+    elif config.what == "gpu":
+        from lohovla.benchmarks import gpu
+
+        record = gpu.run(config.tune)
     elif config.what == "serve":
         from lohovla.benchmarks import serve
 

@@ -184,6 +184,11 @@ class Limiter:
         for axis, value in zip(self._axes, pose, strict=True):
             axis.p, axis.v, axis.a = float(value), 0.0, 0.0
 
+    def set_speed(self, share: float) -> None:
+        """Allow only that share of the velocities, 0 to 1; in motion it takes effect no faster than braking allows."""
+        for axis, most in zip(self._axes, [self.limits.velocity] * 3 + [self.limits.turn_velocity] * 3, strict=True):
+            axis.V = most * share
+
     def follow(self, pose: np.ndarray, velocity: np.ndarray, acceleration: np.ndarray) -> bool:
         """Step towards a moving pose, each (6,); returns whether a limit held it back."""
         pose = np.concatenate([pose[:3], nearest(pose[3:], self.pose[3:])])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,7 +27,24 @@ from lohovla.errors import UserError
 from lohovla.policies.base import Context, Decision, PolicySpec
 
 _LAGGING = 0.01  # m between the path and the command that count as held back by the limits
+_STILL = 0.005  # m; less is no motion that a chunk would have to continue
 _LOOK_AGAIN = 0.05  # s until the cameras are looked at again after one was found wanting
+
+
+class _Posed(NamedTuple):
+    """How the arm was when a chunk was asked for.
+
+    Attributes:
+        measured: its pose (6,).
+        commanded: the last command (6,).
+        continues: whether there was a path to continue.
+        waits: whether that path stood still.
+    """
+
+    measured: np.ndarray
+    commanded: np.ndarray
+    continues: bool
+    waits: bool
 
 
 class ControlLoop:
@@ -58,6 +76,7 @@ class ControlLoop:
         self.on_tick: Callable[[ControlLoop], None] = lambda loop: None
         self.last: Command | None = None
         self._sync = settings.join == "sync"
+        self.progress = 0.0  # of the sub-task, as the last chunk said
 
     # -- the episode -------------------------------------------------------------------------------
 
@@ -72,7 +91,7 @@ class ControlLoop:
         self.emergency.release()
         self.deadman.release()
         self.cameras = CameraWatch(self.settings.safety)
-        self.mode, self._began, self._rewarded = "wait", now, 0.0
+        self.mode, self.progress, self._began, self._rewarded = "wait", 0.0, now, 0.0
         self._sent: deque[tuple[float, np.ndarray]] = deque(
             maxlen=math.ceil(self.asker.period / self.settings.period) + 2
         )
@@ -81,7 +100,8 @@ class ControlLoop:
         self._ticked: float | None = None
         self._halted = self._joined = False
         self._idle_since, self._look_at = now, now
-        self._posed: dict[int, tuple[np.ndarray, np.ndarray, bool]] = {}
+        self._posed: dict[int, _Posed] = {}
+        self._expires = now  # when the path is too old to be followed
 
     def reset(self, seed: int = 0) -> None:
         """Begin another episode while the arm may still be moving: it brakes first, and nothing in flight survives."""
@@ -200,6 +220,9 @@ class ControlLoop:
 
     def _pursue(self, now: float, ahead: float) -> str:
         """Follow the path; hold at its end, and after a while stop."""
+        if self.track.newest is not None and now >= self._expires:  # it may still be coming to rest, or fading
+            self.log.state(now, "stop", True, "what the path was decided on is too old")
+            self.track.clear()
         target = self.track.at(ahead, self.limiter.pose)
         if target is None:
             self._brake()
@@ -268,15 +291,17 @@ class ControlLoop:
         if kind == "plan":
             self.asker.ask(now, "plan", observation=seen, context=context, taken=sample.taken)
             return
-        horizon = max(self.spec.horizon, 1)
+        horizon, here = max(self.spec.horizon, 1), self.limiter.pose
         ahead = None if self._sync else self.track.remainder(sample.taken, self.asker.period, horizon)
         measured = np.asarray(seen["state"][:POSE], dtype=np.float64)
+        waits = ahead is not None and bool(np.abs(ahead[:, :3] - here[:3]).max() < _STILL)
+        frozen = 0 if ahead is None or self.settings.join == "ensemble" else min(self.asker.delay, len(ahead))
         job = self.asker.ask(
             now, "chunk", observation=seen, context=context, taken=sample.taken,
             prefix=prefix_for(self.spec, ahead, measured),
-            frozen=min(self.asker.delay, 0 if ahead is None else len(ahead)),
+            frozen=frozen,
         )  # fmt: skip
-        self._posed = {job.number: (measured, self.limiter.pose, ahead is not None)}
+        self._posed = {job.number: _Posed(measured, here, ahead is not None, waits)}
 
     def _context(self, sample: Sample) -> Context:
         """What the policy may know beside the observation."""
@@ -303,7 +328,9 @@ class ControlLoop:
 
     def _join(self, now: float, job: Job, decision: Decision) -> None:
         """Let a chunk take over, if it is sound and still of use."""
-        measured, commanded, continues = self._posed.pop(job.number)
+        measured, commanded, continues, waits = self._posed.pop(job.number)
+        anew = decision.planned and waits  # a motion that begins from rest begins with its first action, however late
+        continues = continues and not anew
         safety, period = self.settings.safety, self.asker.period
         if fault := fault_of(decision, self.spec):
             self.log.add(now, "bad chunk", fault)
@@ -322,12 +349,14 @@ class ControlLoop:
         actions = self._bounded(now, to_absolute(actions, measured) if self.spec.relative else actions, commanded)
         self._chunks += 1
         origin = commanded if continues else self.limiter.pose
-        self.track.add(Chunk.of(self._chunks, actions, start, period, origin, self.settings.limits))
-        self._joined = True
+        self.track.add(Chunk.of(self._chunks, actions, start, period, origin, self.settings.limits), alone=anew)
+        self._joined, self._expires = True, fresh
         self.accounts.delays.append(math.ceil((now - job.taken) / period - 1e-6))
         self.accounts.chunks.append((job.taken, now))
+        self.progress = float(decision.progress)
         self.asker.note_progress(job, decision.progress)
         if decision.planned:
+            self.asker.note_planned(now)
             self.on_subtask(decision.subtask)
 
     def _bounded(self, now: float, actions: np.ndarray, before: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,6 +53,28 @@ def bound_changes(actions: np.ndarray, before: np.ndarray, safety: Safety) -> tu
     return bounded, count
 
 
+class Sight(NamedTuple):
+    """Where and how a camera surely sees the tool move.
+
+    Attributes:
+        low: lowest position of the tool, m (3,).
+        high: highest position, m (3,).
+        shows: weight of motion along each axis of the base frame (3,): 0 where it does not change the picture.
+    """
+
+    low: tuple[float, float, float]
+    high: tuple[float, float, float]
+    shows: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def way(self, before: np.ndarray, after: np.ndarray) -> float:
+        """How far the tool (3,) has moved before the camera, m; 0 unless both ends are in sight."""
+        inside = all(((self.low <= p) & (p <= self.high)).all() for p in (before, after))
+        return float(np.linalg.norm((after - before) * self.shows)) if inside else 0.0
+
+
+_EVERYWHERE = Sight((-math.inf,) * 3, (math.inf,) * 3)
+
+
 class CameraWatch:
     """Notices pictures that are old, and pictures that stay the same although the tool moves before the camera.
 
@@ -71,7 +93,7 @@ class CameraWatch:
         observation: Mapping[str, Any],
         stamps: Mapping[str, float],
         now: float,
-        sight: Mapping[str, np.ndarray] | None = None,
+        sight: Mapping[str, Sight] | None = None,
     ) -> dict[str, str]:
         """What is wrong with each camera: ``stale`` or ``frozen`` by the observation's key.
 
@@ -79,15 +101,14 @@ class CameraWatch:
             observation: pictures as ``images.<camera>``, and ``state``.
             stamps: when each picture was taken, s on the loop's clock.
             now: the present moment, s.
-            sight: where a camera surely sees the tool, by key: bounds of x, y, z (3, 2), m. One that is not listed
-                sees it everywhere.
+            sight: of each camera by key; one that is not listed sees every motion.
         """
         position = np.asarray(observation["state"][:3], dtype=np.float64)
         before, self._at = self._at, position
-        way = 0.0 if before is None else float(np.linalg.norm(position - before))
         wrong = {}
         for key, stamp in stamps.items():
-            if before is not None and _within((sight or {}).get(key), before, position):
+            if before is not None:
+                way = (sight or {}).get(key, _EVERYWHERE).way(before, position)
                 self._travelled[key] = self._travelled.get(key, 0.0) + way
             if now - stamp > self._safety.camera_stale or stamp > now + 1e-3:
                 wrong[key] = "stale"
@@ -101,10 +122,6 @@ class CameraWatch:
         if key not in self._seen or self._seen[key][0] != print_:
             self._seen[key] = print_, travelled
         return travelled - self._seen[key][1] > self._safety.camera_travel
-
-
-def _within(bounds: np.ndarray | None, *points: np.ndarray) -> bool:
-    return bounds is None or all(bool(((bounds[:, 0] <= p) & (p <= bounds[:, 1])).all()) for p in points)
 
 
 class Deadman:

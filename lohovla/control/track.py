@@ -161,8 +161,10 @@ class Track:
         """Whether there are actions for this moment."""
         return bool(self._chunks) and now < max(chunk.end for chunk in self._members(now))
 
-    def add(self, chunk: Chunk) -> None:
-        """Let a chunk join in."""
+    def add(self, chunk: Chunk, alone: bool = False) -> None:
+        """Let a chunk join in, or take the place of all others at once (``alone``)."""
+        if alone:
+            self._chunks = []
         self._chunks = [*self._chunks, chunk] if self._decay is not None else [*self._chunks[-1:], chunk]
 
     def at(self, now: float, pose: np.ndarray) -> Setpoint | None:

@@ -11,6 +11,7 @@ those of Discrete Diffusion Forcing (arXiv 2508.09192).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -39,6 +40,23 @@ class Thresholds:
                 raise UserError(f"threshold {name} is {getattr(self, name)}", "it lies between 0 and 1")
         if self.accept < 0.0:
             raise UserError(f"threshold accept is {self.accept}", "it is 0 or more; 1 and above accept one at a time")
+
+
+class Limits(Protocol):
+    """Thresholds as the rules read them: numbers, or tensors with a value for each sequence.
+
+    Attributes:
+        accept: a number or (n, 1).
+        add: a number or (n,).
+        activate: a number or (n, 1).
+    """
+
+    @property
+    def accept(self) -> float | Tensor: ...
+    @property
+    def add(self) -> float | Tensor: ...
+    @property
+    def activate(self) -> float | Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -98,10 +116,10 @@ class Canvas:
 
     def select(self, rows: Tensor) -> Canvas:
         """The sequences ``rows`` (indices or bool), in that order; repeats give copies."""
-        return replace(self, **{name: getattr(self, name)[rows] for name in _PER_ROW})
+        return replace(self, **{name: getattr(self, name)[rows] for name in PER_ROW})
 
 
-_PER_ROW = ("tokens", "given", "limit", "open", "full", "retired", "cached", "ended")
+PER_ROW = ("tokens", "given", "limit", "open", "full", "retired", "cached", "ended")
 
 
 def start(
@@ -148,7 +166,7 @@ def start(
     )  # fmt: skip
 
 
-def grow(canvas: Canvas, thresholds: Thresholds) -> Canvas:
+def grow(canvas: Canvas, thresholds: Limits) -> Canvas:
     """Append at most one block to each sequence, then activate the blocks whose predecessor is far enough.
 
     What stands before the first block (the prompt) counts as complete.
@@ -171,7 +189,7 @@ def finished(canvas: Canvas) -> Tensor:
     return done
 
 
-def accept(canvas: Canvas, tokens: Tensor, confidence: Tensor, thresholds: Thresholds) -> tuple[Canvas, Tensor]:
+def accept(canvas: Canvas, tokens: Tensor, confidence: Tensor, thresholds: Limits) -> tuple[Canvas, Tensor]:
     """Fill the masked positions that are sure enough.
 
     Args:

@@ -77,7 +77,10 @@ class Expert(nn.Module):
         bias[..., : valid.shape[1]].masked_fill_(~valid[:, None, None], torch.finfo(y.dtype).min)
         for layer, (keys, values) in zip(self.layers, cache, strict=True):
             y = layer(y, time, keys, values, bias)
-        y = self.norm(y)
+        return self.velocity(self.norm(y), x, t, anchors)
+
+    def velocity(self, y: Tensor, x: Tensor, t: Tensor, anchors: Tensor | None) -> Tensor:
+        """The velocity (B, H, A) that normed states ``y`` (B, H, width) say; the rest as in :meth:`forward`."""
         if anchors is None or self.blend is None:
             return self.leave(y)
         weights = self.blend(y).unflatten(-1, (4, ANCHORS)).softmax(-1)

@@ -158,12 +158,12 @@ class LoHoVLA(PreTrainedModel):
         )
         return torch.cat(list(parts.values()), 1), layout, places.expand(batch, -1)
 
-    def point_tokens(self, seen: Seen, picked: Tensor | None) -> Tensor:
-        """The picking token, or the placing one told the cell ``picked`` (B, 1) from (B, 1, hidden)."""
+    def point_tokens(self, seen: Seen | None, picked: Tensor | None, rows: int = 1) -> Tensor:
+        """The picking token of some rows, or the placing one told the cell ``picked`` (B, 1): (B, 1, hidden)."""
         which = 0 if picked is None else 1
         token = (self.point_entry.weight[which] + self.kind_entry.weight[int(Kind.POINT)])[None, None]
-        if picked is None:
-            return token.expand(seen.map.shape[0], -1, -1)
+        if picked is None or seen is None:
+            return token.expand(rows, -1, -1)
         return token + self.pointer.embed(seen, picked)
 
     # -- passes ------------------------------------------------------------------------------------------

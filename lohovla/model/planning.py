@@ -80,7 +80,7 @@ def plan_ar(
     prefix: Prefix,
     start: int,
     end: int,
-    grammar: Grammar | None = None,
+    grammar: Grammar | Sequence[Grammar] | None = None,
     temperature: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Words:
@@ -91,7 +91,7 @@ def plan_ar(
         prefix: of the observations.
         start: token that begins a sentence.
         end: token that ends one.
-        grammar: sentences that may be said; words that it leaves no choice about cost no pass.
+        grammar: sentences that may be said, of all rows or of each; words without a choice cost no pass.
         temperature: 0 takes the likeliest word.
         generator: for sampling.
     """
@@ -102,9 +102,10 @@ def plan_ar(
     waiting: list[list[int]] = [[start] for _ in range(rows)]
     fed = [0] * rows
     open_rows = set(range(rows))
-    if grammar is not None:
-        for row in range(rows):
-            _forced(grammar, tokens[row], waiting[row], end, open_rows, row)
+    grammars = [grammar] * rows if grammar is None or isinstance(grammar, Grammar) else list(grammar)
+    for row, own in enumerate(grammars):
+        if own is not None:
+            _forced(own, tokens[row], waiting[row], end, open_rows, row)
     forwards = 0
     while open_rows:
         states, layout = feed_words(model, cache, layout, waiting, fed)
@@ -115,14 +116,15 @@ def plan_ar(
             fed[row] += len(waiting[row])
             waiting[row] = []
         for row in sorted(open_rows):
-            word = _choose(logits[row], grammar.after(tokens[row]) if grammar else None, temperature, generator)
+            own = grammars[row]
+            word = _choose(logits[row], own.after(tokens[row]) if own else None, temperature, generator)
             if word == end or len(tokens[row]) >= longest:
                 open_rows.discard(row)
                 continue
             tokens[row].append(word)
             waiting[row].append(word)
-            if grammar is not None:
-                _forced(grammar, tokens[row], waiting[row], end, open_rows, row)
+            if own is not None:
+                _forced(own, tokens[row], waiting[row], end, open_rows, row)
     return Words(tokens, waiting, layout, cache, forwards)
 
 
@@ -225,7 +227,7 @@ def point(model: LoHoVLA, prefix: Prefix, words: Words) -> Pointed:
     always = torch.ones(rows, 1, dtype=torch.bool, device=device)
     layout, cells, said, sure = words.layout, [], [], []
     for which in range(2):
-        token = model.point_tokens(prefix.seen, cells[0] if which else None)
+        token = model.point_tokens(prefix.seen, cells[0] if which else None, rows)
         own = Layout.part(Kind.POINT, always, 0, torch.full((1,), which, device=device))
         place = torch.full((rows, 1), model.places.point + which, device=device)
         if which:

@@ -62,12 +62,15 @@ class Pointer(nn.Module):
             objects: the cells that are tokens.
             tokens: the decoder's states of those tokens (B, K, hidden).
         """
-        place, thing = self.query(hidden).chunk(2, -1)
-        scale = place.shape[-1] ** -0.5
-        logits = torch.einsum("bqd,bcd->bqc", place, keys) * scale
-        extra = torch.einsum("bqd,bkd->bqk", thing, self.object_key(tokens)) * scale
+        place = self.query(hidden)[..., : self.config.key_dim]
+        logits = torch.einsum("bqd,bcd->bqc", place, keys) * self.config.key_dim**-0.5
         cell = objects.cell[:, None].expand(-1, hidden.shape[1], -1)
-        return logits.scatter_add(2, cell, extra.to(logits.dtype))
+        return logits.scatter_add(2, cell, self.score_objects(hidden, tokens).to(logits.dtype))
+
+    def score_objects(self, hidden: Tensor, tokens: Tensor) -> Tensor:
+        """The part of the logits that comes from the objects' tokens (B, Q, K)."""
+        thing = self.query(hidden)[..., self.config.key_dim :]
+        return torch.einsum("bqd,bkd->bqk", thing, self.object_key(tokens)) * self.config.key_dim**-0.5
 
     def local(self, seen: Seen, cell: Tensor) -> Tensor:
         """What is known at cells (B, Q): features, what the stem says, where it is."""

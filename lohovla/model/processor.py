@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from lohovla.errors import UserError
 from lohovla.model.configuration import LoHoVLAConfig
 from lohovla.model.core import Inputs
-from lohovla.model.grammar import Grammar
+from lohovla.model.sayable import Sayable
 from lohovla.model.tokenizer import sentence_of, spells_words
 
 _FILE = "processor_config.json"
@@ -154,7 +154,7 @@ class Processor:
         row = row[: row.index(end)] if end in row else row
         return str(self.tokenizer.decode(row, skip_special_tokens=True)).strip()
 
-    def grammar(self, stop: bool = True) -> Grammar | None:
+    def sayable(self, stop: bool = True) -> Sayable | None:
         """The sub-tasks that the model was trained to say, if the checkpoint lists what they are made of.
 
         Without ``stop`` "Done." is left out.
@@ -162,20 +162,19 @@ class Processor:
         parts = self.statistics.get("subtasks")
         if not parts:
             return None
-        parts = parts if stop else {**parts, "others": []}
-        if not spells_words(self.tokenizer):
-            return self._whole_sentences(parts)
-        tokens = {name: [self.tokenizer.encode(p, add_special_tokens=False) for p in parts[name]] for name in parts}
-        start, middle, last = tokens["sentence"]
-        said = [start + pick + middle + place + last for pick in tokens["pick"] for place in tokens["place"]]
-        return Grammar([*said, *tokens["others"]], self.end)
-
-    def _whole_sentences(self, parts: Mapping[str, Sequence[str]]) -> Grammar:
-        """The grammar of a tokenizer whose pieces depend on what stands beside them."""
         start, middle, last = parts["sentence"]
-        said = [start + pick + middle + place + last for pick in parts["pick"] for place in parts["place"]]
-        tokens = self.tokenizer([*said, *parts["others"]], add_special_tokens=False)["input_ids"]
-        return Grammar(tokens, self.end)
+        picks, places = parts["pick"], parts["place"]
+        others = [self._encode(text) for text in parts["others"]] if stop else []
+        if spells_words(self.tokenizer):
+            picked = [self._encode(start + pick["text"]) for pick in picks]
+            placed = [self._encode(middle + place["text"] + last) for place in places]
+            said = [[pick + place for place in placed] for pick in picked]
+        else:  # pieces depend on what stands beside them
+            said = [[self._encode(start + a["text"] + middle + b["text"] + last) for b in places] for a in picks]
+        return Sayable(picks, places, said, others, self.end)
+
+    def _encode(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False)
 
     def _tokens(self, text: str, most: int, what: str) -> list[int]:
         # A goal of ten thousand characters is refused before it is tokenised.

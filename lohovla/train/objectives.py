@@ -26,6 +26,7 @@ from lohovla.model.processor import Processor, picture_of
 from lohovla.model.stem import Objects, Seen, cells_of
 
 _SMALL_NOISE = 0.1
+_HIT = 0.015  # m; how near an object must be to a point to be what it points at
 _JITTER = 0.35  # cells; how far the cell that is read out may lie from the one that holds the point
 
 
@@ -153,7 +154,7 @@ class Sequence:
     Args:
         model: the core.
         batch: of S sub-tasks each.
-        seen: by the stem; None leaves pointing out.
+        seen: by the stem; None leaves out pointing at cells, and where to place.
         objects: chosen as tokens.
         processor: of the model.
         noised: add words for block diffusion.
@@ -219,13 +220,12 @@ class Sequence:
             given = torch.cat([words.new_full((count, 1), self.start), words], 1)
             valid = steps <= self.lengths[:, group, None]
             add("text", group, model.words(given, Kind.TEXT), valid, Kind.TEXT, steps, model.places.text + steps)
-            if self.seen is None:
-                continue
-            pick = model.point_tokens(self.seen, None)
-            place = model.point_tokens(self.seen, self.read_cell[:, group, :1])
-            both = torch.arange(2, device=device)
-            valid = torch.ones(count, 2, dtype=torch.bool, device=device)
-            add("point", group, torch.cat([pick, place], 1), valid, Kind.POINT, both, model.places.point + both)
+            points = [model.point_tokens(self.seen, None, count)]
+            if self.seen is not None:
+                points.append(model.point_tokens(self.seen, self.read_cell[:, group, :1]))
+            which = torch.arange(len(points), device=device)
+            valid = torch.ones(count, len(points), dtype=torch.bool, device=device)
+            add("point", group, torch.cat(points, 1), valid, Kind.POINT, which, model.places.point + which)
         if noised:
             every = torch.arange(self.noised.shape[1], device=device)
             add(
@@ -255,6 +255,7 @@ class Sequence:
     def point_losses(self) -> dict[str, Tensor]:
         """Cross-entropy over cells and the readout's error, over all sub-tasks that exist."""
         model = self.model
+        assert self.seen is not None
         groups = self.batch.subtasks.shape[1]
         hidden = torch.cat([self.states[:, self.at["point", g]] for g in range(groups)], 1)  # (B, 2 S, hidden)
         tokens = self.states[:, : self.objects.cell.shape[1]]
@@ -272,9 +273,21 @@ class Sequence:
             "point/read": _mean(error, exists),
         }
 
+    def object_losses(self) -> dict[str, Tensor]:
+        """Cross-entropy over the objects' tokens of what is picked, over all sub-tasks that exist."""
+        groups = self.batch.subtasks.shape[1]
+        hidden = torch.cat([self.states[:, self.at["point", g]] for g in range(groups)], 1)  # (B, S, hidden)
+        tokens = self.states[:, : self.objects.xy.shape[1]]
+        away = (self.points[:, :, 0, None, :2] - self.objects.xy[:, None]).norm(dim=-1)  # (B, S, K)
+        distance, nearest = away.min(-1)
+        logits = self.model.pointer.score_objects(hidden, tokens)
+        cross = F.cross_entropy(logits.flatten(0, 1), nearest.flatten(), reduction="none").view(nearest.shape)
+        return {"point/pick": _mean(cross, self.exists & (distance < _HIT))}
+
     @torch.no_grad()
     def read_points(self, group: int) -> Tensor:
         """Pick and place (B, 2, 5) as the model reads them near the true cells: an expert meets its errors there."""
+        assert self.seen is not None
         cell = self.read_cell[:, group]
         said = self.model.pointer.read(self.seen, cell, self.states[:, self.at["point", group]])
         return to_points(said, cell, self.model.config)

@@ -18,7 +18,8 @@ from lohovla.train.tables import table_losses
 STAGES = ("see", "read", "plan", "act", "code", "paint")
 _TRAINS = {
     "see": ("stem.",),
-    "read": ("decoder.", "object_entry.", "state_entry.", "kind_entry."),
+    "read": ("decoder.", "object_entry.", "state_entry.", "kind_entry.", "point_entry.", "pointer.query.",
+             "pointer.object_key."),
     "plan": ("decoder.", "vision.", "projector.", "object_entry.", "state_entry.", "kind_entry.", "point_entry.",
              "pointer.", "progress.",
              "experts.pick_place."),

@@ -21,15 +21,17 @@ _NOISED = 0.34  # share of batches that also learn block diffusion
 
 
 def table_losses(model: LoHoVLA, batch: dict[str, Any], processor: Processor) -> dict[str, Tensor]:
-    """Losses of the next sub-task's words, for a batch of :class:`lohovla.collect.tables.TableScenes`."""
+    """Losses of the next sub-task's words and of what it picks, of :class:`lohovla.collect.tables.TableScenes`."""
     goal, valid = processor.goals(batch["instruction"])
     tokens = torch.stack([processor.subtasks([text]) for text in batch["subtask"]])
-    device = model.device
-    inputs = Inputs(batch["objects"].new_zeros(len(goal), 0), batch["state"].float(), goal, valid)
-    points = torch.full((len(goal), 1, 2, 5), torch.nan)
-    given = Labelled(inputs, tokens, points, batch["objects"], inputs.picture, torch.ones(len(goal))).to(device)
+    tokens = torch.cat([tokens, torch.full_like(tokens, processor.end)], 1)  # and without words
+    points = batch["points"][:, None].expand(-1, 2, -1, -1).float()
+    nothing = points.new_zeros(len(goal), 0)
+    inputs = Inputs(nothing, batch["state"].float(), goal, valid)
+    given = Labelled(inputs, tokens, points, batch["objects"], nothing, nothing).to(model.device)
     noised = bool(torch.rand(()) < _NOISED)
-    return Sequence(model, given, None, said_of(given.objects, model.config), processor, noised).text_losses()
+    sequence = Sequence(model, given, None, said_of(given.objects, model.config), processor, noised)
+    return sequence.text_losses() | sequence.object_losses()
 
 
 def said_of(table: Tensor, config: LoHoVLAConfig) -> Objects:

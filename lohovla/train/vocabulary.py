@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from lohovla.envs.language import vocabulary
 
@@ -20,20 +21,34 @@ def sentences() -> Iterator[str]:
         yield from words[group]
 
 
-def subtask_parts() -> dict[str, list[str]]:
-    """What sub-tasks are made of, for :meth:`lohovla.model.processor.Processor.grammar`: about six thousand of them."""
+def subtask_parts() -> dict[str, list[Any]]:
+    """What sub-tasks are made of, for :meth:`lohovla.model.processor.Processor.sayable`: about six thousand of them."""
     words = vocabulary()
-    sizes = ["", *(f"{size} " for size in words["sizes"])]
-    blocks = [{"color": color, "size": size} for color in words["colors"] for size in sizes]
+    colors = list(words["colors"])
+    sizes = ["", *words["sizes"]]
+    looks = [{"color": color, "size": size} for color in colors for size in sizes]
+
+    def part(kind: str, look: dict[str, str], template: str, **fields: str) -> dict[str, Any]:
+        spaced = {**look, "size": f"{look['size']} " if look.get("size") else ""}
+        number = colors.index(look["color"]) if "color" in look else -1
+        return {
+            "text": template.format(**spaced, **fields),
+            "kind": kind,
+            "color": number,
+            "size": look.get("size", ""),
+        }
+
     phrases = words["place"]
-    places = [phrases[kind].format(color=color) for kind in ("bowl", "zone") for color in words["colors"]]
-    places += [phrases["block"].format(**block) for block in blocks]
-    places += [phrases["area"].format(area=area) for area in words["areas"]]
-    places += [phrases["relation"].format(relation=side, **block) for side in words["relations"] for block in blocks]
+    places = [part(kind, {"color": color}, phrases[kind]) for kind in ("bowl", "zone") for color in colors]
+    places += [part("block", look, phrases["block"]) for look in looks]
+    places += [part("area", {}, phrases["area"], area=area) for area in words["areas"]]
+    places += [
+        part("relation", look, phrases["relation"], relation=side) for side in words["relations"] for look in looks
+    ]
     return {
         "sentence": re.split(r"\{pick\}|\{place\}", words["subtask"]),
-        "pick": [words["pick"]["block"].format(**block) for block in blocks],
-        "place": [*places, phrases["table"]],
+        "pick": [part("block", look, words["pick"]["block"]) for look in looks],
+        "place": [*places, part("table", {}, phrases["table"])],
         "others": [words["done"]],
     }
 

@@ -147,7 +147,7 @@ def test_every_mode_runs(folders, family, dtype):
     tokenizer = processor.tokenizer
     start, end, mask = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.mask_token_id
     prefix = model.encode(inputs)
-    grammar = processor.grammar()
+    grammar = processor.sayable().everything
     words = planning.plan_ar(model, prefix, start, end, grammar)
     said = processor.sentence(words.tokens[0])
     assert words.tokens[0] in grammar

@@ -26,7 +26,7 @@ def test_only_whole_sentences_belong():
 @pytest.mark.parametrize("color", COLORS)
 def test_the_block_worlds_sentences_are_those_of_the_oracle(tiny, color):
     _, processor = tiny
-    grammar = processor.grammar()
+    grammar = processor.sayable().everything
 
     def said(text):
         return processor.tokenizer.encode(text, add_special_tokens=False) in grammar
@@ -44,4 +44,4 @@ def test_every_sentence_fits(tiny):
     def longest(node):
         return max((1 + longest(rest) for rest in node.values()), default=0)
 
-    assert longest(processor.grammar()._root) <= model.config.max_subtask
+    assert longest(processor.sayable().everything._root) <= model.config.max_subtask

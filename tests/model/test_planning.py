@@ -98,7 +98,7 @@ def test_points_on_the_cache_are_those_of_the_full_pass(tiny, inputs, full_pass,
 def test_pointing_after_planning_is_pointing_at_the_same_words(tiny, inputs, ids):
     model, processor = tiny
     prefix = model.encode(inputs)
-    words = planning.plan_ar(model, prefix, *ids[:2], processor.grammar())
+    words = planning.plan_ar(model, prefix, *ids[:2], processor.sayable().everything)
     again = planning.given(model, prefix, words.tokens, ids[0])
     ours, theirs = planning.point(model, prefix, words), planning.point(model, prefix, again)
     torch.testing.assert_close(ours.points, theirs.points, atol=1e-4, rtol=1e-4)
@@ -113,7 +113,7 @@ def test_a_row_does_not_depend_on_its_company(tiny, inputs, row_of, ids, planner
     def plan(prefix):
         if planner == "d2f":
             return planning.plan_d2f(model, prefix, start, end, mask, accept=0.5)
-        return planning.plan_ar(model, prefix, start, end, processor.grammar() if planner == "ar" else None)
+        return planning.plan_ar(model, prefix, start, end, processor.sayable().everything if planner == "ar" else None)
 
     prefix = model.encode(inputs)
     words = plan(prefix)
@@ -131,12 +131,12 @@ def test_planning_leaves_the_prefix_as_it_was(tiny, inputs, ids):
     model, processor = tiny
     prefix = model.encode(inputs)
     before = [(layer.keys.clone(), layer.values.clone()) for layer in prefix.cache.layers]
-    first = planning.plan_ar(model, prefix, *ids[:2], processor.grammar())
+    first = planning.plan_ar(model, prefix, *ids[:2], processor.sayable().everything)
     planning.plan_d2f(model, prefix, *ids)
     for layer, (keys, values) in zip(prefix.cache.layers, before, strict=True):
         assert torch.equal(layer.keys, keys)
         assert torch.equal(layer.values, values)
-    assert planning.plan_ar(model, prefix, *ids[:2], processor.grammar()).tokens == first.tokens
+    assert planning.plan_ar(model, prefix, *ids[:2], processor.sayable().everything).tokens == first.tokens
 
 
 @pytest.mark.parametrize("accept", [0.3, 0.9, 1.0])
@@ -172,7 +172,7 @@ def test_block_diffusion_decodes_what_whole_passes_decode(tiny, inputs, row_of, 
 def test_words_without_a_choice_cost_no_pass_and_change_nothing(tiny, inputs, ids):
     model, processor = tiny
     prefix = model.encode(inputs)
-    grammar = processor.grammar()
+    grammar = processor.sayable().everything
     quick = planning.plan_ar(model, prefix, *ids[:2], grammar)
     longest = max(map(len, quick.tokens))
     assert quick.forwards < longest
@@ -190,7 +190,7 @@ def test_a_grammar_of_one_sentence_needs_no_pass_at_all(tiny, inputs, ids, spoke
 
 def test_sampling_stays_in_the_grammar_and_follows_from_its_seed(tiny, inputs, ids):
     model, processor = tiny
-    prefix, grammar = model.encode(inputs), processor.grammar()
+    prefix, grammar = model.encode(inputs), processor.sayable().everything
     drawn = [
         planning.plan_ar(
             model, prefix, *ids[:2], grammar, temperature=3.0, generator=torch.Generator().manual_seed(seed)

@@ -45,12 +45,12 @@ def test_both_planners_say_the_same_of_an_easy_scene(planner):
 def test_it_does_not_say_that_all_is_done_unless_it_may():
     _, processor = load()
     done = processor.tokenizer.encode("Done.", add_special_tokens=False)
-    assert done in processor.grammar()
-    assert done not in processor.grammar(stop=False)
+    assert done in processor.sayable().everything
+    assert done not in processor.sayable(stop=False).everything
     env = scene_env("pick-and-place-primitive")
     for stop in (False, True):
-        tokens = make_policy("lohovla", env, stop=stop)._grammar
-        assert (done in tokens) is stop
+        sayable = make_policy("lohovla", env, stop=stop)._sayable
+        assert (done in sayable.everything) is stop
 
 
 def test_an_evaluation_is_the_same_whatever_the_number_of_threads():

@@ -42,8 +42,10 @@ def test_a_stage_learns_a_handful_by_heart_and_moves_only_its_own(make_tiny, tra
 
 
 def test_every_weight_belongs_to_one_stage(tiny):
+    """``read`` prepares a part of what ``plan`` moves."""
     for name, _ in tiny[0].named_parameters():
-        assert sum(Stage(stage, 1).trains(name) for stage in STAGES) == 1, name
+        stages = [stage for stage in STAGES if Stage(stage, 1).trains(name)]
+        assert len(stages) == 1 or stages == ["read", "plan"], name
 
 
 def test_a_killed_run_goes_on_to_the_same_curve_and_weights(make_tiny, trainer, tmp_path, monkeypatch):

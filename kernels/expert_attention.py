@@ -1,0 +1,116 @@
+"""Attention of the action expert: a chunk of actions over a fixed cached prefix and over itself.
+
+The prefix does not change from one denoising step to the next. Reading it where it lies saves the concatenation with
+the chunk's own keys and values in every layer of every step, the repetition of shared heads, and the additive mask.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lohovla.kernels.products import attend
+from lohovla.kernels.runtime import Compiled, Cost, blocks, chosen, jit, power, size, tl, triton
+
+_LOG2E = 1.4426950408889634
+
+
+def reference(q: Tensor, k: Tensor, v: Tensor, past: tuple[Tensor, Tensor], valid: Tensor) -> Tensor:
+    """See :func:`expert_attention`."""
+    group = q.shape[1] // k.shape[1]
+    keys, values = (torch.cat(pair, 2).repeat_interleave(group, 1) for pair in ((past[0], k), (past[1], v)))
+    sees = F.pad(valid, (0, k.shape[2]), value=True)[:, None, None]
+    return F.scaled_dot_product_attention(q, keys, values, attn_mask=sees)
+
+
+@jit
+def _kernel(
+    q, k, v, past_k, past_v, valid, out, scale, n_own, n_past,
+    HEADS: tl.constexpr, KV: tl.constexpr, D: tl.constexpr, BD: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
+):  # fmt: skip
+    # A program's rows are all queries that share a key head: the actions times the heads of the group.
+    GROUP: tl.constexpr = HEADS // KV
+    batch, head = tl.program_id(0), tl.program_id(1)
+    row = tl.program_id(2) * BM + tl.arange(0, BM)
+    here = row < n_own * GROUP
+    d, n = tl.arange(0, BD), tl.arange(0, BN)
+    place = ((batch * HEADS + head * GROUP + row // n_own) * n_own + row % n_own)[:, None] * D + d[None, :]
+    mine = here[:, None] & (d < D)[None, :]
+    query = tl.load(q + place, mask=mine, other=0.0)
+    top = tl.full((BM,), -1e30, tl.float32)
+    total = tl.zeros((BM,), tl.float32)
+    mixed = tl.zeros((BM, BD), tl.float32)
+    for at in range(0, n_past, BN):
+        position = at + n
+        known = position < n_past
+        there = ((batch * KV + head) * n_past + position) * D
+        keys = tl.load(past_k + there[None, :] + d[:, None], mask=known[None, :] & (d < D)[:, None], other=0.0)
+        values = tl.load(past_v + there[:, None] + d[None, :], mask=known[:, None] & (d < D)[None, :], other=0.0)
+        seen = known & (tl.load(valid + batch * n_past + position, mask=known, other=0) != 0)
+        top, total, mixed = attend(query, keys, values, seen[None, :], scale, top, total, mixed)
+    for at in range(0, n_own, BN):
+        position = at + n
+        known = position < n_own
+        there = ((batch * KV + head) * n_own + position) * D
+        keys = tl.load(k + there[None, :] + d[:, None], mask=known[None, :] & (d < D)[:, None], other=0.0)
+        values = tl.load(v + there[:, None] + d[None, :], mask=known[:, None] & (d < D)[None, :], other=0.0)
+        top, total, mixed = attend(query, keys, values, known[None, :], scale, top, total, mixed)
+    mixed = mixed / total[:, None]
+    tl.store(out + place, mixed.to(out.dtype.element_ty), mask=mine)
+
+
+def expert_attention(
+    q: Tensor, k: Tensor, v: Tensor, past: tuple[Tensor, Tensor], valid: Tensor, implementation: str = "auto"
+) -> Tensor:
+    """What the chunk sees (B, heads, n, d).
+
+    Args:
+        q: the chunk's queries (B, heads, n, d).
+        k: its keys (B, key heads, n, d).
+        v: its values, likewise.
+        past: keys and values of the prefix (B, key heads, L, d).
+        valid: which of the prefix's positions may be seen, bool (B, L).
+        implementation: see :func:`lohovla.kernels.runtime.chosen`.
+    """
+    if not chosen(q, implementation):
+        return reference(q, k, v, past, valid)
+    (batch, heads, n, d), kv = q.shape, k.shape[1]
+    out = torch.empty_like(q, memory_format=torch.contiguous_format)
+    how = blocks("expert_attention", q.device)
+    grid = (batch, kv, triton.cdiv(n * heads // kv, how["BM"]))
+    _kernel[grid](
+        q.contiguous(), k.contiguous(), v.contiguous(), past[0].contiguous(), past[1].contiguous(),
+        valid.contiguous().view(torch.uint8), out, _LOG2E / math.sqrt(d), n, past[0].shape[2],
+        HEADS=heads, KV=kv, D=d, BD=power(d), **how,
+    )  # fmt: skip
+    return out
+
+
+def cost(q: Tensor, k: Tensor, v: Tensor, past: tuple[Tensor, Tensor], valid: Tensor) -> Cost:
+    """Of one call."""
+    seen = past[0].shape[2] + k.shape[2]
+    return Cost(size(q, k, v, *past, valid) + size(q), 4.0 * q.numel() * seen)
+
+
+def saved(q: Tensor, k: Tensor, v: Tensor, past: tuple[Tensor, Tensor], valid: Tensor) -> float:
+    """Bytes that a joint call moves besides: keys and values written together and read again, and the mask."""
+    group, seen = q.shape[1] // k.shape[1], past[0].shape[2] + k.shape[2]
+    joint = 2.0 * k.shape[0] * k.shape[1] * seen * k.shape[3] * k.element_size()
+    repeated = group if group > 1 else 0
+    mask = 2.0 * k.shape[0] * seen * k.element_size()
+    return joint * (1 + 2 * repeated) + mask
+
+
+def ahead() -> list[Compiled]:
+    """pi0's (8 heads of 256 to one key) and nano's (4 of 48)."""
+    how = blocks("expert_attention", "sm_90")
+    launch = {key: how.pop(key) for key in ("num_warps", "num_stages")}
+    types = {name: "*bf16" for name in ("q", "k", "v", "past_k", "past_v", "out")}
+    types |= {"valid": "*u8", "scale": "fp32", "n_own": "i32", "n_past": "i32"}
+    return [
+        Compiled(_kernel, types, {"HEADS": heads, "KV": kv, "D": d, "BD": power(d), **how}, launch)
+        for heads, kv, d in ((8, 1, 256), (4, 4, 48))
+    ]

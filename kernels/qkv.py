@@ -1,0 +1,114 @@
+"""RMSNorm, the product with the joint query, key and value weights, and the rotary embedding, in one pass.
+
+The norm's gain is folded into the weights beforehand (:func:`fold`); its scale, one number a row, commutes with the
+product and is applied to the sum. Neither the normed rows nor the unrotated heads reach memory.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lohovla.kernels.products import dot
+from lohovla.kernels.runtime import Compiled, Cost, blocks, chosen, jit, power, size, tl, triton
+
+
+def fold(gain: Tensor, *weights: Tensor) -> Tensor:
+    """Weights (n, D) of linear layers, one below the other, with the norm's gain (D,) multiplied into them."""
+    return torch.cat([(weight.float() * gain.float()).to(weight.dtype) for weight in weights])
+
+
+def reference(x: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, rotated: int, eps: float) -> Tensor:
+    """See :func:`qkv`."""
+    wide = x.double() if x.dtype == torch.float64 else x.float()
+    normed = (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
+    half = cos.shape[1]
+    heads = (normed @ weight.t()).unflatten(-1, (-1, 2, half)).to(wide.dtype)
+    first, second = heads[:, :rotated].unbind(2)
+    c, s = cos[:, None].to(wide.dtype), sin[:, None].to(wide.dtype)
+    turned = torch.stack([first * c - second * s, second * c + first * s], 2)
+    return torch.cat([turned, heads[:, rotated:]], 1).flatten(1).to(x.dtype)
+
+
+@jit
+def _kernel(
+    x, weight, cos, sin, out, R, D, N, eps,
+    HALF: tl.constexpr, ROTATED: tl.constexpr, BM: tl.constexpr, BH: tl.constexpr, BK: tl.constexpr,
+):  # fmt: skip
+    # A program makes BM rows of one head; its two halves are apart, as the rotation mixes them.
+    row = tl.program_id(0) * BM + tl.arange(0, BM)
+    head = tl.program_id(1)
+    column, k = tl.arange(0, BH), tl.arange(0, BK)
+    first = tl.zeros((BM, BH), tl.float32)
+    second = tl.zeros((BM, BH), tl.float32)
+    square = tl.zeros((BM,), tl.float32)
+    own = (column < HALF)[None, :]
+    lower = weight + (head * 2 * HALF + column)[None, :] * D
+    for start in range(0, D, BK):
+        at = start + k
+        part = tl.load(x + row[:, None] * D + at[None, :], mask=(row < R)[:, None] & (at < D)[None, :], other=0.0)
+        there = own & (at < D)[:, None]
+        first = dot(part, tl.load(lower + at[:, None], mask=there, other=0.0), first)
+        second = dot(part, tl.load(lower + HALF * D + at[:, None], mask=there, other=0.0), second)
+        wide = part.to(tl.float32)
+        square += tl.sum(wide * wide, 1)
+    scale = tl.rsqrt(square / D + eps)[:, None]
+    first, second = first * scale, second * scale
+    inside = (row < R)[:, None] & own
+    if head < ROTATED:
+        c = tl.load(cos + row[:, None] * HALF + column[None, :], mask=inside, other=0.0).to(tl.float32)
+        s = tl.load(sin + row[:, None] * HALF + column[None, :], mask=inside, other=0.0).to(tl.float32)
+        turned = first * c - second * s
+        second = second * c + first * s
+        first = turned
+    to = out + row[:, None] * N + (head * 2 * HALF + column)[None, :]
+    tl.store(to, first.to(out.dtype.element_ty), mask=inside)
+    tl.store(to + HALF, second.to(out.dtype.element_ty), mask=inside)
+
+
+def qkv(
+    x: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, rotated: int, eps: float, implementation: str = "auto"
+) -> Tensor:
+    """Queries, keys and values (R, N) of rows (R, D), heads one after the other.
+
+    Args:
+        x: hidden states before the norm (R, D).
+        weight: (N, D) with the gain folded in, see :func:`fold`.
+        cos: of each row's position and frequency (R, head_dim / 2).
+        sin: likewise.
+        rotated: heads that are rotated, the queries' and the keys'; the rest are values.
+        eps: of the norm.
+        implementation: see :func:`lohovla.kernels.runtime.chosen`.
+    """
+    if not chosen(x, implementation):
+        return reference(x, weight, cos, sin, rotated, eps)
+    (rows, width), n, half = x.shape, weight.shape[0], cos.shape[1]
+    out = x.new_empty(rows, n)
+    how = blocks("qkv", x.device)
+    grid = (triton.cdiv(rows, how["BM"]), n // (2 * half))
+    _kernel[grid](
+        x.contiguous(), weight, cos.contiguous(), sin.contiguous(), out, rows, width, n, eps,
+        HALF=half, ROTATED=rotated, BH=power(half), **how,
+    )  # fmt: skip
+    return out
+
+
+def cost(x: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, rotated: int, eps: float) -> Cost:
+    """Of one call."""
+    written = x.shape[0] * weight.shape[0] * x.element_size()
+    return Cost(size(x, weight, cos, sin) + written, 2.0 * x.shape[0] * weight.numel())
+
+
+def saved(x: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, rotated: int, eps: float) -> float:
+    """Bytes that separate passes move besides: the normed rows, and the rotated heads, written and read again."""
+    turned = x.shape[0] * rotated * 2 * cos.shape[1] * x.element_size()
+    return 2.0 * size(x) + 2.0 * turned
+
+
+def ahead() -> list[Compiled]:
+    """As served: heads of 256 (Gemma) and of 128 (Qwen3, LLaDA)."""
+    how = blocks("qkv", "sm_90")
+    launch = {key: how.pop(key) for key in ("num_warps", "num_stages")}
+    types = {name: "*bf16" for name in ("x", "weight", "out")} | {"cos": "*fp32", "sin": "*fp32"}
+    types |= {"R": "i32", "D": "i32", "N": "i32", "eps": "fp32"}
+    return [Compiled(_kernel, types, {"HALF": half, "ROTATED": 9, "BH": half, **how}, launch) for half in (128, 64)]

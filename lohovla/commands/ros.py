@@ -1,0 +1,172 @@
+"""``lohovla ros``: a policy on a ROS robot."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lohovla.commands.ros_sim import check_packages
+from lohovla.errors import UserError
+from lohovla.settings import results_folder
+
+_WORLD_HZ = 100.0  # control rate of ros-sim's world
+
+
+def run(config: DictConfig) -> int:
+    """Connect, wait until all is well, run, and say what happened. Exit code 1 after an emergency stop."""
+    check_packages()
+    _check(config)
+    from lohovla.ros.profile import Profile
+
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
+    for noisy in ("websockets", "OpenGL"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    robot_settings: Any = OmegaConf.to_container(config.robot)
+    profile = Profile.of(robot_settings)
+    folder = results_folder(config, "ros")
+    bridge = _Bridge(config, profile, folder)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: bridge.operator.stop(f"signal {signal.Signals(number).name}"))
+    try:
+        return bridge.run()
+    finally:
+        bridge.close()
+
+
+def _check(config: DictConfig) -> None:
+    from lohovla.ros.operator import ENABLES
+
+    if config.enable not in ENABLES:
+        raise UserError(f"enable cannot be {config.enable!r}", f"choose one of {', '.join(ENABLES)}")
+    if config.start not in ("auto", "wait"):
+        raise UserError(f"start cannot be {config.start!r}", "choose auto or wait")
+    if config.episodes < 1 or not config.seconds > 0:
+        raise UserError("episodes and seconds must be above 0", "`lohovla ros --help` shows the defaults")
+    if config.enable == "always" and not config.robot.world and not config.dry_run:
+        raise UserError("enable=always is for simulators", "hold the enable on /lohovla/enable, or use dry_run=true")
+
+
+class _Bridge:
+    """All the parts of one process: transport, model, robot, session."""
+
+    def __init__(self, config: DictConfig, profile: Any, folder: Path):
+        from lohovla.control.settings import LoopSettings
+        from lohovla.control.worker import WORKERS, BackgroundWorker
+        from lohovla.envs.tasks.registry import get_task
+        from lohovla.evaluate.realtime import build_policy
+        from lohovla.policies.registry import split_settings
+        from lohovla.ros.mirror import Mirror
+        from lohovla.ros.operator import Operator
+        from lohovla.ros.robot import RosRobot
+        from lohovla.ros.session import Session
+        from lohovla.ros.transport import connect
+
+        self.config, self.profile, self.folder = config, profile, folder
+        loop: Any = OmegaConf.to_container(config.loop)
+        own = {key: loop.pop(key) for key in ("clock", "worker", "delay")}
+        if own["worker"] not in WORKERS:
+            raise UserError(f"loop.worker cannot be {own['worker']!r}", "choose process or thread")
+        loop.pop("command_hz")
+        settings = LoopSettings.of(profile.loop_settings(loop))
+        chosen: Any = OmegaConf.to_container(config.policy)
+        name, policy_settings = split_settings(chosen)
+        if name == "lohovla":
+            policy_settings |= {"progress": "model"}
+        task = get_task(config.task).name
+        world = {"control": "ee", "control_hz": 20.0 if name == "lohovla" else _WORLD_HZ}
+        mirror = Mirror(task, {**world, "control_hz": _WORLD_HZ}) if profile.world else None
+        make = partial(build_policy, name, policy_settings, task, world)
+        self.worker = BackgroundWorker(make, own["worker"], settings.priority)  # type: ignore[arg-type]
+        self.close_all: list[Callable[[], None]] = [self.worker.close]
+        try:
+            spec = self.worker.wait()
+            if "world" in spec.observation_keys and mirror is None:
+                raise UserError(f"policy {name} reads the true state", "only robot=sim tells it")
+            self.transport = connect(config.url, profile.generation, config.compression)
+            self.close_all.append(self.transport.close)
+            self.operator = Operator(
+                config.enable, profile.fresh.enable, str(config.goal), started=config.start == "auto"
+            )
+            self.robot = RosRobot(
+                self.transport, profile, settings.limits, self.operator.goal, mirror=mirror, dry=config.dry_run
+            )  # fmt: skip
+            self.close_all.append(self.robot.eyes.close)
+            self.session = Session(self.robot, spec, self.worker, settings, self.operator)
+            self.close_all.append(self.session.close)
+            self.operator.attach(self.transport)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End everything, the last that was begun first."""
+        while self.close_all:
+            self.close_all.pop()()
+
+    def run(self) -> int:
+        outcomes = [outcome for outcome in self._episodes()]
+        records = [record for _, record in outcomes]
+        (self.folder / "result.json").write_text(json.dumps({"episodes": records}, indent=2), encoding="utf-8")
+        won = sum(bool(record.get("success")) for record in records)
+        if self.profile.world:
+            print(f"{won} of {len(records)} solved; results in {self.folder}", flush=True)
+        else:
+            print(f"{records[-1]['cause'] if records else 'nothing was done'}; results in {self.folder}", flush=True)
+        return 1 if self.operator.emergency else 0
+
+    def _episodes(self) -> Any:
+        from lohovla.ros.episodes import SimulatedEpisodes
+
+        config = self.config
+        simulated = SimulatedEpisodes(self.transport) if self.profile.world else None
+        for index in range(config.episodes if simulated else 1):
+            seed = config.seed + 2 * index
+            if simulated:
+                goal = simulated.begin(seed, lambda: bool(self.operator.ended))
+                if goal and not config.goal:
+                    self.operator.set_goal(goal)
+            outcome = self.session.run(seed, self._over(simulated), config.home)
+            record = self._record(seed, outcome, simulated)
+            self._print(record)
+            yield outcome, record
+            if self.operator.ended or self.operator.emergency:
+                return
+
+    def _over(self, simulated: Any) -> Callable[[], str]:
+        limit, session = float(self.config.seconds), self.session
+
+        def over() -> str:
+            if simulated and simulated.ended:
+                return simulated.ended
+            if session.phase == "running" and session.seconds > limit:
+                return "time is up"
+            return ""
+
+        return over
+
+    def _record(self, seed: int, outcome: Any, simulated: Any) -> dict[str, Any]:
+        record = {
+            "seed": seed, "goal": self.operator.goal, "cause": outcome.cause, "seconds": round(outcome.seconds, 2),
+            "subtasks": outcome.subtasks, "events": outcome.counts,
+            "event_list": [f"{e.time:.3f} s {e.kind}: {e.cause}" for e in outcome.events],
+            "commands": self.robot.sent, "refused": self.robot.refused,
+            "loop": self.session.loop.accounts.summary(self.session.log, self.session.settings.command_hz),
+        }  # fmt: skip
+        if simulated:
+            record |= {"success": simulated.success, "score": simulated.score}
+        return record
+
+    def _print(self, record: dict[str, Any]) -> None:
+        print(record["goal"])
+        for moment, text in record["subtasks"]:
+            print(f"  {moment:6.2f} s  {text}")
+        print(f"  {record['seconds']:6.2f} s  {record['cause']}")
+        print("  events: " + (", ".join(f"{kind} {n}" for kind, n in record["events"].items()) or "none"), flush=True)

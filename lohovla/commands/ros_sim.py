@@ -1,0 +1,76 @@
+"""``lohovla ros-sim``: the simulated world as a ROS robot, until a signal comes."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lohovla.errors import SetupError, UserError
+
+TRANSPORTS = ("serve", "rosbridge")
+
+
+def run(config: DictConfig) -> int:
+    """Serve a graph of our own over rosbridge, or join a ROS that is there, and run the world in real time."""
+    check_packages()
+    if config.transport not in TRANSPORTS:
+        raise UserError(f"transport cannot be {config.transport!r}", f"choose one of {', '.join(TRANSPORTS)}")
+    if not 0.0 < config.camera_hz <= 60.0:
+        raise UserError(f"camera_hz cannot be {config.camera_hz}", "it lies above 0 and at most at 60")
+    from lohovla.envs.env import BlocksEnv
+    from lohovla.envs.scene.cameras import CAMERAS
+    from lohovla.envs.tasks.registry import get_task
+    from lohovla.ros.sim import SimulatedRosRobot, simulated_cameras
+
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
+    if unknown := [name for name in config.cameras if name not in CAMERAS]:
+        raise UserError(f"there is no camera {unknown[0]!r}", f"choose of {', '.join(CAMERAS)}")
+    settings: Any = OmegaConf.to_container(config.env)
+    settings["cameras"] = simulated_cameras(list(config.cameras))
+    env = BlocksEnv(task=get_task(config.task).name, **settings)
+    server, transport, where = _connect(config)
+    robot = SimulatedRosRobot(env, transport, config.seed, config.camera_hz)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    print(f"a simulated robot {where}; {env.problem.instruction!r}", flush=True)
+    robot.run(stop)
+    transport.close()
+    if server is not None:
+        server.close()
+    print(f"{robot.steps} steps, {robot.behind:.1f} s behind real time", flush=True)
+    return 0
+
+
+def _connect(config: DictConfig) -> tuple[Any, Any, str]:
+    """Our own server if there is one, the transport, and where the robot is, in words."""
+    if config.transport == "serve":
+        from lohovla.ros.graph import Graph, LocalTransport
+        from lohovla.ros.server import RosbridgeServer
+
+        if config.generation not in (1, 2):
+            raise UserError(f"generation cannot be {config.generation}", "1 or 2, of ROS")
+        graph = Graph()
+        server = RosbridgeServer(graph, config.generation, config.host, config.port).start()
+        return server, LocalTransport(graph, config.generation), f"behind rosbridge at {server.url}"
+    from lohovla.ros.transport import connect
+
+    return None, connect(config.url), f"on {config.url}"
+
+
+def check_packages() -> None:
+    """Say what is missing before anything else does.
+
+    Raises:
+        SetupError: a package of the ``ros`` extra is not installed.
+    """
+    try:
+        import cbor2  # noqa: F401
+        import websockets  # noqa: F401
+    except ImportError as error:
+        raise SetupError(f"the ROS bridge needs {error.name}", "pip install 'lohovla[ros]'") from None

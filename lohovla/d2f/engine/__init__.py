@@ -1,0 +1,12 @@
+"""The text engine: many requests decoded together over one paged cache of keys and values.
+
+Read it in this order: ``request`` (what is asked), ``pages`` (who holds which page), ``lane`` (the answers in the
+making), ``batch`` (one forward's rows), ``attention`` and ``runner`` (the model over pages), ``engine`` (the loop).
+"""
+
+from __future__ import annotations
+
+from lohovla.d2f.engine.engine import Engine, EngineSettings
+from lohovla.d2f.engine.request import Overloaded, Request, Update
+
+__all__ = ["Engine", "EngineSettings", "Overloaded", "Request", "Update"]

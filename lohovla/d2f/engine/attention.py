@@ -1,0 +1,127 @@
+"""Attention of flattened windows over paged keys and values: the plain reference, and the hook into transformers.
+
+The rows of a forward are the windows of several texts, one behind the other. Who sees whom needs no mask in memory:
+a row sees its text's committed tokens (pages), its window's leading rows up to ``lead_end``, and the rows from
+``own_start`` to ``own_end``, its own version of the blocks still open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+NAME = "lohovla_paged"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Who sees whom, and which rows are kept, for one forward.
+
+    Attributes:
+        starts: first row of each text's window, and the end of the last one; rows from there on are padding.
+        tables: (pages,) of each text, those that hold its committed tokens.
+        cached: committed tokens of each text.
+        lead_end: (rows,) the leading rows that a row sees end here (an index of rows).
+        own_start: (rows,) the rows of its own version that it sees begin here, and
+        own_end: (rows,) end here.
+        kept: rows whose keys and values go to pages, and
+        slots: where: page * page size + place.
+    """
+
+    starts: list[int]
+    tables: list[Tensor]
+    cached: list[int]
+    lead_end: Tensor
+    own_start: Tensor
+    own_end: Tensor
+    kept: Tensor
+    slots: Tensor
+
+    def visible(self, text: int) -> Tensor:
+        """(w, cached + w) bool: what each row of a text's window sees."""
+        rows = slice(self.starts[text], self.starts[text + 1])
+        column = torch.arange(rows.start, rows.stop, device=self.lead_end.device)
+        sees = column < self.lead_end[rows, None]
+        sees |= (column >= self.own_start[rows, None]) & (column < self.own_end[rows, None])
+        return torch.nn.functional.pad(sees, (self.cached[text], 0), value=True)
+
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, keys: Tensor, values: Tensor, plan: Plan, masks: list[Tensor],
+    scale: float,
+) -> Tensor:  # fmt: skip
+    """Attention of one layer, text after text, so that no text's result depends on another.
+
+    Args:
+        query: (rows, heads, head size).
+        key: (rows, key heads, head size) of the windows.
+        value: as ``key``.
+        keys: (pages, page size, key heads, head size) of this layer; read only.
+        values: as ``keys``.
+        plan: who sees whom.
+        masks: :meth:`Plan.visible` of each text, as what is added to scores; the same for all layers.
+        scale: of the scores.
+
+    Returns:
+        (rows, heads, head size); zero in padding.
+    """
+    out = torch.zeros_like(query)
+    for text, (table, cached) in enumerate(zip(plan.tables, plan.cached, strict=True)):
+        rows = slice(plan.starts[text], plan.starts[text + 1])
+        if cached:
+            k = torch.cat([keys[table].flatten(0, 1)[:cached], key[rows]])
+            v = torch.cat([values[table].flatten(0, 1)[:cached], value[rows]])
+        else:
+            k, v = key[rows], value[rows]
+        got = nn.functional.scaled_dot_product_attention(
+            query[rows].transpose(0, 1)[None], k.transpose(0, 1)[None], v.transpose(0, 1)[None], masks[text],
+            scale=scale, enable_gqa=query.shape[1] != key.shape[1],
+        )  # fmt: skip
+        out[rows] = got[0].transpose(0, 1)
+    return out
+
+
+@dataclass
+class Pages:
+    """Keys and values of all layers, and the plan of the forward that is running."""
+
+    keys: list[Tensor]
+    values: list[Tensor]
+    plan: Plan | None = None
+    masks: list[Tensor] | None = None
+
+    def begin(self, plan: Plan, dtype: torch.dtype) -> None:
+        """Set a forward up."""
+        self.plan, self.masks = plan, []
+        for text in range(len(plan.tables)):
+            visible = plan.visible(text)
+            self.masks.append(torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(
+                ~visible, torch.finfo(dtype).min))  # fmt: skip
+
+    def layer(self, number: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """Attend, then keep what is committed."""
+        assert self.plan is not None
+        assert self.masks is not None
+        out = attend(query, key, value, self.keys[number], self.values[number], self.plan, self.masks, scale)
+        if len(self.plan.kept):
+            self.keys[number].flatten(0, 1)[self.plan.slots] = key[self.plan.kept]
+            self.values[number].flatten(0, 1)[self.plan.slots] = value[self.plan.kept]
+        return out
+
+
+def _hook(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, *, paged: Pages, scaling: float,
+    **_: Any,
+) -> tuple[Tensor, None]:  # fmt: skip
+    """Called by transformers' attention layers with (1, heads, rows, head size)."""
+    out = paged.layer(
+        module.layer_idx, query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1), scaling  # type: ignore[arg-type]
+    )  # fmt: skip
+    return out[None], None
+
+
+ALL_ATTENTION_FUNCTIONS.register(NAME, _hook)

@@ -1,0 +1,404 @@
+"""The loop: admit what fits, one forward over all of it, hand out what came of it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lohovla.d2f import blocks
+from lohovla.d2f.denoiser import DecoderDenoiser
+from lohovla.d2f.engine.batch import build
+from lohovla.d2f.engine.choose import propose
+from lohovla.d2f.engine.lane import Kind, Lane, Text
+from lohovla.d2f.engine.pages import Chain, PagePool
+from lohovla.d2f.engine.request import Listener, Overloaded, Request, Update
+from lohovla.d2f.engine.runner import Runner, token_bytes
+from lohovla.d2f.engine.stats import Stats
+from lohovla.errors import UserError
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """Limits of an engine.
+
+    Attributes:
+        size: tokens a block, where a request does not say; None is the model's own, or 32.
+        page: tokens a page.
+        cache_mb: memory for pages, MB.
+        running: requests decoded at once.
+        waiting: requests that may wait; the next one is refused.
+        step_tokens: rows of a forward, above which nothing is added to it.
+        share: use the pages of earlier requests that begin alike.
+    """
+
+    size: int | None = None
+    page: int = 16
+    cache_mb: float = 256.0
+    running: int = 32
+    waiting: int = 256
+    step_tokens: int = 4096
+    share: bool = True
+
+    def __post_init__(self) -> None:
+        for name, least in (("page", 1), ("running", 1), ("waiting", 0), ("step_tokens", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} is {getattr(self, name)}", f"it is at least {least}")
+
+
+class Engine:
+    """Decodes many requests together. ``submit`` and ``abort`` may be called from any thread, ``step`` from one.
+
+    Args:
+        denoiser: the model.
+        settings: limits.
+        text: turns ids into text; only stop strings need it.
+
+    Attributes:
+        pool: the pages.
+        stats: what was done.
+    """
+
+    def __init__(
+        self, denoiser: DecoderDenoiser, settings: EngineSettings | None = None,
+        text: Callable[[list[int]], str] | None = None,
+    ):  # fmt: skip
+        self.denoiser, self.settings, self.text = denoiser, settings or EngineSettings(), text
+        self.size = self.settings.size or denoiser.block or 32
+        page = self.settings.page
+        pages = int(self.settings.cache_mb * 2**20) // (token_bytes(denoiser) * page)
+        if pages < 1:
+            raise UserError(f"{self.settings.cache_mb} MB hold no page of the cache", "give a larger cache_mb")
+        self.pool, self.runner, self.stats = PagePool(pages, page), Runner(denoiser, pages, page), Stats()
+        self._lanes: dict[Kind, Lane] = {}
+        self._order: list[Text] = []  # running, by arrival
+        self._waiting: deque[Text] = deque()
+        self._arrived: deque[Text] = deque()
+        self._leaving: set[int] = set()
+        self._numbers = itertools.count(1)
+        self._lock = threading.Condition()
+
+    @property
+    def longest(self) -> int:
+        """Most tokens of a prompt with its answer."""
+        return self.pool.count * self.pool.size
+
+    @property
+    def running(self) -> int:
+        """Requests being decoded."""
+        return len(self._order)
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait."""
+        return len(self._waiting) + len(self._arrived)
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self._order or self._waiting or self._arrived)
+
+    def submit(self, request: Request, listener: Listener) -> int:
+        """Queue a request; returns its number. ``listener`` is called in the engine's thread, after each forward.
+
+        Raises:
+            UserError: the request cannot be carried out.
+            Overloaded: too many are waiting.
+        """
+        text = self._text(request, listener)
+        with self._lock:
+            if self.queued >= self.settings.waiting and self.queued + self.running >= self.settings.running:
+                raise Overloaded(self._patience())
+            self._arrived.append(text)
+            self._lock.notify()
+        return text.number
+
+    def abort(self, number: int) -> None:
+        """Drop a request, wherever it is; its pages are free when the present step is over."""
+        with self._lock:
+            self._leaving.add(number)
+            self._lock.notify()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until there is something to do, or ``seconds`` are over."""
+        with self._lock:
+            if self.idle and not self._leaving:
+                self._lock.wait(seconds)
+
+    def step(self) -> bool:
+        """One forward over everything that runs; False if there was nothing to do."""
+        began = time.monotonic()
+        self._take_in()
+        self._make_room()
+        self._admit()
+        self._dismiss_finished()  # an answer of no blocks needs no forward
+        if not self._order:
+            return False
+        lanes = list(self._lanes.values())
+        self._forward(lanes)
+        self._tell(lanes)
+        self._dismiss_finished()
+        self.stats.seconds += time.monotonic() - began
+        return True
+
+    def fail(self, error: str) -> None:
+        """Give up everything that runs or waits, for instance when a step has failed."""
+        self._take_in()
+        for text in [*self._order, *self._waiting]:
+            self.stats.failed += 1
+            text.listener(Update([], [], [], 0, error=error))
+        for text in self._order:
+            self._release(text)
+        self._order, self._lanes = [], {}
+        self._waiting.clear()
+        self.pool.forget()
+
+    # Coming in.
+
+    def _text(self, request: Request, listener: Listener) -> Text:
+        denoiser, sampling = self.denoiser, request.sampling
+        request.verifier.check(sampling)
+        size = request.size or self.size
+        if denoiser.mask_id in request.prompt:
+            raise UserError("the prompt holds the mask token", "leave it out")
+        if not request.prompt:
+            raise UserError("the prompt is empty", "say something")
+        whole = len(request.prompt) + sampling.max_tokens
+        if whole > self.longest:
+            raise UserError(
+                f"prompt and answer may have {self.longest} tokens, not {len(request.prompt)} + {sampling.max_tokens}",
+                "ask for fewer, or serve with a larger cache_mb",
+            )
+        if sampling.stop and self.text is None:
+            raise UserError("this engine knows no text, so no stop strings", "leave stop out")
+        prompt = np.asarray(request.prompt, np.int64)
+        tail = len(prompt) % size if denoiser.prompt == "blocks" and not request.causal else 0
+        head = prompt[: len(prompt) - tail]
+        sees = self._sees(request, len(head), size)
+        chain = Chain(self.pool.size)
+        at = 0
+        for end in sorted(set(sees.tolist())):
+            chain.extend(head[at:end])
+            at = end
+        return Text(
+            next(self._numbers), request, listener, Kind(size, request.verifier, sampling.logprobs), head,
+            prompt[len(head) :], sees, chain, torch.Generator().manual_seed(sampling.seed + request.number),
+        )  # fmt: skip
+
+    def _sees(self, request: Request, length: int, size: int) -> np.ndarray:
+        """(length,) for each token of the prompt where what it sees ends."""
+        places = np.arange(length)
+        if request.causal or self.denoiser.prompt == "causal":
+            return places + 1
+        if self.denoiser.prompt == "blocks":
+            return (places // size + 1) * size
+        ends = np.array([*(seam for seam in request.seams if 0 < seam < length), length])
+        return ends[np.searchsorted(ends, places, side="right")]
+
+    def _patience(self) -> float:
+        """Seconds in which one of those that wait will have come in."""
+        recent = list(self.stats.whole)[-32:]
+        whole = sum(recent) / len(recent) if recent else 1.0
+        return min(60.0, max(1.0, whole))
+
+    def _take_in(self) -> None:
+        with self._lock:
+            self._waiting.extend(self._arrived)
+            self._arrived.clear()
+            leaving, self._leaving = self._leaving, set()
+        if not leaving:
+            return
+        gone = [text for text in (*self._order, *self._waiting) if text.number in leaving]
+        self.stats.aborted += len(gone)
+        self._waiting = deque(text for text in self._waiting if text.number not in leaving)
+        self._leave([text for text in gone if text in self._order])
+
+    def _admit(self) -> None:
+        """Let in what there is room for, in order of arrival."""
+        rows = sum(len(lane.texts) * 2 * lane.canvas.size for lane in self._lanes.values())
+        computing = {key for text in self._order for key in text.chain.keys[len(text.pages) :]}
+        held_back: list[Text] = []
+        while self._waiting and len(self._order) < self.settings.running:
+            text = self._waiting[0]
+            lane = text.state or Lane.begin(text, self.denoiser)
+            ready = len(text.head) + int(lane.canvas.retired[0]) * lane.canvas.size
+            keys = text.chain.keys if self.settings.share else []
+            known = self.pool.known(keys)
+            rows += ready - known * self.pool.size + 2 * lane.canvas.size
+            if self._order and rows > self.settings.step_tokens:
+                break
+            self._waiting.popleft()
+            if self.settings.share and known < len(keys) and keys[known] in computing:
+                held_back.append(text)  # what it begins with is being computed; one step later it is there
+                continue
+            text.pages = self.pool.share(keys)
+            needed = -(-ready // self.pool.size) - known
+            if needed > self.pool.available:
+                self.pool.give_back(text.pages)
+                text.pages = []
+                self._waiting.appendleft(text)
+                break
+            text.pages += self.pool.take(needed)
+            text.cached = known * self.pool.size
+            computing.update(keys)
+            self._enter(text, lane)
+        self._waiting.extendleft(reversed(held_back))
+
+    def _enter(self, text: Text, lane: Lane) -> None:
+        if text.started is None:
+            text.started, text.shared = time.monotonic(), text.cached
+            self.stats.queued.append(text.started - text.arrived)
+            self.stats.prompt_tokens += len(text.head)
+            self.stats.shared_tokens += text.cached
+        text.state = None
+        self._lanes[text.kind] = self._lanes[text.kind].with_(lane) if text.kind in self._lanes else lane
+        self._order.append(text)
+
+    def _make_room(self) -> None:
+        """Take the pages that this step commits to; where there are too few, the latest comers wait again."""
+        for text in list(self._order):
+            if text not in self._order:
+                continue
+            lane = self._lanes[text.kind]
+            ready = len(text.head) + int(lane.canvas.retired[lane.texts.index(text)]) * lane.canvas.size
+            needed = -(-ready // self.pool.size) - len(text.pages)
+            while needed > self.pool.available and text in self._order:
+                self._preempt(self._order[-1])
+            if text in self._order and needed > 0:
+                text.pages += self.pool.take(needed)
+
+    def _preempt(self, text: Text) -> None:
+        """Keep what is decided and drop the pages; the text goes on when there is room again."""
+        lane = self._lanes[text.kind]
+        state = lane.select([lane.texts.index(text)])
+        self._leave([text])
+        text.state, text.cached, text.last = state, 0, None
+        self._waiting.appendleft(text)
+        self.stats.preempted += 1
+
+    # The forward.
+
+    def _forward(self, lanes: list[Lane]) -> None:
+        shift = self.denoiser.shift
+        versions = [lane.versions() for lane in lanes]
+        batch = build(lanes, versions, self.pool.size, shift)
+        began = time.monotonic()
+        hidden = self.runner.forward(batch.tokens, batch.positions, batch.plan)
+        spent = time.monotonic() - began
+        self.stats.forwards += 1
+        self.stats.rows += batch.width
+        for lane, (made, _), sections, ends in zip(lanes, versions, batch.sections, batch.ends, strict=True):
+            self._commit(lane, hidden, ends)
+            lane.forwards = lane.forwards + 1
+            lane.canvas = blocks.commit(lane.canvas)
+            lane.settle(made, propose(self.runner, hidden, lane, sections))
+        self.stats.forward_seconds += spent
+
+    def _commit(self, lane: Lane, hidden: torch.Tensor, ends: list[int]) -> None:
+        """Note what this forward has put into pages, and let others find whole ones."""
+        size, page = lane.canvas.size, self.pool.size
+        for row, (text, retired) in enumerate(zip(lane.texts, lane.canvas.retired.tolist(), strict=True)):
+            if self.denoiser.shift and ends[row] >= 0:
+                text.last = hidden[ends[row]].clone()
+            before, text.cached = text.cached, len(text.head) + retired * size
+            if before == text.cached or not self.settings.share:
+                continue
+            if text.chain.tokens < text.cached:
+                start = text.chain.tokens - len(text.head)
+                known = lane.canvas.tokens[row, start : retired * size].tolist()
+                for at in range(0, len(known), size):
+                    text.chain.extend(known[at : at + size])
+            for number in range(before // page, text.cached // page):
+                if number < len(text.chain.keys):
+                    self.pool.name(text.pages[number], text.chain.keys[number])
+
+    # Going out.
+
+    def _tell(self, lanes: list[Lane]) -> None:
+        now = time.monotonic()
+        for lane in lanes:
+            canvas = lane.canvas
+            known = torch.minimum(blocks.first_mask(canvas), blocks.first_end(canvas)).tolist()
+            open_, tokens, born, forwards = (
+                part.tolist() for part in (canvas.open, canvas.tokens, lane.born, lane.forwards)
+            )
+            for row, text in enumerate(lane.texts):
+                given, end = len(text.tail), open_[row] * canvas.size
+                shown = tokens[row][given:end]
+                if text.first is None and known[row] > given:
+                    text.first = now
+                    self.stats.first.append(now - text.arrived)
+                text.listener(Update(
+                    tokens[row][given : max(given, known[row])],
+                    [None if token == canvas.mask_id else token for token in shown], born[row][given:end],
+                    forwards[row],
+                ))  # fmt: skip
+
+    def _dismiss_finished(self) -> None:
+        for lane in list(self._lanes.values()):
+            done = blocks.finished(lane.canvas).tolist()
+            over: list[tuple[Text, Update]] = []
+            for row, text in enumerate(lane.texts):
+                cut, reason = self._cut(lane, row, done[row])
+                if cut is None:
+                    continue
+                answer = lane.answer(row, cut, reason)
+                over.append((text, Update(answer.tokens, list(answer.tokens), answer.step, answer.forwards, answer)))
+            self._leave([text for text, _ in over])
+            for text, update in over:
+                self.stats.finished += 1
+                self.stats.tokens += len(update.tokens)
+                self.stats.steps += update.forwards
+                self.stats.whole.append(time.monotonic() - text.arrived)
+                text.listener(update)
+
+    def _cut(self, lane: Lane, row: int, done: bool) -> tuple[int | None, str]:
+        """Where the answer ends, as a place of the canvas, and why; None while it goes on."""
+        canvas, text = lane.canvas, lane.texts[row]
+        stops = text.request.sampling.stop
+        if stops or done:
+            own = canvas.select(torch.tensor([row], device=canvas.tokens.device))
+            end, room = int(blocks.first_end(own)), int(own.limit) * own.size
+            known = min(int(blocks.first_mask(own)), end, room)
+            if stops and (place := self._stop(own.tokens[0, len(text.tail) : known].tolist(), stops)) is not None:
+                return len(text.tail) + place, "stop"
+            if done:
+                return min(end, room), "end" if end < room else "length"
+        return None, ""
+
+    def _stop(self, ids: list[int], stops: tuple[str, ...]) -> int | None:
+        """How many tokens stand before the first stop string, if there is one."""
+        assert self.text is not None
+        whole = self.text(ids)
+        found = [at for at in (whole.find(stop) for stop in stops) if at >= 0]
+        if not found:
+            return None
+        return max(n for n in range(len(ids) + 1) if len(self.text(ids[:n])) <= min(found))
+
+    def _leave(self, texts: list[Text]) -> None:
+        """Take texts out of their lanes, and their pages back."""
+        gone = {id(text) for text in texts}
+        if not gone:
+            return
+        for kind, lane in list(self._lanes.items()):
+            stay = [row for row, text in enumerate(lane.texts) if id(text) not in gone]
+            if not stay:
+                del self._lanes[kind]
+            elif len(stay) < len(lane.texts):
+                self._lanes[kind] = lane.select(stay)
+        self._order = [text for text in self._order if id(text) not in gone]
+        for text in texts:
+            self._release(text)
+
+    def _release(self, text: Text) -> None:
+        self.pool.give_back(text.pages)
+        text.pages = []

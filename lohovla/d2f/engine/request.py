@@ -1,0 +1,74 @@
+"""What is asked of the engine, and what it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from lohovla.d2f.blocks import Thresholds
+from lohovla.d2f.decode import Answer
+from lohovla.d2f.sampling import Sampling
+from lohovla.d2f.verify import Plain, Verifier
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt and how to answer it.
+
+    Attributes:
+        prompt: token ids.
+        sampling: how tokens are chosen and the answer ends.
+        thresholds: of the pipeline.
+        verifier: what is tried side by side in one forward.
+        size: tokens a block; None is the engine's.
+        causal: read the prompt causally, for autoregression (with ``size`` 1 and thresholds of 1).
+        seams: places in the prompt behind which a new part begins, in rising order. A part sees itself and the parts
+            before it, so that a conversation's beginning keeps its keys and values. No effect on models whose
+            prompts are causal or in blocks.
+        number: which of several answers this is; counts the seed up.
+    """
+
+    prompt: tuple[int, ...]
+    sampling: Sampling = field(default_factory=Sampling)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    verifier: Verifier = field(default_factory=Plain)
+    size: int | None = None
+    causal: bool = False
+    seams: tuple[int, ...] = ()
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class Update:
+    """News of a request, after a forward that it took part in.
+
+    Attributes:
+        tokens: those that are decided without a gap before them; they stay as they are.
+        canvas: all of the blocks open so far, None where nothing is decided.
+        born: the forward, counted from 0, that each of the canvas's tokens came from; -1 where undecided.
+        forwards: model calls so far.
+        answer: set in the last update.
+        error: why there is no answer; then this is the last update.
+    """
+
+    tokens: list[int]
+    canvas: list[int | None]
+    born: list[int]
+    forwards: int
+    answer: Answer | None = None
+    error: str | None = None
+
+
+Listener = Callable[[Update], None]
+
+
+class Overloaded(Exception):
+    """The queue is full.
+
+    Attributes:
+        retry_after: seconds after which there is probably room.
+    """
+
+    def __init__(self, retry_after: float):
+        super().__init__("too many requests are waiting")
+        self.retry_after = retry_after

@@ -1,0 +1,73 @@
+"""The model over pages: one forward over the flattened windows of many texts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lohovla.d2f.denoiser import DecoderDenoiser
+from lohovla.d2f.engine.attention import NAME, Pages, Plan
+
+# Matrix products round differently when they have few rows. With a multiple of this many, a row's result is
+# the same whatever the others are (checked by a test for the shapes at hand).
+ROWS = 16
+
+
+class Runner:
+    """Runs a decoder of transformers over pages.
+
+    Args:
+        denoiser: the model.
+        pages: how many.
+        size: tokens a page.
+    """
+
+    def __init__(self, denoiser: DecoderDenoiser, pages: int, size: int):
+        self.denoiser, self.size = denoiser, size
+        self.config: Any = denoiser.decoder.config
+        heads, width, layers = page_shape(denoiser)
+        kind = next(denoiser.decoder.parameters())
+        self.dtype, device = kind.dtype, kind.device
+        shape = (pages, size, heads, width)
+        self.paged = Pages(
+            [torch.zeros(shape, dtype=self.dtype, device=device) for _ in range(layers)],
+            [torch.zeros(shape, dtype=self.dtype, device=device) for _ in range(layers)],
+        )
+
+    @torch.inference_mode()
+    def forward(self, tokens: Tensor, positions: Tensor, plan: Plan) -> Tensor:
+        """Hidden states (rows, d) of ``tokens`` (rows,) at ``positions`` (rows,); keeps what the plan says."""
+        self.paged.begin(plan, self.dtype)
+        chosen = self.config._attn_implementation
+        self.config._attn_implementation = NAME  # the same weights may serve other callers with another one
+        try:
+            return self.denoiser.decoder(
+                inputs_embeds=self.denoiser.embed(tokens[None]), position_ids=positions[None], use_cache=False,
+                paged=self.paged,
+            ).last_hidden_state[0]  # fmt: skip
+        finally:
+            self.config._attn_implementation = chosen
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The language head on (r, d) hidden states."""
+        count = len(hidden)
+        padded = torch.nn.functional.pad(hidden, (0, 0, 0, -count % ROWS))
+        return self.denoiser.logits(padded)[:count]
+
+
+def page_shape(denoiser: DecoderDenoiser) -> tuple[int, int, int]:
+    """Key heads, size of a head, layers of a decoder, as its weights are on this process."""
+    config: Any = denoiser.decoder.config
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    layers: Any = denoiser.decoder.layers
+    heads = layers[0].self_attn.k_proj.out_features // width
+    return heads, width, len(layers)
+
+
+def token_bytes(denoiser: DecoderDenoiser) -> int:
+    """Bytes of the cache that one token takes."""
+    heads, width, layers = page_shape(denoiser)
+    return 2 * heads * width * layers * next(denoiser.decoder.parameters()).element_size()

@@ -1,0 +1,100 @@
+"""The sub-tasks that can be said of a scene: those that name what the stem sees there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from lohovla.model.grammar import Grammar
+from lohovla.model.stem import KINDS, Objects, split_attributes
+
+_SEEN = 0.3  # score from which something is there
+_DOUBT = 0.2  # chance from which a colour or size may be the right one
+_ANYWHERE = ("table", "area")  # places that need nothing to be there
+
+
+class Sayable:
+    """All sub-tasks, and of a scene those that can be carried out in it.
+
+    Args:
+        picks: phrases, each with ``color`` (an index of the stem's) and ``size`` ("", smaller, bigger).
+        places: the same, with ``kind``: block, relation (to a block), bowl, zone, area or table.
+        sentences: tokens of each pick with each place, a row a pick.
+        others: tokens of sentences that name nothing.
+        end: the token that ends a sentence.
+    """
+
+    def __init__(
+        self,
+        picks: Sequence[Mapping[str, Any]],
+        places: Sequence[Mapping[str, Any]],
+        sentences: Sequence[Sequence[Sequence[int]]],
+        others: Sequence[Sequence[int]],
+        end: int,
+    ):
+        self._picks, self._places, self._sentences, self._others, self._end = picks, places, sentences, others, end
+        self.everything = Grammar([*(said for row in sentences for said in row), *others], end)
+
+    def of(self, objects: Objects, row: int, without: Iterable[Sequence[int]] = ()) -> Grammar:
+        """The sub-tasks of one scene.
+
+        A block is picked, or put on, only if one of that look is seen; bowls and zones likewise. Where both sizes are
+        seen blocks are named with theirs. Where nothing can be said so, everything can.
+
+        Args:
+            objects: as the stem chose them, of a batch.
+            row: which of the batch.
+            without: sentences in tokens that shall not be said again.
+        """
+        there = _looks(objects, row)
+        mixed = there["mixed"] > 0
+        picks = [k for k, pick in enumerate(self._picks) if _is_there(there, "block", pick, mixed)]
+        places = [k for k, place in enumerate(self._places) if self._can_hold(there, place, mixed)]
+        refused = {tuple(words) for words in without}
+        said = [
+            self._sentences[i][k]
+            for i in picks
+            for k in places
+            if self._fit(there, self._picks[i], self._places[k]) and tuple(self._sentences[i][k]) not in refused
+        ]
+        return Grammar([*said, *self._others], self._end) if said else self.everything
+
+    @staticmethod
+    def _can_hold(there: Counter, place: Mapping[str, Any], mixed: bool) -> bool:
+        if place["kind"] in _ANYWHERE:
+            return True
+        if place["kind"] in ("block", "relation"):
+            return _is_there(there, "block", place, mixed)
+        return there[place["kind"], place["color"], ""] > 0
+
+    @staticmethod
+    def _fit(there: Counter, pick: Mapping[str, Any], place: Mapping[str, Any]) -> bool:
+        """Whether pick and place can be two things: a block goes on another of its look only where there are two."""
+        if place["kind"] not in ("block", "relation") or (place["color"], place["size"]) != (
+            pick["color"],
+            pick["size"],
+        ):
+            return True
+        return there["block", pick["color"], pick["size"]] > 1
+
+
+def _is_there(there: Counter, kind: str, phrase: Mapping[str, Any], mixed: bool) -> bool:
+    return there[kind, phrase["color"], phrase["size"]] > 0 and not (mixed and not phrase["size"])
+
+
+def _looks(objects: Objects, row: int) -> Counter:
+    """How many things of each kind, colour and size ("" is any) may be there; ``mixed``: both sizes surely are."""
+    there: Counter = Counter()
+    sure = set()
+    facts = objects.facts[row].float().cpu()
+    said = split_attributes(facts[:, len(KINDS) + 1 :])
+    for k in (facts[:, len(KINDS)] > _SEEN).nonzero()[:, 0].tolist():
+        kind = KINDS[int(facts[k, : len(KINDS)].argmax())]
+        big = float(said["big"][k, 0])
+        sizes = [size for size, chance in (("bigger", big), ("smaller", 1 - big)) if chance > _DOUBT]
+        sure.update(sizes if kind == "block" and len(sizes) == 1 else [])
+        for color in (said["color"][k] > _DOUBT).nonzero()[:, 0].tolist():
+            there.update((kind, color, size) for size in ("", *sizes))
+    there["mixed"] = int(len(sure) == len(("bigger", "smaller")))
+    return there

@@ -1,0 +1,1 @@
+"""The ROS bridge: a policy drives a robot over rosbridge, and stops it when anything is lost."""

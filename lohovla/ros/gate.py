@@ -1,0 +1,85 @@
+"""Whether the arm may move at this moment, and if not, why: the first reason in an order that a person can follow."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+_BEHIND = 0.10  # m between what is commanded and what is measured that count as not following
+
+
+class Verdict(NamedTuple):
+    """Why the arm must stand still: a kind for the log and the cause in words; both "" if it may move."""
+
+    kind: str
+    cause: str
+
+    def __bool__(self) -> bool:
+        return not self.kind
+
+
+OPEN = Verdict("", "")
+
+
+class Gate:
+    """Looks at everything that must be right.
+
+    Args:
+        robot: a :class:`~lohovla.ros.robot.RosRobot`.
+        operator: an :class:`~lohovla.ros.operator.Operator`.
+        needs_top: whether the policy sees, and so cannot go without the top view.
+    """
+
+    def __init__(self, robot: Any, operator: Any, needs_top: bool):
+        self._robot, self._operator, self._needs_top = robot, operator, needs_top
+        self._fresh = robot.profile.fresh
+
+    def look(self, now: float, commanded: np.ndarray | None = None) -> Verdict:
+        """The verdict now.
+
+        Args:
+            now: s on the loop's clock.
+            commanded: the pose (6,) of the last command, while the arm moves.
+        """
+        robot, operator = self._robot, self._operator
+        if operator.emergency:
+            return Verdict("emergency stop", operator.emergency)
+        if not robot.transport.connected:
+            return Verdict("bridge lost", getattr(robot.transport, "trouble", "no connection"))
+        topic, age = robot.state_age(now)
+        if age > self._fresh.state:
+            return Verdict("state lost", f"{topic}: {_age(age)}")
+        measured = robot.measured()
+        if measured is None:
+            return Verdict("state lost", "the tool's pose is not known: joint names or quaternion are wrong")
+        if not (verdict := self._cameras(now)):
+            return verdict
+        if commanded is not None and not robot.dry:
+            behind = float(np.linalg.norm(measured[:3] - commanded[:3]))
+            if behind > _BEHIND:
+                return Verdict("not following", f"the tool is {1000 * behind:.0f} mm from where it was sent")
+        if not operator.goal:
+            return Verdict("no goal", "say one on /lohovla/goal")
+        if not operator.started:
+            return Verdict("not started", "call /lohovla/start")
+        if operator.paused:
+            return Verdict("paused", "by the operator")
+        if not operator.enabled(now):
+            return Verdict("not enabled", "the enable is not held")
+        return OPEN
+
+    def _cameras(self, now: float) -> Verdict:
+        name, age = self._robot.eyes.camera_age(now)
+        if age > self._fresh.camera:
+            return Verdict("camera lost", f"{name}: {_age(age)}")
+        if self._needs_top:
+            stamp = self._robot.eyes.sight.stamps.get("images.top")
+            if stamp is None or now - stamp > self._fresh.camera:
+                trouble = self._robot.eyes.trouble or "it was not made yet"
+                return Verdict("no top view", trouble if stamp is None else f"{_age(now - stamp)}; {trouble}")
+        return OPEN
+
+
+def _age(age: float) -> str:
+    return "nothing has come" if age == float("inf") else f"{age:.2f} s old"

@@ -1,0 +1,312 @@
+"""Message types as data, in one form for both generations of ROS.
+
+Inside this package a message is a plain mapping in the names of ROS 2, without ``header.seq``, with ``bytes`` for
+``uint8[]``; its type is ``package/Type``. :func:`to_wire` and :func:`from_wire` turn it into what ROS 1 and ROS 2
+servers expect: ``secs``/``nsecs`` against ``sec``/``nanosec``, ``D K R P`` against ``d k r p``, ``pkg/Type``
+against ``pkg/msg/Type``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lohovla.errors import UserError
+
+Message = dict[str, Any]
+
+_TEXT = """
+std_msgs/Header: time stamp, string frame_id
+std_msgs/Empty:
+std_msgs/String: string data
+std_msgs/Bool: bool data
+std_msgs/Int64: int64 data
+std_msgs/Float64: float64 data
+std_msgs/MultiArrayDimension: string label, uint32 size, uint32 stride
+std_msgs/MultiArrayLayout: std_msgs/MultiArrayDimension[] dim, uint32 data_offset
+std_msgs/Float64MultiArray: std_msgs/MultiArrayLayout layout, float64[] data
+geometry_msgs/Vector3: float64 x, float64 y, float64 z
+geometry_msgs/Point: float64 x, float64 y, float64 z
+geometry_msgs/Quaternion: float64 x, float64 y, float64 z, float64 w
+geometry_msgs/Twist: geometry_msgs/Vector3 linear, geometry_msgs/Vector3 angular
+geometry_msgs/TwistStamped: std_msgs/Header header, geometry_msgs/Twist twist
+geometry_msgs/Pose: geometry_msgs/Point position, geometry_msgs/Quaternion orientation
+geometry_msgs/PoseStamped: std_msgs/Header header, geometry_msgs/Pose pose
+sensor_msgs/Image: std_msgs/Header header, uint32 height, uint32 width, string encoding, uint8 is_bigendian, uint32 step, uint8[] data
+sensor_msgs/CompressedImage: std_msgs/Header header, string format, uint8[] data
+sensor_msgs/RegionOfInterest: uint32 x_offset, uint32 y_offset, uint32 height, uint32 width, bool do_rectify
+sensor_msgs/CameraInfo: std_msgs/Header header, uint32 height, uint32 width, string distortion_model, float64[] d, float64[9] k, float64[9] r, float64[12] p, uint32 binning_x, uint32 binning_y, sensor_msgs/RegionOfInterest roi
+sensor_msgs/JointState: std_msgs/Header header, string[] name, float64[] position, float64[] velocity, float64[] effort
+trajectory_msgs/JointTrajectoryPoint: float64[] positions, float64[] velocities, float64[] accelerations, float64[] effort, duration time_from_start
+trajectory_msgs/JointTrajectory: std_msgs/Header header, string[] joint_names, trajectory_msgs/JointTrajectoryPoint[] points
+diagnostic_msgs/KeyValue: string key, string value
+diagnostic_msgs/DiagnosticStatus: byte level, string name, string message, string hardware_id, diagnostic_msgs/KeyValue[] values
+diagnostic_msgs/DiagnosticArray: std_msgs/Header header, diagnostic_msgs/DiagnosticStatus[] status
+control_msgs/GripperCommand: float64 position, float64 max_effort
+"""  # noqa: E501
+_SERVICES_TEXT = """
+std_srvs/Trigger: -> bool success, string message
+std_srvs/SetBool: bool data -> bool success, string message
+rosapi/GetTime: -> time time
+rosapi/TopicType: string topic -> string type
+"""
+_TIMES = {"time": ("sec", "nanosec"), "duration": ("sec", "nanosec")}
+_INTEGERS = {
+    "uint8": (0, 2**8 - 1), "byte": (-(2**7), 2**8 - 1), "int32": (-(2**31), 2**31 - 1),
+    "uint32": (0, 2**32 - 1), "int64": (-(2**63), 2**63 - 1),
+}  # fmt: skip
+_UPPER = {"sensor_msgs/CameraInfo": {"d": "D", "k": "K", "r": "R", "p": "P"}}  # as ROS 1 writes them
+
+
+def _fields(text: str) -> dict[str, str]:
+    pairs = [part.split() for part in text.split(",") if part.strip()]
+    return {name: kind for kind, name in pairs}
+
+
+TYPES: dict[str, dict[str, str]] = {
+    name: _fields(text) for name, _, text in (line.partition(":") for line in _TEXT.strip().splitlines())
+}
+SERVICES: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
+for _line in _SERVICES_TEXT.strip().splitlines():
+    _name, _, _rest = _line.partition(":")
+    _asked, _, _answered = _rest.partition("->")
+    SERVICES[_name] = _fields(_asked), _fields(_answered)
+
+
+class BadMessage(ValueError):
+    """A message that its type does not describe; says which field is wrong."""
+
+
+def check_type(name: str) -> str:
+    """``name`` as ``package/Type``, also if it was ``package/msg/Type``.
+
+    Raises:
+        UserError: this package does not know the type.
+    """
+    short = name.replace("/msg/", "/")
+    if short not in TYPES:
+        raise UserError(f"there is no message type {name!r} here", f"known are {', '.join(sorted(TYPES))}")
+    return short
+
+
+def type_name(name: str, generation: int) -> str:
+    """A type as that generation of ROS writes it.
+
+    >>> type_name("std_msgs/String", 2)
+    'std_msgs/msg/String'
+    """
+    return name if generation == 1 else name.replace("/", "/msg/", 1)
+
+
+def service_name(name: str, generation: int) -> str:
+    """A service type as that generation of ROS writes it; ``rosapi`` became ``rosapi_msgs`` in ROS 2."""
+    if generation == 1:
+        return name
+    package, _, kind = name.partition("/")
+    return f"{package}_msgs/srv/{kind}" if package == "rosapi" else f"{package}/srv/{kind}"
+
+
+def stamp_of(seconds: float) -> Message:
+    """A time, s since the epoch, as a stamp."""
+    whole = math.floor(seconds)
+    nanoseconds = round((seconds - whole) * 1e9)
+    return {"sec": whole + nanoseconds // 10**9, "nanosec": nanoseconds % 10**9}
+
+
+def seconds_of(stamp: Mapping[str, Any]) -> float:
+    """A stamp as seconds since the epoch; 0 where nothing was filled in."""
+    return float(stamp["sec"]) + 1e-9 * float(stamp["nanosec"])
+
+
+def header(seconds: float, frame: str = "") -> Message:
+    """A header with a stamp, s since the epoch."""
+    return {"stamp": stamp_of(seconds), "frame_id": frame}
+
+
+def blank(name: str) -> Message:
+    """A message of that type with every field there and zero; a quaternion is no rotation."""
+    if name == "geometry_msgs/Quaternion":
+        return {"x": 0.0, "y": 0.0, "z": 0.0, "w": 1.0}
+    return {field: _blank_value(kind) for field, kind in TYPES[name].items()}
+
+
+def _blank_value(kind: str) -> Any:
+    base, count = _array_of(kind)
+    if count is not None:
+        if base == "uint8":
+            return b""
+        return [_blank_value(base) for _ in range(count)]
+    if kind in TYPES:
+        return blank(kind)
+    if kind in _TIMES:
+        return {"sec": 0, "nanosec": 0}
+    return {"bool": False, "string": ""}.get(kind, 0.0 if kind.startswith("float") else 0)
+
+
+def _array_of(kind: str) -> tuple[str, int | None]:
+    """The element's type, and the number of elements: 0 for any, None where it is no array."""
+    found = re.fullmatch(r"(.+)\[(\d*)\]", kind)
+    return (found[1], int(found[2] or 0)) if found else (kind, None)
+
+
+# -- to and from the wire ----------------------------------------------------------------------------------
+
+
+def to_wire(name: str, message: Mapping[str, Any], generation: int, binary: bool = False) -> Message:
+    """A complete message as rosbridge carries it: what is not given is zero, numbers are finite.
+
+    Args:
+        name: its type.
+        message: as this package has it; fields may be missing.
+        generation: 1 or 2.
+        binary: whether ``uint8[]`` stays bytes (CBOR) or becomes base64 (JSON).
+
+    Raises:
+        BadMessage: a field is unknown, has another type, or is not finite.
+    """
+    return _struct_to_wire(TYPES[name], name, {**blank(name), **message}, generation, binary)
+
+
+def _struct_to_wire(
+    fields: Mapping[str, str], name: str, message: Mapping[str, Any], generation: int, binary: bool
+) -> Message:
+    if unknown := set(message) - set(fields):
+        raise BadMessage(f"{name} has no field {sorted(unknown)[0]!r}")
+    upper = _UPPER.get(name, {}) if generation == 1 else {}
+    wire = {}
+    for field, kind in fields.items():
+        value = message.get(field, _blank_value(kind))
+        wire[upper.get(field, field)] = _value_to_wire(kind, value, f"{name}.{field}", generation, binary)
+    if name == "std_msgs/Header" and generation == 1:
+        wire["seq"] = 0
+    return wire
+
+
+def _value_to_wire(kind: str, value: Any, where: str, generation: int, binary: bool) -> Any:
+    base, count = _array_of(kind)
+    if count is not None:
+        return _array_to_wire(base, count, value, where, generation, binary)
+    if kind in TYPES:
+        if not isinstance(value, Mapping):
+            raise BadMessage(f"{where} is {value!r}, not a {kind}")
+        return _struct_to_wire(TYPES[kind], kind, {**blank(kind), **value}, generation, binary)
+    if kind in _TIMES:
+        names = ("secs", "nsecs") if generation == 1 else _TIMES[kind]
+        return dict(zip(names, (int(value["sec"]), int(value["nanosec"])), strict=True))
+    return _scalar(kind, value, where)
+
+
+def _array_to_wire(base: str, count: int, value: Any, where: str, generation: int, binary: bool) -> Any:
+    if base == "uint8":
+        data = bytes(value)
+        return data if binary else base64.b64encode(data).decode("ascii")
+    if count and len(value) != count:
+        raise BadMessage(f"{where} has {len(value)} numbers, not {count}")
+    if base.startswith("float"):
+        numbers = np.asarray(value, dtype=np.float64)
+        if numbers.ndim != 1 or not np.isfinite(numbers).all():
+            raise BadMessage(f"{where} is not a row of finite numbers")
+        return numbers.tolist()
+    return [_value_to_wire(base, entry, where, generation, binary) for entry in value]
+
+
+def _scalar(kind: str, value: Any, where: str) -> Any:
+    if kind == "bool":
+        if not isinstance(value, bool | np.bool_):
+            raise BadMessage(f"{where} is {value!r}, not true or false")
+        return bool(value)
+    if kind == "string":
+        if not isinstance(value, str):
+            raise BadMessage(f"{where} is {value!r}, not a string")
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise BadMessage(f"{where} is {value!r}, not a number")
+    if kind.startswith("float"):
+        if not math.isfinite(value):
+            raise BadMessage(f"{where} is {value}")
+        return float(value)
+    low, high = _INTEGERS[kind]
+    if value != int(value) or not low <= value <= high:
+        raise BadMessage(f"{where} is {value!r}, not {kind}")
+    return int(value)
+
+
+def from_wire(name: str, wire: Any) -> Message:
+    """A message of either generation as this package has it; what it does not carry is zero.
+
+    Raises:
+        BadMessage: a field is unknown or has another type.
+    """
+    return _struct_from_wire(name, wire, name)
+
+
+def _struct_from_wire(name: str, wire: Any, where: str) -> Message:
+    if not isinstance(wire, Mapping):
+        raise BadMessage(f"{where} is {wire!r}, not a {name}")
+    lower = {big: small for small, big in _UPPER.get(name, {}).items()}
+    message, fields = blank(name), TYPES[name]
+    for key, value in wire.items():
+        field = lower.get(key, key)
+        if name == "std_msgs/Header" and key == "seq":
+            continue
+        if field not in fields:
+            raise BadMessage(f"{where} has no field {key!r}")
+        message[field] = _value_from_wire(fields[field], value, f"{where}.{field}")
+    return message
+
+
+def _value_from_wire(kind: str, value: Any, where: str) -> Any:
+    base, count = _array_of(kind)
+    if count is not None:
+        return _array_from_wire(base, count, value, where)
+    if kind in TYPES:
+        return _struct_from_wire(kind, value, where)
+    if kind in _TIMES:
+        return _time_from_wire(value, where)
+    return _scalar(kind, value, where)
+
+
+def _time_from_wire(value: Any, where: str) -> Message:
+    if not isinstance(value, Mapping):
+        raise BadMessage(f"{where} is {value!r}, not a time")
+    known = {"sec", "nanosec", "secs", "nsecs"}
+    if set(value) - known:
+        raise BadMessage(f"{where} has no field {sorted(set(value) - known)[0]!r}")
+    sec, nanosec = value.get("sec", value.get("secs", 0)), value.get("nanosec", value.get("nsecs", 0))
+    return {"sec": _scalar("int32", sec, where), "nanosec": _scalar("uint32", nanosec, where)}
+
+
+def _array_from_wire(base: str, count: int, value: Any, where: str) -> Any:
+    if base == "uint8":
+        if isinstance(value, str):
+            try:
+                return base64.b64decode(value, validate=True)
+            except binascii.Error:
+                raise BadMessage(f"{where} is no base64") from None
+        if isinstance(value, list | bytes | bytearray | memoryview | np.ndarray):
+            try:
+                return bytes(value)
+            except (TypeError, ValueError):
+                pass
+        raise BadMessage(f"{where} is not bytes")
+    if not isinstance(value, list | tuple | np.ndarray):
+        raise BadMessage(f"{where} is {value!r}, not a list")
+    if count and len(value) != count:
+        raise BadMessage(f"{where} has {len(value)} entries, not {count}")
+    if isinstance(value, np.ndarray):
+        return value.astype(np.float64).tolist() if base.startswith("float") else value.tolist()
+    return [_value_from_wire(base, entry, where) for entry in value]
+
+
+def service_value(fields: Mapping[str, str], values: Mapping[str, Any], generation: int) -> Message:
+    """A service's request or response as that generation writes it."""
+    return {
+        field: _value_to_wire(kind, values.get(field, _blank_value(kind)), field, generation, False)
+        for field, kind in fields.items()
+    }

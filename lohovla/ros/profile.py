@@ -1,0 +1,207 @@
+"""A robot profile (``configs/robot``): topics, types, frames, calibration, rates, limits, home; checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lohovla.envs.control.rotations import matrix_from_rotvec
+from lohovla.errors import UserError
+
+COMMANDS = {
+    "pose": "geometry_msgs/PoseStamped",
+    "twist": "geometry_msgs/TwistStamped",
+    "trajectory": "trajectory_msgs/JointTrajectory",
+}
+GRIPPERS = {
+    "array": "std_msgs/Float64MultiArray",
+    "number": "std_msgs/Float64",
+    "bool": "std_msgs/Bool",
+    "command": "control_msgs/GripperCommand",
+}
+GRIPPER_STATES = {
+    "number": "std_msgs/Float64",
+    "bool": "std_msgs/Bool",
+    "joint": "",  # one of the joint states
+}
+TOPS = ("direct", "fused")
+
+
+@dataclass(frozen=True)
+class CameraTopics:
+    """A camera: where its pictures come from, and its calibration.
+
+    Attributes:
+        image: topic of the colour picture.
+        compressed: whether that is a ``CompressedImage``.
+        info: topic of its ``CameraInfo``, or "".
+        depth: topic of depth aligned to colour, or "".
+        depth_unit: m a step of 16-bit depth.
+        position: of the optical frame in the base frame, m; None is not calibrated.
+        rotation: its rotation vector, rad.
+        intrinsics: ``{size: [w, h], focal: [fx, fy], centre: [cx, cy], distortion: [...]}``; None takes ``info``.
+    """
+
+    image: str
+    compressed: bool = False
+    info: str = ""
+    depth: str = ""
+    depth_unit: float = 0.001
+    position: tuple[float, float, float] | None = None
+    rotation: tuple[float, float, float] | None = None
+    intrinsics: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Start:
+    """The first motion.
+
+    Attributes:
+        speed: m/s of the way to the home pose.
+        share: of the limits of speed that the policy begins with after every rest.
+        ramp: s of motion until it has all of them.
+    """
+
+    speed: float = 0.05
+    share: float = 0.25
+    ramp: float = 3.0
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """How old what comes from the robot may be, s, before the arm is stopped.
+
+    Attributes:
+        state: joint states and tool pose.
+        camera: pictures.
+        enable: the operator's enable, which must be said again and again.
+        acted: a picture older than this is never shown to the policy.
+    """
+
+    state: float = 0.2
+    camera: float = 0.5
+    enable: float = 0.5
+    acted: float = 0.1
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One robot; see ``configs/robot/sim.yaml`` for what each setting means."""
+
+    name: str
+    generation: int | None
+    frame: str
+    cameras: Mapping[str, CameraTopics]
+    top: str
+    top_from: tuple[str, ...]
+    top_every: int
+    joints: Mapping[str, Any]
+    tool: Mapping[str, Any]
+    gripper_state: Mapping[str, Any]
+    command: Mapping[str, Any]
+    gripper: Mapping[str, Any]
+    command_hz: float
+    image_hz: float
+    home: tuple[float, ...]
+    loop: Mapping[str, Any]
+    world: str = ""
+    start: Start = field(default_factory=Start)
+    fresh: Fresh = field(default_factory=Fresh)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Profile:
+        """From the ``robot`` group of a configuration.
+
+        Raises:
+            UserError: a setting is missing, unknown or out of range.
+        """
+        given = dict(settings)
+        _known("robot", given, cls)
+        missing = [f.name for f in dataclasses.fields(cls) if f.name not in given and f.name not in _OPTIONAL]
+        if missing:
+            raise UserError(f"the robot profile has no {missing[0]!r}", "configs/robot/sim.yaml shows every setting")
+        cameras = {}
+        for name, topics in (given.pop("cameras") or {}).items():
+            if topics is not None:
+                _known(f"robot.cameras.{name}", topics, CameraTopics)
+                cameras[name] = CameraTopics(**topics)
+        start, fresh = given.pop("start", {}), given.pop("fresh", {})
+        _known("robot.start", start, Start)
+        _known("robot.fresh", fresh, Fresh)
+        profile = cls(
+            **{**given, "top_from": tuple(given["top_from"]), "home": tuple(float(v) for v in given["home"])},
+            cameras=cameras, start=Start(**start), fresh=Fresh(**fresh),
+        )  # fmt: skip
+        profile._check()
+        return profile
+
+    def _check(self) -> None:
+        _choose("robot.command.kind", self.command.get("kind"), COMMANDS)
+        _choose("robot.gripper.kind", self.gripper.get("kind"), GRIPPERS)
+        _choose("robot.gripper_state.kind", self.gripper_state.get("kind"), GRIPPER_STATES)
+        _choose("robot.top", self.top, TOPS)
+        if self.generation not in (None, 1, 2):
+            raise UserError(f"robot.generation cannot be {self.generation}", "1, 2, or null to ask the server")
+        if len(self.home) != 6 or not all(math.isfinite(v) for v in self.home):
+            raise UserError(f"robot.home cannot be {list(self.home)}", "x, y, z in m and a rotation vector in rad")
+        for name in self.top_from:
+            if name not in self.cameras:
+                raise UserError(
+                    f"robot.top_from names {name!r}", f"the cameras are {', '.join(self.cameras) or 'none'}"
+                )
+            if self.top == "fused" and not self.cameras[name].depth:
+                raise UserError(f"camera {name} has no depth topic", "a top view is fused from colour and depth")
+        if not self.tool.get("topic") and not self.joints.get("topic"):
+            raise UserError(
+                "the profile gives neither a tool pose nor joint states", "one of them must say where the tool is"
+            )
+        if not 20.0 <= self.command_hz <= 500.0:
+            raise UserError(f"robot.command_hz cannot be {self.command_hz}", "it lies between 20 and 500")
+        positive = {"robot.image_hz": self.image_hz, **{f"robot.start.{k}": v for k, v in vars(self.start).items()}}
+        positive |= {f"robot.fresh.{k}": v for k, v in vars(self.fresh).items()}
+        for name, value in positive.items():
+            if not 0.0 < value < math.inf:
+                raise UserError(f"{name} must be above 0, not {value}", "configs/robot/sim.yaml shows good values")
+
+    @property
+    def tool_offset(self) -> tuple[np.ndarray, np.ndarray]:
+        """The policy's tool frame in the frame that the robot reports: position (3,) m and rotation (3, 3)."""
+        offset = self.tool.get("offset") or {}
+        position = np.asarray(offset.get("position", (0.0, 0.0, 0.0)), float)
+        return position, matrix_from_rotvec(np.asarray(offset.get("rotation", (0.0, 0.0, 0.0)), float))
+
+    def loop_settings(self, extra: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings of the control loop: the profile's own, then ``extra``, then what the bridge decides itself."""
+        merged: dict[str, Any] = {}
+        for part in (self.loop, extra):
+            for key, value in part.items():
+                both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+                merged[key] = {**merged[key], **value} if both else value
+        safety = {
+            **merged.get("safety", {}),
+            "deadman": True,
+            "deadman_timeout": 3.0 / self.command_hz,
+            "camera_stale": self.fresh.acted,
+        }
+        return {**merged, "command_hz": self.command_hz, "safety": safety}
+
+
+_OPTIONAL = {"world", "start", "fresh"}
+
+
+def _known(name: str, given: Mapping[str, Any], kind: type) -> None:
+    known = [f.name for f in dataclasses.fields(kind)]
+    if unknown := sorted(set(given) - set(known)):
+        nearest = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.0)[0]
+        raise UserError(f"{name} has no setting {unknown[0]!r}", f"did you mean {nearest!r}?")
+
+
+def _choose(name: str, value: Any, choices: Any) -> None:
+    if value not in choices:
+        raise UserError(f"{name} cannot be {value!r}", f"choose one of {', '.join(choices)}")

@@ -1,0 +1,203 @@
+"""A ROS robot as the control loop drives it."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+
+from lohovla.control.events import EventLog
+from lohovla.control.limits import Limits
+from lohovla.control.receiver import Command
+from lohovla.control.robots import Sample, seen_from_above
+from lohovla.control.settings import LoopSettings
+from lohovla.ros.clocks import ClockOffset
+from lohovla.ros.commands import Commander, gripper_message
+from lohovla.ros.eyes import Eyes
+from lohovla.ros.feeds import Feeds
+from lohovla.ros.geometry import BadPose, attach, pose_of, tool_of_joints
+from lohovla.ros.messages import BadMessage
+from lohovla.ros.mirror import Mirror, stamp_and_seed
+from lohovla.ros.profile import COMMANDS, GRIPPER_STATES, GRIPPERS, Profile
+
+_STILL_SENT = 0.5  # s that commands go on after the arm has come to rest, so that none of the last is missed
+_GRIPPER_AGAIN = 0.5  # s after which an unchanged gripper command is said again
+
+
+class RosRobot:
+    """Hears a robot and commands it.
+
+    Args:
+        transport: to ROS.
+        profile: of the robot.
+        limits: of the tool.
+        instruction: the goal sentence.
+        size: width and height of the policy's top view, pixels.
+        mirror: rebuilds the true state, where a simulator tells it.
+        dry: whether commands are made and counted, but not sent.
+    """
+
+    reward, ended = 0.0, False
+
+    def __init__(
+        self,
+        transport: Any,
+        profile: Profile,
+        limits: Limits,
+        instruction: str,
+        size: tuple[int, int] = (320, 160),
+        mirror: Mirror | None = None,
+        dry: bool = False,
+    ):
+        self.transport, self.profile, self.instruction, self.dry = transport, profile, instruction, dry
+        self.clock, self.mirror = ClockOffset(), mirror
+        self.feeds = Feeds(transport, self.clock)
+        self._commander = Commander(profile, limits)
+        self._hear()
+        self.eyes = Eyes(profile, self.feeds, size)
+        self.sight = {"images.top": seen_from_above(float(profile.tool["length"]))}
+        self._topic, self._gripper_topic = profile.command["topic"], profile.gripper["topic"]
+        if not dry:
+            transport.advertise(self._topic, COMMANDS[profile.command["kind"]])
+            transport.advertise(self._gripper_topic, GRIPPERS[profile.gripper["kind"]])
+        self.sent, self.refused, self.last_message = 0, 0, None
+        self.allowed = False  # whether the session lets commands go out
+        self._moved, self._gripper = -math.inf, (-1.0, -math.inf)
+        self._log: EventLog | None = None
+
+    def _hear(self) -> None:
+        profile = self.profile
+        self._joints = self._tool = self._gripper_feed = self._world = None
+        if profile.joints.get("topic"):
+            self._joints = self.feeds.hear(profile.joints["topic"], "sensor_msgs/JointState")
+        if profile.tool.get("topic"):
+            self._tool = self.feeds.hear(profile.tool["topic"], "geometry_msgs/PoseStamped")
+        kind = GRIPPER_STATES[profile.gripper_state["kind"]]
+        if kind:
+            self._gripper_feed = self.feeds.hear(profile.gripper_state["topic"], kind)
+        if profile.world and self.mirror is not None:
+            self._world = self.feeds.hear(profile.world, "std_msgs/Float64MultiArray")
+
+    # -- what is known -------------------------------------------------------------------------------------
+
+    def state_age(self, now: float) -> tuple[str, float]:
+        """The topic of the arm's state that is oldest, and how old it is, s."""
+        feeds = [feed for feed in (self._joints, self._tool) if feed is not None]
+        ages = {feed.topic: feed.age(now) for feed in feeds}
+        if self._world is not None:
+            ages[self._world.topic] = self._world.age(now)
+        return max(ages.items(), key=lambda item: item[1])
+
+    def joints(self) -> np.ndarray | None:
+        """Joint positions (6,), rad, found by their names; None where one is missing."""
+        if self._joints is None or self._joints.newest is None:
+            return None
+        message = self._joints.newest.message
+        known = dict(zip(message["name"], message["position"], strict=False))
+        try:
+            joints = np.array([known[name] for name in self.profile.joints["names"]], float)
+        except KeyError:
+            return None
+        return joints if np.isfinite(joints).all() else None
+
+    def measured(self) -> np.ndarray | None:
+        """The tool's pose (6,) as the robot tells it, or by its joints; None while that is not known."""
+        if self._tool is None:
+            joints = self.joints()
+            return None if joints is None else tool_of_joints(joints, float(self.profile.tool["length"]))
+        if self._tool.newest is None:
+            return None
+        try:
+            return attach(pose_of(self._tool.newest.message["pose"]), self.profile.tool_offset)
+        except BadPose:
+            return None
+
+    def pose(self) -> np.ndarray:
+        pose = self.measured()
+        assert pose is not None, "the session waits until it is known"
+        return pose
+
+    def gripper(self) -> float:
+        """How far the gripper is closed, 0 to 1; what was commanded where it does not tell."""
+        told = self._gripper_told()
+        if told is None:
+            return max(self._gripper[0], 0.0)
+        low, high = (float(self.profile.gripper_state.get(key, d)) for key, d in (("open", 0.0), ("closed", 1.0)))
+        return float(np.clip((told - low) / (high - low), 0.0, 1.0)) if high != low else 0.0
+
+    def _gripper_told(self) -> float | None:
+        if self.profile.gripper_state["kind"] == "joint":
+            message = self._joints.newest.message if self._joints and self._joints.newest else None
+            known = dict(zip(message["name"], message["position"], strict=False)) if message else {}
+            return known.get(self.profile.gripper_state["topic"])
+        if self._gripper_feed is None or self._gripper_feed.newest is None:
+            return None
+        return float(self._gripper_feed.newest.message["data"])
+
+    # -- as the loop's robot -------------------------------------------------------------------------------
+
+    def start(self, now: float, settings: LoopSettings, log: EventLog) -> None:
+        self._log, self.ended = log, False
+        self._commander.reset()
+
+    def advance(self, now: float) -> None:
+        """A real robot moves by itself."""
+
+    def command(self, command: Command, now: float) -> None:
+        """Send a command if the arm may move, and while it comes to rest."""
+        if self.allowed or np.abs(command.velocity).max() > 1e-9:
+            self._moved = now
+        if now - self._moved > _STILL_SENT:
+            self._commander.reset()
+            return
+        measured = self.measured()
+        if measured is None:
+            return
+        try:
+            message = self._commander.message(
+                command, measured, self.joints(), self.clock.remote(now) if self.clock.known else time.time()
+            )
+            self._send(self._topic, message)
+            self._drive_gripper(command, now)
+        except (BadMessage, ValueError) as error:
+            self.refused += 1
+            if self._log is not None:
+                self._log.state(now, "refused command", True, str(error))
+        if self._log is not None:
+            self._log.state(
+                now, "unreachable", self._commander.unreachable, "the arm does not reach the commanded pose"
+            )
+
+    def _send(self, topic: str, message: Any) -> None:
+        self.sent += 1
+        self.last_message = topic, message
+        if not self.dry:
+            self.transport.publish(topic, message, newest=True)
+
+    def _drive_gripper(self, command: Command, now: float) -> None:
+        """Only while the arm may move: an emergency stop must not drop what is held."""
+        if not self.allowed:
+            return
+        value, said = self._gripper
+        if abs(command.gripper - value) > 1e-3 or now - said > _GRIPPER_AGAIN:
+            self._gripper = command.gripper, now
+            self._send(self._gripper_topic, gripper_message(self.profile.gripper, command.gripper))
+
+    def observe(self, now: float, world: bool) -> Sample:
+        joints = self.joints()
+        state = np.concatenate([self.pose(), [self.gripper()], np.zeros(6) if joints is None else joints])
+        sight = self.eyes.sight
+        observation = {"state": state.astype(np.float32), "instruction": self.instruction, **sight.pictures}
+        stamps, taken = dict(sight.stamps), now
+        true = None
+        if world and self._world is not None and self._world.newest is not None and self.mirror is not None:
+            numbers = self._world.newest.message["data"]
+            true = self.mirror.follow(numbers)
+            taken = min(self.clock.local(stamp_and_seed(numbers)[0]), now)
+            tool = self.mirror.env.observe_state()
+            observation["state"] = tool
+        elif stamps:
+            taken = min(min(stamps.values()), now)
+        return Sample(observation, taken, stamps, true)

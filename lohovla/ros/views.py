@@ -1,0 +1,148 @@
+"""From a robot's cameras to the policy's ``top`` view: colour and height above the table, seen from above.
+
+A camera's calibration is its intrinsics, from ``CameraInfo`` or the profile, and its pose in the robot's base frame,
+from the profile. Pixel centres are whole numbers, as in OpenCV and ROS; the rest of this project has the corner of
+the first pixel at 0, half a pixel away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lohovla.envs.control.rotations import matrix_from_rotvec
+from lohovla.envs.render.heightmap import settle
+from lohovla.errors import UserError
+from lohovla.ros.messages import Message
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A camera that is known.
+
+    Attributes:
+        name: of the camera.
+        width: pixels.
+        height: pixels.
+        intrinsics: (3, 3), with the corner of the first pixel at 0.
+        distortion: of plumb_bob: k1, k2, p1, p2, k3; or none.
+        position: of the optical centre in the base frame, m.
+        rotation: (3, 3), the optical frame (z ahead, x right, y down) in the base frame.
+    """
+
+    name: str
+    width: int
+    height: int
+    intrinsics: np.ndarray
+    distortion: tuple[float, ...]
+    position: tuple[float, float, float]
+    rotation: np.ndarray
+
+    @classmethod
+    def of(cls, name: str, settings: Mapping[str, Any], info: Message | None) -> Calibration | None:
+        """From a profile and, where that has no intrinsics, the camera's own info; None while that has not come.
+
+        Raises:
+            UserError: the profile does not say where the camera is.
+        """
+        if settings.get("position") is None or settings.get("rotation") is None:
+            raise UserError(
+                f"the profile does not say where camera {name} is",
+                f"give robot.cameras.{name}.position and .rotation (docs/robots.md shows how to calibrate)",
+            )
+        given = settings.get("intrinsics")
+        if given is not None:
+            fx, fy, cx, cy = (float(v) for v in given["focal"] + given["centre"])
+            width, height = (int(v) for v in given["size"])
+            bent = tuple(float(v) for v in given.get("distortion", ()))
+        elif info is not None and info["width"] and info["k"][0] > 0:
+            k = info["k"]
+            fx, fy, cx, cy, width, height = k[0], k[4], k[2], k[5], info["width"], info["height"]
+            bent = tuple(float(v) for v in info["d"])
+        else:
+            return None
+        matrix = np.array([[fx, 0.0, cx + 0.5], [0.0, fy, cy + 0.5], [0.0, 0.0, 1.0]])
+        rotation = matrix_from_rotvec(np.asarray(settings["rotation"], float))
+        x, y, z = (float(v) for v in settings["position"])
+        bent = bent if any(bent) else ()
+        return cls(name, width, height, matrix, bent, (x, y, z), rotation)
+
+    def rays(self, every: int) -> np.ndarray:
+        """What a metre of depth adds in the base frame (n, 3), for every ``every``-th pixel of rows and columns."""
+        rows, columns = np.indices((self.height, self.width))[:, ::every, ::every].reshape(2, -1) + 0.5
+        m = self.intrinsics
+        ahead = np.stack([(columns - m[0, 2]) / m[0, 0], (rows - m[1, 2]) / m[1, 1], np.ones(len(rows))], 1)
+        return (ahead @ self.rotation.T).astype(np.float32)
+
+    def straightening(self) -> np.ndarray | None:
+        """For each pixel of a picture without distortion, the flat index of the one to take; None without any."""
+        if not self.distortion:
+            return None
+        k1, k2, p1, p2, k3 = (*self.distortion, 0.0, 0.0, 0.0, 0.0, 0.0)[:5]
+        rows, columns = np.indices((self.height, self.width)) + 0.5
+        m = self.intrinsics
+        x, y = (columns - m[0, 2]) / m[0, 0], (rows - m[1, 2]) / m[1, 1]
+        r = x * x + y * y
+        radial = 1.0 + r * (k1 + r * (k2 + r * k3))
+        u = x * radial + 2 * p1 * x * y + p2 * (r + 2 * x * x)
+        v = y * radial + p1 * (r + 2 * y * y) + 2 * p2 * x * y
+        column = np.clip(np.floor(u * m[0, 0] + m[0, 2]), 0, self.width - 1).astype(int)
+        row = np.clip(np.floor(v * m[1, 1] + m[1, 2]), 0, self.height - 1).astype(int)
+        return row * self.width + column
+
+
+@dataclass(frozen=True)
+class View:
+    """What one camera saw: its calibration, colour uint8 (H, W, 3), depth float32 (H, W) along its axis, metres."""
+
+    camera: Calibration
+    color: np.ndarray
+    depth: np.ndarray
+
+
+class TopView:
+    """Makes the ``top`` view from calibrated RGB-D cameras, as training's ``top_source: fused`` does.
+
+    Args:
+        width: columns, along y.
+        height: rows, along x.
+        every: takes every n-th pixel only; a full picture has more points than the map has cells.
+    """
+
+    def __init__(self, width: int, height: int, every: int = 2):
+        self._size, self._every = (height, width), every
+        self._known: dict[str, tuple[Calibration, np.ndarray, np.ndarray | None]] = {}
+
+    def __call__(self, views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:
+        """Colour uint8 (height, width, 3) and height above the table float32 (height, width), metres.
+
+        A pixel without depth (0) is no point.
+
+        Raises:
+            UserError: a picture has another size than its calibration.
+        """
+        points, colors = zip(*(self._points(view) for view in views), strict=True)
+        return settle(np.concatenate(points), np.concatenate(colors), *self._size)
+
+    def _points(self, view: View) -> tuple[np.ndarray, np.ndarray]:
+        camera, color, depth = view.camera, view.color, view.depth
+        if color.shape[:2] != (camera.height, camera.width) or depth.shape != color.shape[:2]:
+            raise UserError(
+                f"camera {camera.name} sends {color.shape[1]} x {color.shape[0]} colour and {depth.shape[1]} x "
+                f"{depth.shape[0]} depth, its calibration is {camera.width} x {camera.height}",
+                "take the depth topic that is aligned to colour, and the CameraInfo of that picture",
+            )
+        known = self._known.get(camera.name)
+        if known is None or known[0] is not camera:
+            known = self._known[camera.name] = camera, camera.rays(self._every), camera.straightening()
+        _, rays, straight = known
+        if straight is not None:
+            color, depth = color.reshape(-1, 3)[straight], depth.ravel()[straight]
+        n = self._every
+        depth, color = depth[::n, ::n].ravel(), color[::n, ::n].reshape(-1, 3)
+        seen = depth > 0.0
+        points = rays[seen] * depth[seen, None] + np.asarray(camera.position, np.float32)
+        return points, color[seen]

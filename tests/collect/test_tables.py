@@ -1,0 +1,95 @@
+"""Scenes as tables: states that the oracle would reach, labelled as the simulator would label them."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from lohovla.collect.labels import objects_of
+from lohovla.collect.scenes import LabelledScenes, Mistakes, scene_env
+from lohovla.collect.tables import TableScenes, carried_out, moved, states
+from lohovla.envs.tasks.entities import Pose
+from lohovla.envs.tasks.registry import get_task, initial_scene
+from lohovla.errors import UserError
+
+NO_MISTAKES = Mistakes(0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "task", ["put-block-into-matching-bowl", "stack-block-in-absolute-area", "put-even-blocks-in-same-color-zone"]
+)
+def test_following_the_oracle_ends_at_the_goal(task):
+    problem = get_task(task).sample(np.random.default_rng(3))
+    seen = list(states(problem, np.random.default_rng(0), NO_MISTAKES))
+    assert seen[-1][1] is None
+    assert problem.goal.score(seen[-1][0]) == pytest.approx(1.0)
+    scores = [problem.goal.score(scene) for scene, _ in seen]
+    assert scores == sorted(scores)
+    assert len(seen) <= problem.max_steps + 1
+
+
+def test_a_table_is_what_the_simulator_says_of_the_same_scene():
+    env = scene_env("put-block-into-matching-bowl")
+    env.reset(seed=2)
+    drawn = objects_of(initial_scene(env.problem.layout))
+    settled = objects_of(env.scene())
+    np.testing.assert_allclose(drawn, settled, atol=2e-3)
+
+
+def test_mistakes_leave_the_block_elsewhere_or_move_another():
+    problem = get_task("put-block-into-matching-bowl").sample(np.random.default_rng(3))
+    scene = initial_scene(problem.layout)
+    subtask = problem.goal.next(scene)
+    place = np.array([subtask.place.x, subtask.place.y])
+
+    def changed(mistakes, seed=1):
+        after = carried_out(scene, subtask, np.random.default_rng(seed), mistakes)
+        at = [k for k in range(len(scene.blocks)) if not np.allclose(after.positions[k], scene.positions[k])]
+        return [list(scene.blocks)[k] for k in at], after
+
+    names, after = changed(NO_MISTAKES)
+    assert names == [subtask.pick]
+    assert np.linalg.norm(after.centre(subtask.pick)[:2] - place) < 0.01
+    names, after = changed(Mistakes(1.0, 0.0, 0.0))
+    assert names == [subtask.pick]
+    assert np.linalg.norm(after.centre(subtask.pick)[:2] - place) > 0.03
+    others = [changed(Mistakes(0.0, 0.0, 1.0), seed)[0] for seed in range(8)]
+    assert {len(names) for names in others} == {1}
+    assert len({names[0] for names in others}) > 2
+
+
+def test_moving_a_block_leaves_the_rest():
+    scene = initial_scene(get_task("stack-block-in-absolute-area").sample(np.random.default_rng(3)).layout)
+    name = next(iter(scene.blocks))
+    after = moved(scene, name, Pose(0.4, 0.1, 0.06, 0.3))
+    assert after.centre(name) == pytest.approx((0.4, 0.1, 0.06 + scene.blocks[name].edge / 2))
+    assert after.yaw(name) == pytest.approx(0.3)
+    np.testing.assert_array_equal(after.positions[1:], scene.positions[1:])
+
+
+def test_samples_are_as_those_with_pictures():
+    tasks = ["put-block-into-matching-bowl", "stack-block-in-absolute-area"]
+    tables = list(islice(TableScenes(tasks, 2, direct=0.0, pool=1), 20))
+    pictured = next(iter(LabelledScenes(tasks, 2, pool=1, direct=0.0)))
+    assert set(tables[0]) == {"instruction", "subtask", "points", "objects", "state"}
+    for key in ("objects", "points", "state"):
+        assert tables[0][key].shape == pictured[key].shape
+        assert tables[0][key].dtype == pictured[key].dtype
+    np.testing.assert_allclose(tables[0]["state"], pictured["state"], atol=1e-3)
+    again = list(islice(TableScenes(tasks, 2, direct=0.0, pool=1), 20))
+    assert [s["subtask"] for s in again] == [s["subtask"] for s in tables]
+    other = list(islice(TableScenes(tasks, 2, direct=0.0, pool=1, rank=1, world=2), 20))
+    assert [s["subtask"] for s in other] != [s["subtask"] for s in tables]
+
+
+def test_some_goals_are_primitives():
+    samples = list(islice(TableScenes(["put-block-into-matching-bowl"], 2, direct=0.5, pool=1), 60))
+    primitive = [s for s in samples if "bowls" not in s["instruction"] and "bowl of its own" not in s["instruction"]]
+    assert 15 < len(primitive) < 45
+    for sample in primitive:
+        assert sample["subtask"].startswith("Pick up the ")
+
+
+def test_held_out_tasks_are_refused():
+    with pytest.raises(UserError, match="held out"):
+        TableScenes(["stack-blocks-of-same-color"])

@@ -1,0 +1,81 @@
+"""What can be said of a scene."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lohovla.collect.labels import COLORS
+from lohovla.model.stem import ATTRIBUTE_DIM, FACT_DIM, KINDS, Objects
+
+
+def scene(*things, score=0.9):
+    """Objects as the stem describes them: (kind, colour, size) each."""
+    facts = torch.zeros(1, len(things) + 2, FACT_DIM)
+    for k, (kind, color, size) in enumerate(things):
+        facts[0, k, : len(KINDS)] = F.one_hot(torch.tensor(KINDS.index(kind)), len(KINDS))
+        facts[0, k, len(KINDS)] = score
+        at = FACT_DIM - ATTRIBUTE_DIM + 5
+        facts[0, k, at + COLORS.index(color)] = 0.95
+        facts[0, k, at + len(COLORS)] = {"bigger": 0.97, "smaller": 0.03, "": 0.5}[size]
+    empty = torch.zeros(1, len(things) + 2, 1)
+    return Objects(empty, facts, empty.expand(-1, -1, 2), empty[..., 0].long())
+
+
+@pytest.fixture
+def said(tiny):
+    """Whether a sentence can be said of a scene."""
+    processor = tiny[1]
+    sayable = processor.sayable()
+
+    def ask(objects, text, without=()):
+        refused = [processor.tokenizer.encode(other, add_special_tokens=False) for other in without]
+        return processor.tokenizer.encode(text, add_special_tokens=False) in sayable.of(objects, 0, refused)
+
+    return ask
+
+
+def test_what_is_named_must_be_there(said):
+    objects = scene(("block", "red", "smaller"), ("block", "blue", "smaller"), ("bowl", "green", ""))
+    assert said(objects, "Pick up the red block and place it in the green bowl.")
+    assert said(objects, "Pick up the red block and place it on the blue block.")
+    assert said(objects, "Pick up the blue block and place it on the table.")
+    assert said(objects, "Pick up the blue block and place it in the top left area.")
+    assert said(objects, "Pick up the blue block and place it to the left of the red block.")
+    assert said(objects, "Done.")
+    assert not said(objects, "Pick up the green block and place it on the table.")
+    assert not said(objects, "Pick up the red block and place it in the green zone.")
+    assert not said(objects, "Pick up the red block and place it in the red bowl.")
+    assert not said(objects, "Pick up the red block and place it on the gray block.")
+    assert not said(objects, "Pick up the bigger red block and place it on the table.")
+
+
+def test_sizes_are_said_where_both_are_seen(said):
+    mixed = scene(("block", "red", "smaller"), ("block", "blue", "bigger"))
+    assert said(mixed, "Pick up the smaller red block and place it on the bigger blue block.")
+    assert not said(mixed, "Pick up the red block and place it on the bigger blue block.")
+    assert not said(mixed, "Pick up the bigger red block and place it on the table.")
+    # A lower block that is not seen may be of the other size.
+    alike = scene(("block", "red", "smaller"), ("block", "blue", "smaller"))
+    assert said(alike, "Pick up the smaller red block and place it on the table.")
+    unsure = scene(("block", "red", ""), ("block", "blue", "bigger"))
+    assert said(unsure, "Pick up the red block and place it on the blue block.")
+    assert said(unsure, "Pick up the bigger red block and place it on the table.")
+
+
+def test_a_block_goes_on_its_like_only_where_there_are_two(said):
+    text = "Pick up the red block and place it on the red block."
+    assert not said(scene(("block", "red", "smaller"), ("block", "blue", "smaller")), text)
+    assert said(scene(("block", "red", "smaller"), ("block", "red", "smaller")), text)
+
+
+def test_what_failed_is_not_said_again(said):
+    objects = scene(("block", "red", "smaller"), ("bowl", "green", ""))
+    text = "Pick up the red block and place it in the green bowl."
+    assert said(objects, text)
+    assert not said(objects, text, without=[text])
+    assert said(objects, "Pick up the red block and place it on the table.", without=[text])
+
+
+def test_where_nothing_is_seen_everything_can_be_said(said):
+    for objects in (scene(), scene(("block", "red", "smaller"), score=0.1), scene(("bowl", "red", ""))):
+        assert said(objects, "Pick up the gray block and place it in the blue zone.")

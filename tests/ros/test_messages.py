@@ -1,0 +1,83 @@
+"""Messages in both generations' form, checked against the definitions that the rosbags package ships."""
+
+import math
+
+import pytest
+from rosbags.typesys import Stores, get_typestore
+
+from lohovla.errors import UserError
+from lohovla.ros.messages import (
+    TYPES,
+    BadMessage,
+    blank,
+    check_type,
+    from_wire,
+    seconds_of,
+    stamp_of,
+    to_wire,
+    type_name,
+)
+
+_STORES = {1: get_typestore(Stores.ROS1_NOETIC), 2: get_typestore(Stores.ROS2_HUMBLE)}
+_KNOWN = sorted(name for name in TYPES if name != "control_msgs/GripperCommand")
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+@pytest.mark.parametrize("name", _KNOWN)
+def test_fields_are_those_of_the_definition(name, generation):
+    fields = [field for field, _ in _STORES[generation].fielddefs[name.replace("/", "/msg/", 1)][1]]
+    fields = [field for field in fields if field != "structure_needs_at_least_one_member"]
+    assert sorted(to_wire(name, {}, generation)) == sorted(fields)
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+@pytest.mark.parametrize("name", sorted(TYPES))
+def test_back_from_the_wire(name, generation):
+    assert from_wire(name, to_wire(name, blank(name), generation)) == blank(name)
+
+
+def test_time_has_each_generation_s_names():
+    message = {"header": {"stamp": stamp_of(12.25), "frame_id": "base"}}
+    one, two = (to_wire("geometry_msgs/PoseStamped", message, g)["header"] for g in (1, 2))
+    assert one == {"stamp": {"secs": 12, "nsecs": 250000000}, "frame_id": "base", "seq": 0}
+    assert two == {"stamp": {"sec": 12, "nanosec": 250000000}, "frame_id": "base"}
+    assert type_name("std_msgs/String", 1) == "std_msgs/String"
+
+
+def test_stamp_does_not_overflow_its_nanoseconds():
+    assert stamp_of(1.9999999999) == {"sec": 2, "nanosec": 0}
+    assert seconds_of(stamp_of(1700000000.125)) == 1700000000.125
+
+
+def test_quaternion_is_complete():
+    assert to_wire("geometry_msgs/PoseStamped", {}, 1)["pose"]["orientation"]["w"] == 1.0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, "1", True, None])
+def test_numbers_must_be_finite_numbers(value):
+    with pytest.raises(BadMessage):
+        to_wire("std_msgs/Float64", {"data": value}, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "wire"),
+    [
+        ("std_msgs/Float64", {"date": 1.0}),
+        ("std_msgs/Bool", {"data": 1}),
+        ("std_msgs/String", {"data": None}),
+        ("std_msgs/Float64MultiArray", {"data": [1.0, None]}),
+        ("sensor_msgs/Image", {"height": -1}),
+        ("sensor_msgs/Image", {"data": "%%"}),
+        ("sensor_msgs/CameraInfo", {"K": [1.0]}),
+        ("geometry_msgs/PoseStamped", {"pose": 3}),
+        ("std_msgs/String", []),
+    ],
+)
+def test_malformed_messages_are_refused(name, wire):
+    with pytest.raises(BadMessage):
+        from_wire(name, wire)
+
+
+def test_unknown_type():
+    with pytest.raises(UserError):
+        check_type("my_msgs/Thing")

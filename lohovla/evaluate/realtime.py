@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from lohovla.control.clock import Clock, SimulatedClock, WallClock
+from lohovla.control.hold import Hold, Pressed
 from lohovla.control.jobs import Job
 from lohovla.control.loop import ControlLoop
 from lohovla.control.robots import SimulatedArm
@@ -115,6 +116,16 @@ class Realtime:
     def close(self) -> None:
         """End the model's process."""
         self.worker.close()
+
+
+def watch(loop: ControlLoop, hold: Hold) -> None:
+    """After a command: hand on what a person at the keyboard, or a pipe, says."""
+    now = loop.clock.now()
+    try:
+        if hold.held(now):
+            loop.deadman.press(now)
+    except Pressed as pressed:
+        loop.stop(str(pressed))
 
 
 def _delays(delay: Mapping[str, float]) -> Callable[[Job, float], float]:

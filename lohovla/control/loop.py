@@ -37,13 +37,13 @@ class _Posed(NamedTuple):
     Attributes:
         measured: its pose (6,).
         commanded: the last command (6,).
-        continues: whether there was a path to continue.
+        ahead: actions that the path still had; 0 if there was none to continue.
         waits: whether that path stood still.
     """
 
     measured: np.ndarray
     commanded: np.ndarray
-    continues: bool
+    ahead: int
     waits: bool
 
 
@@ -301,7 +301,7 @@ class ControlLoop:
             prefix=prefix_for(self.spec, ahead, measured),
             frozen=frozen,
         )  # fmt: skip
-        self._posed = {job.number: _Posed(measured, here, ahead is not None, waits)}
+        self._posed = {job.number: _Posed(measured, here, 0 if ahead is None else len(ahead), waits)}
 
     def _context(self, sample: Sample) -> Context:
         """What the policy may know beside the observation."""
@@ -328,16 +328,16 @@ class ControlLoop:
 
     def _join(self, now: float, job: Job, decision: Decision) -> None:
         """Let a chunk take over, if it is sound and still of use."""
-        measured, commanded, continues, waits = self._posed.pop(job.number)
+        measured, commanded, ahead, waits = self._posed.pop(job.number)
         anew = decision.planned and waits  # a motion that begins from rest begins with its first action, however late
-        continues = continues and not anew
         safety, period = self.settings.safety, self.asker.period
         if fault := fault_of(decision, self.spec):
             self.log.add(now, "bad chunk", fault)
             return
         fresh = job.taken + safety.stale_after
         actions = np.asarray(decision.actions, dtype=np.float64)
-        start = job.taken if continues else now
+        # No action is skipped that nothing went ahead in place of: where the old path ended early, the arm waited.
+        start = max(job.taken, now - ahead * period) if ahead and not anew else now
         if start + len(actions) * period <= now + self.settings.period:
             self.log.add(now, "slow model", f"all {len(actions)} actions were past when they came")
             start = now
@@ -348,7 +348,7 @@ class ControlLoop:
         actions = actions[: min(usable, self.settings.execute if self._sync else usable)]
         actions = self._bounded(now, to_absolute(actions, measured) if self.spec.relative else actions, commanded)
         self._chunks += 1
-        origin = commanded if continues else self.limiter.pose
+        origin = commanded if start < now else self.limiter.pose
         self.track.add(Chunk.of(self._chunks, actions, start, period, origin, self.settings.limits), alone=anew)
         self._joined, self._expires = True, fresh
         self.accounts.delays.append(math.ceil((now - job.taken) / period - 1e-6))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from lohovla.control.settings import LoopSettings
 from lohovla.control.worker import WORKERS, BackgroundWorker, SimulatedWorker
 from lohovla.errors import UserError
 from lohovla.evaluate.episode import EpisodeResult, Play, Progress, SubtaskSpan
-from lohovla.policies.base import Policy
+from lohovla.policies.base import Context, Policy
 
 CLOCKS = ("wall", "simulated")
 _CHUNKED = {"oracle": "teacher"}  # an oracle that thinks for one step is always late; this one gives chunks
@@ -87,6 +88,7 @@ class Realtime:
         else:
             self.clock, self.worker = WallClock(), BackgroundWorker(make, worker, self.settings.priority)  # type: ignore
             self.spec = self.worker.wait()
+        self._warm = clock == "simulated"
 
     def episode(
         self,
@@ -104,6 +106,8 @@ class Realtime:
             on_subtask: called whenever the policy turns to another sub-task.
         """
         play = Play(env, seed, on_subtask=on_subtask)
+        if not self._warm:
+            self._warm_up(play)
         arm = SimulatedArm(env, play.note)  # type: ignore
         loop = ControlLoop(arm, self.spec, self.worker, self.settings, self.clock)
         loop.on_subtask = play.turn
@@ -112,6 +116,19 @@ class Realtime:
         loop.start(seed)
         loop.run(lambda: arm.ended)
         return play.result(), loop
+
+    def _warm_up(self, play: Play) -> None:
+        """Let the model plan and act once before time counts: its first answers take seconds."""
+        self._warm = True
+        seen = {key: play.observation[key] for key in {*self.spec.observation_keys, "state", "instruction"} - {"world"}}
+        context = Context(world=play.env.unwrapped.get_state() if "world" in self.spec.observation_keys else None)
+        until = time.monotonic() + self.settings.safety.plan_timeout
+        for number, kind in enumerate(("reset", "plan", "chunk"), start=1):
+            guided = kind == "chunk" and self.settings.join == "rtc"
+            self.worker.submit(Job(-number, kind, 0, 0.0, 0, seen, context, guided=guided), 0.0)
+            while self.worker.state == "busy" and time.monotonic() < until:
+                time.sleep(0.005)
+            self.worker.poll(0.0)
 
     def close(self) -> None:
         """End the model's process."""

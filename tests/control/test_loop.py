@@ -117,6 +117,16 @@ def test_relative_actions_are_anchored_to_their_own_observation(rig):
         assert place[1] >= 0.0
 
 
+def test_after_a_wait_the_next_chunk_goes_on_where_the_old_one_ended(rig):
+    """A model too slow for its horizon makes the arm wait; no action is skipped, so nothing has to be caught up."""
+    r = rig(0.6, policy=Straight())
+    r.run(6.0)
+    assert r.counts["hold"] >= 3
+    way = path(r)[:, 1]
+    assert (np.diff(way) / 0.01).max() < 0.15  # m/s; the policy goes at 0.1
+    assert way[-1] > 0.25
+
+
 def test_a_reset_discards_what_is_in_flight(rig):
     r = rig(0.4, join="rtc-trained")
     r.run(2.0)

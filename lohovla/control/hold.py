@@ -14,7 +14,7 @@ from lohovla.errors import UserError
 KEYBOARD = "keyboard"
 _FIRST = 0.7  # s, a terminal's pause between a key's first character and the ones of holding it
 _REPEATED = 0.1  # s, the longest between those
-_MOST = 4096  # bytes read at once
+_MOST = 1 << 16  # bytes read at once: all that a pipe holds, so that nothing old counts later
 
 
 class Hold:

@@ -47,7 +47,7 @@ def test_a_pipe_is_held_while_somebody_writes_and_may_come_and_go(tmp_path):
     assert not hold.held(0.0)  # nobody has opened it
     for began in (1.0, 5.0):
         writer = os.open(path, os.O_WRONLY)
-        os.write(writer, b"y\n")
+        os.write(writer, b"y\n" * 20_000)  # as `yes` does
         assert hold.held(began)
         os.close(writer)
         assert hold.held(began + 0.09)

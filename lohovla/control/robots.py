@@ -39,7 +39,11 @@ class Robot(Protocol):
 
     reward: float  # that has come since the start
     ended: bool  # whether the episode is over
-    sight: Mapping[str, Sight]  # how each camera sees the tool, by key; not listed: every motion
+
+    @property
+    def sight(self) -> Mapping[str, Sight]:
+        """How cameras see the tool, by their keys; one that is not listed sees every motion."""
+        ...
 
     def start(self, now: float, settings: LoopSettings, log: EventLog) -> None:
         """Get ready for commands."""

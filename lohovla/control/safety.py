@@ -72,7 +72,7 @@ class Sight(NamedTuple):
         return float(np.linalg.norm((after - before) * self.shows)) if inside else 0.0
 
 
-_EVERYWHERE = Sight((-math.inf,) * 3, (math.inf,) * 3)
+_EVERYWHERE = Sight((-math.inf, -math.inf, -math.inf), (math.inf, math.inf, math.inf))
 
 
 class CameraWatch:

@@ -120,9 +120,12 @@ def _policy(config: Any) -> tuple[str, dict[str, Any]]:
 
 def _play(job: tuple[tuple[str, dict[str, Any]], str, str, float, Sequence[int]]) -> list[Trial]:
     (policy, own), task, join, delay, seeds = job
+    import torch
+
     from lohovla.envs.env import BlocksEnv
     from lohovla.evaluate.realtime import Realtime
 
+    torch.set_num_threads(1)  # a process a core: threads of theirs would wait for each other
     settings: dict[str, Any] = {"control": "ee", "control_hz": _COMMAND_HZ}
     if policy in _BLIND:
         settings["cameras"] = {}

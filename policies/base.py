@@ -42,16 +42,19 @@ class Context:
 
     Attributes:
         step: how many actions were carried out in this episode.
-        reward: the reward of the last one.
+        reward: what has come since the last decision.
         world: the true environment, for oracles; None on a robot, and no other policy may read it. In real
             time it is a copy of the state that the observation was taken in (``EnvState``).
         slot: which of the episodes that run at once this is; a policy's memory is kept by it.
+        commanded: in real time, the ``ee`` commands (2, 7) that the arm had one period of the policy ago and has
+            now, absolute; None where the policy's own chunks are carried out as they are.
     """
 
     step: int = 0
     reward: float = 0.0
     world: Any = None
     slot: int = 0
+    commanded: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 
 from lohovla.model import acting, planning
 from lohovla.model.acting import Attended
-from lohovla.model.action import ee_action, ee_scaled
+from lohovla.model.action import EE_HZ, ee_action, ee_scaled
 from lohovla.model.checkpoint import load
 from lohovla.model.core import LoHoVLA, Prefix
 from lohovla.model.grammar import Grammar
@@ -41,7 +41,7 @@ class LoHoVLAPolicy(Policy):
         self.model, self.processor, self.rules = model, processor, rules
         control = env.control
         self.spec = PolicySpec(
-            KEYS, control, env.action_space.shape, model.config.horizons[control], env.control_hz,
+            KEYS, control, env.action_space.shape, model.config.horizons[control], EE_HZ,
             frozenset({"subtask", "progress"}), prefix=control == "ee",
         )  # fmt: skip
         self.flow_steps = rules.steps
@@ -235,11 +235,12 @@ class LoHoVLAPolicy(Policy):
         memory = self._memories[context.slot]
         planned = self._look([observation], [context], [memory])
         given = None
-        if prefix is not None and frozen and not planned[0]:
+        if planned[0]:
+            memory.progress = 0.0  # of the new sub-task
+        elif prefix is not None and frozen:
             given = prefix[: min(frozen, self.model.config.max_prefix)].astype(np.float32)
         began = time.perf_counter()
-        # Chunks overlap in real time: how the tool moves now is how the rest of the old chunk begins.
-        memory.motion = np.zeros(4, np.float32) if prefix is None else motion_of(prefix[:2])
+        memory.motion = motion_of(context.commanded)
         actions = self._chunks([observation], [memory], given)[0]
         return self._decision(memory, actions, planned[0], (time.perf_counter() - began) * 1e3)
 
@@ -247,6 +248,7 @@ class LoHoVLAPolicy(Policy):
         """The velocity field of a chunk, for guidance."""
         memory = self._memories[context.slot]
         self._look([observation], [context], [memory])
+        memory.motion = motion_of(context.commanded)
         assert memory.attended is not None
         self._guided = memory, self._states([observation])
         motion = torch.from_numpy(memory.motion)[None].to(self.model.device)

@@ -96,8 +96,8 @@ class Memory:
     timing: dict[str, float] = field(default_factory=dict)
 
 
-def motion_of(actions: np.ndarray) -> np.ndarray:
-    """The difference of the last two of some commands: x, y, z, yaw (4,)."""
-    if actions.shape[-1] != 7 or len(actions) < 2:
+def motion_of(actions: np.ndarray | None) -> np.ndarray:
+    """The difference of the last two of some commands: x, y, z, yaw (4,); none where they are not known."""
+    if actions is None or actions.shape[-1] != 7 or len(actions) < 2:
         return np.zeros(4, np.float32)
     return (actions[-1] - actions[-2])[[0, 1, 2, 5]].astype(np.float32)

@@ -34,13 +34,19 @@ def run(config: DictConfig) -> int:
     env = BlocksEnv(task=task, **settings)
     chosen: Any = OmegaConf.to_container(config.policy)
     name, own = split_settings(chosen)
-    realtime = Realtime(name, task, settings, loop, own)
+    hold = _hold(config, loop)
+    try:
+        realtime = Realtime(name, task, settings, loop, own)
+    except BaseException:
+        if hold is not None:
+            hold.close()
+        raise
     folder = results_folder(config, "rollout")
     began, records = time.perf_counter(), []
     try:
         for index in range(config.episodes):
             first = index == 0
-            result, summary = _episode(config, env, realtime, config.seed + 2 * index, folder, first)
+            result, summary = _episode(config, env, realtime, config.seed + 2 * index, folder, first, hold)
             records.append({**dataclasses.asdict(result), "realtime": summary})
             _print(result, summary)
             record = {"policy": config.policy.name, "success_rate": sum(r["success"] for r in records) / len(records)}
@@ -48,17 +54,38 @@ def run(config: DictConfig) -> int:
             (folder / "result.json").write_text(text, encoding="utf-8")
     finally:
         realtime.close()
+        if hold is not None:
+            hold.close()
     won = sum(r["success"] for r in records)
     print(f"{won} of {len(records)} solved in {time.perf_counter() - began:.1f} s; results in {folder}")
     return 0
 
 
+def _hold(config: DictConfig, loop: dict[str, Any]) -> Any:
+    """What a person holds, if that is wanted; ``loop`` is told."""
+    from lohovla.control.hold import KEYBOARD, Hold
+
+    if config.deadman is None:
+        if loop["safety"]["deadman"]:
+            raise UserError("loop.safety.deadman=true, but nobody can hold it", "add deadman=keyboard")
+        return None
+    if loop["clock"] != "wall":
+        raise UserError("nobody can hold a button in simulated time", "leave deadman or loop.clock=simulated out")
+    loop["safety"]["deadman"] = True
+    hold = Hold.of(str(config.deadman))
+    if config.deadman == KEYBOARD:
+        print("hold the space bar to let the arm move; any other key is an emergency stop", flush=True)
+    else:
+        print(f"the arm moves while something writes to {config.deadman}", flush=True)
+    return hold
+
+
 def _episode(
-    config: DictConfig, env: Any, realtime: Any, seed: int, folder: Path, first: bool
+    config: DictConfig, env: Any, realtime: Any, seed: int, folder: Path, first: bool, hold: Any
 ) -> tuple[Any, dict[str, Any]]:
     from lohovla.control.viz import RerunLog
     from lohovla.evaluate.latency import write_latency
-    from lohovla.evaluate.realtime import Recorder
+    from lohovla.evaluate.realtime import Recorder, watch
 
     recorder = Recorder(env, config.fps) if first and config.video else None
     viewer = RerunLog(folder / "rollout.rrd") if first and config.viz else None
@@ -66,6 +93,8 @@ def _episode(
 
     def on_tick(loop: Any, play: Any) -> None:
         last[:] = loop, play
+        if hold is not None:
+            watch(loop, hold)
         if recorder is not None:
             recorder(loop, play)
         if viewer is not None:

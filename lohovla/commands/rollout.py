@@ -21,6 +21,8 @@ def run(config: DictConfig) -> int:
         from lohovla.commands import realtime
 
         return realtime.run(config)
+    if config.deadman is not None:
+        raise UserError("deadman is held while the control loop runs", "add realtime=true")
     if config.viz is not None:
         raise UserError("viz shows what the control loop does", "add realtime=true")
     from lohovla.envs.env import BlocksEnv

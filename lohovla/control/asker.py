@@ -114,6 +114,10 @@ class Asker:
         if done and job.plan is self.plan:
             self._plan_due, self._failures = True, 0
 
+    def note_planned(self, now: float) -> None:
+        """A policy that plans within its chunks has turned to another sub-task."""
+        self._plan_began, self._failures = now, 0
+
     # -- answers -----------------------------------------------------------------------------------
 
     def answers(self, now: float) -> list[tuple[Job, Reply]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,7 +27,24 @@ from lohovla.errors import UserError
 from lohovla.policies.base import Context, Decision, PolicySpec
 
 _LAGGING = 0.01  # m between the path and the command that count as held back by the limits
+_STILL = 0.005  # m; less is no motion that a chunk would have to continue
 _LOOK_AGAIN = 0.05  # s until the cameras are looked at again after one was found wanting
+
+
+class _Posed(NamedTuple):
+    """How the arm was when a chunk was asked for.
+
+    Attributes:
+        measured: its pose (6,).
+        commanded: the last command (6,).
+        ahead: actions that the path still had; 0 if there was none to continue.
+        waits: whether that path stood still.
+    """
+
+    measured: np.ndarray
+    commanded: np.ndarray
+    ahead: int
+    waits: bool
 
 
 class ControlLoop:
@@ -72,20 +91,24 @@ class ControlLoop:
         self.emergency.release()
         self.deadman.release()
         self.cameras = CameraWatch(self.settings.safety)
-        self.mode, self.actions, self.progress = "wait", 0, 0.0
+        self.mode, self.progress, self._began, self._rewarded = "wait", 0.0, now, 0.0
+        self._sent: deque[tuple[float, np.ndarray]] = deque(
+            maxlen=math.ceil(self.asker.period / self.settings.period) + 2
+        )
         self._gripper, self._chunks, self._commands = 0.0, 0, 0
         self._path: tuple[np.ndarray, np.ndarray] = self.limiter.pose, np.zeros(POSE)  # its last pose and velocity
         self._ticked: float | None = None
         self._halted = self._joined = False
         self._idle_since, self._look_at = now, now
-        self._posed: dict[int, tuple[np.ndarray, np.ndarray, bool]] = {}
+        self._posed: dict[int, _Posed] = {}
+        self._expires = now  # when the path is too old to be followed
 
     def reset(self, seed: int = 0) -> None:
         """Begin another episode while the arm may still be moving: it brakes first, and nothing in flight survives."""
         now = self.clock.now()
         self._halt(now, "the episode was reset")
         self.asker.begin(now, seed)
-        self._posed = {}
+        self._began, self._rewarded, self._posed = now, self.robot.reward, {}
 
     def run(self, until: Callable[[], bool]) -> None:
         """Tick at the fixed rate until ``until()``. A command that is due and too late is left out, not caught up."""
@@ -153,6 +176,8 @@ class ControlLoop:
             self.log.add(now, "clock jump", f"{gap:+.3f} s between two commands {self.settings.period:g} s apart")
             self._halt(now, "the clock jumped")
             self._idle_since = self._look_at = now
+            self._began += gap - self.settings.period
+            self._sent.clear()
             self.asker.rebase(now)
 
     def _halt(self, now: float, cause: str) -> None:
@@ -167,6 +192,7 @@ class ControlLoop:
         if not self.accounts.modes or self.accounts.modes[-1][1] != self.mode:
             self.accounts.modes.append((now, self.mode))
         self._commands += 1
+        self._sent.append((ahead, np.append(self.limiter.pose, self._gripper)))
         self.last = Command(
             self._commands, ahead, self.limiter.pose, self.limiter.velocity, self.limiter.acceleration,
             self._gripper, self.mode,
@@ -194,6 +220,9 @@ class ControlLoop:
 
     def _pursue(self, now: float, ahead: float) -> str:
         """Follow the path; hold at its end, and after a while stop."""
+        if self.track.newest is not None and now >= self._expires:  # it may still be coming to rest, or fading
+            self.log.state(now, "stop", True, "what the path was decided on is too old")
+            self.track.clear()
         target = self.track.at(ahead, self.limiter.pose)
         if target is None:
             self._brake()
@@ -258,23 +287,40 @@ class ControlLoop:
             return
         keys = {*self.spec.observation_keys, "state", "instruction"}
         seen = {key: value for key, value in sample.observation.items() if key in keys}
-        context = Context(step=self.actions, reward=self.robot.reward, world=sample.world)
+        context = self._context(sample)
         if kind == "plan":
             self.asker.ask(now, "plan", observation=seen, context=context, taken=sample.taken)
             return
-        horizon = max(self.spec.horizon, 1)
+        horizon, here = max(self.spec.horizon, 1), self.limiter.pose
         ahead = None if self._sync else self.track.remainder(sample.taken, self.asker.period, horizon)
         measured = np.asarray(seen["state"][:POSE], dtype=np.float64)
+        waits = ahead is not None and bool(np.abs(ahead[:, :3] - here[:3]).max() < _STILL)
+        frozen = 0 if ahead is None or self.settings.join == "ensemble" else min(self.asker.delay, len(ahead))
         job = self.asker.ask(
             now, "chunk", observation=seen, context=context, taken=sample.taken,
             prefix=prefix_for(self.spec, ahead, measured),
-            frozen=min(self.asker.delay, 0 if ahead is None else len(ahead)),
+            frozen=frozen,
         )  # fmt: skip
-        self._posed = {job.number: (measured, self.limiter.pose, ahead is not None)}
+        self._posed = {job.number: _Posed(measured, here, 0 if ahead is None else len(ahead), waits)}
+
+    def _context(self, sample: Sample) -> Context:
+        """What the policy may know beside the observation."""
+        step = int((sample.taken - self._began) / self.asker.period + 1e-6)
+        reward, self._rewarded = self.robot.reward - self._rewarded, self.robot.reward
+        return Context(step, reward, sample.world, commanded=self._commanded(sample.taken))
+
+    def _commanded(self, now: float) -> np.ndarray | None:
+        """The commands (2, 7) of one period ago and of this moment."""
+        if not self._sent:
+            return None
+        times, rows = np.array([time for time, _ in self._sent]), np.array([row for _, row in self._sent])
+        moments = (now - self.asker.period, now)
+        both = np.stack([[np.interp(moment, times, column) for column in rows.T] for moment in moments])
+        return both.astype(np.float32)
 
     def _is_blind(self, sample: Sample, now: float) -> bool:
         watched = {k: v for k, v in sample.stamps.items() if k in self.spec.observation_keys}
-        wrong = self.cameras.check(sample.observation, watched, now)
+        wrong = self.cameras.check(sample.observation, watched, now, self.robot.sight)
         for key in watched:
             for fault in ("stale", "frozen"):
                 self.log.state(now, f"{fault} camera {key}", wrong.get(key) == fault, "its pictures are not used")
@@ -282,14 +328,16 @@ class ControlLoop:
 
     def _join(self, now: float, job: Job, decision: Decision) -> None:
         """Let a chunk take over, if it is sound and still of use."""
-        measured, commanded, continues = self._posed.pop(job.number)
+        measured, commanded, ahead, waits = self._posed.pop(job.number)
+        anew = decision.planned and waits  # a motion that begins from rest begins with its first action, however late
         safety, period = self.settings.safety, self.asker.period
         if fault := fault_of(decision, self.spec):
             self.log.add(now, "bad chunk", fault)
             return
         fresh = job.taken + safety.stale_after
         actions = np.asarray(decision.actions, dtype=np.float64)
-        start = job.taken if continues else now
+        # No action is skipped that nothing went ahead in place of: where the old path ended early, the arm waited.
+        start = max(job.taken, now - ahead * period) if ahead and not anew else now
         if start + len(actions) * period <= now + self.settings.period:
             self.log.add(now, "slow model", f"all {len(actions)} actions were past when they came")
             start = now
@@ -300,15 +348,15 @@ class ControlLoop:
         actions = actions[: min(usable, self.settings.execute if self._sync else usable)]
         actions = self._bounded(now, to_absolute(actions, measured) if self.spec.relative else actions, commanded)
         self._chunks += 1
-        origin = commanded if continues else self.limiter.pose
-        self.track.add(Chunk.of(self._chunks, actions, start, period, origin, self.settings.limits))
-        self._joined = True
-        self.actions += math.ceil((now - job.taken) / period)
+        origin = commanded if start < now else self.limiter.pose
+        self.track.add(Chunk.of(self._chunks, actions, start, period, origin, self.settings.limits), alone=anew)
+        self._joined, self._expires = True, fresh
         self.accounts.delays.append(math.ceil((now - job.taken) / period - 1e-6))
         self.accounts.chunks.append((job.taken, now))
         self.progress = float(decision.progress)
         self.asker.note_progress(job, decision.progress)
         if decision.planned:
+            self.asker.note_planned(now)
             self.on_subtask(decision.subtask)
 
     def _bounded(self, now: float, actions: np.ndarray, before: np.ndarray) -> np.ndarray:

@@ -11,7 +11,10 @@ import numpy as np
 from lohovla.control.events import EventLog
 from lohovla.control.poses import POSE, wrap
 from lohovla.control.receiver import Command, Receiver
+from lohovla.control.safety import Sight
 from lohovla.control.settings import LoopSettings
+
+_MARGIN = 0.01  # m
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,11 @@ class Robot(Protocol):
 
     reward: float  # that has come since the start
     ended: bool  # whether the episode is over
+
+    @property
+    def sight(self) -> Mapping[str, Sight]:
+        """How cameras see the tool, by their keys; one that is not listed sees every motion."""
+        ...
 
     def start(self, now: float, settings: LoopSettings, log: EventLog) -> None:
         """Get ready for commands."""
@@ -63,6 +71,7 @@ class _Simulated:
 
     reward = 0.0
     ended = False
+    sight: Mapping[str, Sight] = {}
 
     def __init__(self, dt: float):
         self._dt = dt
@@ -120,6 +129,18 @@ class KinematicArm(_Simulated):
         return Sample({"state": state, "images.wrist": picture, "instruction": "wander"}, now, {"images.wrist": now})
 
 
+def seen_from_above(tool_length: float) -> Sight:
+    """What the top camera sees of a tool of that length (flange to tip, m).
+
+    Its view is cut off at a height, so that the arm can get out of its way: parts that reach above are not drawn.
+    Straight from above, going up and down changes nothing.
+    """
+    from lohovla.envs.scene.cameras import TOP_CEILING, WORKSPACE
+
+    (x, y, _), (x1, y1, _) = WORKSPACE.T.tolist()
+    return Sight((x, y, -np.inf), (x1, y1, TOP_CEILING - tool_length - _MARGIN), (1.0, 1.0, 0.0))
+
+
 class SimulatedArm(_Simulated):
     """The MuJoCo environment as a robot: it moves on while the loop and the model think.
 
@@ -130,8 +151,11 @@ class SimulatedArm(_Simulated):
     """
 
     def __init__(self, env: Any, on_step: Callable[[float, bool, bool, Mapping[str, Any]], None] | None = None):
+        from lohovla.envs.scene.grippers import TOOL_LENGTH
+
         self._env = env.unwrapped
         super().__init__(1.0 / self._env.control_hz)
+        self.sight = {"images.top": seen_from_above(TOOL_LENGTH[self._env.rules.gripper])}
         self._on_step = on_step
 
     def pose(self) -> np.ndarray:

@@ -33,7 +33,7 @@ class Safety:
         change: m, the largest difference of consecutive actions.
         turn_change: rad, the same of rotations.
         camera_stale: a picture older than this is not shown to the model.
-        camera_travel: m of tool path over which a camera's picture must change, else it counts as frozen.
+        camera_travel: m of tool path before a camera over which its picture must change, else it counts as frozen.
     """
 
     stale_after: float = 1.5

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -133,6 +133,48 @@ def _slopes(values: np.ndarray, spans: np.ndarray) -> np.ndarray:
     return slopes
 
 
+@dataclass(frozen=True)
+class _Fade:
+    """A difference of two paths in pose and velocity that goes to zero, as a cubic does that ends at rest.
+
+    Attributes:
+        pose: difference of poses at the start (6,).
+        velocity: and of velocities (6,).
+        start: s.
+        length: s.
+    """
+
+    pose: np.ndarray = field(default_factory=lambda: np.zeros(POSE))
+    velocity: np.ndarray = field(default_factory=lambda: np.zeros(POSE))
+    start: float = -math.inf
+    length: float = 1.0
+
+    @classmethod
+    def between(cls, old: Setpoint, new: Setpoint, now: float, shortest: float) -> _Fade:
+        """From the path so far onto a new one, in no less than ``shortest`` seconds."""
+        turn = nearest(old.pose[3:], new.pose[3:]) - new.pose[3:]
+        pose = np.concatenate([old.pose[:3] - new.pose[:3], turn])
+        far = max(np.linalg.norm(pose[:3]) / _FADE_SPEED, np.linalg.norm(turn) / _FADE_TURN)
+        return cls(pose, old.velocity - new.velocity, now, max(shortest, float(far)))
+
+    def at(self, now: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What is left of the difference at a moment, its velocity and its acceleration, each (6,)."""
+        u = max((now - self.start) / self.length, 0.0)
+        if u >= 1.0:
+            return np.zeros(POSE), np.zeros(POSE), np.zeros(POSE)
+        drift = self.velocity * self.length
+        return (
+            (1.0 - u * u * (3.0 - 2.0 * u)) * self.pose + u * (1.0 - u) ** 2 * drift,
+            (-6.0 * u * (1.0 - u) * self.pose + (1.0 - u) * (1.0 - 3.0 * u) * drift) / self.length,
+            ((12.0 * u - 6.0) * self.pose + (6.0 * u - 4.0) * drift) / self.length**2,
+        )
+
+    def onto(self, path: Setpoint, now: float) -> Setpoint:
+        """A path with what is left of the difference."""
+        pose, velocity, acceleration = self.at(now)
+        return Setpoint(path.pose + pose, path.velocity + velocity, path.acceleration + acceleration, path.gripper)
+
+
 class Track:
     """The chunks being carried out, and how one takes over from another.
 
@@ -150,7 +192,7 @@ class Track:
         """Forget every chunk."""
         self._chunks: list[Chunk] = []
         self._key: tuple[int, ...] = ()
-        self._offset, self._fade_start, self._fade_length = np.zeros(POSE), -math.inf, 1.0
+        self._fade = _Fade()
 
     @property
     def newest(self) -> Chunk | None:
@@ -161,8 +203,10 @@ class Track:
         """Whether there are actions for this moment."""
         return bool(self._chunks) and now < max(chunk.end for chunk in self._members(now))
 
-    def add(self, chunk: Chunk) -> None:
-        """Let a chunk join in."""
+    def add(self, chunk: Chunk, alone: bool = False) -> None:
+        """Let a chunk join in, or take the place of all others at once (``alone``)."""
+        if alone:
+            self._chunks = []
         self._chunks = [*self._chunks, chunk] if self._decay is not None else [*self._chunks[-1:], chunk]
 
     def at(self, now: float, pose: np.ndarray) -> Setpoint | None:
@@ -178,21 +222,10 @@ class Track:
         target = self._mean(members, now)
         key = tuple(chunk.number for chunk in members)
         if key != self._key:
-            self._fade(pose if not self._key else self._old(now, pose), target.pose, now)
+            self._fade = _Fade.between(self._old(now, pose), target, now, self._bridge)
             self._key = key
             self._chunks = [chunk for chunk in self._chunks if chunk.number >= key[0]]
-        u = (now - self._fade_start) / self._fade_length
-        if u >= 1.0:
-            return target
-        u = max(u, 0.0)
-        left, slope = 1.0 - u * u * (3.0 - 2.0 * u), -6.0 * u * (1.0 - u) / self._fade_length
-        curve = (12.0 * u - 6.0) / self._fade_length**2
-        return Setpoint(
-            target.pose + left * self._offset,
-            target.velocity + slope * self._offset,
-            target.acceleration + curve * self._offset,
-            target.gripper,
-        )
+        return self._fade.onto(target, now)
 
     def remainder(self, start: float, period: float, most: int) -> np.ndarray | None:
         """What is still planned after ``start``: actions float64 (n, 7), n <= ``most``, ``period`` apart; or None."""
@@ -205,8 +238,7 @@ class Track:
             return None
         moments = start + period * np.arange(1, count + 1)
         rows = np.array([self._planned(chunks, moment) for moment in moments])
-        u = np.clip((moments - self._fade_start) / self._fade_length, 0.0, 1.0)
-        rows[:, :POSE] += (1.0 - u * u * (3.0 - 2.0 * u))[:, None] * self._offset
+        rows[:, :POSE] += [self._fade.at(moment)[0] for moment in moments]
         return rows
 
     def _planned(self, chunks: list[Chunk], moment: float) -> np.ndarray:
@@ -237,16 +269,9 @@ class Track:
             float(weights @ np.array([p.gripper for p in points])),
         )
 
-    def _old(self, now: float, pose: np.ndarray) -> np.ndarray:
-        """Where the path would be at this moment had nothing changed."""
+    def _old(self, now: float, pose: np.ndarray) -> Setpoint:
+        """The path at this moment had nothing changed; at rest at ``pose`` where there was none."""
         members = [chunk for chunk in self._chunks if chunk.number in self._key]
         if not members:
-            return pose
-        u = min(max((now - self._fade_start) / self._fade_length, 0.0), 1.0)
-        return self._mean(members, now).pose + (1.0 - u * u * (3.0 - 2.0 * u)) * self._offset
-
-    def _fade(self, old: np.ndarray, new: np.ndarray, now: float) -> None:
-        turn = nearest(old[3:], new[3:]) - new[3:]
-        self._offset = np.concatenate([old[:3] - new[:3], turn])
-        far = max(np.linalg.norm(self._offset[:3]) / _FADE_SPEED, np.linalg.norm(turn) / _FADE_TURN)
-        self._fade_start, self._fade_length = now, max(self._bridge, float(far))
+            return Setpoint(pose, np.zeros(POSE), np.zeros(POSE), 0.0)
+        return self._fade.onto(self._mean(members, now), now)

@@ -129,6 +129,7 @@ class Play:
     def carry_out(self, decision: Decision) -> None:
         """Note what the policy plans and send its chunk of actions, up to the episode's end."""
         self.progress.decision = decision
+        self._reward = 0.0
         if self._examiner is not None:
             self._examiner.decided(decision, self._score)
         if decision.planned:
@@ -151,7 +152,7 @@ class Play:
 
     def note(self, reward: float, terminated: bool, truncated: bool, info: dict[str, Any]) -> None:
         """Note what one action led to, as the environment gives it."""
-        self._reward, self._info = reward, info
+        self._reward, self._info = self._reward + reward, info
         self._steps += 1
         self._clamped += self._info["clamped"]
         self.progress.score = self._info["score"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from lohovla.control.clock import Clock, SimulatedClock, WallClock
+from lohovla.control.hold import Hold, Pressed
 from lohovla.control.jobs import Job
 from lohovla.control.loop import ControlLoop
 from lohovla.control.robots import SimulatedArm
@@ -15,7 +17,7 @@ from lohovla.control.settings import LoopSettings
 from lohovla.control.worker import WORKERS, BackgroundWorker, SimulatedWorker
 from lohovla.errors import UserError
 from lohovla.evaluate.episode import EpisodeResult, Play, Progress, SubtaskSpan
-from lohovla.policies.base import Policy
+from lohovla.policies.base import Context, Policy
 
 CLOCKS = ("wall", "simulated")
 _CHUNKED = {"oracle": "teacher"}  # an oracle that thinks for one step is always late; this one gives chunks
@@ -86,6 +88,7 @@ class Realtime:
         else:
             self.clock, self.worker = WallClock(), BackgroundWorker(make, worker, self.settings.priority)  # type: ignore
             self.spec = self.worker.wait()
+        self._warm = clock == "simulated"
 
     def episode(
         self,
@@ -103,6 +106,8 @@ class Realtime:
             on_subtask: called whenever the policy turns to another sub-task.
         """
         play = Play(env, seed, on_subtask=on_subtask)
+        if not self._warm:
+            self._warm_up(play)
         arm = SimulatedArm(env, play.note)  # type: ignore
         loop = ControlLoop(arm, self.spec, self.worker, self.settings, self.clock)
         loop.on_subtask = play.turn
@@ -112,9 +117,32 @@ class Realtime:
         loop.run(lambda: arm.ended)
         return play.result(), loop
 
+    def _warm_up(self, play: Play) -> None:
+        """Let the model plan and act once before time counts: its first answers take seconds."""
+        self._warm = True
+        seen = {key: play.observation[key] for key in {*self.spec.observation_keys, "state", "instruction"} - {"world"}}
+        context = Context(world=play.env.unwrapped.get_state() if "world" in self.spec.observation_keys else None)
+        until = time.monotonic() + self.settings.safety.plan_timeout
+        for number, kind in enumerate(("reset", "plan", "chunk"), start=1):
+            guided = kind == "chunk" and self.settings.join == "rtc"
+            self.worker.submit(Job(-number, kind, 0, 0.0, 0, seen, context, guided=guided), 0.0)
+            while self.worker.state == "busy" and time.monotonic() < until:
+                time.sleep(0.005)
+            self.worker.poll(0.0)
+
     def close(self) -> None:
         """End the model's process."""
         self.worker.close()
+
+
+def watch(loop: ControlLoop, hold: Hold) -> None:
+    """After a command: hand on what a person at the keyboard, or a pipe, says."""
+    now = loop.clock.now()
+    try:
+        if hold.held(now):
+            loop.deadman.press(now)
+    except Pressed as pressed:
+        loop.stop(str(pressed))
 
 
 def _delays(delay: Mapping[str, float]) -> Callable[[Job, float], float]:

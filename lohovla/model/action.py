@@ -18,6 +18,7 @@ from lohovla.model.pointer import POINT_DIM
 # How actions are scaled: metres and radians to numbers of about one.
 PICK_PLACE_SCALE = (0.01, 0.01, 0.01, 0.2)
 EE_REACH = 0.1  # m
+EE_HZ = 20.0  # actions a second of a chunk, as the teacher was recorded
 ANCHORS = 8
 TRANSIT, APPROACH = 0.24, 0.02  # m: at which the teacher travels, and above which it slows down
 _REST = 0.1  # how much of what is said beside the anchors counts

@@ -11,7 +11,7 @@ import numpy as np
 from lohovla.control.events import EventLog
 from lohovla.control.limits import Limits
 from lohovla.control.receiver import Command
-from lohovla.control.robots import Sample
+from lohovla.control.robots import Sample, seen_from_above
 from lohovla.control.settings import LoopSettings
 from lohovla.ros.clocks import ClockOffset
 from lohovla.ros.commands import Commander, gripper_message
@@ -57,6 +57,7 @@ class RosRobot:
         self._commander = Commander(profile, limits)
         self._hear()
         self.eyes = Eyes(profile, self.feeds, size)
+        self.sight = {"images.top": seen_from_above(float(profile.tool["length"]))}
         self._topic, self._gripper_topic = profile.command["topic"], profile.gripper["topic"]
         if not dry:
             transport.advertise(self._topic, COMMANDS[profile.command["kind"]])

@@ -117,6 +117,16 @@ def test_relative_actions_are_anchored_to_their_own_observation(rig):
         assert place[1] >= 0.0
 
 
+def test_after_a_wait_the_next_chunk_goes_on_where_the_old_one_ended(rig):
+    """A model too slow for its horizon makes the arm wait; no action is skipped, so nothing has to be caught up."""
+    r = rig(0.6, policy=Straight())
+    r.run(6.0)
+    assert r.counts["hold"] >= 3
+    way = path(r)[:, 1]
+    assert (np.diff(way) / 0.01).max() < 0.15  # m/s; the policy goes at 0.1
+    assert way[-1] > 0.25
+
+
 def test_a_reset_discards_what_is_in_flight(rig):
     r = rig(0.4, join="rtc-trained")
     r.run(2.0)
@@ -222,3 +232,73 @@ def test_a_policy_without_prefixes_cannot_be_joined_as_trained(rig):
 
     with pytest.raises(UserError, match="not trained to continue"):
         rig(policy=Plain(), join="rtc-trained")
+
+
+class Asked(WanderPolicy):
+    """Remembers the contexts of its chunks."""
+
+    def __init__(self):
+        super().__init__()
+        self.contexts = []
+
+    def chunk(self, observation, context, plan, prefix=None, frozen=0):
+        self.contexts.append(context)
+        return super().chunk(observation, context, plan, prefix, frozen)
+
+
+def test_a_policy_hears_the_time_in_actions_the_reward_since_it_was_asked_and_the_last_commands(rig):
+    policy = Asked()
+    r = rig(0.2, policy)
+    r.run(1.0)
+    r.arm.reward += 0.25
+    r.run(1.0)
+    r.arm.reward += 0.5
+    r.run(1.0)
+    jobs = [job for job in r.jobs if job.kind == "chunk"]
+    assert [context.step for context in policy.contexts] == [int(job.taken * 20 + 1e-6) for job in jobs]
+    assert [context.reward for context in policy.contexts if context.reward] == [0.25, 0.5]
+    sent = {round(command.time, 6): command.pose for command in r.commands}
+    for job, context in list(zip(jobs, policy.contexts, strict=True))[2:]:
+        for ago, row in zip((0.05, 0.0), context.commanded, strict=True):
+            np.testing.assert_allclose(row[:6], sent[round(job.taken - ago, 6)], atol=1e-6)
+
+
+class Motions(Policy):
+    """Chunks that stay at home, but for one that begins a motion along x."""
+
+    def __init__(self):
+        self.spec = PolicySpec(("state",), "ee", (7,), 16, 20.0, prefix=True)
+        self.turn = -1
+
+    def act(self, observation, context):
+        self.turn += 1
+        anew = self.turn == 4
+        actions = np.tile(np.array([0.5, 0, 0.3, 0, 0, 0, 0], np.float32), (16, 1))
+        if anew:
+            actions[:, 0] += np.minimum(0.01 * np.arange(1, 17), 0.1)
+        return Decision(actions, "go" if anew else "", planned=anew)
+
+
+@pytest.mark.parametrize("join", JOINS[1:2] + JOINS[3:])
+def test_a_motion_that_begins_from_rest_is_carried_out_from_its_start_however_late_it_comes(rig, join):
+    r = rig(0.3, Motions(), join=join)
+    texts = []
+    r.loop.on_subtask = texts.append
+    r.loop.run(lambda: "go" in texts)
+    came = r.clock.now()
+    r.run(0.3)
+    tool = {round(command.time - came, 6): command.pose[0] for command in r.commands}
+    for k in range(1, 5):
+        assert tool[round(0.05 * k, 6)] == pytest.approx(0.5 + 0.01 * k, abs=0.005)
+
+
+def test_a_path_is_left_when_what_it_was_decided_on_is_too_old(rig):
+    """However long differences between chunks still fade."""
+    r = rig(0.0, join="ensemble", bridge=5.0, safety={"stale_after": 0.6, "hold": 5.0, "restarts": 99})
+    r.run(2.0)
+    last = r.clock.now()
+    r.delay = lambda job, now: float("inf")
+    r.run(0.6 + r.settings.stopping_time)
+    assert r.loop.mode == "stop"
+    assert r.speed < 1e-3
+    assert r.loop.accounts.chunks[-1][0] <= last

@@ -7,7 +7,7 @@ import pytest
 
 from lohovla.control.events import EventLog
 from lohovla.control.receiver import Command, Receiver
-from lohovla.control.safety import CameraWatch, Deadman, EmergencyStop, bound_changes, fault_of
+from lohovla.control.safety import CameraWatch, Deadman, EmergencyStop, Sight, bound_changes, fault_of
 from lohovla.control.settings import LoopSettings, Safety
 from lohovla.policies.base import Decision
 from lohovla.policies.wander import WanderPolicy
@@ -60,6 +60,22 @@ def test_a_picture_that_stays_while_the_tool_moves_is_frozen_and_an_old_one_stal
     assert look(0.12, 2, 5.3, 5.3) == {}
     assert look(0.12, 3, 5.3, 5.7) == {"images.wrist": "stale"}
     assert look(0.12, 4, 9.0, 5.8) == {"images.wrist": "stale"}  # from the future: the clocks differ
+
+
+def test_only_motion_that_a_camera_sees_makes_a_picture_suspicious():
+    watch = CameraWatch(Safety(camera_travel=0.1))
+    sight = {"images.top": Sight((-1, -1, -1), (1, 1, 0.2), (1, 1, 0))}
+
+    def look(x, z):
+        observation = {"state": np.array([x, 0, z]), "images.top": np.zeros((2, 2, 3), np.uint8)}
+        return watch.check(observation, {"images.top": 0.0}, 0.0, sight)
+
+    assert look(0.0, 0.3) == {}
+    assert look(0.5, 0.3) == {}  # above its view
+    assert look(0.5, 0.1) == {}  # half of the way above
+    assert look(0.5, -0.1) == {}  # straight down, which shows nothing from above
+    assert look(0.59, 0.1) == {}
+    assert look(0.62, 0.1) == {"images.top": "frozen"}
 
 
 def test_a_press_holds_for_a_while():

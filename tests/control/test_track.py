@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lohovla.control.limits import Limits
-from lohovla.control.track import Chunk, Track
+from lohovla.control.track import Chunk, Setpoint, Track
 
 LIMITS = Limits(low=(-1, -1, -1), high=(1, 1, 1))
 ORIGIN = np.zeros(6)
@@ -76,6 +76,23 @@ def test_another_chunk_takes_over_without_a_leap():
     steps = np.abs(np.diff(before + after))
     assert steps.max() < 0.0006  # 0.2 m/s of its own and the fade; a leap would be 10 mm
     assert after[-1] == pytest.approx(track.newest.at(0.799).pose[0])
+
+
+def test_where_another_chunk_takes_over_the_velocity_goes_on_too():
+    track = Track(bridge=0.1)
+    track.add(chunk(1, 0.01 * np.arange(1, 17)))
+    track.at(0.0, ORIGIN)
+    before = track.at(0.399, ORIGIN)
+    assert before.velocity[0] > 0.15
+    track.add(chunk(2, 0.08 - 0.01 * np.arange(1, 17), start=0.2, origin=ORIGIN))  # goes back
+    moments = np.arange(0.4, 0.8, 0.001)
+    points = [track.at(t, ORIGIN) for t in moments]
+    assert points[0].velocity[0] == pytest.approx(before.velocity[0], abs=0.005)
+    path, velocity, acceleration = (np.array([getattr(p, n)[0] for p in points]) for n in Setpoint._fields[:3])
+    middle = np.r_[2:45, 55:95]  # between knots
+    np.testing.assert_allclose(np.gradient(path, 0.001)[middle], velocity[middle], atol=2e-3)
+    np.testing.assert_allclose(np.gradient(velocity, 0.001)[middle], acceleration[middle], atol=0.3)
+    assert points[-1].pose[0] == pytest.approx(track.newest.at(0.799).pose[0])
 
 
 def test_the_first_chunk_starts_from_the_last_command():

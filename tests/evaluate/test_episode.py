@@ -58,3 +58,29 @@ def test_clamped_commands_are_counted():
             return Decision(np.array([[2.0, 0, 0.3, 0, 0, 0, 0]], np.float32))
 
     assert run_episode(env, _Far(), 10001).clamped == 12
+
+
+def test_a_policy_hears_of_every_reward_since_it_was_asked():
+    env = BlocksEnv("pick-and-place-primitive", cameras={})
+
+    class _Slow(_Chunks):
+        """The oracle, in chunks of seven."""
+
+        def __init__(self):
+            super().__init__()
+            self.rewards, self.left = [], []
+            self.oracle = make_policy("teacher", env)
+
+        def reset(self, seed, slot=0):
+            self.oracle.reset(seed, slot)
+
+        def act(self, observation, context):
+            self.rewards.append(context.reward)
+            return Decision(self.oracle.act(observation, context).actions[:7])
+
+    policy = _Slow()
+    result = run_episode(env, policy, 10001)
+    assert result.success
+    steps = [point.step for point in result.scores[1:]]
+    assert [k for k, reward in enumerate(policy.rewards) if reward] == [-(-step // 7) for step in steps]
+    assert sum(policy.rewards) == pytest.approx(result.score)

@@ -228,3 +228,27 @@ def test_ee_looks_again_when_the_tool_is_back_or_time_is_up(make, scripted):
 def test_bad_rules_are_named(rules):
     with pytest.raises(UserError, match=next(iter(rules))):
         Rules(**rules)
+
+
+def test_chunks_are_for_20_hz_whatever_the_worlds_rate(tiny):
+    env = BlocksEnv("pick-and-place-primitive", control="ee", control_hz=100.0, cameras={})
+    assert LoHoVLAPolicy(env, *tiny, Rules()).spec.control_hz == 20.0
+
+
+def test_in_real_time_the_last_commands_tell_how_the_tool_moves(make, scripted):
+    """And the given beginning stands, unless another sub-task begins."""
+
+    def chunk(step, prefix=None):
+        scripted.clear()  # the same sentence each time
+        policy = make("ee")
+        policy.reset(1)
+        commanded = np.zeros((2, 7), np.float32)
+        commanded[1, 0] = step
+        context = Context(commanded=commanded)
+        plan = policy.plan(observation(0), context)
+        return policy.chunk(observation(0), context, plan, prefix, 0 if prefix is None else 3).actions
+
+    assert np.abs(chunk(0.05) - chunk(0.0)).max() > 1e-4
+    np.testing.assert_array_equal(chunk(0.05), chunk(0.05))
+    prefix = np.full((8, 7), 0.25, np.float32)
+    np.testing.assert_array_equal(chunk(0.0, prefix)[:3], prefix[:3])

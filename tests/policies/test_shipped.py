@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from lohovla.collect.scenes import scene_env
+from lohovla.envs.env import BlocksEnv
 from lohovla.evaluate.episode import Play, play_together
+from lohovla.evaluate.realtime import Realtime
 from lohovla.evaluate.worker import Group, play_group
 from lohovla.model.checkpoint import NANO, load
 from lohovla.policies.base import Context
@@ -28,6 +30,15 @@ def test_it_puts_blocks_into_bowls_and_onto_blocks():
 
 def test_it_solves_a_primitive_by_continuous_commands():
     assert any(solved("pick-and-place-primitive", "ee", (1, 3, 5, 7)))
+
+
+@pytest.mark.parametrize("join", ["rtc", "rtc-trained"])
+def test_it_solves_primitives_in_real_time_although_its_answers_take_200_ms(join):
+    settings = {"control": "ee", "control_hz": 100.0}
+    loop = {"clock": "simulated", "delay": {"plan": 0.2, "chunk": 0.2}, "join": join}
+    realtime = Realtime("lohovla", "pick-and-place-primitive", settings, loop)
+    env = BlocksEnv("pick-and-place-primitive", **settings)
+    assert sum(realtime.episode(env, seed)[0].success for seed in (1, 3, 5, 7)) >= 3
 
 
 @pytest.mark.parametrize("planner", ["ar", "d2f"])

@@ -18,6 +18,8 @@ from lohovla.model.pointer import FOURIER_DIM, Pointer, fourier
 from lohovla.model.progress import ProgressHead
 from lohovla.model.stem import FACT_DIM, Objects, Seen, Stem, choose_objects
 
+ROLES = 3  # what becomes of an object: it moves, it receives, it receives next; see lohovla.collect.labels.roles_of
+
 
 @dataclass
 class Inputs:
@@ -90,6 +92,7 @@ class LoHoVLA(PreTrainedModel):
         self.kind_entry = nn.Embedding(len(Kind) if config.vision_config else int(Kind.PATCH), hidden)
         self.point_entry = nn.Embedding(2, hidden)
         self.pointer = Pointer(config)
+        self.roles = nn.Linear(hidden, ROLES)  # of objects, given the goal: a dense target of training alone
         self.progress = ProgressHead(config)
         self.experts = nn.ModuleDict({control: Expert(config, control) for control in config.horizons})
         self.autoencoder: Any = make_autoencoder(config)

@@ -120,6 +120,8 @@ class LoHoVLAPolicy(Policy):
         began = time.perf_counter()
         prefix = self.model.encode(self.processor(observations).to(self.model.device))
         encoded = time.perf_counter()
+        for memory, observation in zip(memories, observations, strict=True):
+            memory.goal = str(observation["instruction"])
         due = [self._due(memory, prefix.seen.row(row)) for row, memory in enumerate(memories)]
         words = self._words(prefix, memories, due)
         planned = time.perf_counter()
@@ -186,7 +188,7 @@ class LoHoVLAPolicy(Policy):
             return None
         if self.rules.grammar == "all":
             return [self._sayable.everything] * len(memories)
-        return [self._sayable.of(prefix.objects, row, memory.failed) for row, memory in enumerate(memories)]
+        return [self._sayable.of(prefix.objects, k, memory.failed, memory.goal) for k, memory in enumerate(memories)]
 
     # -- acting --------------------------------------------------------------------------------------------
 

@@ -24,8 +24,9 @@ class Rules:
 
     Attributes:
         planner: ``ar`` (word by word), ``d2f`` (block diffusion), or ``none`` (acts without a sub-task).
-        grammar: what may be said word by word: ``scene`` (sub-tasks of what is seen), ``all`` (sub-tasks), ``none``
-            (anything). What block diffusion says is checked, and said again word by word where it may not be said.
+        grammar: what may be said word by word: ``scene`` (sub-tasks of what is seen and asked for), ``all``
+            (sub-tasks), ``none`` (anything). What block diffusion says is checked, and said again word by word where
+            it may not be said.
         avoid: after a failure that calls for another sub-task, do not say the one that failed until one succeeds.
         replan: after a failure: ``never`` (the paper's a), ``always`` (b), or ``patient`` (c): after more than
             ``failures`` in a row.
@@ -69,6 +70,7 @@ class Memory:
 
     Attributes:
         noise: its stream of noise.
+        goal: in words.
         words: tokens of the sub-task; None before the first.
         attended: what the action expert reads.
         before: what was seen at the points when the sub-task began.
@@ -83,6 +85,7 @@ class Memory:
     """
 
     noise: torch.Generator
+    goal: str = ""
     words: list[int] | None = None
     attended: Attended | None = None
     before: torch.Tensor | None = None

@@ -5,7 +5,7 @@ These are training signals only; no policy reads them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -43,11 +43,34 @@ def objects_of(scene: Scene) -> np.ndarray:
     Blocks under others are left out. ``z`` is the height of the top face (m), ``yaw`` in [-pi/4, pi/4),
     ``support`` an index of :data:`SUPPORTS`, ``occupied`` whether a bowl or zone has a block on it.
     """
-    rows = [_block_row(scene, name) for name in scene.blocks if not resting_above(scene, name)]
-    rows += [_fixture_row(scene, name) for name in scene.fixtures]
+    rows = [_block_row(scene, name) if name in scene.blocks else _fixture_row(scene, name) for name in visible(scene)]
     table = np.full((MAX_OBJECTS, len(OBJECT_COLUMNS)), -1.0, np.float32)
-    table[: len(rows)] = rows[:MAX_OBJECTS]
+    table[: len(rows)] = rows
     return table
+
+
+def visible(scene: Scene) -> list[str]:
+    """Names of what can be seen from above, blocks before bowls and zones, at most MAX_OBJECTS."""
+    free = [name for name in scene.blocks if not resting_above(scene, name)]
+    return [*free, *scene.fixtures][:MAX_OBJECTS]
+
+
+def roles_of(scene: Scene, future: Sequence[Subtask]) -> np.ndarray:
+    """What becomes of each object on the way to the goal, float32 (MAX_OBJECTS, 3) of zeros and ones.
+
+    Rows are as those of :func:`objects_of`: whether it will be picked up, whether something will be put on or in
+    it, and whether that is what the first sub-task does.
+
+    Args:
+        scene: as it is.
+        future: the sub-tasks that lead from it to the goal.
+    """
+    moves, receives = {s.pick for s in future}, {s.target for s in future}
+    first = {s.target for s in future[:1]}
+    roles = np.zeros((MAX_OBJECTS, 3), np.float32)
+    for row, name in zip(roles, visible(scene), strict=False):
+        row[:] = name in moves, name in receives, name in first
+    return roles
 
 
 def _block_row(scene: Scene, name: str) -> list[float]:

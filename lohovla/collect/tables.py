@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from lohovla.collect.labels import any_subtasks, objects_of, points_of
+from lohovla.collect.labels import any_subtasks, objects_of, points_of, roles_of
 from lohovla.collect.scenes import primitive_goal, scene_env
 from lohovla.collect.stream import PARAPHRASED, Mistakes, TrainingStream
 from lohovla.data.samples import Sample
 from lohovla.envs.language import vocabulary
 from lohovla.envs.tasks.entities import Pose, Scene, resting_above
 from lohovla.envs.tasks.goals import Subtask, find_spot
-from lohovla.envs.tasks.registry import get_task, initial_scene
+from lohovla.envs.tasks.registry import Problem, get_task, initial_scene
 
 _MOST_STEPS = 16
 _PLACING = 0.0015  # m, standard deviation of where a block comes to rest
@@ -27,7 +27,8 @@ class TableScenes(TrainingStream):
     """Endless planning examples of training tasks, in random order, by worker processes.
 
     A sample maps ``state`` (13,), ``instruction``, ``subtask``, ``points`` (2, 5) and ``objects`` (40, 10) as those
-    of :class:`lohovla.collect.scenes.LabelledScenes`.
+    of :class:`lohovla.collect.scenes.LabelledScenes`, and ``roles`` (40, 3): see
+    :func:`lohovla.collect.labels.roles_of`.
 
     Args:
         tasks: names of tasks, drawn at random.
@@ -57,24 +58,26 @@ class TableScenes(TrainingStream):
     def episode(self, task: str, seed: int, rng: np.random.Generator) -> Iterator[Sample]:
         problem = get_task(task).sample(np.random.default_rng([seed, 1]), paraphrase=bool(rng.random() < PARAPHRASED))
         for scene, subtask in states(problem, rng, self._mistakes):
-            yield self._labelled(problem.instruction, scene, subtask, rng)
+            yield self._labelled(problem, scene, subtask, rng)
 
-    def _labelled(self, instruction: str, scene: Scene, subtask: Subtask | None, rng: np.random.Generator) -> Sample:
+    def _labelled(self, problem: Problem, scene: Scene, subtask: Subtask | None, rng: np.random.Generator) -> Sample:
+        instruction, future = problem.instruction, None
         if rng.random() < self._direct:
             other = next(any_subtasks(scene, rng), None)
             goal = primitive_goal(other.text, rng) if other else None
-            if goal:
-                instruction, subtask = goal, other
+            if goal and other:
+                instruction, subtask, future = goal, other, [other]
         return {
             "state": self._state,
             "instruction": instruction,
             "subtask": subtask.text if subtask else vocabulary()["done"],
             "points": points_of(scene, subtask),
             "objects": objects_of(scene),
+            "roles": roles_of(scene, list(way_from(problem, scene)) if future is None else future),
         }
 
 
-def states(problem: Any, rng: np.random.Generator, mistakes: Mistakes) -> Iterator[tuple[Scene, Subtask | None]]:
+def states(problem: Problem, rng: np.random.Generator, mistakes: Mistakes) -> Iterator[tuple[Scene, Subtask | None]]:
     """The states of one episode, the oracle's next sub-task beside each; None at the goal, and then it ends."""
     scene = initial_scene(problem.layout)
     for _ in range(_MOST_STEPS):
@@ -83,6 +86,16 @@ def states(problem: Any, rng: np.random.Generator, mistakes: Mistakes) -> Iterat
         if subtask is None:
             return
         scene = carried_out(scene, subtask, rng, mistakes)
+
+
+def way_from(problem: Problem, scene: Scene) -> Iterator[Subtask]:
+    """The oracle's sub-tasks from a state on, each carried out exactly."""
+    for _ in range(_MOST_STEPS):
+        subtask = problem.goal.next(scene)
+        if subtask is None:
+            return
+        yield subtask
+        scene = moved(scene, subtask.pick, subtask.place)
 
 
 def carried_out(scene: Scene, subtask: Subtask, rng: np.random.Generator, mistakes: Mistakes) -> Scene:

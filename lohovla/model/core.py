@@ -16,7 +16,9 @@ from lohovla.model.layout import Kind, Layout, Places, additive
 from lohovla.model.picture import Painter, make_autoencoder
 from lohovla.model.pointer import FOURIER_DIM, Pointer, fourier
 from lohovla.model.progress import ProgressHead
-from lohovla.model.stem import FACT_DIM, Objects, Seen, Stem, choose_objects
+from lohovla.model.stem import FACT_DIM, Objects, Seen, Stem, choose_objects, halves
+
+ROLES = 3  # what becomes of an object: it moves, it receives, it receives next; see lohovla.collect.labels.roles_of
 
 
 @dataclass
@@ -84,12 +86,13 @@ class LoHoVLA(PreTrainedModel):
         self.stem = Stem(config)
         self.decoder = decoder if decoder is not None else AutoModel.from_config(config.text_config)
         self.object_entry = nn.Sequential(
-            nn.Linear(config.stem_dim + FACT_DIM + FOURIER_DIM, hidden), nn.SiLU(), nn.Linear(hidden, hidden)
+            nn.Linear(config.stem_dim + FACT_DIM + FOURIER_DIM + 2, hidden), nn.SiLU(), nn.Linear(hidden, hidden)
         )
         self.state_entry = nn.Sequential(nn.Linear(config.state_dim, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
         self.kind_entry = nn.Embedding(len(Kind) if config.vision_config else int(Kind.PATCH), hidden)
         self.point_entry = nn.Embedding(2, hidden)
         self.pointer = Pointer(config)
+        self.roles = nn.Linear(hidden, ROLES)  # of objects, given the goal: a dense target of training alone
         self.progress = ProgressHead(config)
         self.experts = nn.ModuleDict({control: Expert(config, control) for control in config.horizons})
         self.autoencoder: Any = make_autoencoder(config)
@@ -134,7 +137,8 @@ class LoHoVLA(PreTrainedModel):
 
     def object_tokens(self, objects: Objects) -> Tensor:
         """Embedded objects (B, K, hidden)."""
-        given = torch.cat([objects.features, objects.facts, fourier(objects.xy)], -1)
+        places = fourier(objects.xy), halves(objects.xy, self.config)
+        given = torch.cat([objects.features, objects.facts, *places], -1)
         return self.object_entry(given) + self.kind_entry.weight[int(Kind.OBJECT)]
 
     def prefix_tokens(self, inputs: Inputs, objects: Objects) -> tuple[Tensor, Layout, Tensor]:

@@ -1,4 +1,4 @@
-"""The sub-tasks that can be said of a scene: those that name what the stem sees there."""
+"""The sub-tasks that can be said of a scene and a goal: those that name what is seen, and what is asked for."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from lohovla.model.stem import KINDS, Objects, split_attributes
 _SEEN = 0.3  # score from which something is there
 _DOUBT = 0.2  # chance from which a colour or size may be the right one
 _ANYWHERE = ("table", "area")  # places that need nothing to be there
+_RAISED = "raised block"
 
 
 class Sayable:
@@ -19,7 +20,8 @@ class Sayable:
 
     Args:
         picks: phrases, each with ``color`` (an index of the stem's) and ``size`` ("", smaller, bigger).
-        places: the same, with ``kind``: block, relation (to a block), bowl, zone, area or table.
+        places: the same, with ``kind``: block, relation (to a block), bowl, zone, area or table; ``goal``: words that
+            the goal must say, if there are any, for this place to be meant.
         sentences: tokens of each pick with each place, a row a pick.
         others: tokens of sentences that name nothing.
         end: the token that ends a sentence.
@@ -36,27 +38,35 @@ class Sayable:
         self._picks, self._places, self._sentences, self._others, self._end = picks, places, sentences, others, end
         self.everything = Grammar([*(said for row in sentences for said in row), *others], end)
 
-    def of(self, objects: Objects, row: int, without: Iterable[Sequence[int]] = ()) -> Grammar:
+    def of(self, objects: Objects, row: int, without: Iterable[Sequence[int]] = (), goal: str | None = None) -> Grammar:
         """The sub-tasks of one scene.
 
         A block is picked, or put on, only if one of that look is seen; bowls and zones likewise. Where both sizes are
-        seen blocks are named with theirs. Where nothing can be said so, everything can.
+        seen blocks are named with theirs. Areas, and sides of a block, are free table like any other, unless the goal
+        names them; and only what stands on something is put on the table. Where nothing can be said so, everything can.
 
         Args:
             objects: as the stem chose them, of a batch.
             row: which of the batch.
             without: sentences in tokens that shall not be said again.
+            goal: in words; None lets every area and side be named.
         """
         there = _looks(objects, row)
         mixed = there["mixed"] > 0
         picks = [k for k, pick in enumerate(self._picks) if _is_there(there, "block", pick, mixed)]
-        places = [k for k, place in enumerate(self._places) if self._can_hold(there, place, mixed)]
+        asked = None if goal is None else goal.lower()
+        places = [
+            k
+            for k, place in enumerate(self._places)
+            if self._can_hold(there, place, mixed) and (asked is None or place.get("goal", "") in asked)
+        ]
         refused = {tuple(words) for words in without}
         said = [
             self._sentences[i][k]
             for i in picks
             for k in places
-            if self._fit(there, self._picks[i], self._places[k]) and tuple(self._sentences[i][k]) not in refused
+            if self._fit(there, self._picks[i], self._places[k], asked or "")
+            and tuple(self._sentences[i][k]) not in refused
         ]
         return Grammar([*said, *self._others], self._end) if said else self.everything
 
@@ -69,8 +79,10 @@ class Sayable:
         return there[place["kind"], place["color"], ""] > 0
 
     @staticmethod
-    def _fit(there: Counter, pick: Mapping[str, Any], place: Mapping[str, Any]) -> bool:
-        """Whether pick and place can be two things: a block goes on another of its look only where there are two."""
+    def _fit(there: Counter, pick: Mapping[str, Any], place: Mapping[str, Any], asked: str) -> bool:
+        """Whether a move makes sense: two blocks for a block on its like, and not from the table onto the table."""
+        if place["kind"] == "table":
+            return there[_RAISED, pick["color"], pick["size"]] > 0 or place["text"] in asked
         if place["kind"] not in ("block", "relation") or (place["color"], place["size"]) != (
             pick["color"],
             pick["size"],
@@ -94,7 +106,8 @@ def _looks(objects: Objects, row: int) -> Counter:
         big = float(said["big"][k, 0])
         sizes = [size for size, chance in (("bigger", big), ("smaller", 1 - big)) if chance > _DOUBT]
         sure.update(sizes if kind == "block" and len(sizes) == 1 else [])
+        kinds = [kind, _RAISED] if kind == "block" and said["support"][k, 0] < 1 - _DOUBT else [kind]
         for color in (said["color"][k] > _DOUBT).nonzero()[:, 0].tolist():
-            there.update((kind, color, size) for size in ("", *sizes))
+            there.update((kind, color, size) for size in ("", *sizes) for kind in kinds)
     there["mixed"] = int(len(sure) == len(("bigger", "smaller")))
     return there

@@ -30,6 +30,7 @@ ATTRIBUTES = {
 }
 ATTRIBUTE_DIM = sum(ATTRIBUTES.values())
 HEIGHT_UNIT = 0.05
+_MIDDLE = 0.02  # m
 
 
 class Residual(nn.Module):
@@ -164,6 +165,15 @@ def gather_cells(grid: Tensor, cell: Tensor) -> Tensor:
     """Features (B, K, C) of a map (B, C, rows, columns) at the cells (B, K)."""
     flat = grid.flatten(2).transpose(1, 2)
     return flat.gather(1, cell[..., None].expand(-1, -1, flat.shape[-1]))
+
+
+def halves(xy: Tensor, config: LoHoVLAConfig) -> Tensor:
+    """In which half of the table points (..., 2) of the base frame (m) lie, along x and y: -1 or 1, soft within 2 cm.
+
+    Goals name quarters of the table, and the waves of a Fourier code are flat where these meet.
+    """
+    middle = xy.new_tensor([sum(limits) / 2 for limits in config.bounds])
+    return torch.tanh((xy - middle) / _MIDDLE)
 
 
 def cell_centres(config: LoHoVLAConfig, cell: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from lohovla.model.grounding import WEIGHTS, dense_losses
 from lohovla.model.layout import Kind, Layout, expert_sees
 from lohovla.model.pointer import to_points, to_readout
 from lohovla.model.processor import Processor, picture_of
-from lohovla.model.stem import Objects, Seen, cells_of
+from lohovla.model.stem import KINDS, Objects, Seen, cells_of
 
 _SMALL_NOISE = 0.1
 _HIT = 0.015  # m; how near an object must be to a point to be what it points at
@@ -283,6 +283,21 @@ class Sequence:
         logits = self.model.pointer.score_objects(hidden, tokens)
         cross = F.cross_entropy(logits.flatten(0, 1), nearest.flatten(), reduction="none").view(nearest.shape)
         return {"point/pick": _mean(cross, self.exists & (distance < _HIT))}
+
+    def role_loss(self, roles: Tensor) -> Tensor:
+        """Binary cross-entropy of what becomes of each object, which its token must say from goal and scene alone.
+
+        Args:
+            roles: (B, N, 3) of the rows of the batch's ``objects``.
+        """
+        table = self.batch.objects
+        away = (self.objects.xy[:, :, None] - table[:, None, :, 3:5]).norm(dim=-1)  # (B, K, N)
+        alike = self.objects.facts[:, :, None, : len(KINDS)].argmax(-1) == table[:, None, :, 0]
+        distance, nearest = torch.where(alike, away, torch.inf).min(-1)
+        wanted = roles.gather(1, nearest[..., None].expand(-1, -1, roles.shape[-1]))
+        logits = self.model.roles(self.states[:, : self.objects.xy.shape[1]])
+        cross = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+        return _mean(cross.mean(-1), distance < _HIT)
 
     @torch.no_grad()
     def read_points(self, group: int) -> Tensor:

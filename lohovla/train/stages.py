@@ -19,7 +19,7 @@ STAGES = ("see", "read", "plan", "act", "code", "paint")
 _TRAINS = {
     "see": ("stem.",),
     "read": ("decoder.", "object_entry.", "state_entry.", "kind_entry.", "point_entry.", "pointer.query.",
-             "pointer.object_key."),
+             "pointer.object_key.", "roles."),
     "plan": ("decoder.", "vision.", "projector.", "object_entry.", "state_entry.", "kind_entry.", "point_entry.",
              "pointer.", "progress.",
              "experts.pick_place."),

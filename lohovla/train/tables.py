@@ -21,7 +21,13 @@ _NOISED = 0.34  # share of batches that also learn block diffusion
 
 
 def table_losses(model: LoHoVLA, batch: dict[str, Any], processor: Processor) -> dict[str, Tensor]:
-    """Losses of the next sub-task's words and of what it picks, of :class:`lohovla.collect.tables.TableScenes`."""
+    """Losses of the next sub-task: its words, what it picks, and what becomes of each object on the way to the goal.
+
+    Args:
+        model: the core.
+        batch: of :class:`lohovla.collect.tables.TableScenes`, collated.
+        processor: of the model.
+    """
     goal, valid = processor.goals(batch["instruction"])
     tokens = torch.stack([processor.subtasks([text]) for text in batch["subtask"]])
     tokens = torch.cat([tokens, torch.full_like(tokens, processor.end)], 1)  # and without words
@@ -31,7 +37,8 @@ def table_losses(model: LoHoVLA, batch: dict[str, Any], processor: Processor) ->
     given = Labelled(inputs, tokens, points, batch["objects"], nothing, nothing).to(model.device)
     noised = bool(torch.rand(()) < _NOISED)
     sequence = Sequence(model, given, None, said_of(given.objects, model.config), processor, noised)
-    return sequence.text_losses() | sequence.object_losses()
+    roles = batch["roles"].to(model.device)
+    return sequence.text_losses() | sequence.object_losses() | {"roles": sequence.role_loss(roles)}
 
 
 def said_of(table: Tensor, config: LoHoVLAConfig) -> Objects:

@@ -31,11 +31,13 @@ def subtask_parts() -> dict[str, list[Any]]:
     def part(kind: str, look: dict[str, str], template: str, **fields: str) -> dict[str, Any]:
         spaced = {**look, "size": f"{look['size']} " if look.get("size") else ""}
         number = colors.index(look["color"]) if "color" in look else -1
+        text = template.format(**spaced, **fields)
         return {
-            "text": template.format(**spaced, **fields),
+            "text": text,
             "kind": kind,
             "color": number,
             "size": look.get("size", ""),
+            "goal": fields["area"] if kind == "area" else text if kind == "relation" else "",
         }
 
     phrases = words["place"]

@@ -72,7 +72,7 @@ def test_samples_are_as_those_with_pictures():
     tasks = ["put-block-into-matching-bowl", "stack-block-in-absolute-area"]
     tables = list(islice(TableScenes(tasks, 2, direct=0.0, pool=1), 20))
     pictured = next(iter(LabelledScenes(tasks, 2, pool=1, direct=0.0)))
-    assert set(tables[0]) == {"instruction", "subtask", "points", "objects", "state"}
+    assert set(tables[0]) == {"instruction", "subtask", "points", "objects", "roles", "state"}
     for key in ("objects", "points", "state"):
         assert tables[0][key].shape == pictured[key].shape
         assert tables[0][key].dtype == pictured[key].dtype
@@ -81,6 +81,35 @@ def test_samples_are_as_those_with_pictures():
     assert [s["subtask"] for s in again] == [s["subtask"] for s in tables]
     other = list(islice(TableScenes(tasks, 2, direct=0.0, pool=1, rank=1, world=2), 20))
     assert [s["subtask"] for s in other] != [s["subtask"] for s in tables]
+
+
+def test_roles_are_what_the_oracle_does_until_the_goal():
+    for sample in islice(TableScenes(["stack-block-in-absolute-area"], 2, direct=0.0, pool=1), 30):
+        real = sample["objects"][:, 0] >= 0
+        moves, receives, following = sample["roles"][real].T > 0.5
+        assert not sample["roles"][~real].any()
+        if sample["subtask"] == "Done.":
+            assert not moves.any()
+            assert not receives.any()
+            continue
+        area = sample["instruction"].partition(" area")[0].split()[-2:]  # "bottom", "left"
+        x, y = sample["objects"][real, 3:5].T
+        inside = ((x > 0.5) == (area[0] == "bottom")) & ((y < 0) == (area[1] == "left"))
+        astray = sample["subtask"].endswith("on the table.") or (moves & ~inside).any()
+        if not astray:  # nothing has to be brought back or uncovered
+            assert (moves <= inside).all()
+            assert following.sum() == 1
+            assert (following <= receives).all()
+            assert moves.sum() >= receives.sum()
+
+
+def test_a_primitives_roles_are_its_own():
+    for sample in islice(TableScenes(["put-block-into-matching-bowl"], 2, direct=1.0, pool=1), 20):
+        moves, receives, following = sample["roles"].T
+        assert moves.sum() == (sample["subtask"] != "Done.")
+        assert (receives == following).all()
+        if " bowl." in sample["subtask"]:
+            assert sample["objects"][receives > 0.5, 0].tolist() == [1.0]
 
 
 def test_some_goals_are_primitives():

@@ -1,15 +1,18 @@
 """What can be said of a scene."""
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from lohovla.collect.labels import COLORS
+from lohovla.collect.labels import COLORS, SUPPORTS, support_of
+from lohovla.envs.tasks.names import TASKS
+from lohovla.envs.tasks.registry import get_task
 from lohovla.model.stem import ATTRIBUTE_DIM, FACT_DIM, KINDS, Objects
 
 
-def scene(*things, score=0.9):
-    """Objects as the stem describes them: (kind, colour, size) each."""
+def scene(*things, score=0.9, support="block"):
+    """Objects as the stem describes them: (kind, colour, size) each, all on one kind of support."""
     facts = torch.zeros(1, len(things) + 2, FACT_DIM)
     for k, (kind, color, size) in enumerate(things):
         facts[0, k, : len(KINDS)] = F.one_hot(torch.tensor(KINDS.index(kind)), len(KINDS))
@@ -17,6 +20,7 @@ def scene(*things, score=0.9):
         at = FACT_DIM - ATTRIBUTE_DIM + 5
         facts[0, k, at + COLORS.index(color)] = 0.95
         facts[0, k, at + len(COLORS)] = {"bigger": 0.97, "smaller": 0.03, "": 0.5}[size]
+        facts[0, k, at + len(COLORS) + 1 + SUPPORTS.index(support)] = 0.95
     empty = torch.zeros(1, len(things) + 2, 1)
     return Objects(empty, facts, empty.expand(-1, -1, 2), empty[..., 0].long())
 
@@ -27,9 +31,9 @@ def said(tiny):
     processor = tiny[1]
     sayable = processor.sayable()
 
-    def ask(objects, text, without=()):
+    def ask(objects, text, without=(), goal=None):
         refused = [processor.tokenizer.encode(other, add_special_tokens=False) for other in without]
-        return processor.tokenizer.encode(text, add_special_tokens=False) in sayable.of(objects, 0, refused)
+        return processor.tokenizer.encode(text, add_special_tokens=False) in sayable.of(objects, 0, refused, goal)
 
     return ask
 
@@ -79,3 +83,45 @@ def test_what_failed_is_not_said_again(said):
 def test_where_nothing_is_seen_everything_can_be_said(said):
     for objects in (scene(), scene(("block", "red", "smaller"), score=0.1), scene(("bowl", "red", ""))):
         assert said(objects, "Pick up the gray block and place it in the blue zone.")
+
+
+def test_areas_and_sides_are_named_only_after_the_goal(said):
+    objects = scene(("block", "red", "smaller"), ("block", "blue", "smaller"))
+    area, side = "Pick up the red block and place it in the top left area.", "to the left of the blue block"
+    beside = f"Pick up the red block and place it {side}."
+    for goal, named in (
+        ("Stack blocks of the same color.", (False, False)),
+        ("Move all the blocks in the Top left area to the bottom left area.", (True, False)),
+        (f"Put the red block {side}.", (False, True)),
+        (None, (True, True)),
+    ):
+        assert (said(objects, area, goal=goal), said(objects, beside, goal=goal)) == named
+        assert said(objects, "Pick up the red block and place it on the table.", goal=goal)
+
+
+def test_what_lies_on_the_table_is_not_put_there(said):
+    lying = scene(("block", "red", "smaller"), ("block", "blue", "smaller"), support="table")
+    text = "Pick up the red block and place it on the table."
+    assert not said(lying, text)
+    assert not said(lying, text, goal="Stack blocks of the same color.")
+    assert said(lying, text, goal="Put the red block on the table.")
+    assert said(scene(("block", "red", "smaller"), ("block", "blue", "smaller"), support="zone"), text)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_the_oracle_says_can_be_said(said, task):
+    """The rule about goals leaves out nothing that is ever right."""
+    from lohovla.collect.stream import Mistakes
+    from lohovla.collect.tables import states
+
+    for seed in range(4):
+        problem = get_task(task).sample(np.random.default_rng(seed), paraphrase=seed > 1)
+        for state, subtask in states(problem, np.random.default_rng(seed), Mistakes(0.1, 0.1, 0.1)):
+            if subtask is not None:
+                assert said(scene(), subtask.text), subtask.text
+                if subtask.text.endswith("on the table."):
+                    assert support_of(state, subtask.pick)[0] != "table"
+                place = subtask.text.partition(" and place it ")[2].removesuffix(".")
+                area = place.removeprefix("in the ").removesuffix(" area")
+                assert not place.endswith(" area") or area in problem.instruction
+                assert not place.startswith("to the ") or place in problem.instruction

@@ -77,7 +77,7 @@ def refused(policy, monkeypatch):
     """What each plan is told not to say, in sentences."""
     told, sayable = [], policy._sayable
 
-    def of(objects, row, without=()):
+    def of(objects, row, without=(), goal=None):
         told.append([policy.processor.sentence(words) for words in without])
         return sayable.everything
 

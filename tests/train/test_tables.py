@@ -72,7 +72,7 @@ def test_words_are_learned_by_either_order(tiny):
         stage = Stage("read", 1)
         for name, parameter in model.named_parameters():
             assert stage.trains(name) or parameter.grad is None, name
-    assert kinds == {("point/pick", "text/ar"), ("point/pick", "text/ar", "text/d2f")}
+    assert kinds == {("point/pick", "roles", "text/ar"), ("point/pick", "roles", "text/ar", "text/d2f")}
 
 
 def test_what_is_picked_is_the_object_at_the_oracles_point(tiny, monkeypatch):
@@ -100,3 +100,30 @@ def test_what_is_picked_is_the_object_at_the_oracles_point(tiny, monkeypatch):
     assert expected
     assert left_out
     torch.testing.assert_close(found, torch.stack(expected).mean())
+
+
+def test_an_objects_token_says_what_becomes_of_it(tiny, monkeypatch):
+    """Whatever order the tokens have; what is no token, or nothing, is not asked."""
+    model, processor = tiny
+    samples = iter(TableScenes(["stack-block-in-absolute-area"], 2, direct=0.0, pool=1))
+    batch = collate([next(samples) for _ in range(6)])
+    said = []
+    monkeypatch.setattr(
+        model.roles, "forward", lambda states: said.append(4 * torch.randn(*states.shape[:2], 3)) or said[-1]
+    )
+    torch.manual_seed(1)
+    with torch.no_grad():
+        found = table_losses(model, batch, processor)["roles"]
+    torch.manual_seed(1)
+    torch.rand(())  # whether words are noised
+    made = said_of(batch["objects"], model.config)
+    expected = []
+    for row, table in enumerate(batch["objects"]):
+        for token in range(model.config.objects):
+            for other, roles in zip(table, batch["roles"][row], strict=True):
+                here = (made.xy[row, token] - other[3:5]).norm() < 0.015
+                if here and other[0] == made.facts[row, token, :3].argmax():
+                    chance = said[0][row, token].sigmoid()
+                    expected.append(-torch.where(roles > 0.5, chance, 1 - chance).log().mean())
+    assert len(expected) >= 6 * 5
+    torch.testing.assert_close(found, torch.stack(expected).mean(), rtol=1e-4, atol=1e-4)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lohovla.kernels.products import dot
-from lohovla.kernels.runtime import Compiled, Cost, blocks, chosen, jit, size, tl, triton
+from lohovla.kernels.runtime import Compiled, Cost, blocks, jit, plan, size, tl, triton
 
 _LOG2E = 1.4426950408889634
 
@@ -74,10 +74,10 @@ def confidence(
         suppress: a word that may not be said (the mask), or -1.
         implementation: see :func:`lohovla.kernels.runtime.chosen`.
     """
-    if not chosen(hidden, implementation):
+    how = plan("confidence", hidden, implementation, len(rows))
+    if how is None:
         return reference(hidden, rows, head, suppress)
     count, (vocabulary, width) = len(rows), head.shape
-    how = blocks("confidence", hidden.device)
     most, groups = triton.cdiv(vocabulary, how["BN"]), triton.cdiv(max(count, 1), how["BM"])
     # Enough programs for every multiprocessor twice, whatever the number of rows.
     parts = min(most, max(1, 2 * _processors(hidden.device) // groups))

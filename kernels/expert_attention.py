@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lohovla.kernels.products import attend
-from lohovla.kernels.runtime import Compiled, Cost, blocks, chosen, jit, power, size, tl, triton
+from lohovla.kernels.runtime import Compiled, Cost, blocks, jit, plan, power, size, tl, triton
 
 _LOG2E = 1.4426950408889634
 
@@ -75,11 +75,11 @@ def expert_attention(
         valid: which of the prefix's positions may be seen, bool (B, L).
         implementation: see :func:`lohovla.kernels.runtime.chosen`.
     """
-    if not chosen(q, implementation):
+    how = plan("expert_attention", q, implementation)
+    if how is None:
         return reference(q, k, v, past, valid)
     (batch, heads, n, d), kv = q.shape, k.shape[1]
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
-    how = blocks("expert_attention", q.device)
     grid = (batch, kv, triton.cdiv(n * heads // kv, how["BM"]))
     _kernel[grid](
         q.contiguous(), k.contiguous(), v.contiguous(), past[0].contiguous(), past[1].contiguous(),
@@ -110,7 +110,8 @@ def ahead() -> list[Compiled]:
     launch = {key: how.pop(key) for key in ("num_warps", "num_stages")}
     types = {name: "*bf16" for name in ("q", "k", "v", "past_k", "past_v", "out")}
     types |= {"valid": "*u8", "scale": "fp32", "n_own": "i32", "n_past": "i32"}
+    wide = how["BM"] >= 64  # with fewer rows it is the tensor cores' older instruction, of 16 rows
     return [
-        Compiled(_kernel, types, {"HEADS": heads, "KV": kv, "D": d, "BD": power(d), **how}, launch)
+        Compiled(_kernel, types, {"HEADS": heads, "KV": kv, "D": d, "BD": power(d), **how}, launch, wide)
         for heads, kv, d in ((8, 1, 256), (4, 4, 48))
     ]

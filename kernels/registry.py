@@ -53,8 +53,9 @@ def _qkv(sizes: dict[str, Any], dtype: torch.dtype, generator: torch.Generator) 
     random, head = _Random(dtype, generator), sizes["head"]
     angle = random.normal(sizes["rows"], head // 2, dtype=torch.float32)
     heads = sizes["heads"] + 2 * sizes["kv"]
-    weight = random.weight(heads * head, sizes["width"])
-    return random.normal(sizes["rows"], sizes["width"]), weight, angle.cos(), angle.sin(), heads - sizes["kv"], 1e-6
+    weight, rotated = random.weight(heads * head, sizes["width"]), heads - sizes["kv"]
+    gains = 1 + 0.1 * random.normal(rotated, head) if sizes.get("normed") else None
+    return random.normal(sizes["rows"], sizes["width"]), weight, angle.cos(), angle.sin(), rotated, 1e-6, gains
 
 
 def _gated_mlp(sizes: dict[str, Any], dtype: torch.dtype, generator: torch.Generator) -> tuple:
@@ -115,12 +116,25 @@ _D2F = {"heads": 28, "kv": 4, "head": 128, "page": 32, "block": 32}
 KERNELS: dict[str, Kernel] = {
     "qkv": Kernel(
         qkv, qkv.qkv, _qkv,
-        (dict(rows=1, width=24, heads=1, kv=1, head=8), dict(rows=37, width=72, heads=2, kv=1, head=24)),
-        (dict(rows=560, width=2048, heads=8, kv=1, head=256), dict(rows=64, width=3584, heads=28, kv=4, head=128)),
+        (
+            dict(rows=1, width=24, heads=1, kv=1, head=8),
+            dict(rows=37, width=72, heads=2, kv=1, head=72),
+            dict(rows=67, width=40, heads=3, kv=1, head=72, normed=True),
+        ),
+        (
+            dict(rows=560, width=2048, heads=8, kv=1, head=256),
+            dict(rows=51, width=1024, heads=8, kv=1, head=256),
+            dict(rows=64, width=3584, heads=28, kv=4, head=128),
+            dict(rows=35, width=192, heads=4, kv=4, head=48, normed=True),
+        ),
     ),
     "gated_mlp": Kernel(
         gated_mlp, gated_mlp.gated_mlp, _gated_mlp,
-        (dict(rows=1, width=8, inner=12), dict(rows=37, width=72, inner=50, gelu=False)),
+        (
+            dict(rows=1, width=8, inner=1),
+            dict(rows=37, width=72, inner=50, gelu=False),
+            dict(rows=70, width=24, inner=40),
+        ),
         (dict(rows=560, width=2048, inner=16384), dict(rows=51, width=1024, inner=4096)),
     ),
     "paged_attention": Kernel(

@@ -131,11 +131,11 @@ def saved(
 
 
 def ahead() -> list[Compiled]:
-    """As served: heads of 256 (Gemma), of 128 (LLaDA), normed ones of 128 (Qwen3); Gemma's expert with few rows."""
+    """As served: heads of 256 (Gemma), normed ones of 128 (Qwen3); those of Gemma's expert with few rows."""
     types = {name: "*bf16" for name in ("x", "weight", "gains", "out")} | {"cos": "*fp32", "sin": "*fp32"}
     types |= {"R": "i32", "D": "i32", "N": "i32", "eps": "fp32"}
     made = []
-    for half, normed, rows in ((128, False, None), (64, False, None), (64, True, None), (128, False, 51)):
+    for half, normed, rows in ((128, False, None), (64, True, None), (128, False, 51)):
         how = blocks("qkv", "sm_90", rows)
         launch = {key: how.pop(key) for key in ("num_warps", "num_stages")}
         how["BH"] = half if normed else min(how["BH"], half)

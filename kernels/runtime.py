@@ -18,7 +18,7 @@ from lohovla.errors import UserError
 
 if TYPE_CHECKING:
     import triton
-    import triton.language as tl  # noqa: F401 - for the kernels
+    import triton.language as tl
 else:
     triton = tl = None
     # Without a GPU the references do the work, and Triton's compiler, loaded after other native libraries, has crashed
@@ -123,7 +123,14 @@ def plan(kernel: str, like: Tensor, implementation: str, rows: int | None = None
         return None
     if implementation == "auto" and _entry(kernel, str(like.device), rows).get("reference"):
         return None
-    return blocks(kernel, like.device, rows)
+    how = blocks(kernel, like.device, rows)
+    return how if like.element_size() <= 2 else for_float32(how)
+
+
+def for_float32(how: dict[str, int]) -> dict[str, int]:
+    """Smaller tiles: those of float32 take twice the shared memory, which the table's sizes fill."""
+    halved = {name: max(16, how[name] // 2) for name in ("BM", "BN", "BK") if name in how}
+    return {**how, **halved, "num_stages": min(2, how["num_stages"])}
 
 
 def _entry(kernel: str, device: str, rows: int | None) -> dict[str, int]:

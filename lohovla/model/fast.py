@@ -22,8 +22,8 @@ from lohovla.errors import UserError
 from lohovla.model import acting, planning
 from lohovla.model.acting import Attended
 from lohovla.model.core import Inputs, LoHoVLA, Prefix
-from lohovla.model.graphs import Compiled, Graphs, Plainly, double, up_to, widened
 from lohovla.model.grammar import Grammar
+from lohovla.model.graphs import Compiled, Graphs, Plainly, double, up_to, widened
 from lohovla.model.layout import Kind, Layout, expert_sees
 from lohovla.model.passes import OBJECTS, SEEN, Pairs, Passes, flat, pairs
 from lohovla.model.planning import Pointed, Words

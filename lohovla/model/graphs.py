@@ -42,13 +42,15 @@ class Plainly:
 class Compiled(Plainly):
     """Calls a pass under ``torch.compile``; sizes that change become symbols."""
 
+    compile: Callable[[Pass], Any] = staticmethod(torch.compile)
+
     def __init__(self) -> None:
         super().__init__()
         self._compiled: dict[str, Any] = {}
 
     def __call__(self, name: str, work: Pass, given: Sequence[Tensor], sizes: Sequence[Sequence[int]]) -> list[Tensor]:
         if name not in self._compiled:
-            self._compiled[name] = torch.compile(work)
+            self._compiled[name] = self.compile(work)
         return list(self._compiled[name](*given))
 
 
@@ -88,7 +90,7 @@ class _Graph:
             self._graph = torch.cuda.CUDAGraph()
             # Other threads, a server's, may go on with theirs meanwhile.
             with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
-                self._made = list(work(*self._own))
+                self._made = [x.contiguous() for x in work(*self._own)]  # which are copied in few launches
 
     def __call__(self, given: Sequence[Tensor]) -> list[Tensor]:
         with torch.inference_mode(False), torch.no_grad():

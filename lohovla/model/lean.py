@@ -96,7 +96,7 @@ class Lean:
             past: keys and values of the L positions before them.
             keep: (B, m) of the n tokens, those whose states are wanted; None wants all.
         """
-        batch, n, _ = tokens.shape
+        batch = tokens.shape[0]
         bias = additive(allowed, tokens.dtype)
         cos, sin = self._angles(places)
         x, made = tokens * self._scale if self._scale != 1.0 else tokens, []

@@ -20,8 +20,7 @@ from lohovla.model.layout import Kind, Layout, expert_sees
 from lohovla.model.pointer import to_points
 from lohovla.model.stem import Objects, Seen
 
-
-# Of a cache, its layout, the words of each row that it lacks, and how many it has: logits (B, vocabulary), and a layout.
+# Of a cache, its layout, the words of each row that it lacks, and how many it has: logits (B, V), and a layout.
 Feed = Callable[[DynamicCache, Layout, list[list[int]], list[int]], tuple[Tensor, Layout]]
 
 

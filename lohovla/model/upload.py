@@ -64,7 +64,8 @@ class Upload:
         given = [torch.from_numpy(array) for array in arrays]
         own = self._sets[self._turn]
         if [x.shape for x in own] != [x.shape for x in given]:
-            own = [torch.empty(x.shape, dtype=x.dtype, pin_memory=self._cuda) for x in given]
+            with torch.inference_mode(False):  # or they could not be written to outside of it
+                own = [torch.empty(x.shape, dtype=x.dtype, pin_memory=self._cuda) for x in given]
             self._sets[self._turn] = own
         for mine, x in zip(own, given, strict=True):
             mine.copy_(x)

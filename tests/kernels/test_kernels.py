@@ -127,9 +127,10 @@ def test_choice_and_tables():
 
 def test_where_the_reference_was_faster_it_runs(monkeypatch):
     monkeypatch.setattr(runtime, "chosen", lambda like, implementation: implementation != "reference")
-    monkeypatch.setitem(tables()["default"], "down", {"BM": 16, "reference": True})
-    x = torch.zeros(1)
+    monkeypatch.setitem(tables()["default"], "down", {"BM": 32, "num_stages": 3, "reference": True})
+    x = torch.zeros(1, dtype=torch.bfloat16)
     assert plan("down", x, "auto", 100) is None
-    assert plan("down", x, "triton", 100) == {"BM": 16}
+    assert plan("down", x, "triton", 100) == {"BM": 32, "num_stages": 3}
+    assert plan("down", x.float(), "triton", 100) == {"BM": 16, "num_stages": 2}
     assert plan("down", x, "auto", 3) == tables()["default"]["down.few"]
     assert plan("qkv", x, "reference") is None

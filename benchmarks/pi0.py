@@ -111,14 +111,14 @@ class Layer(nn.Module):
         joint = _heads(qkv(x, weight, cos, sin, rotated, EPS), self.head)
         k, v = joint[:, -2 * self.kv : -self.kv], joint[:, -self.kv :]
         if last:
-            return x, (k.contiguous(), v.contiguous())
+            return x, (k, v)
         q = joint[:, : self.heads]
         if past is None:
             seen = F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
         else:
             seen = expert_attention(q, k, v, past, torch.ones_like(past[0][:, 0, :, 0], dtype=torch.bool))
         x = add_linear(_rows(seen), self.out, x)
-        return gated_mlp(x, self.up, self.down, EPS, True), (k.contiguous(), v.contiguous())
+        return gated_mlp(x, self.up, self.down, EPS, True), (k, v)
 
 
 class Pi0(nn.Module):
@@ -248,7 +248,6 @@ def launches(shape: Shape) -> dict[str, list[tuple[int, Cost]]]:
         wide = shape.heads * shape.head
         return [
             (1, product(rows, width, wide + 2 * shape.kv * shape.head)),
-            (2, passing(rows, shape.kv * shape.head)),  # keys and values, made contiguous
             (1, seen(rows, columns, shape.heads, shape.kv, shape.head)),
             (1, product(rows, wide, width)),
             (1, product(rows, width, 2 * inner)),

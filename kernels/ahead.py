@@ -15,6 +15,10 @@ from typing import Any
 os.environ.setdefault("TRITON_INTERPRET", "0")  # before the kernels are imported: here they are compiled
 from lohovla.kernels.runtime import Compiled, for_float32, triton
 
+# Arguments that are multiples of 16 in what is served.
+_MULTIPLES = {"D", "K", "N", "W"} | {
+    f"{name}_{axis}" for name in ("q", "k", "past") for axis in ("batch", "head", "row")
+}
 SHARED_LIMIT = 227 * 1024  # bytes that a block may have on sm_90
 
 
@@ -61,7 +65,7 @@ def compile_for_sm_90(wanted: Compiled) -> Report:
     aligned = {
         (number,): [["tt.divisibility", 16]]
         for number, name in enumerate(names)
-        if signature[name].startswith("*") or (name in ("D", "K", "N", "W") and signature[name] == "i32")
+        if signature[name].startswith("*") or (name in _MULTIPLES and signature[name] == "i32")
     }
     source = ASTSource(wanted.kernel, signature, constexprs=dict(wanted.constants), attrs=aligned)
     made: Any = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=dict(wanted.launch))

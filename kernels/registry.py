@@ -90,8 +90,9 @@ def _paged_attention(sizes: dict[str, Any], dtype: torch.dtype, generator: Any) 
 
 def _expert_attention(sizes: dict[str, Any], dtype: torch.dtype, generator: Any) -> tuple:
     random, batch, d = _Random(dtype, generator), sizes.get("batch", 1), sizes["head"]
-    q = random.normal(batch, sizes["heads"], sizes["rows"], d)
-    k, v = (random.normal(batch, sizes["kv"], sizes["rows"], d) for _ in range(2))
+    # As a joint product leaves them: heads side by side, row by row.
+    joint = random.normal(batch, sizes["rows"], sizes["heads"] + 2 * sizes["kv"], d).transpose(1, 2)
+    q, k, v = joint.split([sizes["heads"], sizes["kv"], sizes["kv"]], 1)
     past = tuple(random.normal(batch, sizes["kv"], sizes["prefix"], d) for _ in range(2))
     return q, k, v, past, random.integers(batch, sizes["prefix"], high=4) > 0
 

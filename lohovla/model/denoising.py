@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from lohovla.kernels.expert_attention import expert_attention
 from lohovla.model.action import Expert, sinusoid
+from lohovla.model.constants import like
 
 
 def denoised(
@@ -47,7 +48,9 @@ def denoised(
     own = None if fixed is None else fixed[..., None]
     times = levels if own is None else F.pad(levels, (0, 1))  # the last is that of given actions
     time = F.silu(expert.time(sinusoid(times))[:, None, None] + given)  # (steps, B, 1, width)
-    modulations = [layer.modulate(time) for layer in expert.layers]
+    # Shift, scale and gate of each half of a layer; scales and gates stand beside one.
+    beside = like(time, (0.0, 1.0, 1.0, 0.0, 1.0, 1.0))[:, None].expand(-1, time.shape[-1]).flatten()
+    modulations = [layer.modulate(time) + beside for layer in expert.layers]
     standing = expert.place[:horizon] + given
     x = noise
     for step in range(steps):
@@ -71,10 +74,10 @@ def _states(
     layers: Any = expert.layers
     for layer, (keys, values), modulation in zip(layers, cache, modulations, strict=True):
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, -1)
-        z = layer.norm1(y) * (1 + scale1) + shift1
+        z = torch.addcmul(shift1, layer.norm1(y), scale1)
         q, k, v = layer.qkv(z).view(batch, horizon, 3, expert.heads, expert.head_dim).permute(2, 0, 3, 1, 4)
         z = expert_attention(q, k, v, (keys, values), valid, implementation)
-        y = y + (1 + gate1) * layer.out(z.transpose(1, 2).reshape(batch, horizon, -1))
-        z = layer.norm2(y) * (1 + scale2) + shift2
-        y = y + (1 + gate2) * layer.down(F.silu(layer.up(z)))
+        y = torch.addcmul(y, gate1, layer.out(z.transpose(1, 2).reshape(batch, horizon, -1)))
+        z = torch.addcmul(shift2, layer.norm2(y), scale2)
+        y = torch.addcmul(y, gate2, layer.down(F.silu(layer.up(z))))
     return y

@@ -1,303 +1,261 @@
-"""Everything there is to measure on a GPU: kernels right and fast, a decision part by part, D2F steps, training.
+"""Everything there is to measure on a GPU: kernels right and fast, decisions part by part, D2F steps, training.
 
 Each time stands beside eager PyTorch, ``torch.compile`` and its floor: bytes and operations of the count, at the
-bandwidth and the matrix rate measured in the same run.
+bandwidth and the matrix rate measured in the same run. A part that fails leaves its error and the others' figures.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import secrets
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from lohovla.benchmarks.pi0 import Pi0, Shape
-from lohovla.benchmarks.report import emit, median
+from lohovla.benchmarks import gpu_models, gpu_text
+from lohovla.benchmarks.counts import describe
+from lohovla.benchmarks.pi0 import TOY, Shape
+from lohovla.benchmarks.report import Row, compiled, device, emit, graphed, table, timed
 from lohovla.errors import UserError
 from lohovla.kernels.registry import KERNELS, as_double
 from lohovla.kernels.runtime import tables
 
+PARTS = ("correctness", "kernels", "decision", "nano", "d2f", "training")
+BUDGET = 450.0  # s, after which no other part begins
 _BOUND = {torch.float32: 1e-4, torch.bfloat16: 4e-2}
-Row = dict[str, Any]
 
 
-def run(tune: bool) -> dict[str, Any]:
-    """Measure all, print tables, and return the record.
+def run(file: Path, tune: bool = False, dry: bool = False, parts: Sequence[str] = PARTS) -> dict[str, Any]:
+    """Measure, print a table for each part and all of them at the end, and return the record.
+
+    Args:
+        file: where the figures go as JSON, after each part.
+        tune: only search block sizes, and print the table for ``kernels/tuned.json``.
+        dry: go through every part on the CPU at toy sizes; the times mean nothing.
+        parts: some of :data:`PARTS`.
 
     Raises:
-        UserError: there is no CUDA device, or a kernel is wrong.
+        UserError: there is no CUDA device, no such part, or a kernel is wrong.
     """
-    if not torch.cuda.is_available():
-        raise UserError("this benchmark needs a CUDA device", "run it on a machine with an NVIDIA GPU")
-    device = torch.device("cuda")
+    if unknown := sorted(set(parts) - set(PARTS)):
+        raise UserError(f"there is no part {unknown[0]!r}", f"choose of {', '.join(PARTS)}")
+    if not dry and not torch.cuda.is_available():
+        raise UserError(
+            "this benchmark needs a CUDA device", "run it on a machine with an NVIDIA GPU, or with dry=true"
+        )
+    where = torch.device("cpu" if dry else "cuda")
+    name = device() if dry else torch.cuda.get_device_name()
     if tune:
-        found = tuned(device)
-        return emit("gpu", "tuned kernels", len(found), "kernels", gpu=torch.cuda.get_device_name(), table=found)
-    wrong = [row for row in correctness(device, ("small", "serving")) if not row["right"]]
+        found = tuned(where, which="small" if dry else "serving")
+        print(json.dumps(found))
+        return emit("gpu", "tuned kernels", len(found), "kernels", gpu=name, table=found)
+    began = time.monotonic()
+    bandwidth, rate = ceilings(where, 64 if dry else 8192)
+    record: dict[str, Any] = {"gpu": name, "torch": torch.__version__, "bandwidth": bandwidth, "rate": rate}
+    print(f"{name}: {bandwidth / 1e12:.2f} TB/s, {rate / 1e12:.0f} TFLOP/s in bfloat16, measured")
+    found: dict[str, list[Row]] = {}
+    for part in [part for part in PARTS if part in parts]:
+        at = time.monotonic()
+        if at - began > BUDGET:
+            found[part] = [{"error": f"not begun: {BUDGET:.0f} s were over"}]
+        else:
+            found[part] = _attempt(partial(_PART[part], where, bandwidth, rate, dry))
+        print(f"\n{part} ({time.monotonic() - at:.0f} s)\n{table(found[part])}", flush=True)
+        file.write_text(json.dumps({**record, "parts": found}, indent=2, default=str), encoding="utf-8")
+        if where.type == "cuda":
+            torch.cuda.empty_cache()
+    record["seconds"] = time.monotonic() - began
+    return _closing(record, found)
+
+
+def _attempt(part: Callable[[], list[Row]]) -> list[Row]:
+    try:
+        return part()
+    except Exception as error:  # whatever it is, the other parts' figures are worth having
+        traceback.print_exc()
+        return [{"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]}]
+
+
+def _closing(record: dict[str, Any], parts: dict[str, list[Row]]) -> dict[str, Any]:
+    print("\n" + "\n\n".join(f"{part}\n{table(rows)}" for part, rows in parts.items()))
+    failed = [part for part, rows in parts.items() if any("error" in row for row in rows)]
+    wrong = [row for row in parts.get("correctness", ()) if not row.get("right", True)]
+    decided = parts.get("decision", [])
+    sums = {c: sum(row.get(f"{c} ms", 0.0) for row in decided) for c in ("eager", "compiled", "fused", "floor")}
+    emit(
+        "gpu", "decision of pi0's shape", sums["fused"], "ms", baseline=sums["eager"], compiled=sums["compiled"],
+        ratio=sums["eager"] / sums["fused"] if sums["fused"] else None, floor=sums["floor"], failed=failed,
+        wrong=wrong, parts=parts, **record,
+    )  # fmt: skip
     if wrong:
         raise UserError(f"wrong on this GPU: {wrong[0]}", "report it with this line; the seed repeats it")
-    bandwidth, rate = ceilings(device)
-    parts: dict[str, list[Row]] = {
-        "kernels": kernels(device, bandwidth, rate),
-        "decision": decision(device, Shape(), bandwidth, rate),
-        "nano": nano(device),
-        "training": training(device),
-    }
-    for name, rows in parts.items():
-        print(f"\n{name}\n{table(rows)}")
-    fused = sum(row["fused ms"] for row in parts["decision"])
-    eager = sum(row["eager ms"] for row in parts["decision"])
-    floor = sum(row["floor ms"] for row in parts["decision"])
-    return emit(
-        "gpu", "decision of pi0's shape", fused, "ms", baseline=eager, ratio=eager / fused, floor=floor, parts=parts,
-        bandwidth=bandwidth, rate=rate, gpu=torch.cuda.get_device_name(), torch=torch.__version__,
-    )  # fmt: skip
+    return {**record, "failed": failed, "parts": parts, **sums}
 
 
-def table(rows: list[Row]) -> str:
-    """A Markdown table of rows with the same fields."""
-    if not rows:
-        return "nothing was measured"
-    cells = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [list(rows[0]), ["---"] * len(rows[0]), *cells])
-
-
-def timed(call: Callable[[], Any], device: torch.device, rounds: int = 20) -> float:
-    """Milliseconds of a call, the median; on CUDA between events, the level-two cache written over before each."""
-    call()
-    if device.type != "cuda":
-        times = []
-        for _ in range(rounds):
-            began = time.perf_counter()
-            call()
-            times.append((time.perf_counter() - began) * 1e3)
-        return median(times)
-    other = torch.empty(256 << 20, dtype=torch.uint8, device=device)
-    marks = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(rounds)]
-    for began, ended in marks:
-        other.zero_()
-        began.record()
-        call()
-        ended.record()
-    torch.cuda.synchronize()
-    return median([began.elapsed_time(ended) for began, ended in marks])
-
-
-def graphed(call: Callable[[], Any], device: torch.device) -> Callable[[], Any]:
-    """The call as one CUDA graph over the tensors that it now reads; elsewhere the call itself."""
-    if device.type != "cuda":
-        return call
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            call()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        call()
-    return graph.replay
-
-
-def correctness(device: torch.device, which: tuple[str, ...] = ("small",)) -> list[Row]:
-    """Every kernel against its reference in float64, on fresh random inputs."""
+def correctness(where: torch.device, *_: Any, which: tuple[str, ...] = ("small",)) -> list[Row]:
+    """Every kernel against its reference in float64, on fresh random inputs; a kernel that does not run is wrong."""
     rows = []
     for name, kernel in KERNELS.items():
         cases = [sizes for group in which for sizes in getattr(kernel, group)]
         for sizes, (dtype, bound) in itertools.product(cases, _BOUND.items()):
             seed = secrets.randbits(32)
-            inputs = kernel.inputs(sizes, dtype, torch.Generator(device).manual_seed(seed))
-            got, want = kernel.call(*inputs), kernel.module.reference(*as_double(inputs))
-            got, want = (value if isinstance(value, tuple) else (value,) for value in (got, want))
-            error = max(
-                float(((one.double() - other).abs() / (1 + other.abs())).max())
-                for one, other in zip(got, want, strict=True)
-                if other.is_floating_point()  # words may differ where two are equally likely: chances are compared
-            )
-            rows.append(
-                {
-                    "kernel": name,
-                    "sizes": sizes,
-                    "dtype": str(dtype),
-                    "seed": seed,
-                    "error": error,
-                    "right": error <= bound,
-                }
-            )
+            row: Row = {"kernel": name, "sizes": describe(sizes), "dtype": str(dtype), "seed": seed}
+            try:
+                row["error of"] = _error(kernel, kernel.inputs(sizes, dtype, torch.Generator(where).manual_seed(seed)))
+                row["right"] = row["error of"] <= bound
+            except Exception as error:  # Triton's errors have no common class
+                row |= {"error of": str(error).splitlines()[0][:200] if str(error) else type(error).__name__}
+                row["right"] = False
+            rows.append(row)
     return rows
 
 
-def ceilings(device: torch.device, n: int = 8192) -> tuple[float, float]:
+def _error(kernel: Any, inputs: tuple) -> float:
+    """The largest one beside results of size about one; not a number is infinitely wrong."""
+    got, want = kernel.call(*inputs), kernel.module.reference(*as_double(inputs))
+    got, want = (value if isinstance(value, tuple) else (value,) for value in (got, want))
+    errors = [
+        ((one.double() - other).abs() / (1 + other.abs())).max()
+        for one, other in zip(got, want, strict=True)
+        if other.is_floating_point()  # words may differ where two are equally likely: chances are compared
+    ]
+    return float(torch.stack(errors).nan_to_num(float("inf")).max())
+
+
+def ceilings(where: torch.device, n: int = 8192) -> tuple[float, float]:
     """Bytes a second of a copy, and operations a second of a bfloat16 product of ``n`` squared, here and now."""
-    a, b = (torch.randn(n, n, device=device, dtype=torch.bfloat16) for _ in range(2))
+    a, b = (torch.randn(n, n, device=where, dtype=torch.bfloat16) for _ in range(2))
     out = torch.empty_like(a)
-    rate = 2.0 * n**3 / (timed(lambda: torch.mm(a, b, out=out), device) * 1e-3)
-    source = torch.empty(n * n * 16, dtype=torch.uint8, device=device)
+    rate = 2.0 * n**3 / (timed(lambda: torch.mm(a, b, out=out), where) * 1e-3)
+    source = torch.empty(n * n * 16, dtype=torch.uint8, device=where)
     target = torch.empty_like(source)
-    bandwidth = 2.0 * source.numel() / (timed(lambda: target.copy_(source), device) * 1e-3)
+    bandwidth = 2.0 * source.numel() / (timed(lambda: target.copy_(source), where) * 1e-3)
     return bandwidth, rate
 
 
-def kernels(device: torch.device, bandwidth: float, rate: float, which: str = "serving") -> list[Row]:
+def kernels(where: torch.device, bandwidth: float, rate: float, which: str = "serving") -> list[Row]:
     """Each kernel beside its reference, eager and compiled, and its floor."""
     rows = []
     for name, kernel in KERNELS.items():
         for sizes in getattr(kernel, which):
-            inputs = kernel.inputs(sizes, torch.bfloat16, torch.Generator(device).manual_seed(0))
-            reference = kernel.module.reference
-            # The paged reference walks through requests in Python: its compiled form would be a graph for each length.
-            compiled = reference if name == "paged_attention" else _compiled(reference, device)
-            ours = timed(_call(kernel.call, inputs), device)
-            eager, better = (timed(_call(one, inputs), device) for one in (reference, compiled))
-            floor = kernel.module.cost(*inputs).floor(bandwidth, rate) * 1e3
-            rows.append(
-                {
-                    "kernel": name, "sizes": " ".join(f"{k}={v}" for k, v in sizes.items() if not isinstance(v, list)),
-                    "ours ms": ours, "eager ms": eager, "compiled ms": better, "floor ms": floor,
-                    "of floor": floor / ours, "keeps": ours <= min(eager, better),
-                }
-            )  # fmt: skip
-    return rows
-
-
-def _call(function: Callable[..., Any], inputs: tuple) -> Callable[[], Any]:
-    return lambda: function(*inputs)
-
-
-def _compiled(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-    return torch.compile(function, dynamic=False) if device.type == "cuda" else function
-
-
-@torch.inference_mode()
-def decision(device: torch.device, shape: Shape, bandwidth: float, rate: float, rounds: int = 20) -> list[Row]:
-    """A decision of pi0's shape, part by part: eager, compiled, and fused in CUDA graphs."""
-    with device:
-        model = Pi0(shape).to(torch.bfloat16).eval().prepare()
-    edge = shape.vision["image_size"]
-
-    def drawn(*size: int) -> Tensor:
-        return torch.randn(size, device=device, dtype=torch.bfloat16)
-
-    pictures, words, state = (
-        drawn(shape.views, 3, edge, edge),
-        drawn(shape.words, shape.width),
-        drawn(1, shape.expert_width),
-    )
-    noise = drawn(shape.chunk, shape.actions).float()
-    tokens = model.look(pictures, words)
-    cache = model.read(tokens, False)
-    parts: dict[str, Callable[[bool], Any]] = {
-        "vision": lambda fused: model.look(pictures, words),
-        "prefix": lambda fused: model.read(tokens, fused),
-        "chunk": lambda fused: model.act(cache, state, noise, fused),
-    }
-    rows = []
-    for name, (moved, operations) in model.floor_counts().items():
-        part = parts[name]
-        compiled = _compiled(part, device)
-        fused = graphed(lambda part=part: part(True), device)
-        rows.append(
-            {
-                "part": name,
-                "eager ms": timed(lambda part=part: part(False), device, rounds),
-                "compiled ms": timed(lambda compiled=compiled: compiled(False), device, rounds),
-                "fused ms": timed(fused, device, rounds),
-                "floor ms": max(moved / bandwidth, operations / rate) * 1e3,
-            }
-        )
-    return rows
-
-
-@torch.inference_mode()
-def nano(device: torch.device, rounds: int = 20) -> list[Row]:
-    """The shipped model's chunk of 10 and of 2 steps by backend; the eager one reads the cache that it denoises on."""
-    from lohovla.benchmarks.model import _observation
-    from lohovla.model import acting, planning
-    from lohovla.model.acting import Attended
-    from lohovla.model.checkpoint import load
-    from lohovla.model.fast import Chunks
-
-    model, processor = load(None, str(device))
-    inputs = processor([_observation("put-block-into-matching-bowl")]).to(device)
-    prefix = model.encode(inputs)
-    words = planning.plan_ar(model, prefix, processor.start, processor.end, None)
-    attended = Attended.of(planning.point(model, prefix, words))
-    motion = torch.zeros(1, 4, device=device)
-    noise = acting.noise_for(model, "ee", [torch.Generator().manual_seed(0)])
-    rows = []
-    for steps in (10, 2):
-        row: Row = {"chunk steps": steps}
-        for backend in ("eager", "compile", "fused"):
-            chunks = Chunks(model, backend)
-            call = lambda chunks=chunks, steps=steps: chunks.ee(attended, inputs.state, motion, steps, noise)  # noqa: E731
-            row[f"{backend} ms"] = timed(call, device, rounds)
-        rows.append(row)
-    return rows
-
-
-def training(device: torch.device, batch: int = 64, length: int = 128, rounds: int = 10) -> list[Row]:
-    """Tokens a second of the nano decoder's training step: forward, backward, AdamW."""
-    from lohovla.model.configuration import LoHoVLAConfig
-    from lohovla.model.core import LoHoVLA
-
-    model = LoHoVLA(LoHoVLAConfig()).to(device)  # type: ignore[arg-type]
-    decoder, optimizer = model.decoder, torch.optim.AdamW(model.decoder.parameters(), 1e-4, fused=device.type == "cuda")
-    tokens = torch.randint(512, (batch, length), device=device)
-
-    def step() -> None:
-        with torch.autocast(device.type, torch.bfloat16):
-            logits = model.vocabulary_logits(decoder(input_ids=tokens).last_hidden_state)
-        loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten())
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    spent = timed(step, device, rounds)
-    return [
-        {
-            "step": "nano decoder",
-            "batch": batch,
-            "tokens": length,
-            "ms": spent,
-            "tokens/s": batch * length / spent * 1e3,
-        }
-    ]
-
-
-def tuned(device: torch.device, rounds: int = 10) -> dict[str, dict[str, int]]:
-    """The fastest block sizes of each kernel at its serving sizes; the table for ``kernels/tuned.json``."""
-    major, minor = torch.cuda.get_device_capability(device)
-    known = tables()
-    current = known.setdefault(f"sm_{major}{minor}", {k: dict(v) for k, v in known["default"].items()})
-    found: dict[str, dict[str, int]] = {}
-    for entry in list(current):
-        kernel = KERNELS["gated_mlp" if entry in ("gate_up", "down") else entry]
-        inputs = [kernel.inputs(s, torch.bfloat16, torch.Generator(device).manual_seed(0)) for s in kernel.serving]
-        best, start = float("inf"), dict(current[entry])
-        for how in candidates(start):
-            current[entry] = how
+            inputs = kernel.inputs(sizes, torch.bfloat16, torch.Generator(where).manual_seed(0))
+            row: Row = {"kernel": name, "sizes": describe(sizes)}
             try:
-                spent = sum(timed(_call(kernel.call, one), device, rounds) for one in inputs)
-            except Exception:  # these sizes do not fit this device: Triton's errors have no common class
-                continue
-            if spent < best:
-                best, found[entry] = spent, how
-        current[entry] = found.get(entry, start)
-    return found
+                row |= _beside(name, kernel, inputs, sizes, where, bandwidth, rate)
+            except Exception as error:  # one that does not run must not hide the others
+                row["error"] = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            rows.append(row)
+    return rows
 
 
-def candidates(start: dict[str, int]) -> list[dict[str, int]]:
-    """Block sizes to try, all combinations of the present ones' kinds."""
+def _beside(
+    name: str, kernel: Any, inputs: tuple, sizes: dict[str, Any], where: torch.device, bandwidth: float, rate: float
+) -> Row:
+    """All inside CUDA graphs, as they are served; the paged reference walks through requests, and cannot be one."""
+    paged, reference = name == "paged_attention", kernel.module.reference
+    more = {"longest": max(sizes["windows"])} if paged else {}
+    # Made to run even where the table says that the reference is faster: that is what is measured.
+    ours = partial(kernel.call, *inputs, implementation="triton" if where.type == "cuda" else "auto", **more)
+    plain = partial(reference, *inputs)
+    eager = timed(plain if paged else graphed(plain, where), where)
+    better = eager if paged else timed(graphed(partial(compiled(reference, where), *inputs), where), where)
+    spent = timed(graphed(ours, where), where)
+    floor = kernel.module.cost(*inputs).floor(bandwidth, rate) * 1e3
+    return {
+        "ours ms": spent, "eager ms": eager, "compiled ms": better, "floor ms": floor, "of floor": floor / spent,
+        "keeps": spent <= min(eager, better),
+    }  # fmt: skip
+
+
+def tuned(where: torch.device, rounds: int = 10, which: str = "serving") -> dict[str, dict[str, int]]:
+    """The fastest block sizes of each entry of the table, and whether the reference was faster still.
+
+    From the present sizes one kind at a time is changed, twice over: a full search would compile for hours.
+    """
+    known = tables()
+    major, minor = torch.cuda.get_device_capability() if where.type == "cuda" else (0, 0)
+    current = known.setdefault(f"sm_{major}{minor}" if major else "default", {})
+    for entry, how in known["sm_90" if major == 9 else "default"].items():
+        current.setdefault(entry, dict(how))
+    return {entry: _tuned_entry(entry, current, where, rounds, which) for entry in list(current)}
+
+
+def _tuned_entry(
+    entry: str, current: dict[str, dict[str, int]], where: torch.device, rounds: int, which: str
+) -> dict[str, int]:
+    base, _, few = entry.partition(".")
+    kernel = KERNELS["gated_mlp" if base in ("gate_up", "down") else base]
+    sizes = [s for s in getattr(kernel, which) if f"{base}.few" not in current or _is_few(s) == bool(few)]
+    inputs = [kernel.inputs(s, torch.bfloat16, torch.Generator(where).manual_seed(0)) for s in sizes]
+
+    def spent(how: dict[str, int], implementation: str) -> float:
+        current[entry] = how
+        try:
+            return sum(
+                timed(partial(kernel.call, *one, implementation=implementation), where, rounds) for one in inputs
+            )
+        except Exception:  # these sizes do not fit this device: Triton's errors have no common class
+            return float("inf")
+
+    force = "triton" if where.type == "cuda" else "auto"
+    best = {name: value for name, value in current[entry].items() if name != "reference"}
+    least, tried = spent(best, force), {tuple(best.items())}
+    for kind in 2 * list(best):
+        for how in candidates(best, kind):
+            if tuple(how.items()) not in tried:
+                tried.add(tuple(how.items()))
+                if (found := spent(how, force)) < least:
+                    best, least = how, found
+    if base not in ("gate_up", "down") and spent(best, "reference") < least:  # those two share a reference
+        best = {**best, "reference": True}
+    current[entry] = best
+    return best
+
+
+def _is_few(sizes: dict[str, Any]) -> bool:
+    return sizes.get("asked", sizes.get("rows", 0)) <= 64
+
+
+def candidates(start: dict[str, int], kind: str) -> list[dict[str, int]]:
+    """Block sizes to try: the present ones with another value of one kind."""
     choices = {
-        "BM": (16, 32, 64, 128),
-        "BN": (32, 64, 128),
-        "BK": (32, 64),
-        "num_warps": (4, 8),
-        "num_stages": (2, 3, 4),
-    }
-    names = list(start)
-    return [dict(zip(names, values, strict=True)) for values in itertools.product(*(choices[name] for name in names))]
+        "BM": (16, 32, 64, 128), "BN": (16, 32, 64, 128, 256), "BH": (16, 32, 64, 128), "BK": (32, 64, 128),
+        "num_warps": (4, 8), "num_stages": (2, 3, 4),
+    }  # fmt: skip
+    return [{**start, kind: value} for value in choices[kind] if value != start[kind]]
+
+
+def _correctness(where: torch.device, bandwidth: float, rate: float, dry: bool) -> list[Row]:
+    return correctness(where, which=("small",) if dry else ("small", "serving"))
+
+
+def _kernels(where: torch.device, bandwidth: float, rate: float, dry: bool) -> list[Row]:
+    return kernels(where, bandwidth, rate, "small" if dry else "serving")
+
+
+def _decision(where: torch.device, bandwidth: float, rate: float, dry: bool) -> list[Row]:
+    return gpu_models.decision(where, TOY if dry else Shape(), bandwidth, rate, 2 if dry else 20)
+
+
+def _nano(where: torch.device, bandwidth: float, rate: float, dry: bool) -> list[Row]:
+    return gpu_models.nano(where, 1 if dry else 20)
+
+
+def _d2f(where: torch.device, bandwidth: float, rate: float, dry: bool) -> list[Row]:
+    return gpu_text.steps(where, gpu_text.TOY if dry else gpu_text.LLADA, bandwidth, rate)
+
+
+def _training(where: torch.device, bandwidth: float, rate: float, dry: bool) -> list[Row]:
+    return gpu_models.training(where, rate, ("read",) if dry else None, 2 if dry else 4, 1 if dry else 10)
+
+
+_PART = {
+    "correctness": _correctness, "kernels": _kernels, "decision": _decision, "nano": _nano, "d2f": _d2f,
+    "training": _training,
+}  # fmt: skip

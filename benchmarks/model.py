@@ -1,10 +1,11 @@
-"""Latency of the model's parts here: prefix, sub-task, points, chunks; beside what the arithmetic alone costs."""
+"""Latency of the model's parts here, by backend: prefix, sub-task, points, chunks; beside the arithmetic's own cost."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,81 +13,89 @@ import torch
 
 from lohovla.benchmarks.report import emit
 
-_STEPS = (10, 4, 2, 1)
+_STEPS = (10, 4, 2)
 _WANTED = {"prefix": 40.0, "plan ar": 80.0, "chunk ee 10": 40.0, "chunk ee 2": 10.0}
 
 
 def run(checkpoint: str | None, task: str, rounds: int, threads: int | None, backends: Sequence[str]) -> dict[str, Any]:
     """Time each part ``rounds`` times in turn on one observation, print a table, and return the record.
 
-    Chunks of tool poses are timed by each of ``backends`` (:mod:`lohovla.model.fast`) besides the eager one.
+    Each part is timed by each of ``backends`` (:mod:`lohovla.model.fast`) besides the eager one, interleaved.
     """
-    from lohovla.model import acting, planning
-    from lohovla.model.acting import Attended
     from lohovla.model.checkpoint import load
-    from lohovla.model.fast import Chunks
+    from lohovla.model.fast import Fast
 
     if threads:
         torch.set_num_threads(threads)
     model, processor = load(checkpoint)
-    observation = _observation(task)
-    sayable, start, end, mask = processor.sayable(), processor.start, processor.end, processor.mask
-    assert sayable is not None
+    observation = observation_of(task)
+    own, made = {}, {}
     with torch.inference_mode():
-        inputs = processor([observation])
-        prefix = model.encode(inputs)
-        grammar = sayable.of(prefix.objects, 0)
-        words = planning.plan_ar(model, prefix, start, end, grammar)
-        attended = Attended.of(planning.point(model, prefix, words))
-        state, still = inputs.state, torch.zeros(1, 4)
-        noise = {c: acting.noise_for(model, c, [torch.Generator().manual_seed(0)]) for c in ("ee", "pick_place")}
-
-        def fresh() -> Any:
-            return planning.given(model, prefix, words.tokens, start)
-
-        parts: dict[str, Callable[[], Any]] = {
-            "prefix": lambda: model.encode(processor([observation])),
-            "plan ar": lambda: planning.plan_ar(model, prefix, start, end),
-            "plan ar, grammar": lambda: planning.plan_ar(model, prefix, start, end, grammar),
-            "plan d2f": lambda: planning.plan_d2f(model, prefix, start, end, mask),
-            "points": lambda: planning.point(model, prefix, fresh()),
-            "chunk pick_place 4": lambda: acting.pick_place(model, attended, 4, noise["pick_place"]),
-        }
-        for steps in _STEPS:
-            parts[f"chunk ee {steps}"] = _chunk(Chunks(model), attended, state, still, steps, noise["ee"])
-        for backend in backends:
-            chunks = Chunks(model, backend)
-            for steps in _STEPS[::2]:
-                parts[f"chunk ee {steps}, {backend}"] = _chunk(chunks, attended, state, still, steps, noise["ee"])
+        for backend in dict.fromkeys(("eager", *backends)):
+            own[backend] = decision_parts(Fast(model, backend), processor, observation)
+            made[backend] = {name: part() for name, part in own[backend].items()}
+        parts = {f"{name}, {backend}": own[backend][name] for name in own["eager"] for backend in own}
         times = _times(parts, rounds)
-        forwards = {
-            "plan ar": parts["plan ar"]().forwards,
-            "plan ar, grammar": parts["plan ar, grammar"]().forwards,
-            "plan d2f": parts["plan d2f"]().forwards,
-        }
+    apart = {backend: _apart(made["eager"], found) for backend, found in made.items() if backend != "eager"}
     medians = {name: statistics.median(values) for name, values in times.items()}
     print("| part | median ms | 95th | wanted | decoder passes |\n|---|---|---|---|---|")
     for name, values in times.items():
-        passes = forwards.get(name, "")
+        part, _, backend = name.rpartition(", ")
+        passes = getattr(made[backend][part], "forwards", "")
         print(
-            f"| {name} | {medians[name]:.1f} | {np.percentile(values, 95):.1f} | {_WANTED.get(name, '')} | {passes} |"
+            f"| {name} | {medians[name]:.1f} | {np.percentile(values, 95):.1f} | {_WANTED.get(part, '')} | {passes} |"
         )
-    tokens = prefix.layout.kind.shape[1]
+    for backend, largest in apart.items():
+        print(f"{backend}: chunks differ from eager's by at most {largest:.1e} m or rad")
+    tokens = made["eager"]["prefix"].layout.kind.shape[1]
     weights = sum(p.numel() for name, p in model.decoder.named_parameters() if "layers." in name)
     operations = stem_operations(model) + 2.0 * tokens * weights
     floor = operations / measured_rate() * 1e3
     print(f"the prefix's arithmetic alone, at the speed of a matrix product here: {floor:.1f} ms")
     return emit(
-        "model", "prefix", medians["prefix"], "ms", floor=floor, medians=medians, forwards=forwards,
+        "model", "prefix", medians["prefix, eager"], "ms", floor=floor, medians=medians, apart=apart,
         threads=torch.get_num_threads(), rounds=rounds,
     )  # fmt: skip
 
 
-def _chunk(chunks: Any, attended: Any, state: Any, still: Any, steps: int, noise: Any) -> Callable[[], Any]:
-    return lambda: chunks.ee(attended, state, still, steps, noise)
+def decision_parts(fast: Any, processor: Any, observation: dict[str, Any]) -> dict[str, Callable[[], Any]]:
+    """The parts of a decision by one backend, each on what the parts before it gave."""
+    from lohovla.model import acting, planning
+    from lohovla.model.acting import Attended
+    from lohovla.model.upload import Upload
+
+    start, end, mask, sayable = processor.start, processor.end, processor.mask, processor.sayable()
+    assert sayable is not None
+    device, upload = fast.model.device, Upload(processor, fast.model.device)
+    inputs = upload([observation])
+    prefix = fast.encode(inputs)
+    grammar = sayable.of(prefix.objects, 0)
+    words = fast.plan_ar(prefix, start, end, grammar)
+
+    def point() -> Any:
+        return fast.point(prefix, planning.given(fast.model, prefix, words.tokens, start))
+
+    attended, still = Attended.of(point()), torch.zeros(1, 4, device=device)
+    noise = {c: acting.noise_for(fast.model, c, [torch.Generator().manual_seed(0)]) for c in ("ee", "pick_place")}
+    parts: dict[str, Callable[[], Any]] = {
+        "prefix": lambda: fast.encode(upload([observation])),
+        "plan ar": lambda: fast.plan_ar(prefix, start, end),
+        "plan ar grammar": lambda: fast.plan_ar(prefix, start, end, grammar),
+        "plan d2f": lambda: fast.plan_d2f(prefix, start, end, mask),
+        "points": point,
+        "chunk pick_place 4": lambda: fast.pick_place(attended, 4, noise["pick_place"]),
+    }
+    for steps in _STEPS:
+        parts[f"chunk ee {steps}"] = partial(fast.ee, attended, inputs.state, still, steps, noise["ee"])
+    return parts
 
 
-def _observation(task: str) -> dict[str, Any]:
+def _apart(eager: dict[str, Any], other: dict[str, Any]) -> float:
+    return max(float((eager[name] - other[name]).abs().max()) for name in eager if name.startswith("chunk"))
+
+
+def observation_of(task: str) -> dict[str, Any]:
+    """The first observation of a scene of a task."""
     from lohovla.collect.scenes import scene_env
 
     return scene_env(task).reset(seed=1)[0]

@@ -18,6 +18,7 @@ from lohovla.kernels.denoise_step import denoise_step
 from lohovla.kernels.expert_attention import expert_attention
 from lohovla.kernels.gated_mlp import add_linear, gated_mlp
 from lohovla.kernels.qkv import fold, qkv
+from lohovla.kernels.runtime import Cost
 
 EPS = 1e-6
 Cache = list[tuple[Tensor, Tensor]]
@@ -87,7 +88,7 @@ class Layer(nn.Module):
         self.joint = fold(self.gain1.data, self.q.data, self.k.data, self.v.data)
         self.up = fold(self.gain2.data, self.gate.data, self.value.data)
 
-    def plain(self, x: Tensor, cos: Tensor, sin: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Any]:
         """Rows (R, D) after the layer, and their keys and values (1, key heads, R, d): as one writes it first."""
         y = F.rms_norm(x, x.shape[1:], self.gain1, EPS)
         q, k, v = (_heads(F.linear(y, weight), self.head) for weight in (self.q, self.k, self.v))
@@ -110,14 +111,14 @@ class Layer(nn.Module):
         joint = _heads(qkv(x, weight, cos, sin, rotated, EPS), self.head)
         k, v = joint[:, -2 * self.kv : -self.kv], joint[:, -self.kv :]
         if last:
-            return x, (k.contiguous(), v.contiguous())
+            return x, (k, v)
         q = joint[:, : self.heads]
         if past is None:
             seen = F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
         else:
             seen = expert_attention(q, k, v, past, torch.ones_like(past[0][:, 0, :, 0], dtype=torch.bool))
         x = add_linear(_rows(seen), self.out, x)
-        return gated_mlp(x, self.up, self.down, EPS, True), (k.contiguous(), v.contiguous())
+        return gated_mlp(x, self.up, self.down, EPS, True), (k, v)
 
 
 class Pi0(nn.Module):
@@ -154,6 +155,12 @@ class Pi0(nn.Module):
         self.exit = fold(self.gain.data, self.leave.weight.data), self.leave.bias.data
         return self
 
+    def compile_layers(self) -> None:
+        """Put every layer, the tower's too, under ``torch.compile``: one by one, as all together take minutes."""
+        for layer in (*self.decoder, *self.expert, *self.tower.modules()):
+            if isinstance(layer, Layer) or type(layer).__name__ == "SiglipEncoderLayer":
+                layer.compile(dynamic=False)
+
     def time(self, step: int) -> Tensor:
         """Embedding (expert width,) of a step's noise level."""
         half = self.shape.expert_width // 2
@@ -180,7 +187,7 @@ class Pi0(nn.Module):
             if fused:
                 x, kept = layer.fused(x, cos, sin, None, number == len(self.decoder) - 1)  # type: ignore[operator]
             else:
-                x, kept = layer.plain(x, cos, sin, None)  # type: ignore[operator]
+                x, kept = layer(x, cos, sin, None)
             cache.append(kept)
         return cache
 
@@ -196,7 +203,7 @@ class Pi0(nn.Module):
                 entry = self.mix(torch.cat([action, self.time(step).expand_as(action)], -1))
             y = torch.cat([state, self.mixed(F.silu(entry))])
             for layer, past in zip(self.expert, cache, strict=True):
-                y, _ = (layer.fused if fused else layer.plain)(y, cos, sin, past)  # type: ignore[operator]
+                y, _ = (layer.fused if fused else layer)(y, cos, sin, past)  # type: ignore[operator]
             if fused:
                 following = self.biases[min(step + 1, shape.steps - 1)]
                 x, entry = denoise_step(y[1:], x, self.exit, self.entry, following, dt, EPS)
@@ -223,6 +230,51 @@ class Pi0(nn.Module):
                 shape.steps * (2 * expert * rows + pairs * rows * (rows + shape.prefix)),
             ),
         }
+
+
+def launches(shape: Shape) -> dict[str, list[tuple[int, Cost]]]:
+    """What the fused decision launches, by part: how often, and what each launch moves and computes."""
+
+    def product(rows: int, k: int, n: int) -> Cost:
+        return Cost(2.0 * (rows * k + n * k + rows * n), 2.0 * rows * n * k)
+
+    def passing(rows: int, width: int) -> Cost:
+        return Cost(4.0 * rows * width, 0.0)
+
+    def seen(rows: int, columns: int, heads: int, kv: int, size: int) -> Cost:
+        return Cost(2.0 * size * (2 * rows * heads + 2 * columns * kv), 4.0 * rows * columns * heads * size)
+
+    def layer(rows: int, columns: int, width: int, inner: int) -> list[tuple[int, Cost]]:
+        wide = shape.heads * shape.head
+        return [
+            (1, product(rows, width, wide + 2 * shape.kv * shape.head)),
+            (1, seen(rows, columns, shape.heads, shape.kv, shape.head)),
+            (1, product(rows, wide, width)),
+            (1, product(rows, width, 2 * inner)),
+            (1, product(rows, inner, width)),
+        ]
+
+    v = shape.vision
+    patches, width, heads = shape.prefix - shape.words, v["hidden_size"], v["num_attention_heads"]
+    tower = [
+        (4, product(patches, width, width)), (2, passing(patches, width)), (2, passing(patches, width)),
+        (shape.views, seen(patches // shape.views, patches // shape.views, heads, heads, width // heads)),
+        (1, product(patches, width, v["intermediate_size"])), (1, passing(patches, v["intermediate_size"])),
+        (1, product(patches, v["intermediate_size"], width)),
+    ]  # fmt: skip
+    prefix, rows, expert = shape.prefix, shape.chunk + 1, shape.expert_width
+    step = [(3, passing(rows, expert)), (1, product(rows, expert, expert)), (1, product(rows, expert, shape.actions))]
+    acting = layer(rows, prefix + rows, expert, shape.expert_inner)
+    return {
+        "vision": [
+            *((n * v["num_hidden_layers"], cost) for n, cost in tower),
+            (1, product(patches, width, shape.width)),
+        ],
+        "prefix": [(n * (shape.layers - 1), cost) for n, cost in layer(prefix, prefix, shape.width, shape.inner)]
+        + [(1, product(prefix, shape.width, 2 * shape.kv * shape.head))],
+        "chunk": [(n * shape.steps * shape.layers, cost) for n, cost in acting]
+        + [(n * shape.steps, cost) for n, cost in step],
+    }
 
 
 def _heads(x: Tensor, size: int) -> Tensor:

@@ -13,8 +13,12 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TRITON_INTERPRET", "0")  # before the kernels are imported: here they are compiled
-from lohovla.kernels.runtime import Compiled, triton
+from lohovla.kernels.runtime import Compiled, for_float32, triton
 
+# Arguments that are multiples of 16 in what is served.
+_MULTIPLES = {"D", "K", "N", "W"} | {
+    f"{name}_{axis}" for name in ("q", "k", "past") for axis in ("batch", "head", "row")
+}
 SHARED_LIMIT = 227 * 1024  # bytes that a block may have on sm_90
 
 
@@ -61,7 +65,7 @@ def compile_for_sm_90(wanted: Compiled) -> Report:
     aligned = {
         (number,): [["tt.divisibility", 16]]
         for number, name in enumerate(names)
-        if signature[name].startswith("*") or (name in ("D", "K", "N", "W") and signature[name] == "i32")
+        if signature[name].startswith("*") or (name in _MULTIPLES and signature[name] == "i32")
     }
     source = ASTSource(wanted.kernel, signature, constexprs=dict(wanted.constants), attrs=aligned)
     made: Any = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=dict(wanted.launch))
@@ -93,11 +97,20 @@ def _ptxas() -> str:
         return str(shipped) if shipped.exists() else shutil.which("ptxas") or "ptxas"
 
 
+def in_float32(wanted: Compiled) -> Compiled:
+    """The same for float32 instead of bfloat16: with smaller tiles, and products that are none of the tensor cores'."""
+    types = {name: kind.replace("bf16", "fp32") for name, kind in wanted.types.items()}
+    how = for_float32({**wanted.constants, **wanted.launch})
+    launch = {name: how.pop(name) for name in wanted.launch}
+    return Compiled(wanted.kernel, types, how, launch, products=False)
+
+
 def main() -> int:
-    """Compile all kernels, print a table, and return how many are at fault."""
+    """Compile all kernels, for bfloat16 or with the argument ``float32``; print a table, and return how many fail."""
     from lohovla.kernels.registry import KERNELS
 
-    reports = [compile_for_sm_90(wanted) for kernel in KERNELS.values() for wanted in kernel.module.ahead()]
+    wanted = [one for kernel in KERNELS.values() for one in kernel.module.ahead()]
+    reports = [compile_for_sm_90(in_float32(one) if "float32" in sys.argv[1:] else one) for one in wanted]
     print("| kernel | registers | shared, KB | faults |\n|---|---|---|---|")
     for one in reports:
         print(f"| {one.kernel} | {one.registers} | {one.shared / 1024:.0f} | {', '.join(one.faults()) or 'none'} |")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lohovla.kernels.products import dot
-from lohovla.kernels.runtime import Compiled, Cost, blocks, chosen, jit, size, tl, triton
+from lohovla.kernels.runtime import Compiled, Cost, blocks, jit, plan, size, tl, triton
 
 _LOG2E = 1.4426950408889634
 
@@ -74,16 +74,16 @@ def confidence(
         suppress: a word that may not be said (the mask), or -1.
         implementation: see :func:`lohovla.kernels.runtime.chosen`.
     """
-    if not chosen(hidden, implementation):
+    how = plan("confidence", hidden, implementation, len(rows))
+    if how is None:
         return reference(hidden, rows, head, suppress)
     count, (vocabulary, width) = len(rows), head.shape
-    how = blocks("confidence", hidden.device)
     most, groups = triton.cdiv(vocabulary, how["BN"]), triton.cdiv(max(count, 1), how["BM"])
     # Enough programs for every multiprocessor twice, whatever the number of rows.
     parts = min(most, max(1, 2 * _processors(hidden.device) // groups))
     tiles = triton.cdiv(most, parts)
     parts = triton.cdiv(most, tiles)
-    top, total = (torch.empty(count, parts, device=hidden.device) for _ in range(2))
+    top, total = (torch.empty(count, parts, dtype=torch.float32, device=hidden.device) for _ in range(2))
     word = torch.empty(count, parts, dtype=torch.int32, device=hidden.device)
     if count:
         _kernel[(groups, parts)](
@@ -111,9 +111,12 @@ def saved(hidden: Tensor, rows: Tensor, head: Tensor, suppress: int = -1) -> flo
 
 
 def ahead() -> list[Compiled]:
-    """In bfloat16."""
-    how = blocks("confidence", "sm_90")
-    launch = {key: how.pop(key) for key in ("num_warps", "num_stages")}
+    """In bfloat16, with many rows and with few."""
     types = {"hidden": "*bf16", "rows": "*i32", "head": "*bf16", "part_top": "*fp32", "part_word": "*i32"}
     types |= {"part_sum": "*fp32"} | {name: "i32" for name in ("R", "D", "V", "suppress", "tiles", "parts")}
-    return [Compiled(_kernel, types, how, launch)]
+    made = []
+    for rows in (None, 64):
+        how = blocks("confidence", "sm_90", rows)
+        launch = {key: how.pop(key) for key in ("num_warps", "num_stages")}
+        made.append(Compiled(_kernel, types, how, launch))
+    return made

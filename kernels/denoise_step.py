@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lohovla.kernels.products import dot
-from lohovla.kernels.runtime import Compiled, Cost, blocks, chosen, jit, power, size, tl, triton
+from lohovla.kernels.runtime import Compiled, Cost, blocks, jit, plan, power, size, tl, triton
 
 
 def reference(
@@ -77,11 +77,11 @@ def denoise_step(
         eps: of the norm.
         implementation: see :func:`lohovla.kernels.runtime.chosen`.
     """
-    if not chosen(hidden, implementation):
+    how = plan("denoise_step", hidden, implementation)
+    if how is None:
         return reference(hidden, x, leave, enter, bias, dt, eps)
     (rows, width), actions = hidden.shape, x.shape[1]
     moved, out = torch.empty_like(x), torch.empty_like(hidden)
-    how = blocks("denoise_step", hidden.device)
     grid = (triton.cdiv(rows, how["BM"]), triton.cdiv(width, how["BK"]))
     _kernel[grid](
         hidden.contiguous(), x.contiguous(), leave[0], leave[1], enter, bias, moved, out, rows, width, dt, eps,

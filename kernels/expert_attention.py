@@ -2,6 +2,7 @@
 
 The prefix does not change from one denoising step to the next. Reading it where it lies saves the concatenation with
 the chunk's own keys and values in every layer of every step, the repetition of shared heads, and the additive mask.
+Heads may lie beside each other as the product before left them: all is read, and written, by strides.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lohovla.kernels.products import attend
-from lohovla.kernels.runtime import Compiled, Cost, blocks, chosen, jit, power, size, tl, triton
+from lohovla.kernels.runtime import Compiled, Cost, blocks, jit, plan, power, size, tl, triton
 
 _LOG2E = 1.4426950408889634
 
@@ -28,16 +29,18 @@ def reference(q: Tensor, k: Tensor, v: Tensor, past: tuple[Tensor, Tensor], vali
 
 @jit
 def _kernel(
-    q, k, v, past_k, past_v, valid, out, scale, n_own, n_past,
+    q, k, v, past_k, past_v, valid, out, scale, n_own, n_past, q_batch, q_head, q_row, k_batch, k_head, k_row,
+    past_batch, past_head, past_row,
     HEADS: tl.constexpr, KV: tl.constexpr, D: tl.constexpr, BD: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     # A program's rows are all queries that share a key head: the actions times the heads of the group.
     GROUP: tl.constexpr = HEADS // KV
-    batch, head = tl.program_id(0), tl.program_id(1)
+    batch, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     row = tl.program_id(2) * BM + tl.arange(0, BM)
     here = row < n_own * GROUP
     d, n = tl.arange(0, BD), tl.arange(0, BN)
-    place = ((batch * HEADS + head * GROUP + row // n_own) * n_own + row % n_own)[:, None] * D + d[None, :]
+    own, asking = row % n_own, head * GROUP + row // n_own
+    place = batch * q_batch + (asking * q_head + own * q_row)[:, None] + d[None, :]
     mine = here[:, None] & (d < D)[None, :]
     query = tl.load(q + place, mask=mine, other=0.0)
     top = tl.full((BM,), -1e30, tl.float32)
@@ -46,7 +49,7 @@ def _kernel(
     for at in range(0, n_past, BN):
         position = at + n
         known = position < n_past
-        there = ((batch * KV + head) * n_past + position) * D
+        there = batch * past_batch + head * past_head + position * past_row
         keys = tl.load(past_k + there[None, :] + d[:, None], mask=known[None, :] & (d < D)[:, None], other=0.0)
         values = tl.load(past_v + there[:, None] + d[None, :], mask=known[:, None] & (d < D)[None, :], other=0.0)
         seen = known & (tl.load(valid + batch * n_past + position, mask=known, other=0) != 0)
@@ -54,18 +57,19 @@ def _kernel(
     for at in range(0, n_own, BN):
         position = at + n
         known = position < n_own
-        there = ((batch * KV + head) * n_own + position) * D
+        there = batch * k_batch + head * k_head + position * k_row
         keys = tl.load(k + there[None, :] + d[:, None], mask=known[None, :] & (d < D)[:, None], other=0.0)
         values = tl.load(v + there[:, None] + d[None, :], mask=known[:, None] & (d < D)[None, :], other=0.0)
         top, total, mixed = attend(query, keys, values, known[None, :], scale, top, total, mixed)
     mixed = mixed / total[:, None]
+    place = ((batch * n_own + own) * HEADS + asking)[:, None] * D + d[None, :]
     tl.store(out + place, mixed.to(out.dtype.element_ty), mask=mine)
 
 
 def expert_attention(
     q: Tensor, k: Tensor, v: Tensor, past: tuple[Tensor, Tensor], valid: Tensor, implementation: str = "auto"
 ) -> Tensor:
-    """What the chunk sees (B, heads, n, d).
+    """What the chunk sees (B, heads, n, d); on CUDA its heads lie side by side in memory, row by row.
 
     Args:
         q: the chunk's queries (B, heads, n, d).
@@ -75,18 +79,29 @@ def expert_attention(
         valid: which of the prefix's positions may be seen, bool (B, L).
         implementation: see :func:`lohovla.kernels.runtime.chosen`.
     """
-    if not chosen(q, implementation):
+    how = plan("expert_attention", q, implementation)
+    if how is None:
         return reference(q, k, v, past, valid)
     (batch, heads, n, d), kv = q.shape, k.shape[1]
-    out = torch.empty_like(q, memory_format=torch.contiguous_format)
-    how = blocks("expert_attention", q.device)
+    q, (k, v), (past_k, past_v) = _dense(q), _alike(k, v), _alike(*past)
+    out = q.new_empty(batch, n, heads, d)
     grid = (batch, kv, triton.cdiv(n * heads // kv, how["BM"]))
     _kernel[grid](
-        q.contiguous(), k.contiguous(), v.contiguous(), past[0].contiguous(), past[1].contiguous(),
-        valid.contiguous().view(torch.uint8), out, _LOG2E / math.sqrt(d), n, past[0].shape[2],
-        HEADS=heads, KV=kv, D=d, BD=power(d), **how,
+        q, k, v, past_k, past_v, valid.contiguous().view(torch.uint8), out, _LOG2E / math.sqrt(d), n, past_k.shape[2],
+        *q.stride()[:3], *k.stride()[:3], *past_k.stride()[:3], HEADS=heads, KV=kv, D=d, BD=power(d), **how,
     )  # fmt: skip
-    return out
+    return out.transpose(1, 2)
+
+
+def _dense(x: Tensor) -> Tensor:
+    return x if x.stride(3) == 1 else x.contiguous()
+
+
+def _alike(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Two tensors of the same strides."""
+    if one.stride() == other.stride() and one.stride(3) == 1:
+        return one, other
+    return one.contiguous(), other.contiguous()
 
 
 def cost(q: Tensor, k: Tensor, v: Tensor, past: tuple[Tensor, Tensor], valid: Tensor) -> Cost:
@@ -110,7 +125,9 @@ def ahead() -> list[Compiled]:
     launch = {key: how.pop(key) for key in ("num_warps", "num_stages")}
     types = {name: "*bf16" for name in ("q", "k", "v", "past_k", "past_v", "out")}
     types |= {"valid": "*u8", "scale": "fp32", "n_own": "i32", "n_past": "i32"}
+    types |= {f"{name}_{axis}": "i32" for name in ("q", "k", "past") for axis in ("batch", "head", "row")}
+    wide = how["BM"] >= 64  # with fewer rows it is the tensor cores' older instruction, of 16 rows
     return [
-        Compiled(_kernel, types, {"HEADS": heads, "KV": kv, "D": d, "BD": power(d), **how}, launch)
+        Compiled(_kernel, types, {"HEADS": heads, "KV": kv, "D": d, "BD": power(d), **how}, launch, wide)
         for heads, kv, d in ((8, 1, 256), (4, 4, 48))
     ]

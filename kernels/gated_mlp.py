@@ -11,16 +11,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lohovla.kernels.products import dot, rows_times
-from lohovla.kernels.runtime import Compiled, Cost, blocks, chosen, jit, size, tl, triton
+from lohovla.kernels.runtime import Compiled, Cost, blocks, chosen, jit, plan, size, tl, triton
 
 
 def reference(x: Tensor, up: Tensor, down: Tensor, eps: float, gelu: bool) -> Tensor:
     """See :func:`gated_mlp`."""
+    return x + gate_up(x, up, eps, gelu) @ down.t()
+
+
+def gate_up(x: Tensor, up: Tensor, eps: float, gelu: bool) -> Tensor:
+    """The first pass's reference: gated rows (R, F)."""
     wide = x.double() if x.dtype == torch.float64 else x.float()
     normed = (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
     gate, value = (normed @ up.t()).chunk(2, -1)
     gate = F.gelu(gate, approximate="tanh") if gelu else F.silu(gate)
-    return x + (gate * value) @ down.t()
+    return gate * value
 
 
 @jit
@@ -31,11 +36,12 @@ def _gate_up(x, weight, out, R, D, N, eps, GELU: tl.constexpr, BM: tl.constexpr,
     gate = tl.zeros((BM, BN), tl.float32)
     value = tl.zeros((BM, BN), tl.float32)
     square = tl.zeros((BM,), tl.float32)
+    source = x + row.to(tl.int64)[:, None] * D
     lower = weight + column.to(tl.int64)[None, :] * D
-    upper = lower + N.to(tl.int64) * D
+    upper = weight + (column.to(tl.int64) + N)[None, :] * D
     for start in range(0, D, BK):
         at = start + k
-        part = tl.load(x + row[:, None] * D + at[None, :], mask=(row < R)[:, None] & (at < D)[None, :], other=0.0)
+        part = tl.load(source + at[None, :], mask=(row < R)[:, None] & (at < D)[None, :], other=0.0)
         there = (column < N)[None, :] & (at < D)[:, None]
         gate = dot(part, tl.load(lower + at[:, None], mask=there, other=0.0), gate)
         value = dot(part, tl.load(upper + at[:, None], mask=there, other=0.0), value)
@@ -48,7 +54,8 @@ def _gate_up(x, weight, out, R, D, N, eps, GELU: tl.constexpr, BM: tl.constexpr,
     else:
         gate = gate * tl.sigmoid(gate)
     inside = (row < R)[:, None] & (column < N)[None, :]
-    tl.store(out + row[:, None] * N + column[None, :], (gate * value).to(out.dtype.element_ty), mask=inside)
+    to = row.to(tl.int64)[:, None] * N + column[None, :]
+    tl.store(out + to, (gate * value).to(out.dtype.element_ty), mask=inside)
 
 
 @jit
@@ -57,7 +64,7 @@ def _down(x, weight, residual, out, R, K, N, BM: tl.constexpr, BN: tl.constexpr,
     column = tl.program_id(1) * BN + tl.arange(0, BN)
     total = rows_times(x, weight, row, column, R, K, N, BM, BN, BK)
     inside = (row < R)[:, None] & (column < N)[None, :]
-    at = row[:, None] * N + column[None, :]
+    at = row.to(tl.int64)[:, None] * N + column[None, :]
     total += tl.load(residual + at, mask=inside, other=0.0).to(tl.float32)
     tl.store(out + at, total.to(out.dtype.element_ty), mask=inside)
 
@@ -76,21 +83,26 @@ def gated_mlp(x: Tensor, up: Tensor, down: Tensor, eps: float, gelu: bool, imple
     if not chosen(x, implementation):
         return reference(x, up, down, eps, gelu)
     x = x.contiguous()
-    (rows, width), inner = x.shape, down.shape[1]
-    gated = x.new_empty(rows, inner)
-    how = blocks("gate_up", x.device)
+    how = plan("gate_up", x, implementation, len(x))
+    gated = gate_up(x, up, eps, gelu) if how is None else _gated(x, up, eps, gelu, how)
+    return add_linear(gated, down, x, implementation)
+
+
+def _gated(x: Tensor, up: Tensor, eps: float, gelu: bool, how: dict[str, int]) -> Tensor:
+    (rows, width), inner = x.shape, up.shape[0] // 2
+    out = x.new_empty(rows, inner)
     grid = (triton.cdiv(rows, how["BM"]), triton.cdiv(inner, how["BN"]))
-    _gate_up[grid](x, up, gated, rows, width, inner, eps, GELU=gelu, **how)
-    return add_linear(gated, down, x, "triton")
+    _gate_up[grid](x, up, out, rows, width, inner, eps, GELU=gelu, **how)
+    return out
 
 
 def add_linear(x: Tensor, weight: Tensor, residual: Tensor, implementation: str = "auto") -> Tensor:
     """``residual + x weight^T`` (R, N), of rows (R, K) and weights (N, K): also an attention's output projection."""
-    if not chosen(x, implementation):
+    how = plan("down", x, implementation, len(x))
+    if how is None:
         return residual + x @ weight.t()
     (rows, inner), n = x.shape, weight.shape[0]
     out = x.new_empty(rows, n)
-    how = blocks("down", x.device)
     grid = (triton.cdiv(rows, how["BM"]), triton.cdiv(n, how["BN"]))
     _down[grid](x.contiguous(), weight, residual.contiguous(), out, rows, inner, n, **how)
     return out
@@ -109,14 +121,15 @@ def saved(x: Tensor, up: Tensor, down: Tensor, eps: float, gelu: bool) -> float:
 
 
 def ahead() -> list[Compiled]:
-    """Both passes, in bfloat16."""
+    """Both passes, in bfloat16, with many rows and with few."""
     made = []
-    for name, kernel, types, more in (
-        ("gate_up", _gate_up, {"x": "*bf16", "weight": "*bf16", "out": "*bf16", "eps": "fp32"}, {"GELU": True}),
-        ("down", _down, {"x": "*bf16", "weight": "*bf16", "residual": "*bf16", "out": "*bf16", "K": "i32"}, {}),
-    ):
-        how = blocks(name, "sm_90")
-        launch = {key: how.pop(key) for key in ("num_warps", "num_stages")}
-        types = types | {"R": "i32", "N": "i32"} | ({"D": "i32"} if name == "gate_up" else {})
-        made.append(Compiled(kernel, types, {**how, **more}, launch))
+    for rows in (None, 51):
+        for name, kernel, types, more in (
+            ("gate_up", _gate_up, {"x": "*bf16", "weight": "*bf16", "out": "*bf16", "eps": "fp32"}, {"GELU": True}),
+            ("down", _down, {"x": "*bf16", "weight": "*bf16", "residual": "*bf16", "out": "*bf16", "K": "i32"}, {}),
+        ):
+            how = blocks(name, "sm_90", rows)
+            launch = {key: how.pop(key) for key in ("num_warps", "num_stages")}
+            types = types | {"R": "i32", "N": "i32"} | ({"D": "i32"} if name == "gate_up" else {})
+            made.append(Compiled(kernel, types, {**how, **more}, launch))
     return made

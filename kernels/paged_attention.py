@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lohovla.kernels.products import attend
-from lohovla.kernels.runtime import Compiled, Cost, blocks, chosen, jit, power, size, tl, triton
+from lohovla.kernels.runtime import Compiled, Cost, blocks, jit, plan, power, size, tl, triton
 
 _LOG2E = 1.4426950408889634
 
@@ -102,7 +102,8 @@ def paged_attention(
         implementation: see :func:`lohovla.kernels.runtime.chosen`.
         longest: tokens of the longest window; None reads it from ``starts``, which waits for the device.
     """
-    if not chosen(q, implementation):
+    how = plan("paged_attention", q, implementation)
+    if how is None:
         return reference(q, k, v, order, starts, pages, table, lengths)
     if longest is None:
         longest = int((starts[1:] - starts[:-1]).max()) if len(lengths) else 0
@@ -110,7 +111,6 @@ def paged_attention(
     out = torch.empty_like(q)
     if not longest:
         return out
-    how = blocks("paged_attention", q.device)
     grid = (len(lengths), kv, triton.cdiv(longest * heads // kv, how["BM"]))
     _kernel[grid](
         q.contiguous(), k.contiguous(), v.contiguous(), order, starts, *pages, table, lengths, out,

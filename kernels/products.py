@@ -23,10 +23,11 @@ def rows_times(x, weight, row, column, R, K, N, BM: tl.constexpr, BN: tl.constex
     """A tile (BM, BN) of ``x`` (R, K) times ``weight`` (N, K) transposed; weights take the type of ``x``."""
     k = tl.arange(0, BK)
     total = tl.zeros((BM, BN), tl.float32)
+    source = x + row.to(tl.int64)[:, None] * K
     lower = weight + column.to(tl.int64)[None, :] * K
     for start in range(0, K, BK):
         at = start + k
-        part = tl.load(x + row[:, None] * K + at[None, :], mask=(row < R)[:, None] & (at < K)[None, :], other=0.0)
+        part = tl.load(source + at[None, :], mask=(row < R)[:, None] & (at < K)[None, :], other=0.0)
         other = tl.load(lower + at[:, None], mask=(column < N)[None, :] & (at < K)[:, None], other=0.0)
         if other.dtype != part.dtype:  # eight-bit types become others by way of float32
             other = other.to(tl.float32).to(part.dtype)

@@ -1,7 +1,8 @@
 """RMSNorm, the product with the joint query, key and value weights, and the rotary embedding, in one pass.
 
 The norm's gain is folded into the weights beforehand (:func:`fold`); its scale, one number a row, commutes with the
-product and is applied to the sum. Neither the normed rows nor the unrotated heads reach memory.
+product and is applied to the sum. Models that norm each head besides (Qwen3) give the gains of that norm. Neither
+the normed rows nor the unrotated heads reach memory.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lohovla.kernels.products import dot
-from lohovla.kernels.runtime import Compiled, Cost, blocks, chosen, jit, power, size, tl, triton
+from lohovla.kernels.runtime import Compiled, Cost, blocks, jit, plan, power, size, tl, triton
 
 
 def fold(gain: Tensor, *weights: Tensor) -> Tensor:
@@ -18,13 +19,19 @@ def fold(gain: Tensor, *weights: Tensor) -> Tensor:
     return torch.cat([(weight.float() * gain.float()).to(weight.dtype) for weight in weights])
 
 
-def reference(x: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, rotated: int, eps: float) -> Tensor:
+def reference(
+    x: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, rotated: int, eps: float, gains: Tensor | None = None
+) -> Tensor:
     """See :func:`qkv`."""
     wide = x.double() if x.dtype == torch.float64 else x.float()
     normed = (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
     half = cos.shape[1]
     heads = (normed @ weight.t()).unflatten(-1, (-1, 2, half)).to(wide.dtype)
-    first, second = heads[:, :rotated].unbind(2)
+    turning = heads[:, :rotated]
+    if gains is not None:
+        square = turning.square().mean((2, 3), keepdim=True)
+        turning = turning * torch.rsqrt(square + eps) * gains.view(rotated, 2, half).to(wide.dtype)
+    first, second = turning.unbind(2)
     c, s = cos[:, None].to(wide.dtype), sin[:, None].to(wide.dtype)
     turned = torch.stack([first * c - second * s, second * c + first * s], 2)
     return torch.cat([turned, heads[:, rotated:]], 1).flatten(1).to(x.dtype)
@@ -32,43 +39,55 @@ def reference(x: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, rotated: int,
 
 @jit
 def _kernel(
-    x, weight, cos, sin, out, R, D, N, eps,
-    HALF: tl.constexpr, ROTATED: tl.constexpr, BM: tl.constexpr, BH: tl.constexpr, BK: tl.constexpr,
+    x, weight, cos, sin, gains, out, R, D, N, eps,
+    HALF: tl.constexpr, ROTATED: tl.constexpr, NORMED: tl.constexpr, BM: tl.constexpr, BH: tl.constexpr,
+    BK: tl.constexpr,
 ):  # fmt: skip
-    # A program makes BM rows of one head; its two halves are apart, as the rotation mixes them.
+    # A program makes BM rows of BH columns of a head's first half, and the same ones of its second: they are rotated
+    # together.
+    TILES: tl.constexpr = (HALF + BH - 1) // BH
     row = tl.program_id(0) * BM + tl.arange(0, BM)
-    head = tl.program_id(1)
-    column, k = tl.arange(0, BH), tl.arange(0, BK)
+    head = tl.program_id(1) // TILES
+    column, k = (tl.program_id(1) % TILES) * BH + tl.arange(0, BH), tl.arange(0, BK)
     first = tl.zeros((BM, BH), tl.float32)
     second = tl.zeros((BM, BH), tl.float32)
     square = tl.zeros((BM,), tl.float32)
     own = (column < HALF)[None, :]
-    lower = weight + (head * 2 * HALF + column)[None, :] * D
+    source = x + row.to(tl.int64)[:, None] * D
+    lower = weight + (head * 2 * HALF + column).to(tl.int64)[None, :] * D
+    upper = weight + (head * 2 * HALF + HALF + column).to(tl.int64)[None, :] * D
     for start in range(0, D, BK):
         at = start + k
-        part = tl.load(x + row[:, None] * D + at[None, :], mask=(row < R)[:, None] & (at < D)[None, :], other=0.0)
+        part = tl.load(source + at[None, :], mask=(row < R)[:, None] & (at < D)[None, :], other=0.0)
         there = own & (at < D)[:, None]
         first = dot(part, tl.load(lower + at[:, None], mask=there, other=0.0), first)
-        second = dot(part, tl.load(lower + HALF * D + at[:, None], mask=there, other=0.0), second)
+        second = dot(part, tl.load(upper + at[:, None], mask=there, other=0.0), second)
         wide = part.to(tl.float32)
         square += tl.sum(wide * wide, 1)
     scale = tl.rsqrt(square / D + eps)[:, None]
     first, second = first * scale, second * scale
     inside = (row < R)[:, None] & own
     if head < ROTATED:
-        c = tl.load(cos + row[:, None] * HALF + column[None, :], mask=inside, other=0.0).to(tl.float32)
-        s = tl.load(sin + row[:, None] * HALF + column[None, :], mask=inside, other=0.0).to(tl.float32)
+        if NORMED:  # a program has the whole head then
+            scale = tl.rsqrt((tl.sum(first * first, 1) + tl.sum(second * second, 1)) / (2 * HALF) + eps)[:, None]
+            gain = gains + head * 2 * HALF + column
+            first = first * scale * tl.load(gain, mask=column < HALF, other=0.0).to(tl.float32)[None, :]
+            second = second * scale * tl.load(gain + HALF, mask=column < HALF, other=0.0).to(tl.float32)[None, :]
+        turn = row.to(tl.int64)[:, None] * HALF + column[None, :]
+        c = tl.load(cos + turn, mask=inside, other=0.0).to(tl.float32)
+        s = tl.load(sin + turn, mask=inside, other=0.0).to(tl.float32)
         turned = first * c - second * s
         second = second * c + first * s
         first = turned
-    to = out + row[:, None] * N + (head * 2 * HALF + column)[None, :]
+    to = out + row.to(tl.int64)[:, None] * N + (head * 2 * HALF + column)[None, :]
     tl.store(to, first.to(out.dtype.element_ty), mask=inside)
     tl.store(to + HALF, second.to(out.dtype.element_ty), mask=inside)
 
 
 def qkv(
-    x: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, rotated: int, eps: float, implementation: str = "auto"
-) -> Tensor:
+    x: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, rotated: int, eps: float, gains: Tensor | None = None,
+    implementation: str = "auto",
+) -> Tensor:  # fmt: skip
     """Queries, keys and values (R, N) of rows (R, D), heads one after the other.
 
     Args:
@@ -77,38 +96,49 @@ def qkv(
         cos: of each row's position and frequency (R, head_dim / 2).
         sin: likewise.
         rotated: heads that are rotated, the queries' and the keys'; the rest are values.
-        eps: of the norm.
+        eps: of the norms.
+        gains: of a norm of each rotated head (rotated, head_dim), before it turns; None has no such norm.
         implementation: see :func:`lohovla.kernels.runtime.chosen`.
     """
-    if not chosen(x, implementation):
-        return reference(x, weight, cos, sin, rotated, eps)
+    how = plan("qkv", x, implementation, len(x))
+    if how is None:
+        return reference(x, weight, cos, sin, rotated, eps, gains)
     (rows, width), n, half = x.shape, weight.shape[0], cos.shape[1]
     out = x.new_empty(rows, n)
-    how = blocks("qkv", x.device)
-    grid = (triton.cdiv(rows, how["BM"]), n // (2 * half))
+    how["BH"] = power(half) if gains is not None else min(how["BH"], power(half))
+    grid = (triton.cdiv(rows, how["BM"]), n // (2 * half) * triton.cdiv(half, how["BH"]))
     _kernel[grid](
-        x.contiguous(), weight, cos.contiguous(), sin.contiguous(), out, rows, width, n, eps,
-        HALF=half, ROTATED=rotated, BH=power(half), **how,
+        x.contiguous(), weight, cos.contiguous(), sin.contiguous(), cos if gains is None else gains.contiguous(), out,
+        rows, width, n, eps, HALF=half, ROTATED=rotated, NORMED=gains is not None, **how,
     )  # fmt: skip
     return out
 
 
-def cost(x: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, rotated: int, eps: float) -> Cost:
+def cost(
+    x: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, rotated: int, eps: float, gains: Tensor | None = None
+) -> Cost:
     """Of one call."""
     written = x.shape[0] * weight.shape[0] * x.element_size()
-    return Cost(size(x, weight, cos, sin) + written, 2.0 * x.shape[0] * weight.numel())
+    return Cost(size(x, weight, cos, sin, gains) + written, 2.0 * x.shape[0] * weight.numel())
 
 
-def saved(x: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, rotated: int, eps: float) -> float:
-    """Bytes that separate passes move besides: the normed rows, and the rotated heads, written and read again."""
+def saved(
+    x: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, rotated: int, eps: float, gains: Tensor | None = None
+) -> float:
+    """Bytes that separate passes move besides: normed rows, and rotated (and normed) heads, written and read again."""
     turned = x.shape[0] * rotated * 2 * cos.shape[1] * x.element_size()
-    return 2.0 * size(x) + 2.0 * turned
+    return 2.0 * size(x) + 2.0 * turned * (1 if gains is None else 2)
 
 
 def ahead() -> list[Compiled]:
-    """As served: heads of 256 (Gemma) and of 128 (Qwen3, LLaDA)."""
-    how = blocks("qkv", "sm_90")
-    launch = {key: how.pop(key) for key in ("num_warps", "num_stages")}
-    types = {name: "*bf16" for name in ("x", "weight", "out")} | {"cos": "*fp32", "sin": "*fp32"}
+    """As served: heads of 256 (Gemma), normed ones of 128 (Qwen3); those of Gemma's expert with few rows."""
+    types = {name: "*bf16" for name in ("x", "weight", "gains", "out")} | {"cos": "*fp32", "sin": "*fp32"}
     types |= {"R": "i32", "D": "i32", "N": "i32", "eps": "fp32"}
-    return [Compiled(_kernel, types, {"HALF": half, "ROTATED": 9, "BH": half, **how}, launch) for half in (128, 64)]
+    made = []
+    for half, normed, rows in ((128, False, None), (64, True, None), (128, False, 51)):
+        how = blocks("qkv", "sm_90", rows)
+        launch = {key: how.pop(key) for key in ("num_warps", "num_stages")}
+        how["BH"] = half if normed else min(how["BH"], half)
+        constants = {"HALF": half, "ROTATED": 9, "NORMED": normed, **how}
+        made.append(Compiled(_kernel, types, constants, launch))
+    return made

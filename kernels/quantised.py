@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lohovla.kernels.products import rows_times
-from lohovla.kernels.runtime import Compiled, Cost, blocks, chosen, jit, size, tl, triton
+from lohovla.kernels.runtime import Compiled, Cost, blocks, jit, plan, size, tl, triton
 
 LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}
 
@@ -40,7 +40,7 @@ def _kernel(
     if BIAS:
         total += tl.load(bias + column, mask=column < N, other=0.0).to(tl.float32)[None, :]
     inside = (row < R)[:, None] & (column < N)[None, :]
-    tl.store(out + row[:, None] * N + column[None, :], total.to(out.dtype.element_ty), mask=inside)
+    tl.store(out + row.to(tl.int64)[:, None] * N + column[None, :], total.to(out.dtype.element_ty), mask=inside)
 
 
 def linear(
@@ -55,24 +55,16 @@ def linear(
         bias: (N,) or None.
         implementation: see :func:`lohovla.kernels.runtime.chosen`.
     """
-    if not chosen(x, implementation):
+    how = plan("quantised", x, implementation, len(x))
+    if how is None:
         return reference(x, weight, scale, bias)
     (rows, inner), n = x.shape, weight.shape[0]
     out = x.new_empty(rows, n)
-    how = blocks("quantised", x.device)
     grid = (triton.cdiv(rows, how["BM"]), triton.cdiv(n, how["BN"]))
     _kernel[grid](
-        x.contiguous(),
-        weight,
-        scale,
-        scale if bias is None else bias,
-        out,
-        rows,
-        inner,
-        n,
-        BIAS=bias is not None,
+        x.contiguous(), weight, scale, scale if bias is None else bias, out, rows, inner, n, BIAS=bias is not None,
         **how,
-    )
+    )  # fmt: skip
     return out
 
 

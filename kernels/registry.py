@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -32,11 +32,19 @@ class Kernel:
     serving: tuple[dict[str, Any], ...]
 
 
+@dataclass(frozen=True)
+class Shapes:
+    """Stands in for a generator where only shapes matter: inputs without memory, their lengths alone are real."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("meta"))
+
+
 class _Random:
     """Random tensors of one type."""
 
-    def __init__(self, dtype: torch.dtype, generator: torch.Generator):
-        self.dtype, self.generator, self.device = dtype, generator, generator.device
+    def __init__(self, dtype: torch.dtype, generator: Any):
+        self.dtype, self.device = dtype, generator.device
+        self.generator = None if isinstance(generator, Shapes) else generator
 
     def normal(self, *shape: int, scale: float = 1.0, dtype: torch.dtype | None = None) -> Tensor:
         drawn = torch.randn(shape, generator=self.generator, device=self.device) * scale
@@ -49,27 +57,29 @@ class _Random:
         return torch.randint(high, shape, generator=self.generator, device=self.device, dtype=torch.int32)
 
 
-def _qkv(sizes: dict[str, Any], dtype: torch.dtype, generator: torch.Generator) -> tuple:
+def _qkv(sizes: dict[str, Any], dtype: torch.dtype, generator: Any) -> tuple:
     random, head = _Random(dtype, generator), sizes["head"]
     angle = random.normal(sizes["rows"], head // 2, dtype=torch.float32)
     heads = sizes["heads"] + 2 * sizes["kv"]
-    weight = random.weight(heads * head, sizes["width"])
-    return random.normal(sizes["rows"], sizes["width"]), weight, angle.cos(), angle.sin(), heads - sizes["kv"], 1e-6
+    weight, rotated = random.weight(heads * head, sizes["width"]), heads - sizes["kv"]
+    gains = 1 + 0.1 * random.normal(rotated, head) if sizes.get("normed") else None
+    return random.normal(sizes["rows"], sizes["width"]), weight, angle.cos(), angle.sin(), rotated, 1e-6, gains
 
 
-def _gated_mlp(sizes: dict[str, Any], dtype: torch.dtype, generator: torch.Generator) -> tuple:
+def _gated_mlp(sizes: dict[str, Any], dtype: torch.dtype, generator: Any) -> tuple:
     random, width, inner = _Random(dtype, generator), sizes["width"], sizes["inner"]
     up, down = random.weight(2 * inner, width), random.weight(width, inner)
     return random.normal(sizes["rows"], width), up, down, 1e-6, sizes.get("gelu", True)
 
 
-def _paged_attention(sizes: dict[str, Any], dtype: torch.dtype, generator: torch.Generator) -> tuple:
-    random, device, d, page = _Random(dtype, generator), generator.device, sizes["head"], sizes["page"]
+def _paged_attention(sizes: dict[str, Any], dtype: torch.dtype, generator: Any) -> tuple:
+    random, d, page = _Random(dtype, generator), sizes["head"], sizes["page"]
+    device = torch.device("cpu") if isinstance(generator, Shapes) else generator.device
     windows, lengths, block = sizes["windows"], sizes["lengths"], sizes["block"]
     tokens = sum(windows)
     widest = max(1, max(-(-length // page) for length in lengths))
     count = len(lengths) * widest
-    table = torch.randperm(count, generator=generator, device=device).int().view(len(lengths), widest)
+    table = torch.randperm(count, generator=random.generator, device=device).int().view(len(lengths), widest)
     order = [torch.arange(window, dtype=torch.int32, device=device) // block for window in windows]
     starts = torch.tensor([0, *windows], dtype=torch.int32, device=device).cumsum(0).int()
     q = random.normal(tokens, sizes["heads"], d)
@@ -78,15 +88,16 @@ def _paged_attention(sizes: dict[str, Any], dtype: torch.dtype, generator: torch
     return q, k, v, torch.cat(order), starts, pages, table, torch.tensor(lengths, dtype=torch.int32, device=device)
 
 
-def _expert_attention(sizes: dict[str, Any], dtype: torch.dtype, generator: torch.Generator) -> tuple:
+def _expert_attention(sizes: dict[str, Any], dtype: torch.dtype, generator: Any) -> tuple:
     random, batch, d = _Random(dtype, generator), sizes.get("batch", 1), sizes["head"]
-    q = random.normal(batch, sizes["heads"], sizes["rows"], d)
-    k, v = (random.normal(batch, sizes["kv"], sizes["rows"], d) for _ in range(2))
+    # As a joint product leaves them: heads side by side, row by row.
+    joint = random.normal(batch, sizes["rows"], sizes["heads"] + 2 * sizes["kv"], d).transpose(1, 2)
+    q, k, v = joint.split([sizes["heads"], sizes["kv"], sizes["kv"]], 1)
     past = tuple(random.normal(batch, sizes["kv"], sizes["prefix"], d) for _ in range(2))
     return q, k, v, past, random.integers(batch, sizes["prefix"], high=4) > 0
 
 
-def _denoise_step(sizes: dict[str, Any], dtype: torch.dtype, generator: torch.Generator) -> tuple:
+def _denoise_step(sizes: dict[str, Any], dtype: torch.dtype, generator: Any) -> tuple:
     random, width, actions = _Random(dtype, generator), sizes["width"], sizes["actions"]
     # The chunk is float32 beside narrow states, as ten small steps add up in it.
     chunk = torch.float64 if dtype is torch.float64 else torch.float32
@@ -95,15 +106,15 @@ def _denoise_step(sizes: dict[str, Any], dtype: torch.dtype, generator: torch.Ge
     return random.normal(sizes["rows"], width), x, leave, random.weight(width, actions), random.normal(width), 0.1, 1e-6
 
 
-def _confidence(sizes: dict[str, Any], dtype: torch.dtype, generator: torch.Generator) -> tuple:
+def _confidence(sizes: dict[str, Any], dtype: torch.dtype, generator: Any) -> tuple:
     random, width = _Random(dtype, generator), sizes["width"]
-    rows = torch.randperm(sizes["rows"], generator=generator, device=generator.device).int()[: sizes["asked"]]
+    rows = torch.randperm(sizes["rows"], generator=random.generator, device=random.device).int()[: sizes["asked"]]
     # Wide enough that some rows are sure of their word, as masked rows of a trained model are.
     head = random.normal(sizes["vocabulary"], width, scale=4 * width**-0.5)
     return random.normal(sizes["rows"], width), rows, head, 3
 
 
-def _quantised(sizes: dict[str, Any], dtype: torch.dtype, generator: torch.Generator) -> tuple:
+def _quantised(sizes: dict[str, Any], dtype: torch.dtype, generator: Any) -> tuple:
     random = _Random(dtype, generator)
     kind = torch.float8_e4m3fn if sizes.get("float8") else torch.int8
     weight, scale = quantised.quantise(random.weight(sizes["out"], sizes["width"]), kind)
@@ -115,12 +126,25 @@ _D2F = {"heads": 28, "kv": 4, "head": 128, "page": 32, "block": 32}
 KERNELS: dict[str, Kernel] = {
     "qkv": Kernel(
         qkv, qkv.qkv, _qkv,
-        (dict(rows=1, width=24, heads=1, kv=1, head=8), dict(rows=37, width=72, heads=2, kv=1, head=24)),
-        (dict(rows=560, width=2048, heads=8, kv=1, head=256), dict(rows=64, width=3584, heads=28, kv=4, head=128)),
+        (
+            dict(rows=1, width=24, heads=1, kv=1, head=8),
+            dict(rows=37, width=72, heads=2, kv=1, head=72),
+            dict(rows=67, width=40, heads=3, kv=1, head=72, normed=True),
+        ),
+        (
+            dict(rows=560, width=2048, heads=8, kv=1, head=256),
+            dict(rows=51, width=1024, heads=8, kv=1, head=256),
+            dict(rows=64, width=3584, heads=28, kv=4, head=128),
+            dict(rows=35, width=192, heads=4, kv=4, head=48, normed=True),
+        ),
     ),
     "gated_mlp": Kernel(
         gated_mlp, gated_mlp.gated_mlp, _gated_mlp,
-        (dict(rows=1, width=8, inner=12), dict(rows=37, width=72, inner=50, gelu=False)),
+        (
+            dict(rows=1, width=8, inner=1),
+            dict(rows=37, width=72, inner=50, gelu=False),
+            dict(rows=70, width=24, inner=40),
+        ),
         (dict(rows=560, width=2048, inner=16384), dict(rows=51, width=1024, inner=4096)),
     ),
     "paged_attention": Kernel(

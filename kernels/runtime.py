@@ -29,6 +29,7 @@ else:
             import triton.language as tl  # noqa: F401 - for the kernels
 
 IMPLEMENTATIONS = ("auto", "triton", "reference")
+FEW = 64  # rows
 
 
 def jit(function: Callable) -> Any:
@@ -97,14 +98,49 @@ class Compiled:
 
 @functools.cache
 def tables() -> dict[str, Any]:
-    """Block sizes by device (``sm_90``, ``default``), kernel and shape class; see ``tuned.json``."""
+    """Block sizes by device (``sm_90``, ``default``) and kernel, ``.few`` for few rows; see ``tuned.json``."""
     return json.loads(resources.files("lohovla.kernels").joinpath("tuned.json").read_text(encoding="utf-8"))
 
 
-def blocks(kernel: str, device: str | torch.device) -> dict[str, int]:
-    """Block sizes of a kernel on a device, ``num_warps`` and ``num_stages`` among them."""
+def blocks(kernel: str, device: str | torch.device, rows: int | None = None) -> dict[str, int]:
+    """Block sizes of a kernel on a device, ``num_warps`` and ``num_stages`` among them.
+
+    With at most :data:`FEW` rows a product is the reading of its weights, and wants many small tiles.
+    """
+    entry = _entry(kernel, str(device), rows)
+    return {name: value for name, value in entry.items() if name != "reference"}
+
+
+def plan(kernel: str, like: Tensor, implementation: str, rows: int | None = None) -> dict[str, int] | None:
+    """Block sizes if the Triton kernel runs on tensors like ``like``, None if the reference does.
+
+    By itself the reference also runs where the table says that it was the faster one (``"reference": true``).
+
+    Raises:
+        UserError: see :func:`chosen`.
+    """
+    if not chosen(like, implementation):
+        return None
+    if implementation == "auto" and _entry(kernel, str(like.device), rows).get("reference"):
+        return None
+    how = blocks(kernel, like.device, rows)
+    return how if like.element_size() <= 2 else for_float32(how)
+
+
+def for_float32(how: dict[str, int]) -> dict[str, int]:
+    """Smaller tiles: those of float32 take twice the shared memory, which the table's sizes fill."""
+    halved = {name: max(16, how[name] // 2) for name in ("BM", "BN", "BK") if name in how}
+    return {**how, **halved, "num_stages": min(2, how["num_stages"])}
+
+
+def _entry(kernel: str, device: str, rows: int | None) -> dict[str, int]:
     found = tables()
-    return dict(found.get(_architecture(str(device)), {}).get(kernel) or found["default"][kernel])
+    names = (f"{kernel}.few", kernel) if rows is not None and rows <= FEW else (kernel,)
+    for table in (found.get(_architecture(device), {}), found["default"]):
+        for name in names:
+            if name in table:
+                return table[name]
+    raise KeyError(kernel)
 
 
 @functools.cache

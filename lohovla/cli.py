@@ -136,6 +136,7 @@ COMMANDS = {
             "lohovla bench serve minutes=1",
             "lohovla bench d2f model=outputs/distill/base/model problems=5",
             "lohovla bench control study=joins trials=20 delays=[0.0,0.2]",
+            "lohovla bench gpu dry=true",
         ),
     ),
 }

@@ -18,10 +18,12 @@ from lohovla.model.acting import Attended
 from lohovla.model.action import EE_HZ, ee_action, ee_scaled
 from lohovla.model.checkpoint import load
 from lohovla.model.core import LoHoVLA, Prefix
+from lohovla.model.fast import Fast
 from lohovla.model.grammar import Grammar
 from lohovla.model.planning import Words
 from lohovla.model.processor import KEYS, Processor
 from lohovla.model.stem import Seen
+from lohovla.model.upload import Upload
 from lohovla.policies.base import Context, Decision, Policy, PolicySpec
 from lohovla.policies.realtime import Plan
 from lohovla.policies.rules import Memory, Rules, motion_of
@@ -39,6 +41,7 @@ class LoHoVLAPolicy(Policy):
 
     def __init__(self, env: Any, model: LoHoVLA, processor: Processor, rules: Rules):
         self.model, self.processor, self.rules = model, processor, rules
+        self._fast, self._inputs = Fast(model, rules.backend), Upload(processor, model.device)
         control = env.control
         self.spec = PolicySpec(
             KEYS, control, env.action_space.shape, model.config.horizons[control], EE_HZ,
@@ -118,14 +121,14 @@ class LoHoVLAPolicy(Policy):
     def _plan(self, observations: Sequence[Mapping[str, Any]], memories: Sequence[Memory]) -> list[bool]:
         """Look, judge the sub-task, plan another where one is due, and point; returns where one was planned."""
         began = time.perf_counter()
-        prefix = self.model.encode(self.processor(observations).to(self.model.device))
+        prefix = self._fast.encode(self._inputs(observations))
         encoded = time.perf_counter()
         for memory, observation in zip(memories, observations, strict=True):
             memory.goal = str(observation["instruction"])
         due = [self._due(memory, prefix.seen.row(row)) for row, memory in enumerate(memories)]
         words = self._words(prefix, memories, due)
         planned = time.perf_counter()
-        pointed = planning.point(self.model, prefix, words)
+        pointed = self._fast.point(prefix, words)
         attended = Attended.of(pointed)
         before = self.model.progress.remember(prefix.seen, pointed.points)
         timing = {
@@ -174,12 +177,12 @@ class LoHoVLAPolicy(Policy):
     def _new_words(self, prefix: Prefix, memories: Sequence[Memory]) -> Words:
         grammars = self._grammars(prefix, memories)
         if self.rules.planner == "ar":
-            return planning.plan_ar(self.model, prefix, self._start, self._end, grammars)
-        words = planning.plan_d2f(self.model, prefix, self._start, self._end, self._mask)
+            return self._fast.plan_ar(prefix, self._start, self._end, grammars)
+        words = self._fast.plan_d2f(prefix, self._start, self._end, self._mask)
         fits = [grammars is None or said in grammars[row] for row, said in enumerate(words.tokens)]
         if all(fits):
             return words
-        again = planning.plan_ar(self.model, prefix, self._start, self._end, grammars)
+        again = self._fast.plan_ar(prefix, self._start, self._end, grammars)
         rows = [said if fit else other for said, fit, other in zip(words.tokens, fits, again.tokens, strict=True)]
         return planning.given(self.model, prefix, rows, self._start)
 
@@ -201,12 +204,12 @@ class LoHoVLAPolicy(Policy):
         attended = Attended.stack([memory.attended for memory in memories if memory.attended is not None])
         noise = acting.noise_for(self.model, self.spec.control, [memory.noise for memory in memories])
         if self.spec.control == "pick_place":
-            chunk = acting.pick_place(self.model, attended, self.rules.steps, noise)[:, None]
+            chunk = self._fast.pick_place(attended, self.rules.steps, noise)[:, None]
         else:
             given = None if prefix is None else torch.from_numpy(prefix)[None].to(self.model.device)
             motion = torch.from_numpy(np.stack([memory.motion for memory in memories])).to(self.model.device)
             states = self._states(observations)
-            chunk = acting.ee_chunk(self.model, attended, states, motion, self.rules.steps, noise, given)
+            chunk = self._fast.ee(attended, states, motion, self.rules.steps, noise, given)
         return list(chunk.float().cpu().numpy())
 
     def _states(self, observations: Sequence[Mapping[str, Any]]) -> torch.Tensor:

@@ -9,12 +9,14 @@ import torch
 
 from lohovla.errors import UserError
 from lohovla.model.acting import Attended
+from lohovla.model.fast import BACKENDS
 
 _CHOICES = {
     "planner": ("ar", "d2f", "none"),
     "grammar": ("scene", "all", "none"),
     "replan": ("never", "always", "patient"),
     "progress": ("reward", "model"),
+    "backend": BACKENDS,
 }
 
 
@@ -37,6 +39,7 @@ class Rules:
         execute: actions of each ``ee`` chunk that are carried out.
         stop: may say that all is done. In a simulator, which ends an episode itself, saying it too early only loses.
         limit: seconds after which an ``ee`` sub-task is given up.
+        backend: how the passes are computed: ``eager``, ``fused`` or ``compile`` (:mod:`lohovla.model.fast`).
     """
 
     planner: str = "ar"
@@ -50,6 +53,7 @@ class Rules:
     execute: int = 8
     stop: bool = False
     limit: float = 8.0
+    backend: str = "eager"
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():

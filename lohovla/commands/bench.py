@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from lohovla.errors import UserError
 from lohovla.settings import results_folder
 
-_BENCHMARKS = ("sim", "data", "evaluate", "serve", "control", "d2f", "model", "gpu")
+_BENCHMARKS = ("sim", "data", "evaluate", "serve", "control", "d2f", "model", "cpu", "kernels", "gpu")
 
 
 def run(config: DictConfig) -> int:
@@ -38,10 +38,22 @@ def run(config: DictConfig) -> int:
 
         backends = [config.backend] if isinstance(config.backend, str) else list(config.backend)
         record = model.run(config.checkpoint, config.task, config.repeats, config.torch_threads, backends)
+    elif config.what == "cpu":
+        from lohovla.benchmarks import cpu
+
+        record = cpu.run(config.checkpoint, config.task, config.repeats, config.torch_threads)
+    elif config.what == "kernels":
+        from lohovla.benchmarks import counts
+
+        record = counts.run()
     elif config.what == "gpu":
         from lohovla.benchmarks import gpu
 
-        record = gpu.run(config.tune)
+        parts = [config.parts] if isinstance(config.parts, str) else list(config.parts)
+        folder = results_folder(config, "bench")
+        record = gpu.run(folder / "gpu.json", config.tune, bool(config.dry), parts)
+        (folder / "result.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
+        return 0
     elif config.what == "serve":
         from lohovla.benchmarks import serve
 

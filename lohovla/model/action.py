@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lohovla.model.configuration import ACTION_DIMS, LoHoVLAConfig
+from lohovla.model.constants import like
 from lohovla.model.pointer import POINT_DIM
 
 # How actions are scaled: metres and radians to numbers of about one.
@@ -144,8 +145,8 @@ def sample_time(shape: tuple[int, ...], device: torch.device) -> Tensor:
 
 def pick_place_condition(points: Tensor) -> Tensor:
     """Condition (B, 10) of the points (B, 2, 5)."""
-    centre = points.new_tensor([0.5, 0.0, 0.05, 0.0, 0.05])
-    scale = points.new_tensor([0.25, 0.5, 0.05, 0.5, 0.02])
+    centre = like(points, (0.5, 0.0, 0.05, 0.0, 0.05))
+    scale = like(points, (0.25, 0.5, 0.05, 0.5, 0.02))
     return ((points - centre) / scale).flatten(1)
 
 
@@ -153,7 +154,7 @@ def pick_place_scaled(action: Tensor, points: Tensor) -> Tensor:
     """Actions (B, 1, 8) as scaled residuals to the points (B, 2, 5); turns modulo a quarter."""
     residual = action.view(-1, 2, 4) - points[..., :4]
     residual = torch.cat([residual[..., :3], quarter(residual[..., 3:])], -1)
-    return (residual / residual.new_tensor(PICK_PLACE_SCALE)).reshape(-1, 1, 8)
+    return (residual / like(residual, PICK_PLACE_SCALE)).reshape(-1, 1, 8)
 
 
 def pick_place_action(scaled: Tensor, points: Tensor) -> Tensor:
@@ -161,7 +162,7 @@ def pick_place_action(scaled: Tensor, points: Tensor) -> Tensor:
 
     The place's yaw is the turn nearest to the pick's, so that the wrist never turns by more than an eighth.
     """
-    action = scaled.view(-1, 2, 4) * scaled.new_tensor(PICK_PLACE_SCALE) + points[..., :4]
+    action = scaled.view(-1, 2, 4) * like(scaled, PICK_PLACE_SCALE) + points[..., :4]
     pick = action[:, 0, 3]
     place = pick + quarter(action[:, 1, 3] - pick)
     return torch.cat([action[..., :3], torch.stack([pick, place], 1)[..., None]], -1)
@@ -190,7 +191,7 @@ def ee_anchors(points: Tensor, state: Tensor, look: tuple[float, ...]) -> Tensor
         look: position from which the table is in full view, m.
     """
     here, edge = state[:, :3], points[:, 0, 4]
-    home = state.new_tensor(look).expand_as(here)
+    home = like(state, look).expand_as(here)
     pick, place = points[:, 0], points[:, 1]
     plane = torch.stack([here[:, :2], pick[:, :2], place[:, :2], home[:, :2]], -1)
     plane = torch.cat([plane, plane], -1)  # as many as heights
@@ -220,9 +221,9 @@ def ee_condition(points: Tensor, state: Tensor, motion: Tensor) -> Tensor:
     turn = quarter(points[..., 3] - state[:, None, 5])
     turns = torch.stack([turn.sin(), turn.cos(), turn / 0.2], -1).flatten(1)
     edges = (points[..., 4] - 0.05) / 0.01
-    tool = (state[:, :3] - state.new_tensor([0.5, 0.0, 0.2])) / 0.2
+    tool = (state[:, :3] - like(state, (0.5, 0.0, 0.2))) / 0.2
     grip = torch.stack([state[:, 6] * 2 - 1, state[:, 5]], -1)
-    moving = motion / motion.new_tensor([0.05, 0.05, 0.05, 0.1])
+    moving = motion / like(motion, (0.05, 0.05, 0.05, 0.1))
     return torch.cat([scales, turns, edges, tool, grip, moving], -1)
 
 

@@ -1,118 +1,193 @@
-"""Chunks of tool poses faster: what does not change between denoising steps is computed once.
+"""The calls of a decision, by the backend that is chosen.
 
-``eager`` is :func:`lohovla.model.acting.ee_chunk`; ``compile`` is the same with the expert under ``torch.compile``;
-``fused`` computes the modulation of all steps in one product a layer and reads the cached prefix where it lies, on
-CUDA in one graph for each shape. Eight-bit weights gained nothing on CPU (docs/performance.md).
+``eager`` is the model's own code, as it was trained and evaluated. ``fused`` runs :mod:`lohovla.model.passes`: the lean
+decoder on the project's kernels, and on CUDA each pass as a graph for each size of its inputs, which are widened to a
+few sizes. ``compile`` gives the same passes, in plain PyTorch, to ``torch.compile``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from transformers import DynamicCache
 
+from lohovla.d2f import blocks
+from lohovla.d2f.blocks import Thresholds
 from lohovla.errors import UserError
+from lohovla.model import acting, planning
 from lohovla.model.acting import Attended
-from lohovla.model.action import Denoise, Expert, ee_action, ee_anchors, ee_condition, sinusoid
-from lohovla.model.core import LoHoVLA
+from lohovla.model.core import Inputs, LoHoVLA, Prefix
+from lohovla.model.grammar import Grammar
+from lohovla.model.graphs import Compiled, Graphs, Plainly, double, up_to, widened
+from lohovla.model.layout import Kind, Layout, expert_sees
+from lohovla.model.passes import OBJECTS, SEEN, Pairs, Passes, flat, pairs
+from lohovla.model.planning import Pointed, Words
+from lohovla.model.stem import Objects, Seen
 
 BACKENDS = ("eager", "compile", "fused")
+_LENGTH, _GOAL, _WORDS = 32, 8, 4  # to multiples of which inputs are widened
+LAYOUT = 3  # tensors of a layout
 
 
-class Chunks:
-    """Denoises chunks of tool poses.
+class Fast:
+    """A model's calls by one backend.
 
     Args:
-        model: the core.
+        model: the core; ``fused`` and ``compile`` take its weights as they are now.
         backend: one of :data:`BACKENDS`.
+        runner: how passes are carried out; None chooses by device and backend.
 
     Raises:
-        UserError: there is no such backend.
+        UserError: there is no such backend, or it does not know the model's decoder.
     """
 
-    def __init__(self, model: LoHoVLA, backend: str = "eager"):
+    def __init__(self, model: LoHoVLA, backend: str = "eager", runner: Plainly | None = None):
         if backend not in BACKENDS:
             raise UserError(f"there is no backend {backend!r}", f"choose {', '.join(BACKENDS)}")
-        self._model, self._backend = model, backend
-        self._expert: Any = model.experts["ee"]
-        self._graphs: dict[tuple, tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]] = {}
-        if backend == "compile":
-            self._expert = torch.compile(self._expert, dynamic=False)
+        self.model, self.backend = model, backend
+        self._passes: Passes | None = None
+        if backend != "eager":
+            self._passes = Passes(model, "auto" if backend == "fused" else "reference")
+            self._run = runner or _runner(backend, model.device)
 
     @torch.no_grad()
-    def ee(self, attended: Attended, state: Tensor, motion: Tensor, steps: int, noise: Tensor) -> Tensor:
-        """Tool poses (B, H, 7); arguments as those of :func:`lohovla.model.acting.ee_chunk`."""
-        condition = ee_condition(attended.points, state, motion)
-        anchors = ee_anchors(attended.points, state, self._model.config.look)
-        if self._backend != "fused":
-            denoise = Denoise(self._expert, condition, attended.cache, attended.valid, anchors)
-            return ee_action(denoise.run(noise, steps), state)
-        flat = [noise, condition, attended.valid, anchors, *(x for pair in attended.cache for x in pair)]
-        chunk = self._replay(flat, steps) if noise.is_cuda else self._denoise(flat, steps)
-        return ee_action(chunk, state)
+    def encode(self, inputs: Inputs) -> Prefix:
+        """See :meth:`LoHoVLA.encode`."""
+        if self._passes is None:
+            return self.model.encode(inputs)
+        rows, goal = inputs.goal.shape
+        given = list(vars(inputs).values())
+        sizes = {"b": double(rows), "g": min(up_to(goal, _GOAL), self.model.config.max_goal)}
+        shapes = [widened(x, axes, sizes) for x, axes in zip(given, ("b", "b", "bg", "bg"), strict=True)]
+        made = [x[:rows] for x in self._run("look", self._passes.look, given, shapes)]
+        seen, made = Seen(*made[:SEEN]), made[SEEN:]
+        objects, made = Objects(*made[:OBJECTS]), made[OBJECTS:]
+        states, made = made[0], made[1:]
+        length = self.model.config.objects + self.model.config.patches + 1 + goal
+        layout = Layout(*(x[:, :length] for x in made[:LAYOUT]))
+        cache = self._cache([(k[:, :, :length], v[:, :, :length]) for k, v in pairs(made[LAYOUT:])])
+        return Prefix(seen, objects, states, layout, cache, inputs.state)
 
-    def _denoise(self, flat: list[Tensor], steps: int) -> Tensor:
-        noise, condition, valid, anchors, *rest = flat
-        return fused_chunk(
-            self._expert, noise, steps, condition, list(zip(rest[::2], rest[1::2], strict=True)), valid, anchors
-        )
+    @torch.no_grad()
+    def plan_ar(
+        self, prefix: Prefix, start: int, end: int, grammar: Grammar | Sequence[Grammar] | None = None
+    ) -> Words:
+        """See :func:`lohovla.model.planning.plan_ar`."""
+        feed = None if self._passes is None else self._feed
+        return planning.plan_ar(self.model, prefix, start, end, grammar, feed=feed)
 
-    def _replay(self, flat: list[Tensor], steps: int) -> Tensor:
-        """One CUDA graph for each number of steps and shape of the inputs, which are copied to where it reads them."""
-        key = (steps, *(tuple(x.shape) for x in flat))
-        if key not in self._graphs:
-            own = [x.clone() for x in flat]
-            stream = torch.cuda.Stream()
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
-                for _ in range(2):
-                    self._denoise(own, steps)
-            torch.cuda.current_stream().wait_stream(stream)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                out = self._denoise(own, steps)
-            self._graphs[key] = graph, own, out
-        graph, own, out = self._graphs[key]
-        for mine, given in zip(own, flat, strict=True):
-            mine.copy_(given)
-        graph.replay()
-        return out.clone()
+    def _feed(
+        self, cache: DynamicCache, layout: Layout, waiting: list[list[int]], fed: list[int]
+    ) -> tuple[Tensor, Layout]:
+        assert self._passes is not None
+        words = planning.in_rows(waiting, fed, layout.kind.device)
+        last = torch.tensor([max(0, len(row) - 1) for row in waiting], device=layout.kind.device)
+        given = [*words, last, *vars(layout).values(), *flat(_pairs_of(cache))]
+        rows, width = words[0].shape
+        sizes = {"b": double(rows), "w": double(width), "l": up_to(layout.kind.shape[1], _LENGTH)}
+        axes = ["bw", "bw", "bw", "b", *["bl"] * LAYOUT, *["b.l"] * (len(given) - 4 - LAYOUT)]
+        shapes = [widened(x, own, sizes) for x, own in zip(given, axes, strict=True)]
+        logits, *new = [x[:rows] for x in self._run("feed", self._passes.feed, given, shapes)]
+        for number, (k, v) in enumerate(pairs(new)):
+            cache.update(k[:, :, :width], v[:, :, :width], number)
+        part = Layout.part(Kind.TEXT, words[1], 0, words[2])
+        return logits, Layout.join([layout, part])
+
+    @torch.no_grad()
+    def plan_d2f(self, prefix: Prefix, start: int, end: int, mask: int, accept: float = 0.9) -> Words:
+        """See :func:`lohovla.model.planning.plan_d2f`; a step is one pass, and its end the one thing waited for."""
+        if self._passes is None:
+            return planning.plan_d2f(self.model, prefix, start, end, mask, accept)
+        config, rows, device = self.model.config, prefix.state.shape[0], prefix.state.device
+        canvas = blocks.start(rows, config.max_subtask, config.block_size, mask, (end,), device=device)
+        canvas = blocks.grow(canvas, Thresholds(accept=accept))
+        state = [canvas.tokens, canvas.open, canvas.full, canvas.retired, canvas.ended]
+        fixed = [prefix.layout.kind != int(Kind.PAD), *flat(_pairs_of(prefix.cache))]
+        sizes = {"b": double(rows), "l": up_to(prefix.layout.kind.shape[1], _LENGTH)}
+        axes = [*["b"] * len(state), "bl", *["b.l"] * (len(fixed) - 1)]
+        shapes = [widened(x, own, sizes) for x, own in zip([*state, *fixed], axes, strict=True)]
+        work, forwards, over = partial(self._passes.say, end, mask, accept), 0, False
+        while not over:
+            *state, done = [x[:rows] for x in self._run(f"say {accept}", work, [*state, *fixed], shapes)]
+            forwards += 1
+            over = bool(done.all())
+        said = [row[: row.index(end)] if end in row else row for row in state[0].tolist()]
+        words = planning.given(self.model, prefix, said, start)
+        words.forwards = forwards
+        return words
+
+    @torch.no_grad()
+    def point(self, prefix: Prefix, words: Words) -> Pointed:
+        """See :func:`lohovla.model.planning.point`."""
+        if self._passes is None:
+            return planning.point(self.model, prefix, words)
+        entered = planning.in_rows(words.waiting, planning.words_fed(words), prefix.state.device)
+        seen = [*vars(prefix.seen).values(), *vars(prefix.objects).values(), prefix.tokens]
+        past = flat(_pairs_of(words.cache))
+        given = [*seen, *entered, *vars(words.layout).values(), *past]
+        rows, width = entered[0].shape
+        length = words.layout.kind.shape[1]
+        sizes = {"b": double(rows), "w": up_to(width, _WORDS), "l": up_to(length, _LENGTH)}
+        axes = [*["b"] * len(seen), *["bw"] * 3, *["bl"] * LAYOUT, *["b.l"] * len(past)]
+        shapes = [widened(x, own, sizes) for x, own in zip(given, axes, strict=True)]
+        points, sure, *made = [x[:rows] for x in self._run("point", self._passes.point, given, shapes)]
+        new = pairs(made[LAYOUT:])
+        # Behind the past, which may have been widened: the words, perhaps widened with padding, and the points.
+        behind = new[0][0].shape[2]
+        layout = Layout.join([words.layout, Layout(*(x[:, -behind:] for x in made[:LAYOUT]))])
+        for number, (k, v) in enumerate(new):
+            words.cache.update(k, v, number)
+        return Pointed(points, sure, self.model.expert_cache(words.cache), expert_sees(layout, 0), layout, words.cache)
+
+    @torch.no_grad()
+    def ee(
+        self, attended: Attended, state: Tensor, motion: Tensor, steps: int, noise: Tensor, prefix: Tensor | None = None
+    ) -> Tensor:
+        """See :func:`lohovla.model.acting.ee_chunk`."""
+        if self._passes is None:
+            return acting.ee_chunk(self.model, attended, state, motion, steps, noise, prefix)
+        given, axes = [attended.points, state, motion, noise, attended.valid], ["b", "b", "b", "b", "bl"]
+        if prefix is not None and prefix.shape[1]:
+            count, horizon = prefix.shape[1], noise.shape[1]
+            fixed = (torch.arange(horizon, device=noise.device) < count).expand(len(noise), -1)
+            given += [F.pad(prefix, (0, 0, 0, horizon - count)), fixed]
+            axes += ["b", "b"]
+        return self._act(f"ee {steps}", partial(self._passes.ee, steps), given, axes, attended)
+
+    @torch.no_grad()
+    def pick_place(self, attended: Attended, steps: int, noise: Tensor) -> Tensor:
+        """See :func:`lohovla.model.acting.pick_place`."""
+        if self._passes is None:
+            return acting.pick_place(self.model, attended, steps, noise)
+        given, axes = [attended.points, noise, attended.valid], ["b", "b", "bl"]
+        work = partial(self._passes.pick_place, steps)
+        return self._act(f"pick_place {steps}", work, given, axes, attended)
+
+    def _act(self, name: str, work: Any, given: list[Tensor], axes: list[str], attended: Attended) -> Tensor:
+        rows, length = attended.valid.shape
+        past = flat(attended.cache)
+        sizes = {"b": double(rows), "l": up_to(length, _LENGTH)}
+        axes = [*axes, *["b.l"] * len(past)]
+        shapes = [widened(x, own, sizes) for x, own in zip([*given, *past], axes, strict=True)]
+        return self._run(f"{name} {len(given)}", work, [*given, *past], shapes)[0][:rows]
+
+    def _cache(self, layers: Pairs) -> DynamicCache:
+        cache = DynamicCache(config=self.model.decoder.config)
+        for number, (k, v) in enumerate(layers):
+            cache.update(k, v, number)
+        return cache
 
 
-def fused_chunk(
-    expert: Expert,
-    noise: Tensor,
-    steps: int,
-    condition: Tensor,
-    cache: list[tuple[Tensor, Tensor]],
-    valid: Tensor,
-    anchors: Tensor,
-) -> Tensor:
-    """Denoise ``noise`` (B, H, A); the same numbers as :class:`Denoise`, up to rounding.
+def _runner(backend: str, device: torch.device) -> Plainly:
+    if backend == "compile":
+        return Compiled()
+    return Graphs() if device.type == "cuda" else Plainly()
 
-    All actions have the same noise level, so that a step's modulation is one row and not one for each action, and
-    those of all steps are one product; :class:`Denoise` computes H times as many rows, step by step.
-    """
-    from lohovla.kernels.expert_attention import expert_attention
 
-    batch, horizon, _ = noise.shape
-    levels = 1 - torch.arange(steps, device=noise.device, dtype=noise.dtype) / steps
-    given = expert.condition(condition)[:, None]
-    time = F.silu(expert.time(sinusoid(levels))[:, None, None] + given)  # (steps, B, 1, width)
-    modulations = [layer.modulate(time).chunk(6, -1) for layer in expert.layers]  # type: ignore[operator, union-attr]
-    standing = expert.place[:horizon] + given
-    x = noise
-    for step in range(steps):
-        y = expert.enter(x) + standing
-        for layer, (keys, values), own in zip(expert.layers, cache, modulations, strict=True):
-            shift1, scale1, gate1, shift2, scale2, gate2 = (part[step] for part in own)
-            z: Any = layer.norm1(y) * (1 + scale1) + shift1  # type: ignore[operator]
-            q, k, v = layer.qkv(z).view(batch, horizon, 3, expert.heads, expert.head_dim).permute(2, 0, 3, 1, 4)  # type: ignore[operator]
-            z = expert_attention(q, k, v, (keys, values), valid)
-            y = y + (1 + gate1) * layer.out(z.transpose(1, 2).reshape(batch, horizon, -1))  # type: ignore[operator]
-            z = layer.norm2(y) * (1 + scale2) + shift2  # type: ignore[operator]
-            y = y + (1 + gate2) * layer.down(F.silu(layer.up(z)))  # type: ignore[operator]
-        x = x - expert.velocity(expert.norm(y), x, levels[step].expand(batch, horizon), anchors) / steps
-    return x
+def _pairs_of(cache: Any) -> Pairs:
+    return [(layer.keys, layer.values) for layer in cache.layers]

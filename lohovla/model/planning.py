@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,10 @@ from lohovla.model.core import LoHoVLA, Prefix
 from lohovla.model.grammar import Grammar
 from lohovla.model.layout import Kind, Layout, expert_sees
 from lohovla.model.pointer import to_points
+from lohovla.model.stem import Objects, Seen
+
+# Of a cache, its layout, the words of each row that it lacks, and how many it has: logits (B, V), and a layout.
+Feed = Callable[[DynamicCache, Layout, list[list[int]], list[int]], tuple[Tensor, Layout]]
 
 
 @dataclass
@@ -83,6 +87,7 @@ def plan_ar(
     grammar: Grammar | Sequence[Grammar] | None = None,
     temperature: float = 0.0,
     generator: torch.Generator | None = None,
+    feed: Feed | None = None,
 ) -> Words:
     """Sub-tasks word by word.
 
@@ -94,7 +99,9 @@ def plan_ar(
         grammar: sentences that may be said, of all rows or of each; words without a choice cost no pass.
         temperature: 0 takes the likeliest word.
         generator: for sampling.
+        feed: runs the decoder; :func:`next_words` of the model by itself.
     """
+    feed = feed or (lambda *given: next_words(model, *given))
     rows = prefix.state.shape[0]
     longest = model.config.max_subtask - 1
     cache, layout = copy_cache(prefix.cache, model), prefix.layout
@@ -108,10 +115,8 @@ def plan_ar(
             _forced(own, tokens[row], waiting[row], end, open_rows, row)
     forwards = 0
     while open_rows:
-        states, layout = feed_words(model, cache, layout, waiting, fed)
+        logits, layout = feed(cache, layout, waiting, fed)
         forwards += 1
-        last = torch.tensor([max(0, len(row) - 1) for row in waiting], device=states.device)
-        logits = model.vocabulary_logits(states[torch.arange(rows, device=states.device), last]).float()
         for row in range(rows):
             fed[row] += len(waiting[row])
             waiting[row] = []
@@ -150,6 +155,17 @@ def _choose(
         return int(logits.argmax())
     chances = (logits / temperature).softmax(-1)
     return int(torch.multinomial(chances.cpu(), 1, generator=generator))
+
+
+def next_words(
+    model: LoHoVLA, cache: DynamicCache, layout: Layout, waiting: list[list[int]], fed: list[int]
+) -> tuple[Tensor, Layout]:
+    """Run the waiting words of each row, and say what may follow them: logits (B, vocabulary); extends the cache."""
+    tokens, part, places = embedded(model, *in_rows(waiting, fed, layout.kind.device))
+    layout = Layout.join([layout, part])
+    states = model.run(tokens, layout, places, cache)
+    last = torch.tensor([max(0, len(row) - 1) for row in waiting], device=states.device)
+    return model.vocabulary_logits(states[torch.arange(len(waiting), device=states.device), last]).float(), layout
 
 
 @torch.inference_mode()
@@ -196,38 +212,57 @@ def denoiser_of(model: LoHoVLA, end: int, mask: int) -> DecoderDenoiser:
     )
 
 
-def feed_words(
-    model: LoHoVLA, cache: DynamicCache, layout: Layout, waiting: list[list[int]], fed: list[int]
-) -> tuple[Tensor, Layout]:
-    """Run the waiting words of each row (padded on the right) and extend cache and layout."""
-    tokens, part, places = _words(model, waiting, fed, layout.kind.device)
-    layout = Layout.join([layout, part])
-    return model.run(tokens, layout, places, cache), layout
-
-
-def _words(
-    model: LoHoVLA, waiting: list[list[int]], fed: list[int], device: torch.device
-) -> tuple[Tensor, Layout, Tensor]:
+def in_rows(waiting: list[list[int]], fed: list[int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Words side by side (B, w), which are real, and their places in the text; rows are padded on the right."""
     width = max(1, *map(len, waiting))
     tokens = torch.tensor([row + [0] * (width - len(row)) for row in waiting], device=device)
     valid = torch.tensor([[k < len(row) for k in range(width)] for row in waiting], device=device)
-    order = torch.tensor(fed, device=device)[:, None] + torch.arange(width, device=device)
-    part = Layout.part(Kind.TEXT, valid, 0, order)
-    return model.words(tokens, Kind.TEXT), part, model.places.text + order
+    return tokens, valid, torch.tensor(fed, device=device)[:, None] + torch.arange(width, device=device)
+
+
+def embedded(model: LoHoVLA, tokens: Tensor, valid: Tensor, order: Tensor) -> tuple[Tensor, Layout, Tensor]:
+    """Words of :func:`in_rows`, embedded, with their layout and their position numbers."""
+    return model.words(tokens, Kind.TEXT), Layout.part(Kind.TEXT, valid, 0, order), model.places.text + order
 
 
 @torch.no_grad()
 def point(model: LoHoVLA, prefix: Prefix, words: Words) -> Pointed:
     """Where to pick and where to place: two more passes, the first of which also runs the waiting words."""
-    device = prefix.state.device
-    rows = prefix.state.shape[0]
-    fed = [len(row) + 1 - len(left) for row, left in zip(words.tokens, words.waiting, strict=True)]
-    tokens, part, places = _words(model, words.waiting, fed, device)
-    keys = model.pointer.keys(prefix.seen)
+    given = in_rows(words.waiting, words_fed(words), prefix.state.device)
+    points, sure, layout = point_by(
+        model, prefix.seen, prefix.objects, prefix.tokens, embedded(model, *given), words.layout,
+        lambda tokens, layout, places: model.run(tokens, layout, places, words.cache),
+    )  # fmt: skip
+    return Pointed(points, sure, model.expert_cache(words.cache), expert_sees(layout, 0), layout, words.cache)
+
+
+def words_fed(words: Words) -> list[int]:
+    """How many words of each row the decoder has seen, the start included."""
+    return [len(row) + 1 - len(left) for row, left in zip(words.tokens, words.waiting, strict=True)]
+
+
+def point_by(
+    model: LoHoVLA, seen: Seen, objects: Objects, states: Tensor, words: tuple[Tensor, Layout, Tensor], layout: Layout,
+    run: Callable[[Tensor, Layout, Tensor], Tensor],
+) -> tuple[Tensor, Tensor, Layout]:  # fmt: skip
+    """Points (B, 2, 5), the confidence of each (B, 2), and the layout of all that was run.
+
+    Args:
+        model: the core.
+        seen: of the stem.
+        objects: the cells that are tokens.
+        states: the decoder's of those tokens (B, K, hidden).
+        words: those that the decoder has not seen, see :func:`embedded`.
+        layout: of what it has seen.
+        run: the decoder's pass: of tokens, the layout up to them, and their positions; it keeps the cache.
+    """
+    tokens, part, places = words
+    rows, device = tokens.shape[0], tokens.device
+    keys = model.pointer.keys(seen)
     always = torch.ones(rows, 1, dtype=torch.bool, device=device)
-    layout, cells, said, sure = words.layout, [], [], []
+    cells, said, sure = [], [], []
     for which in range(2):
-        token = model.point_tokens(prefix.seen, cells[0] if which else None, rows)
+        token = model.point_tokens(seen, cells[0] if which else None, rows)
         own = Layout.part(Kind.POINT, always, 0, torch.full((1,), which, device=device))
         place = torch.full((rows, 1), model.places.point + which, device=device)
         if which:
@@ -236,18 +271,11 @@ def point(model: LoHoVLA, prefix: Prefix, words: Words) -> Pointed:
             tokens, places = torch.cat([tokens, token], 1), torch.cat([places, place], 1)
             part = Layout.join([part, own])
         layout = Layout.join([layout, part])
-        hidden = model.run(tokens, layout, places, words.cache)[:, -1:]
-        logits = model.pointer.score(hidden, keys, prefix.objects, prefix.tokens).float()
+        hidden = run(tokens, layout, places)[:, -1:]
+        logits = model.pointer.score(hidden, keys, objects, states).float()
         chance, cell = logits.softmax(-1).max(-1)
         cells.append(cell)
         sure.append(chance)
-        said.append(model.pointer.read(prefix.seen, cell, hidden))
+        said.append(model.pointer.read(seen, cell, hidden))
     cell, readout = torch.cat(cells, 1), torch.cat(said, 1)
-    return Pointed(
-        to_points(readout, cell, model.config),
-        torch.cat(sure, 1),
-        model.expert_cache(words.cache),
-        expert_sees(layout, 0),
-        layout,
-        words.cache,
-    )
+    return to_points(readout, cell, model.config), torch.cat(sure, 1), layout

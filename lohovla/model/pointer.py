@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lohovla.model.configuration import LoHoVLAConfig
+from lohovla.model.constants import like
 from lohovla.model.stem import ATTRIBUTE_DIM, HEIGHT_UNIT, Objects, Seen, cell_centres, gather_cells
 
 POINT_DIM = 5  # x, y, z (m), yaw (rad), edge (m)
@@ -88,13 +89,13 @@ class Pointer(nn.Module):
 
 def to_points(said: Tensor, cell: Tensor, config: LoHoVLAConfig) -> Tensor:
     """Points (..., 5): x, y, z (m), yaw (rad, in [-pi/4, pi/4]), edge (m), of readouts (..., 6) at cells (...)."""
-    xy = cell_centres(config, cell) + said[..., :2] * said.new_tensor(config.cell_size)
+    xy = cell_centres(config, cell) + said[..., :2] * like(said, config.cell_size)
     yaw = torch.atan2(said[..., 5], said[..., 4]) / 4
     return torch.cat([xy, said[..., 2:3] * HEIGHT_UNIT, yaw[..., None], said[..., 3:4] * HEIGHT_UNIT], -1)
 
 
 def to_readout(points: Tensor, cell: Tensor, config: LoHoVLAConfig) -> Tensor:
     """The inverse of :func:`to_points`: what the readout at ``cell`` should say of ``points``."""
-    offset = (points[..., :2] - cell_centres(config, cell)) / points.new_tensor(config.cell_size)
+    offset = (points[..., :2] - cell_centres(config, cell)) / like(points, config.cell_size)
     height, yaw, edge = points[..., 2:3] / HEIGHT_UNIT, points[..., 3], points[..., 4:5] / HEIGHT_UNIT
     return torch.cat([offset, height, edge, torch.cos(4 * yaw)[..., None], torch.sin(4 * yaw)[..., None]], -1)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lohovla.model.configuration import LoHoVLAConfig
+from lohovla.model.constants import like
 
 N_COLORS, N_SUPPORTS = 11, 4
 KINDS = ("block", "bowl", "zone")
@@ -137,7 +138,7 @@ def choose_objects(seen: Seen, config: LoHoVLAConfig) -> Objects:
     flat = seen.attributes.permute(0, 1, 3, 4, 2).reshape(batch, 3 * rows * columns, ATTRIBUTE_DIM)
     said = flat.gather(1, chosen[..., None].expand(-1, -1, ATTRIBUTE_DIM))
     parts = split_attributes(said)
-    xy = cell_centres(config, cell) + parts["offset"] * said.new_tensor(config.cell_size)
+    xy = cell_centres(config, cell) + parts["offset"] * like(said, config.cell_size)
     facts = torch.cat(
         [
             F.one_hot(kind, 3).to(said.dtype),
@@ -179,15 +180,13 @@ def halves(xy: Tensor, config: LoHoVLAConfig) -> Tensor:
 def cell_centres(config: LoHoVLAConfig, cell: Tensor) -> Tensor:
     """Centres (..., 2) of cells in the base frame, m."""
     columns = config.cells[1]
-    low = torch.tensor([limits[0] for limits in config.bounds], device=cell.device)
-    size = torch.tensor(config.cell_size, device=cell.device)
-    return low + (torch.stack([cell // columns, cell % columns], -1) + 0.5) * size
+    at = torch.stack([cell // columns, cell % columns], -1) + 0.5
+    return like(at, [limits[0] for limits in config.bounds]) + at * like(at, config.cell_size)
 
 
 def cells_of(config: LoHoVLAConfig, xy: Tensor) -> Tensor:
     """Indices of the cells that hold points (..., 2) of the base frame, m; points outside go to the border."""
-    low = torch.tensor([limits[0] for limits in config.bounds], device=xy.device, dtype=xy.dtype)
-    size = torch.tensor(config.cell_size, device=xy.device, dtype=xy.dtype)
-    at = ((xy - low) / size).floor().long()
+    low = like(xy, [limits[0] for limits in config.bounds])
+    at = ((xy - low) / like(xy, config.cell_size)).floor().long()
     rows, columns = config.cells
     return at[..., 0].clamp(0, rows - 1) * columns + at[..., 1].clamp(0, columns - 1)

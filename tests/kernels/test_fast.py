@@ -1,53 +1,176 @@
-"""Backends of a chunk: the same poses within stated bounds, on the shipped model."""
+"""Backends of a decision: the same sub-tasks, points and poses within stated bounds, on the shipped model."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
 
+from lohovla.benchmarks.model import observation_of
 from lohovla.errors import UserError
-from lohovla.model import acting
+from lohovla.model import acting, planning
 from lohovla.model.acting import Attended
 from lohovla.model.checkpoint import load
-from lohovla.model.fast import Chunks
+from lohovla.model.fast import BACKENDS, Fast
+from lohovla.model.graphs import Compiled, Plainly, double, up_to, widened
+from lohovla.model.layout import Kind
+from lohovla.model.lean import Lean
+from lohovla.model.passes import flat
+from lohovla.model.upload import Upload
+from lohovla.policies.rules import Rules
+
+BOUND = 1e-5  # metres and radians
 
 
 @pytest.fixture(scope="module")
-def scene():
-    """The model, and what a chunk is made from: two sub-tasks with caches whose padding differs."""
-    model, _ = load(None)
-    generator = torch.Generator().manual_seed(3)
-    heads, size = model.config.expert_heads, model.config.text_config.head_dim
-
-    def drawn():
-        return torch.randn(2, heads, 40, size, generator=generator)
-
-    points = torch.tensor([[[0.5, 0.1, 0.02, 0.3, 0.05], [0.6, -0.2, 0.05, 0.0, 0.05]]]).repeat(2, 1, 1)
-    points = points + 0.02 * torch.rand(points.shape, generator=generator)
-    valid = torch.arange(40) < torch.tensor([[40], [31]])
-    attended = Attended(points, [(drawn(), drawn()) for _ in range(model.config.expert_layers)], valid)
-    state = torch.zeros(2, 13)
-    state[:, :3] = torch.tensor(model.config.look)
-    noise = torch.randn(2, model.config.horizons["ee"], 7, generator=generator)
-    return model, (attended, state, torch.zeros(2, 4), 4, noise)
+def loaded():
+    return load(None)
 
 
-# Metres and radians.
-@pytest.mark.parametrize(("backend", "bound"), [("eager", 0.0), ("fused", 1e-5)])
-def test_backends_agree(scene, backend, bound):
-    model, given = scene
-    wanted = acting.ee_chunk(model, *given)
-    got = Chunks(model, backend).ee(*given)
-    assert got.shape == wanted.shape
-    assert (got[..., :6] - wanted[..., :6]).abs().max() <= bound
-    assert torch.equal(got[..., 6], wanted[..., 6])
+@pytest.fixture(scope="module")
+def observations():
+    """Three, whose goals differ in length."""
+    seen = observation_of("put-block-into-matching-bowl")
+    other = {**seen, "images.top": np.ascontiguousarray(seen["images.top"][:, ::-1]), "depth.top": seen["depth.top"]}
+    return [seen, {**seen, "instruction": "put the red block in the bowl"}, other]
 
 
-def test_fused_does_not_see_padding(scene):
-    model, (attended, *rest) = scene
-    before = Chunks(model, "fused").ee(attended, *rest)
+def decide(fast, processor, observations, planner):
+    """Everything that a decision computes."""
+    start, end, mask = processor.start, processor.end, processor.mask
+    inputs = processor(observations)
+    prefix = fast.encode(inputs)
+    if planner == "ar":
+        sayable = processor.sayable()
+        words = fast.plan_ar(prefix, start, end, [sayable.of(prefix.objects, row) for row in range(len(observations))])
+    else:
+        words = fast.plan_d2f(prefix, start, end, mask)
+    pointed = fast.point(prefix, words)
+    attended = Attended.of(pointed)
+    generators = [torch.Generator().manual_seed(row) for row in range(len(observations))]
+    noise = acting.noise_for(fast.model, "ee", generators)
+    motion = torch.full((len(observations), 4), 0.01)
+    ee = fast.ee(attended, inputs.state, motion, 3, noise)
+    return {
+        "words": words, "layout": prefix.layout, "states": prefix.tokens, "points": pointed.points, "ee": ee,
+        "joined": fast.ee(attended, inputs.state, motion, 3, noise, ee[:, :4] + 0.001),
+        "pick_place": fast.pick_place(attended, 3, acting.noise_for(fast.model, "pick_place", generators)),
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def eager(loaded, observations):
+    return {planner: decide(Fast(loaded[0]), loaded[1], observations, planner) for planner in ("ar", "d2f")}
+
+
+def traced():
+    """As ``compile``, without generating code: traced, and refused if anything cannot be traced."""
+    runner = Compiled()
+    runner.compile = lambda work: torch.compile(work, backend="eager", fullgraph=True)
+    return runner
+
+
+@pytest.mark.parametrize("planner", ["ar", "d2f"])
+@pytest.mark.parametrize("pad", [False, True], ids=["fused", "widened"])
+def test_backends_agree(loaded, observations, eager, pad, planner):
+    got = decide(Fast(loaded[0], "fused", Plainly(pad=pad)), loaded[1], observations, planner)
+    want = eager[planner]
+    assert got["words"].tokens == want["words"].tokens
+    assert got["words"].forwards == want["words"].forwards
+    assert all(torch.equal(a, b) for a, b in zip(*(vars(x["layout"]).values() for x in (got, want)), strict=True))
+    assert (got["states"] - want["states"]).abs().max() < 1e-4
+    for name in ("points", "ee", "joined", "pick_place"):
+        assert got[name].shape == want[name].shape
+        assert (got[name] - want[name]).abs().max() < BOUND
+
+
+def test_chunks_can_be_compiled(loaded, observations):
+    model, processor = loaded
+    inputs = processor(observations[:1])
+    prefix = model.encode(inputs)
+    attended = Attended.of(planning.point(model, prefix, planning.given(model, prefix, [[70, 71]], processor.start)))
+    given = attended, inputs.state, torch.zeros(1, 4), 1, torch.randn(1, 16, 7)
+    assert (Fast(model, "compile", traced()).ee(*given) - Fast(model).ee(*given)).abs().max() < BOUND
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("planner", ["ar", "d2f"])
+def test_whole_decisions_can_be_compiled(loaded, observations, planner):
+    model, processor = loaded
+    want = decide(Fast(model), processor, observations[:1], planner)
+    got = decide(Fast(model, "compile", traced()), processor, observations[:1], planner)
+    assert got["words"].tokens == want["words"].tokens
+    for name in ("points", "ee", "joined", "pick_place"):
+        assert (got[name] - want[name]).abs().max() < BOUND
+
+
+def test_given_actions_stand(loaded, observations, eager):
+    joined, ee = eager["ar"]["joined"], eager["ar"]["ee"]
+    got = decide(Fast(loaded[0], "fused"), loaded[1], observations, "ar")["joined"]
+    assert (got[:, :4] - ee[:, :4] - 0.001).abs().max() < BOUND
+    assert (joined[:, 4:] - ee[:, 4:]).abs().max() > 10 * BOUND  # and what follows goes on from them
+
+
+def test_the_last_layer_runs_the_rows_asked_for(loaded):
+    decoder = loaded[0].decoder
+    lean = Lean(decoder)
+    tokens, places = torch.randn(2, 9, decoder.config.hidden_size), torch.arange(9).expand(2, -1)
+    allowed = torch.ones(2, 1, 9, 9, dtype=torch.bool).tril()
+    whole, cache = lean.run(tokens, allowed, places)
+    want = decoder(inputs_embeds=tokens, position_ids=places).last_hidden_state
+    assert (whole - want).abs().max() < 1e-4
+    keep = torch.tensor([[0, 8], [3, 4]])
+    part, same = lean.run(tokens, allowed, places, keep=keep)
+    assert (part - whole.gather(1, keep[..., None].expand(-1, -1, whole.shape[2]))).abs().max() < 1e-4
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(flat(cache), flat(same), strict=True))
+    past = [(k[:, :, :6], v[:, :, :6]) for k, v in cache]
+    later, _ = lean.run(tokens[:, 6:], allowed[:, :, 6:], places[:, 6:], past)
+    assert (later - whole[:, 6:]).abs().max() < 1e-4
+
+
+def test_decoders_that_are_not_known_are_refused(loaded):
+    from transformers import AutoModel, GPTNeoXConfig
+
+    small = GPTNeoXConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, vocab_size=9)
+    with pytest.raises(UserError, match="decoders of type gpt_neox"):
+        Lean(AutoModel.from_config(small))
+
+
+def test_padding_is_not_seen(loaded, observations):
+    model, processor = loaded
+    fast = Fast(model, "fused")
+    prefix = fast.encode(processor(observations))
+    words = planning.given(model, prefix, [[70, 71], [70], []], processor.start)
+    pointed = fast.point(prefix, words)
+    attended = Attended.of(pointed)
+    assert (~attended.valid).any()
+    given = processor(observations).state, torch.zeros(3, 4), 2, torch.randn(3, 16, 7)
+    before = fast.ee(attended, *given)
     cache = [tuple(torch.where(attended.valid[:, None, :, None], x, 9.0) for x in pair) for pair in attended.cache]
-    assert torch.allclose(Chunks(model, "fused").ee(Attended(attended.points, cache, attended.valid), *rest), before)
+    assert torch.allclose(fast.ee(dataclasses.replace(attended, cache=cache), *given), before, atol=1e-6)
+    seen = pointed.layout.kind[attended.valid]
+    assert not (seen == int(Kind.PAD)).any()
 
 
-def test_unknown_backends_are_named(scene):
+def test_pictures_travel_as_bytes_and_arrive_the_same(loaded, observations):
+    upload = Upload(loaded[1], torch.device("cpu"))
+    first = upload(observations[:1])
+    for batch in (observations, observations[1:], observations[:1]):
+        want = loaded[1](batch)
+        got = upload(batch)
+        assert all(torch.equal(a, b) for a, b in zip(vars(got).values(), vars(want).values(), strict=True))
+    assert torch.equal(first.state, loaded[1](observations[:1]).state)  # later ones did not write over it
+
+
+def test_unknown_backends_are_named(loaded):
     with pytest.raises(UserError, match="no backend 'tensorrt'"):
-        Chunks(scene[0], "tensorrt")
+        Fast(loaded[0], "tensorrt")
+    with pytest.raises(UserError, match=r"policy.backend cannot be 'tensorrt'"):
+        Rules(backend="tensorrt")
+    assert [Rules(backend=backend).backend for backend in BACKENDS] == list(BACKENDS)
+
+
+def test_sizes():
+    assert [double(n) for n in (1, 2, 3, 8, 9)] == [1, 2, 4, 8, 16]
+    assert [up_to(n, 8) for n in (1, 8, 9)] == [8, 8, 16]
+    assert widened(torch.zeros(3, 4, 5), "b.l", {"b": 4, "l": 32}) == (4, 4, 32)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from lohovla.errors import UserError
-from lohovla.kernels import confidence, paged_attention, qkv, quantised
+from lohovla.kernels import confidence, paged_attention, qkv, quantised, runtime
 from lohovla.kernels.registry import KERNELS, as_double
-from lohovla.kernels.runtime import blocks, chosen, tables
+from lohovla.kernels.runtime import blocks, chosen, plan, tables
 
 pytest.importorskip("triton")
 
@@ -117,6 +117,20 @@ def test_choice_and_tables():
     assert not chosen(torch.zeros(1), "auto")
     with pytest.raises(UserError, match="no implementation 'cuda'"):
         chosen(torch.zeros(1), "cuda")
-    assert tables()["sm_90"].keys() == tables()["default"].keys()
+    assert {name.partition(".")[0] for name in tables()["sm_90"]} == {
+        name.partition(".")[0] for name in tables()["default"]
+    }
     assert blocks("qkv", "cpu") == tables()["default"]["qkv"]
-    assert blocks("qkv", "sm_90") == tables()["sm_90"]["qkv"]
+    assert blocks("qkv", "sm_90") == blocks("qkv", "sm_90", 65) == tables()["sm_90"]["qkv"]
+    assert blocks("qkv", "sm_90", 64) == tables()["sm_90"]["qkv.few"]
+
+
+def test_where_the_reference_was_faster_it_runs(monkeypatch):
+    monkeypatch.setattr(runtime, "chosen", lambda like, implementation: implementation != "reference")
+    monkeypatch.setitem(tables()["default"], "down", {"BM": 32, "num_stages": 3, "reference": True})
+    x = torch.zeros(1, dtype=torch.bfloat16)
+    assert plan("down", x, "auto", 100) is None
+    assert plan("down", x, "triton", 100) == {"BM": 32, "num_stages": 3}
+    assert plan("down", x.float(), "triton", 100) == {"BM": 16, "num_stages": 2}
+    assert plan("down", x, "auto", 3) == tables()["default"]["down.few"]
+    assert plan("qkv", x, "reference") is None

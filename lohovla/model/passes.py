@@ -1,0 +1,165 @@
+"""The passes of a decision as functions of tensors alone, so that each can be a graph: look, say, point, act.
+
+They compute what :mod:`lohovla.model.planning` and :mod:`lohovla.model.acting` do, on the lean decoder. None of them
+waits for the device or reads anything from the host; what is padding, masks say.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lohovla.d2f import blocks
+from lohovla.d2f.blocks import Canvas, Thresholds
+from lohovla.d2f.denoiser import block_causal
+from lohovla.kernels.confidence import confidence
+from lohovla.model import planning
+from lohovla.model.action import (
+    ee_action,
+    ee_anchors,
+    ee_condition,
+    ee_scaled,
+    pick_place_action,
+    pick_place_condition,
+)
+from lohovla.model.core import Inputs, LoHoVLA
+from lohovla.model.denoising import denoised
+from lohovla.model.layout import Kind, Layout
+from lohovla.model.lean import Lean, Pairs
+from lohovla.model.stem import Objects, Seen
+
+SEEN, OBJECTS = 3, 4  # tensors of each
+
+
+class Passes:
+    """The passes of a model, whose weights are taken as they are now.
+
+    Args:
+        model: the core.
+        implementation: of the kernels, see :func:`lohovla.kernels.runtime.chosen`.
+    """
+
+    def __init__(self, model: LoHoVLA, implementation: str = "auto"):
+        self._model, self._implementation = model, implementation
+        self._lean = Lean(model.decoder, implementation)
+
+    def _run(
+        self, tokens: Tensor, layout: Layout, places: Tensor, past: Pairs | None, keep: Tensor | None
+    ) -> tuple[Tensor, Pairs]:
+        allowed = layout.allowed(slice(layout.kind.shape[1] - tokens.shape[1], None))
+        states, made = self._lean.run(tokens.to(self._model.decoder.dtype), allowed, places, past, keep)
+        return states.to(tokens.dtype), made
+
+    def look(self, picture: Tensor, state: Tensor, goal: Tensor, goal_valid: Tensor) -> tuple[Tensor, ...]:
+        """Of :class:`Inputs`: what is seen, the objects, their states, the layout (kind, group, order), the cache."""
+        inputs = Inputs(picture, state, goal, goal_valid)
+        seen, objects = self._model.see(inputs)
+        tokens, layout, places = self._model.prefix_tokens(inputs, objects)
+        # Of the last layer only the objects' states are read (they come first); keys and values are of all.
+        keep = torch.arange(objects.cell.shape[1], device=state.device).expand(len(state), -1)
+        states, made = self._run(tokens, layout, places, None, keep)
+        return (*vars(seen).values(), *vars(objects).values(), states, *vars(layout).values(), *flat(made))
+
+    def feed(
+        self, words: Tensor, valid: Tensor, order: Tensor, last: Tensor, kind: Tensor, group: Tensor, before: Tensor,
+        *past: Tensor,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        """Words (B, w) behind a layout and its cache: logits after the word ``last`` (B,), and the words' cache."""
+        tokens, part, places = planning.embedded(self._model, words, valid, order)
+        layout = Layout.join([Layout(kind, group, before), part])
+        states, made = self._run(tokens, layout, places, pairs(past), last[:, None])
+        return (self._model.vocabulary_logits(states[:, 0]).float(), *flat(made))
+
+    def say(
+        self, end: int, mask: int, accept: float, tokens: Tensor, opened: Tensor, full: Tensor, retired: Tensor,
+        ended: Tensor, valid: Tensor, *past: Tensor,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        """A step of block diffusion, all blocks in one window: the canvas's state after it, and which rows are done.
+
+        No block sees a later one, so that blocks that are decided, or not yet opened, change nothing where they are.
+        """
+        config, (rows, n), device = self._model.config, tokens.shape, tokens.device
+        count = n // config.block_size
+        zero = torch.zeros_like(retired)
+        canvas = Canvas(
+            tokens, config.block_size, mask, torch.full((1,), end, device=device), zero[:, None].expand(-1, count),
+            zero + count, opened, full, retired, zero, ended,
+        )  # fmt: skip
+        place = torch.arange(n, device=device)
+        own = block_causal((place // config.block_size).expand(rows, -1))
+        allowed = torch.cat([valid[:, None].expand(-1, n, -1), own], 2)[:, None]
+        entered = self._model.words(tokens, Kind.NOISED).to(self._model.decoder.dtype)
+        places = (self._model.places.text + 1 + place).expand(rows, -1)
+        states = self._lean.run(entered, allowed, places, pairs(past))[0].flatten(0, 1)
+        asked = torch.arange(rows * n, device=device, dtype=torch.int32)
+        head: Tensor = self._model.decoder.get_input_embeddings().weight  # type: ignore[assignment]
+        word, sure = confidence(states, asked, head, mask, self._implementation)
+        limits = Thresholds(accept=accept)
+        canvas, _ = blocks.accept(canvas, word.view(rows, n), sure.view(rows, n), limits)
+        canvas = blocks.grow(blocks.retire(canvas), limits)
+        return canvas.tokens, canvas.open, canvas.full, canvas.retired, canvas.ended, blocks.finished(canvas)
+
+    def point(self, *given: Tensor) -> tuple[Tensor, ...]:
+        """Points, confidences, the layout of all, and the cache of what was run.
+
+        Args:
+            given: what is seen, the objects, their states; words, which are valid, their order; kind, group and order
+                of the layout; its cache.
+        """
+        seen, given = Seen(*given[:SEEN]), given[SEEN:]
+        objects, given = Objects(*given[:OBJECTS]), given[OBJECTS:]
+        states, words, valid, order, kind, group, before, *past = given
+        known, made = pairs(past), []
+
+        def run(tokens: Tensor, layout: Layout, places: Tensor) -> Tensor:
+            nonlocal known
+            last = torch.full((tokens.shape[0], 1), tokens.shape[1] - 1, device=tokens.device)
+            state, new = self._run(tokens, layout, places, known, last)
+            known = joined(known, new)
+            made.append(new)
+            return state
+
+        entered = planning.embedded(self._model, words, valid, order)
+        points, sure, layout = planning.point_by(
+            self._model, seen, objects, states, entered, Layout(kind, group, before), run
+        )
+        return (points, sure, *vars(layout).values(), *flat(joined(*made)))
+
+    def ee(
+        self, steps: int, points: Tensor, state: Tensor, motion: Tensor, noise: Tensor, valid: Tensor, *rest: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Tool poses (B, H, 7); ``rest`` is the cache, after the clean first actions (B, H, 7) and which they are."""
+        clean, fixed, past = None, None, list(rest)
+        if len(rest) > 2 * self._model.config.expert_layers:
+            prefix, fixed, *past = rest
+            clean = ee_scaled(prefix, state)
+        condition = ee_condition(points, state, motion)
+        anchors = ee_anchors(points, state, self._model.config.look)
+        chunk = denoised(
+            self._model.experts["ee"], noise, steps, condition, pairs(past), valid, anchors, clean, fixed,
+            self._implementation,
+        )  # fmt: skip
+        action = ee_action(chunk, state)
+        return (action if fixed is None else torch.where(fixed[..., None], rest[0], action),)
+
+    def pick_place(self, steps: int, points: Tensor, noise: Tensor, valid: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
+        """Pick and place (B, 2, 4)."""
+        condition = pick_place_condition(points)
+        expert = self._model.experts["pick_place"]
+        chunk = denoised(expert, noise, steps, condition, pairs(past), valid, implementation=self._implementation)
+        return (pick_place_action(chunk, points),)
+
+
+def flat(cache: Pairs) -> list[Tensor]:
+    """Keys and values in turn."""
+    return [x for pair in cache for x in pair]
+
+
+def pairs(tensors: tuple[Tensor, ...] | list[Tensor]) -> Pairs:
+    """The inverse of :func:`flat`."""
+    return list(zip(tensors[::2], tensors[1::2], strict=True))
+
+
+def joined(first: Pairs, second: Pairs) -> Pairs:
+    """One cache behind the other."""
+    return [(torch.cat([a, c], 2), torch.cat([b, d], 2)) for (a, b), (c, d) in zip(first, second, strict=True)]

@@ -90,7 +90,7 @@ class _Bridge:
             spec = self.worker.wait()
             if "world" in spec.observation_keys and mirror is None:
                 raise UserError(f"policy {name} reads the true state", "only robot=sim tells it")
-            self.transport = connect(config.url, profile.generation, config.compression)
+            self.transport = connect(config.transport, config.url, profile.generation, config.compression)
             self.close_all.append(self.transport.close)
             self.operator = Operator(
                 config.enable, profile.fresh.enable, str(config.goal), started=config.start == "auto"

@@ -55,6 +55,8 @@ class Gate:
             return Verdict("state lost", "the tool's pose is not known: joint names or quaternion are wrong")
         if not (verdict := self._cameras(now)):
             return verdict
+        if robot.guard is not None and not robot.dry and not (verdict := self._guard(now)):
+            return verdict
         if commanded is not None and not robot.dry:
             behind = float(np.linalg.norm(measured[:3] - commanded[:3]))
             if behind > _BEHIND:
@@ -67,6 +69,15 @@ class Gate:
             return Verdict("paused", "by the operator")
         if not operator.enabled(now):
             return Verdict("not enabled", "the enable is not held")
+        return OPEN
+
+    def _guard(self, now: float) -> Verdict:
+        """The robot's own side; the arm's state and the enable it judges as this side does."""
+        guard = self._robot.guard
+        if guard.age(now) > self._fresh.guard:
+            return Verdict("guard lost", f"{guard.topic}: {_age(guard.age(now))}; start lohovla ros-guard on the robot")
+        if guard.braking:
+            return Verdict("guard stopped", guard.cause)
         return OPEN
 
     def _cameras(self, now: float) -> Verdict:

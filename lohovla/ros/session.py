@@ -321,5 +321,5 @@ class Session:
 
 _KINDS = (
     "emergency stop", "bridge lost", "state lost", "camera lost", "no top view", "not following", "no goal",
-    "not started", "paused", "not enabled",
+    "guard lost", "guard stopped", "not started", "paused", "not enabled",
 )  # fmt: skip

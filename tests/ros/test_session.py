@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from lohovla.control.settings import LoopSettings
 from lohovla.control.worker import BackgroundWorker
 from lohovla.policies.wander import WanderPolicy
-from lohovla.ros.geometry import pose_message, pose_of
+from lohovla.ros.frames import pose_message, pose_of
 from lohovla.ros.graph import Graph, LocalTransport
 from lohovla.ros.images import image
 from lohovla.ros.messages import header

@@ -29,10 +29,11 @@ class Gate:
         robot: a :class:`~lohovla.ros.robot.RosRobot`.
         operator: an :class:`~lohovla.ros.operator.Operator`.
         needs_top: whether the policy sees, and so cannot go without the top view.
+        peers: other bridges (:class:`~lohovla.ros.peers.Peers`).
     """
 
-    def __init__(self, robot: Any, operator: Any, needs_top: bool):
-        self._robot, self._operator, self._needs_top = robot, operator, needs_top
+    def __init__(self, robot: Any, operator: Any, needs_top: bool, peers: Any):
+        self._robot, self._operator, self._needs_top, self._peers = robot, operator, needs_top, peers
         self._fresh = robot.profile.fresh
 
     def look(self, now: float, commanded: np.ndarray | None = None) -> Verdict:
@@ -61,6 +62,8 @@ class Gate:
             behind = float(np.linalg.norm(measured[:3] - commanded[:3]))
             if behind > _BEHIND:
                 return Verdict("not following", f"the tool is {1000 * behind:.0f} mm from where it was sent")
+        if not robot.dry and (rival := self._peers.rival(now)):
+            return Verdict("another bridge", f"{rival} has the arm")
         if not operator.goal:
             return Verdict("no goal", "say one on /lohovla/goal")
         if not operator.started:

@@ -174,8 +174,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
         self.send_header("Content-Security-Policy", "default-src 'self' 'unsafe-inline'")
-        self.end_headers()
-        self.wfile.write(body)
+        try:
+            self.end_headers()
+            self.wfile.write(body)
+        except OSError:  # who asked has gone
+            self.close_connection = True
 
 
 def _encode(picture: np.ndarray, format: str) -> bytes:

@@ -160,9 +160,9 @@ class RosRobot:
         if now - self._moved > _STILL_SENT:
             self._commander.reset()
             return
-        measured = self.measured()
-        if measured is None:
-            return
+        # A brake needs no pose: it must go on when that is what was lost, and not run after an old one.
+        measured = self.measured() if self.allowed else None
+        measured = command.pose if measured is None else measured
         try:
             message = self._commander.message(
                 command, measured, self.joints(), self.clock.remote(now) if self.clock.known else time.time()

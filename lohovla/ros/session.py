@@ -189,13 +189,13 @@ class Session:
 
     def _play(self, seed: int) -> None:
         """The policy has the arm until the episode is over; then it comes to rest."""
-        self.phase, self._began, self._moving_since = "running", self.clock.now(), None
         self._goals = self.operator.goals
         self.robot.instruction = self.operator.goal
         origin = self.log.origin
         self.loop.log = self.loop.asker._log = self.log
         self.loop.start(seed)
         self.log.origin = origin
+        self.phase, self._began, self._moving_since = "running", self.clock.now(), None
         self._set_speed(self.loop.limiter, self.robot.profile.start.share)
         self.loop.run(self._ended)
         self._seconds = self.clock.now() - self._began

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from omegaconf import OmegaConf
 
 from lohovla.control.settings import LoopSettings
 from lohovla.control.worker import BackgroundWorker
-from lohovla.policies.wander import WanderPolicy
+from lohovla.policies.base import Decision, Policy, PolicySpec
 from lohovla.ros.frames import pose_message, pose_of
 from lohovla.ros.graph import Graph, LocalTransport
 from lohovla.ros.guard_node import GuardNode
@@ -17,6 +18,7 @@ from lohovla.ros.images import image
 from lohovla.ros.messages import header
 from lohovla.ros.operator import Operator
 from lohovla.ros.profile import Profile
+from lohovla.ros.reporter import Reporter
 from lohovla.ros.robot import RosRobot
 from lohovla.ros.session import Session
 from lohovla.ros.transport import Subscription
@@ -24,6 +26,30 @@ from lohovla.settings import compose
 
 START = np.array([0.47, 0.01, 0.29, 0.0, 0.0, 0.0])
 NAMES = [f"{n}_joint" for n in ("shoulder_pan", "shoulder_lift", "elbow", "wrist_1", "wrist_2", "wrist_3")]
+
+
+class Glide(Policy):
+    """Goes to and fro between two places for ever; sees the top view, and thinks for ``seconds``."""
+
+    def __init__(self, seconds=0.0):
+        keys = ("state", "images.top")
+        self.spec = PolicySpec(keys, "ee", (7,), 16, 20.0, frozenset({"subtask", "subgoal", "progress"}))
+        self._seconds, self._goals, self._begun = seconds, [np.array([0.5, y, 0.3]) for y in (0.15, -0.15)], False
+
+    def act(self, observation, context):
+        time.sleep(self._seconds)
+        at, actions = np.array(observation["state"][:3], float), np.zeros((16, 7), np.float32)
+        turned = np.linalg.norm(self._goals[0] - at) < 0.02
+        if turned:
+            self._goals.reverse()
+        for action in actions:
+            way = self._goals[0] - at
+            at = at + way * min(0.006 / max(np.linalg.norm(way), 1e-9), 1.0)
+            action[:3] = at
+        planned, self._begun = turned or not self._begun, True
+        words = "Go left." if self._goals[0][1] > 0 else "Go right."
+        subgoal = np.full((32, 64, 3), 80 if words == "Go left." else 160, np.uint8)
+        return Decision(actions, words, planned, subgoal, 0.5)
 
 
 class Arm:
@@ -82,35 +108,58 @@ class Arm:
             thread.join()
 
 
+def profile_of(guard=False, acted=0.5):
+    """The simulator's profile with slack for a busy machine."""
+    settings = OmegaConf.to_container(compose("ros", []).robot)
+    settings |= {"world": "", "fresh": {"state": 1.0, "camera": 1.0, "enable": 1.0, "guard": 1.0, "acted": acted}}
+    settings["guard"] |= {"use": bool(guard), "ttl": 0.3, "margin": 2.0}
+    settings["start"] = {"speed": 0.15, "share": 0.5, "ramp": 0.5}
+    return Profile.of(settings)
+
+
+def loop_of(profile):
+    return LoopSettings.of(profile.loop_settings({"join": "ensemble", "safety": {"late": 2.0}}))
+
+
+class RunningGuard:
+    """A guard's node on a graph, in a thread."""
+
+    def __init__(self, graph, enable):
+        profile = profile_of(guard=True)
+        self.node = GuardNode(LocalTransport(graph), profile.guard_settings(loop_of(profile).limits, enable))
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self.node.run, args=(self._ended,), daemon=True)
+        self._thread.start()
+
+    def __getattr__(self, name):
+        return getattr(self.node.guard, name)
+
+    def close(self):
+        self._ended.set()
+        self._thread.join(5.0)
+
+
 class Bench:
     """The whole path; ``run`` goes on in a thread of its own."""
 
     def __init__(
         self, enable="topic", dry=False, goal="wander about", graph=None, arm=None, transport=None, guard=False,
-        policy=WanderPolicy, camera_hz=20.0, acted=0.5,
+        policy=Glide, camera_hz=20.0, acted=0.5,
     ):  # fmt: skip
-        settings = OmegaConf.to_container(compose("ros", []).robot)
-        settings |= {"world": "", "fresh": {"state": 1.0, "camera": 1.0, "enable": 1.0, "guard": 1.0, "acted": acted}}
-        settings["guard"] |= {"use": guard, "ttl": 0.3, "margin": 2.0}
-        settings["start"] = {"speed": 0.15, "share": 0.5, "ramp": 0.5}
-        self.profile = Profile.of(settings)
-        loop = LoopSettings.of(self.profile.loop_settings({"join": "ensemble", "safety": {"late": 2.0}}))
+        self.profile = profile_of(guard, acted)
+        loop = loop_of(self.profile)
         self.graph = graph or Graph()
         self.own = arm is None
-        self.arm = arm or Arm(self.graph, camera_hz)
+        self.arm = Arm(self.graph, camera_hz) if arm is None else arm
         self.worker = BackgroundWorker(policy, "thread")
         spec = self.worker.wait()
         self.operator = Operator(enable, self.profile.fresh.enable, goal)
         self.transport = transport or LocalTransport(self.graph)
-        self.node, self._ended = None, threading.Event()
-        if guard:
-            settings = self.profile.guard_settings(loop.limits, enable)
-            self.node = GuardNode(LocalTransport(self.graph), settings)
-            self._guard = threading.Thread(target=self.node.run, args=(self._ended,), daemon=True)
-            self._guard.start()
+        self.guard = RunningGuard(self.graph, enable) if guard is True else None
         self.robot = RosRobot(self.transport, self.profile, loop.limits, goal, dry=dry)
         self.session = Session(self.robot, spec, self.worker, loop, self.operator)
         self.operator.attach(self.transport)
+        self.reporter = Reporter(self.session, self.transport)
         self.outcome = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._held = threading.Event()
@@ -168,14 +217,20 @@ class Bench:
         self.operator.stop("closed")
         if self._thread.is_alive():
             self._thread.join(20.0)
+        self.reporter.close()
         self.session.close()
         self.robot.eyes.close()
-        self._ended.set()
-        if self.node is not None:
-            self._guard.join(5.0)
+        if self.guard is not None:
+            self.guard.close()
         if self.own:
             self.arm.close()
         self.worker.close()
+
+
+@pytest.fixture
+def parts():
+    """What benches are made of."""
+    return SimpleNamespace(Arm=Arm, Glide=Glide, RunningGuard=RunningGuard)
 
 
 @pytest.fixture

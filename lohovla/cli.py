@@ -127,6 +127,15 @@ COMMANDS = {
         "The simulated world as a ROS robot behind rosbridge.",
         ("lohovla ros-sim", "lohovla ros-sim task=K seed=10003 port=9091 generation=1"),
     ),
+    "ros-guard": Command(
+        "lohovla.commands.ros_guard",
+        "The guard on the robot's side: passes commands on while all is well, and brakes the arm when they cease.",
+        (
+            "lohovla ros-guard robot=ur5e",
+            "lohovla ros-guard robot=ur5e write=guard.pyz",
+            "lohovla ros-guard robot=sim transport=rosbridge enable=always",
+        ),
+    ),
     "bench": Command(
         "lohovla.commands.bench",
         "Measure: sim, data, evaluate, serve (policy server), control (real-time loop), d2f (text decoding).",

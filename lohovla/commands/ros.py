@@ -67,6 +67,7 @@ class _Bridge:
         from lohovla.ros.operator import Operator
         from lohovla.ros.robot import RosRobot
         from lohovla.ros.session import Session
+        from lohovla.ros.trace import Trace
         from lohovla.ros.transport import connect
 
         self.config, self.profile, self.folder = config, profile, folder
@@ -90,8 +91,10 @@ class _Bridge:
             spec = self.worker.wait()
             if "world" in spec.observation_keys and mirror is None:
                 raise UserError(f"policy {name} reads the true state", "only robot=sim tells it")
-            self.transport = connect(config.url, profile.generation, config.compression)
+            self.transport = connect(config.transport, config.url, profile.generation, config.compression)
             self.close_all.append(self.transport.close)
+            if config.bag:
+                self._open_bag()
             self.operator = Operator(
                 config.enable, profile.fresh.enable, str(config.goal), started=config.start == "auto"
             )
@@ -102,9 +105,31 @@ class _Bridge:
             self.session = Session(self.robot, spec, self.worker, settings, self.operator)
             self.close_all.append(self.session.close)
             self.operator.attach(self.transport)
+            self.trace = Trace(say=config.dry_run)
+            self.session.watchers.append(self.trace)
+            self._show()
         except BaseException:
             self.close()
             raise
+
+    def _open_bag(self) -> None:
+        from lohovla.ros.bag import Bag, Tapped
+
+        generation = self.transport.generation
+        bag = Bag(self.folder / ("run.bag" if generation == 1 else "bag"), generation)
+        self.close_all.append(bag.close)
+        self.transport = Tapped(self.transport, bag)
+
+    def _show(self) -> None:
+        """Tell people what happens: over ROS, and on a page."""
+        from lohovla.ros.page import Page
+        from lohovla.ros.reporter import Reporter
+
+        self.close_all.append(Reporter(self.session, self.transport).close)
+        if self.config.page.port is not None:
+            page = Page(self.session, self.operator, self.trace, self.config.page.host, self.config.page.port)
+            self.close_all.append(page.close)
+            print(f"watch it at {page.url}", flush=True)
 
     def close(self) -> None:
         """End everything, the last that was begun first."""
@@ -112,18 +137,23 @@ class _Bridge:
             self.close_all.pop()()
 
     def run(self) -> int:
+        from lohovla.evaluate.statistics import wilson
+
         outcomes = [outcome for outcome in self._episodes()]
         records = [record for _, record in outcomes]
         (self.folder / "result.json").write_text(json.dumps({"episodes": records}, indent=2), encoding="utf-8")
         won = sum(bool(record.get("success")) for record in records)
-        if self.profile.world:
-            print(f"{won} of {len(records)} solved; results in {self.folder}", flush=True)
+        if self.profile.world and records:
+            low, high = wilson(won, len(records))
+            print(f"{won} of {len(records)} solved ({100 * low:.0f} to {100 * high:.0f} %)", end="; ")
+            print(f"results in {self.folder}", flush=True)
         else:
             print(f"{records[-1]['cause'] if records else 'nothing was done'}; results in {self.folder}", flush=True)
         return 1 if self.operator.emergency else 0
 
     def _episodes(self) -> Any:
         from lohovla.ros.episodes import SimulatedEpisodes
+        from lohovla.ros.recording import Recording
 
         config = self.config
         simulated = SimulatedEpisodes(self.transport) if self.profile.world else None
@@ -133,12 +163,49 @@ class _Bridge:
                 goal = simulated.begin(seed, lambda: bool(self.operator.ended))
                 if goal and not config.goal:
                     self.operator.set_goal(goal)
+            self.trace.begin()
+            recording = Recording(round(self.session.loop.spec.control_hz)) if config.record else None
+            watchers = self.session.watchers
+            watchers += [recording] if recording else []
             outcome = self.session.run(seed, self._over(simulated), config.home)
             record = self._record(seed, outcome, simulated)
+            if recording:
+                watchers.remove(recording)
+                record["episode"] = self._save(recording, record)
+            self._draw(index)
             self._print(record)
             yield outcome, record
             if self.operator.ended or self.operator.emergency:
                 return
+
+    def _save(self, recording: Any, record: dict[str, Any]) -> int | None:
+        """Add the run to the data set; a run on a robot is a success if the policy thinks so."""
+        from lohovla.policies.registry import split_settings
+        from lohovla.ros.recording import save
+
+        chosen: Any = OmegaConf.to_container(self.config.policy)
+        root = Path(self.config.dataset or self.folder / "dataset")
+        by_policy = record["cause"] == "the policy says that all is done"
+        attributes = {
+            "task": record["goal"], "seed": record["seed"], "reason": record["cause"],
+            "task_name": self.config.task if self.profile.world else self.profile.name,
+            "success": bool(record.get("success", by_policy)), "final_score": float(record.get("score", by_policy)),
+            "judged_by": "simulator" if self.profile.world else "policy", "policy": split_settings(chosen)[0],
+        }  # fmt: skip
+        try:
+            return save(recording, root, self.profile, attributes)
+        except UserError as error:  # the run is over; what is known of it must still be written
+            print(f"not recorded: {error.cause}", file=sys.stderr)
+            return None
+
+    def _draw(self, index: int) -> None:
+        """What was commanded, as numbers and as a picture."""
+        from lohovla.ros.trace import draw
+
+        name = "commands" if index == 0 else f"commands-{index}"
+        self.trace.write(self.folder / f"{name}.jsonl")
+        top = self.robot.eyes.sight.pictures.get("images.top")
+        draw(self.trace.moments, top).save(self.folder / f"{name}.png")
 
     def _over(self, simulated: Any) -> Callable[[], str]:
         limit, session = float(self.config.seconds), self.session

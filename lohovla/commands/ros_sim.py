@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lohovla.errors import SetupError, UserError
 
-TRANSPORTS = ("serve", "rosbridge")
+TRANSPORTS = ("serve", "rosbridge", "native")
 
 
 def run(config: DictConfig) -> int:
@@ -60,7 +60,8 @@ def _connect(config: DictConfig) -> tuple[Any, Any, str]:
         return server, LocalTransport(graph, config.generation), f"behind rosbridge at {server.url}"
     from lohovla.ros.transport import connect
 
-    return None, connect(config.url), f"on {config.url}"
+    transport = connect(config.transport, config.url)
+    return None, transport, f"on {config.url}" if config.transport == "rosbridge" else "as a native node"
 
 
 def check_packages() -> None:

@@ -77,6 +77,7 @@ class ControlLoop:
         self.last: Command | None = None
         self._sync = settings.join == "sync"
         self.progress = 0.0  # of the sub-task, as the last chunk said
+        self.subgoal: np.ndarray | None = None  # picture that it should lead to, where the policy has one
 
     # -- the episode -------------------------------------------------------------------------------
 
@@ -92,6 +93,7 @@ class ControlLoop:
         self.deadman.release()
         self.cameras = CameraWatch(self.settings.safety)
         self.mode, self.progress, self._began, self._rewarded = "wait", 0.0, now, 0.0
+        self.subgoal = None
         self._sent: deque[tuple[float, np.ndarray]] = deque(
             maxlen=math.ceil(self.asker.period / self.settings.period) + 2
         )
@@ -145,6 +147,7 @@ class ControlLoop:
         self.robot.advance(now)
         for job, reply in self.asker.answers(now):
             if job.kind == "plan" and reply.result is not None:
+                self.subgoal = reply.result.subgoal
                 self.on_subtask(reply.result.subtask)
             elif job.kind == "chunk":
                 self._join(now, job, reply.result)  # type: ignore
@@ -357,6 +360,7 @@ class ControlLoop:
         self.asker.note_progress(job, decision.progress)
         if decision.planned:
             self.asker.note_planned(now)
+            self.subgoal = decision.subgoal
             self.on_subtask(decision.subtask)
 
     def _bounded(self, now: float, actions: np.ndarray, before: np.ndarray) -> np.ndarray:

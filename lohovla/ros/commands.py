@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from lohovla.control.limits import Limits
 from lohovla.control.poses import compose
 from lohovla.control.receiver import Command
-from lohovla.ros.geometry import attach, inverse, joints_of_tool, point_of, pose_message
+from lohovla.ros.frames import attach, inverse, point_of, pose_message
+from lohovla.ros.geometry import joints_of_tool
 from lohovla.ros.messages import Message, header, stamp_of
 from lohovla.ros.profile import Profile
 
@@ -80,17 +78,3 @@ class Commander:
 def _at_most(vector: np.ndarray, length: float) -> np.ndarray:
     size = float(np.linalg.norm(vector))
     return vector if size <= length else vector * (length / size)
-
-
-def gripper_message(gripper: Mapping[str, Any], closed: float) -> Message:
-    """The message for a gripper that is to be ``closed``, 0 to 1."""
-    kind = gripper["kind"]
-    if kind == "bool":
-        return {"data": closed >= 0.5}
-    low, high = float(gripper.get("open", 0.0)), float(gripper.get("closed", 1.0))
-    position = low + (high - low) * min(max(closed, 0.0), 1.0)
-    if kind == "array":
-        return {"data": [position]}
-    if kind == "number":
-        return {"data": position}
-    return {"position": position, "max_effort": float(gripper.get("effort", 0.0))}

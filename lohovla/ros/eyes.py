@@ -19,7 +19,7 @@ from lohovla.ros.views import Calibration, TopView, View
 
 _log = logging.getLogger("lohovla.ros")
 _APART = 0.1  # s that colour and depth, or two cameras, may be apart
-_DEPTH_STEP = 2e-5  # m, of the top view, as in training
+DEPTH_STEP = 2e-5  # m, of the top view, as in training
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,6 @@ class Eyes:
             picture, height = self._fuse([View(c, p, h) for c, p, h in known])  # type: ignore[arg-type]
         if picture.shape[:2] != (self._size[1], self._size[0]):
             raise BadImage(f"the top view is {picture.shape[1]} x {picture.shape[0]}, the policy wants {self._size}")
-        pictures["images.top"], pictures["depth.top"] = picture, quantize_depth(height, _DEPTH_STEP)
+        pictures["images.top"], pictures["depth.top"] = picture, quantize_depth(height, DEPTH_STEP)
         oldest = min(part.taken for name in names for part in found[name] if part is not None)
         stamps["images.top"] = oldest

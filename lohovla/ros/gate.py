@@ -29,10 +29,11 @@ class Gate:
         robot: a :class:`~lohovla.ros.robot.RosRobot`.
         operator: an :class:`~lohovla.ros.operator.Operator`.
         needs_top: whether the policy sees, and so cannot go without the top view.
+        peers: other bridges (:class:`~lohovla.ros.peers.Peers`).
     """
 
-    def __init__(self, robot: Any, operator: Any, needs_top: bool):
-        self._robot, self._operator, self._needs_top = robot, operator, needs_top
+    def __init__(self, robot: Any, operator: Any, needs_top: bool, peers: Any):
+        self._robot, self._operator, self._needs_top, self._peers = robot, operator, needs_top, peers
         self._fresh = robot.profile.fresh
 
     def look(self, now: float, commanded: np.ndarray | None = None) -> Verdict:
@@ -55,10 +56,14 @@ class Gate:
             return Verdict("state lost", "the tool's pose is not known: joint names or quaternion are wrong")
         if not (verdict := self._cameras(now)):
             return verdict
+        if robot.guard is not None and not robot.dry and not (verdict := self._guard(now)):
+            return verdict
         if commanded is not None and not robot.dry:
             behind = float(np.linalg.norm(measured[:3] - commanded[:3]))
             if behind > _BEHIND:
                 return Verdict("not following", f"the tool is {1000 * behind:.0f} mm from where it was sent")
+        if not robot.dry and (rival := self._peers.rival(now)):
+            return Verdict("another bridge", f"{rival} has the arm")
         if not operator.goal:
             return Verdict("no goal", "say one on /lohovla/goal")
         if not operator.started:
@@ -67,6 +72,15 @@ class Gate:
             return Verdict("paused", "by the operator")
         if not operator.enabled(now):
             return Verdict("not enabled", "the enable is not held")
+        return OPEN
+
+    def _guard(self, now: float) -> Verdict:
+        """The robot's own side; the arm's state and the enable it judges as this side does."""
+        guard = self._robot.guard
+        if guard.age(now) > self._fresh.guard:
+            return Verdict("guard lost", f"{guard.topic}: {_age(guard.age(now))}; start lohovla ros-guard on the robot")
+        if guard.braking:
+            return Verdict("guard stopped", guard.cause)
         return OPEN
 
     def _cameras(self, now: float) -> Verdict:

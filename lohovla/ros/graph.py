@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lohovla.ros.messages import SERVICES, Message, check_type, from_wire, to_wire
+from lohovla.ros.messages import ACTIONS, SERVICES, Message, check_type, from_wire, service_value, to_wire
 from lohovla.ros.transport import Callback, Handler, ServiceFailed, Subscription
 
 
@@ -20,6 +20,7 @@ class Graph:
         self._listeners: dict[str, list[Callback]] = defaultdict(list)
         self._latched: dict[str, Message] = {}
         self._services: dict[str, tuple[str, Callable[[Message], Message]]] = {}
+        self._actions: dict[str, tuple[str, Callable[[Message], None]]] = {}
 
     def declare(self, topic: str, type: str) -> bool:
         """Give a topic its type; returns whether it has that type now."""
@@ -82,6 +83,23 @@ class Graph:
             raise ServiceFailed(f"service {service} does not exist")
         return found[1](request)
 
+    def serve(self, action: str, type: str, handler: Callable[[Message], None]) -> None:
+        """Have an action's goals carried out."""
+        with self._lock:
+            self._actions[action] = type, handler
+
+    def act(self, action: str, type: str, goal: Message) -> None:
+        """Give an action a goal.
+
+        Raises:
+            ServiceFailed: nobody serves it, or it is of another type.
+        """
+        with self._lock:
+            found = self._actions.get(action)
+        if found is None or found[0] != type:
+            raise ServiceFailed(f"action {action} is not served")
+        found[1](goal)
+
 
 class LocalTransport:
     """A node of a :class:`Graph` in this process.
@@ -122,6 +140,13 @@ class LocalTransport:
 
     def call(self, service: str, type: str, request: Mapping[str, Any], timeout: float) -> Message:
         return self.graph.call(service, dict(request))
+
+    def act(self, action: str, type: str, goal: Mapping[str, Any]) -> None:
+        self.graph.act(action, type, service_value(ACTIONS[type], goal, 2))
+
+    def serve(self, action: str, type: str, handler: Callable[[Message], None]) -> None:
+        """Carry an action's goals out; the handler is called with each."""
+        self.graph.serve(action, type, handler)
 
     def close(self) -> None:
         for subscription in self._heard:

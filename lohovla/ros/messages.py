@@ -48,13 +48,19 @@ trajectory_msgs/JointTrajectory: std_msgs/Header header, string[] joint_names, t
 diagnostic_msgs/KeyValue: string key, string value
 diagnostic_msgs/DiagnosticStatus: byte level, string name, string message, string hardware_id, diagnostic_msgs/KeyValue[] values
 diagnostic_msgs/DiagnosticArray: std_msgs/Header header, diagnostic_msgs/DiagnosticStatus[] status
+actionlib_msgs/GoalID: time stamp, string id
 control_msgs/GripperCommand: float64 position, float64 max_effort
+control_msgs/GripperCommandGoal: control_msgs/GripperCommand command
+control_msgs/GripperCommandActionGoal: std_msgs/Header header, actionlib_msgs/GoalID goal_id, control_msgs/GripperCommandGoal goal
 """  # noqa: E501
 _SERVICES_TEXT = """
 std_srvs/Trigger: -> bool success, string message
 std_srvs/SetBool: bool data -> bool success, string message
 rosapi/GetTime: -> time time
 rosapi/TopicType: string topic -> string type
+"""
+_ACTIONS_TEXT = """
+control_msgs/GripperCommand: control_msgs/GripperCommand command
 """
 _TIMES = {"time": ("sec", "nanosec"), "duration": ("sec", "nanosec")}
 _INTEGERS = {
@@ -77,6 +83,9 @@ for _line in _SERVICES_TEXT.strip().splitlines():
     _name, _, _rest = _line.partition(":")
     _asked, _, _answered = _rest.partition("->")
     SERVICES[_name] = _fields(_asked), _fields(_answered)
+ACTIONS: dict[str, dict[str, str]] = {  # what their goals hold
+    name: _fields(text) for name, _, text in (line.partition(":") for line in _ACTIONS_TEXT.strip().splitlines())
+}
 
 
 class BadMessage(ValueError):
@@ -110,6 +119,11 @@ def service_name(name: str, generation: int) -> str:
         return name
     package, _, kind = name.partition("/")
     return f"{package}_msgs/srv/{kind}" if package == "rosapi" else f"{package}/srv/{kind}"
+
+
+def action_name(name: str) -> str:
+    """An action's type as ROS 2 writes it; ROS 1 has topics instead."""
+    return name.replace("/", "/action/", 1)
 
 
 def stamp_of(seconds: float) -> Message:
@@ -302,6 +316,12 @@ def _array_from_wire(base: str, count: int, value: Any, where: str) -> Any:
     if isinstance(value, np.ndarray):
         return value.astype(np.float64).tolist() if base.startswith("float") else value.tolist()
     return [_value_from_wire(base, entry, where) for entry in value]
+
+
+def action_goal(goal: Mapping[str, Any], action_id: str, seconds: float) -> Message:
+    """An action's goal as ROS 1 has it: on the topic ``<action>/goal``, of the type ``<name>ActionGoal``."""
+    stamp = stamp_of(seconds)
+    return {"header": {"stamp": stamp}, "goal_id": {"stamp": stamp, "id": action_id}, "goal": dict(goal)}
 
 
 def service_value(fields: Mapping[str, str], values: Mapping[str, Any], generation: int) -> Message:

@@ -14,7 +14,7 @@ from lohovla.ros.transport import Subscription
 
 _log = logging.getLogger("lohovla.ros")
 ROOT = "/lohovla"
-ENABLES = ("topic", "always")
+ENABLES = ("topic", "page", "always")
 _LONGEST_GOAL = 160
 
 
@@ -26,36 +26,39 @@ class Operator:
     a topic only: no standard service carries a string.
 
     Args:
-        enable: where the enable comes from: ``topic`` or ``always``.
+        enable: where the enable comes from: ``topic``, ``page`` (the button there), or ``always``.
         timeout: s that an enable holds.
         goal: the goal sentence, or "".
         started: whether it may begin without being told to.
     """
 
     def __init__(self, enable: str, timeout: float, goal: str, started: bool = True):
-        self._always, self._by_topic, self._timeout = enable == "always", enable == "topic", timeout
+        self.enable, self._timeout = enable, timeout
         self.goal, self.goals = goal, 0  # counts how often it was set
         self.started, self.paused, self.ended = started, False, ""
         self.emergency = ""
         self._pressed = -math.inf
-        self._enabled_by = ""
         self._transport: Any = None
         self._lock = threading.Lock()
         self.on_emergency: Callable[[str], None] = lambda cause: None
 
     # -- wishes --------------------------------------------------------------------------------------------
 
-    def press(self, who: str) -> None:
+    def press(self) -> None:
         """Somebody holds the enable."""
-        self._pressed, self._enabled_by = time.monotonic(), who
+        self._pressed = time.monotonic()
+        if self.enable == "page" and self._transport is not None:  # the guard on the robot's side wants to know
+            self._transport.publish(f"{ROOT}/enable", {"data": True}, newest=True)
 
     def let_go(self) -> None:
         """The enable is let go."""
         self._pressed = -math.inf
+        if self.enable == "page" and self._transport is not None:
+            self._transport.publish(f"{ROOT}/enable", {"data": False}, newest=True)
 
     def enabled(self, now: float) -> bool:
         """Whether the arm may move for all that the operator says."""
-        return self._always or now - self._pressed <= self._timeout
+        return self.enable == "always" or now - self._pressed <= self._timeout
 
     def set_goal(self, text: str) -> bool:
         """Another goal; returns whether it is one."""
@@ -89,6 +92,8 @@ class Operator:
         if self.emergency:
             self.emergency, self.paused = "", True
         self._say_emergency()
+        if self._transport is not None:  # the guard on the robot's side has heard the button itself
+            self._transport.publish(f"{ROOT}/release", {"data": True})
 
     # -- over ROS ------------------------------------------------------------------------------------------
 
@@ -102,11 +107,14 @@ class Operator:
             "pause": ("std_msgs/Bool", lambda m: self.pause(m["data"])),
             "emergency_stop": ("std_msgs/Bool", lambda m: m["data"] and self.emergency_stop("emergency_stop topic")),
         }
-        if self._by_topic:
-            hear["enable"] = "std_msgs/Bool", lambda m: self.press("topic") if m["data"] else self.let_go()
+        if self.enable == "page":
+            transport.advertise(f"{ROOT}/enable", "std_msgs/Bool")
+        if self.enable == "topic":
+            hear["enable"] = "std_msgs/Bool", lambda m: self.press() if m["data"] else self.let_go()
         for name, (kind, callback) in hear.items():
             transport.subscribe(Subscription(f"{ROOT}/{name}", kind, callback))
         transport.advertise(f"{ROOT}/emergency", "std_msgs/Bool", latch=True)
+        transport.advertise(f"{ROOT}/release", "std_msgs/Bool")
         self._say_emergency()
         for name, action in {
             "start": self.start,

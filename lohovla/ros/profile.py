@@ -9,21 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from lohovla.envs.control.rotations import matrix_from_rotvec
+from lohovla.control.limits import Limits
 from lohovla.errors import UserError
+from lohovla.ros.frames import Offset, offset_of
+from lohovla.ros.grippers import GRIPPERS
+from lohovla.ros.guard import GuardSettings
 
 COMMANDS = {
     "pose": "geometry_msgs/PoseStamped",
     "twist": "geometry_msgs/TwistStamped",
     "trajectory": "trajectory_msgs/JointTrajectory",
-}
-GRIPPERS = {
-    "array": "std_msgs/Float64MultiArray",
-    "number": "std_msgs/Float64",
-    "bool": "std_msgs/Bool",
-    "command": "control_msgs/GripperCommand",
 }
 GRIPPER_STATES = {
     "number": "std_msgs/Float64",
@@ -81,13 +76,32 @@ class Fresh:
         state: joint states and tool pose.
         camera: pictures.
         enable: the operator's enable, which must be said again and again.
+        guard: the word of the guard on the robot's side, where there is one.
         acted: a picture older than this is never shown to the policy.
     """
 
     state: float = 0.2
     camera: float = 0.5
     enable: float = 0.5
+    guard: float = 0.5
     acted: float = 0.1
+
+
+@dataclass(frozen=True)
+class GuardUse:
+    """Whether commands go through ``lohovla ros-guard`` on the robot's side, and what it allows.
+
+    Attributes:
+        use: whether they do.
+        ttl: s that a command counts.
+        margin: how many times the limits of speed a command may have.
+        joint_limits: for joint trajectories: velocity (rad/s), acceleration, jerk, low and high (rad).
+    """
+
+    use: bool = False
+    ttl: float = 0.2
+    margin: float = 1.25
+    joint_limits: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,6 +127,7 @@ class Profile:
     world: str = ""
     start: Start = field(default_factory=Start)
     fresh: Fresh = field(default_factory=Fresh)
+    guard: GuardUse = field(default_factory=GuardUse)
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Profile:
@@ -131,12 +146,13 @@ class Profile:
             if topics is not None:
                 _known(f"robot.cameras.{name}", topics, CameraTopics)
                 cameras[name] = CameraTopics(**topics)
-        start, fresh = given.pop("start", {}), given.pop("fresh", {})
+        start, fresh, guard = (given.pop(name, {}) for name in ("start", "fresh", "guard"))
         _known("robot.start", start, Start)
         _known("robot.fresh", fresh, Fresh)
+        _known("robot.guard", guard, GuardUse)
         profile = cls(
             **{**given, "top_from": tuple(given["top_from"]), "home": tuple(float(v) for v in given["home"])},
-            cameras=cameras, start=Start(**start), fresh=Fresh(**fresh),
+            cameras=cameras, start=Start(**start), fresh=Fresh(**fresh), guard=GuardUse(**guard),
         )  # fmt: skip
         profile._check()
         return profile
@@ -164,17 +180,32 @@ class Profile:
         if not 20.0 <= self.command_hz <= 500.0:
             raise UserError(f"robot.command_hz cannot be {self.command_hz}", "it lies between 20 and 500")
         positive = {"robot.image_hz": self.image_hz, **{f"robot.start.{k}": v for k, v in vars(self.start).items()}}
+        positive |= {"robot.guard.ttl": self.guard.ttl, "robot.guard.margin": self.guard.margin}
         positive |= {f"robot.fresh.{k}": v for k, v in vars(self.fresh).items()}
         for name, value in positive.items():
             if not 0.0 < value < math.inf:
                 raise UserError(f"{name} must be above 0, not {value}", "configs/robot/sim.yaml shows good values")
 
     @property
-    def tool_offset(self) -> tuple[np.ndarray, np.ndarray]:
-        """The policy's tool frame in the frame that the robot reports: position (3,) m and rotation (3, 3)."""
-        offset = self.tool.get("offset") or {}
-        position = np.asarray(offset.get("position", (0.0, 0.0, 0.0)), float)
-        return position, matrix_from_rotvec(np.asarray(offset.get("rotation", (0.0, 0.0, 0.0)), float))
+    def tool_offset(self) -> Offset:
+        """The policy's tool frame in the frame that the robot reports."""
+        return offset_of(self.tool.get("offset"))
+
+    def guard_settings(self, limits: Limits, enable: str) -> GuardSettings:
+        """What the guard of this robot is told.
+
+        Args:
+            limits: of the control loop.
+            enable: where the enable comes from: ``always``, or anything else for the topic.
+        """
+        return GuardSettings(
+            kind=self.command["kind"], topic=self.command["topic"], gripper=dict(self.gripper), frame=self.frame,
+            tool=self.tool.get("topic") or "", joints=self.joints.get("topic") or "", names=tuple(self.joints["names"]),
+            limits=dataclasses.asdict(limits), offset=dict(self.tool.get("offset") or {}),
+            joint_limits=dict(self.guard.joint_limits), ttl=self.guard.ttl, margin=self.guard.margin,
+            enable="always" if enable == "always" else "topic", enable_timeout=self.fresh.enable,
+            state_timeout=self.fresh.state, ahead=float(self.command.get("ahead", 0.1)),
+        )  # fmt: skip
 
     def loop_settings(self, extra: Mapping[str, Any]) -> dict[str, Any]:
         """Settings of the control loop: the profile's own, then ``extra``, then what the bridge decides itself."""
@@ -192,7 +223,7 @@ class Profile:
         return {**merged, "command_hz": self.command_hz, "safety": safety}
 
 
-_OPTIONAL = {"world", "start", "fresh"}
+_OPTIONAL = {"world", "start", "fresh", "guard"}
 
 
 def _known(name: str, given: Mapping[str, Any], kind: type) -> None:

@@ -14,13 +14,17 @@ from lohovla.control.receiver import Command
 from lohovla.control.robots import Sample, seen_from_above
 from lohovla.control.settings import LoopSettings
 from lohovla.ros.clocks import ClockOffset
-from lohovla.ros.commands import Commander, gripper_message
+from lohovla.ros.commands import Commander
 from lohovla.ros.eyes import Eyes
 from lohovla.ros.feeds import Feeds
-from lohovla.ros.geometry import BadPose, attach, pose_of, tool_of_joints
+from lohovla.ros.frames import BadPose, attach, pose_of
+from lohovla.ros.geometry import tool_of_joints
+from lohovla.ros.grippers import Gripper
+from lohovla.ros.guard import COMMAND, GRIPPER
+from lohovla.ros.guard_watch import GuardWatch
 from lohovla.ros.messages import BadMessage
 from lohovla.ros.mirror import Mirror, stamp_and_seed
-from lohovla.ros.profile import COMMANDS, GRIPPER_STATES, GRIPPERS, Profile
+from lohovla.ros.profile import COMMANDS, GRIPPER_STATES, Profile
 
 _STILL_SENT = 0.5  # s that commands go on after the arm has come to rest, so that none of the last is missed
 _GRIPPER_AGAIN = 0.5  # s after which an unchanged gripper command is said again
@@ -58,13 +62,17 @@ class RosRobot:
         self._hear()
         self.eyes = Eyes(profile, self.feeds, size)
         self.sight = {"images.top": seen_from_above(float(profile.tool["length"]))}
-        self._topic, self._gripper_topic = profile.command["topic"], profile.gripper["topic"]
+        self.guard: GuardWatch | None = None
+        self._topic, self._hand = profile.command["topic"], Gripper(transport, profile.gripper)
+        if profile.guard.use:
+            self.guard = GuardWatch(transport)
+            self._topic, self._hand = COMMAND, Gripper(transport, {"kind": "number", "topic": GRIPPER})
         if not dry:
             transport.advertise(self._topic, COMMANDS[profile.command["kind"]])
-            transport.advertise(self._gripper_topic, GRIPPERS[profile.gripper["kind"]])
+            self._hand.advertise()
         self.sent, self.refused, self.last_message = 0, 0, None
         self.allowed = False  # whether the session lets commands go out
-        self._moved, self._gripper = -math.inf, (-1.0, -math.inf)
+        self._moved, self._gripper = -math.inf, (0.0, -math.inf)
         self._log: EventLog | None = None
 
     def _hear(self) -> None:
@@ -123,7 +131,7 @@ class RosRobot:
         """How far the gripper is closed, 0 to 1; what was commanded where it does not tell."""
         told = self._gripper_told()
         if told is None:
-            return max(self._gripper[0], 0.0)
+            return self._gripper[0]
         low, high = (float(self.profile.gripper_state.get(key, d)) for key, d in (("open", 0.0), ("closed", 1.0)))
         return float(np.clip((told - low) / (high - low), 0.0, 1.0)) if high != low else 0.0
 
@@ -152,14 +160,17 @@ class RosRobot:
         if now - self._moved > _STILL_SENT:
             self._commander.reset()
             return
-        measured = self.measured()
-        if measured is None:
-            return
+        # A brake needs no pose: it must go on when that is what was lost, and not run after an old one.
+        measured = self.measured() if self.allowed else None
+        measured = command.pose if measured is None else measured
         try:
             message = self._commander.message(
                 command, measured, self.joints(), self.clock.remote(now) if self.clock.known else time.time()
             )
-            self._send(self._topic, message)
+            self.sent += 1
+            self.last_message = self._topic, message
+            if not self.dry:
+                self.transport.publish(self._topic, message, newest=True)
             self._drive_gripper(command, now)
         except (BadMessage, ValueError) as error:
             self.refused += 1
@@ -170,12 +181,6 @@ class RosRobot:
                 now, "unreachable", self._commander.unreachable, "the arm does not reach the commanded pose"
             )
 
-    def _send(self, topic: str, message: Any) -> None:
-        self.sent += 1
-        self.last_message = topic, message
-        if not self.dry:
-            self.transport.publish(topic, message, newest=True)
-
     def _drive_gripper(self, command: Command, now: float) -> None:
         """Only while the arm may move: an emergency stop must not drop what is held."""
         if not self.allowed:
@@ -183,7 +188,9 @@ class RosRobot:
         value, said = self._gripper
         if abs(command.gripper - value) > 1e-3 or now - said > _GRIPPER_AGAIN:
             self._gripper = command.gripper, now
-            self._send(self._gripper_topic, gripper_message(self.profile.gripper, command.gripper))
+            self.sent += 1
+            if not self.dry:
+                self._hand.send(command.gripper)
 
     def observe(self, now: float, world: bool) -> Sample:
         joints = self.joints()

@@ -22,9 +22,12 @@ from websockets.sync.client import connect as open_socket
 
 from lohovla.errors import UserError
 from lohovla.ros.messages import (
+    ACTIONS,
     SERVICES,
     BadMessage,
     Message,
+    action_goal,
+    action_name,
     check_type,
     from_wire,
     service_name,
@@ -129,6 +132,18 @@ class Rosbridge:
         if not answer.get("result", True) or not isinstance(answer.get("values"), Mapping):
             raise ServiceFailed(f"{service}: {answer.get('values')}")
         return dict(answer["values"])
+
+    def act(self, action: str, type: str, goal: Mapping[str, Any]) -> None:
+        if self.generation == 1:  # where an action is a set of topics
+            topic, kind = f"{action}/goal", f"{type}ActionGoal"
+            if topic not in self._advertised:
+                self.advertise(topic, kind)
+            self.publish(topic, action_goal(goal, f"lohovla{next(self._numbers)}", time.time()), newest=True)
+            return
+        self._say({
+            "op": "send_action_goal", "id": f"goal{next(self._numbers)}", "action": action,
+            "action_type": action_name(type), "args": service_value(ACTIONS[type], goal, 2), "feedback": False,
+        })  # fmt: skip
 
     def close(self) -> None:
         self._closed = True
@@ -283,6 +298,8 @@ class Rosbridge:
                 found[1].set()
         elif kind == "call_service":
             self._answer(operation)
+        elif kind == "action_result" and not operation.get("result", True):
+            _log.warning("action %s: %s", operation.get("action"), operation.get("values"))
 
     def _hear(self, operation: dict[str, Any]) -> None:
         topic = operation.get("topic")

@@ -23,6 +23,7 @@ from websockets.exceptions import ConnectionClosed
 from lohovla.errors import UserError
 from lohovla.ros.graph import Graph
 from lohovla.ros.messages import (
+    ACTIONS,
     SERVICES,
     TYPES,
     BadMessage,
@@ -267,6 +268,19 @@ class _Client:
             }  # fmt: skip
         except Exception as error:  # as rosapi does: the cause as a string
             answer |= {"values": str(error), "result": False}
+        self.post(pack(answer))
+
+    def _do_send_action_goal(self, operation: dict[str, Any]) -> None:
+        """ROS 2 only; in ROS 1 an action is a set of topics."""
+        name = str(operation["action_type"]).replace("/action/", "/")
+        if self.server.generation == 1 or name not in ACTIONS:
+            return
+        answer = {"op": "action_result", "id": operation.get("id"), "action": operation["action"]}
+        try:
+            self.graph.act(operation["action"], name, service_value(ACTIONS[name], dict(operation["args"]), 2))
+            answer |= {"values": {}, "status": 4, "result": True}
+        except (ServiceFailed, BadMessage) as error:
+            answer |= {"values": str(error), "status": 6, "result": False}
         self.post(pack(answer))
 
     def _do_advertise_service(self, operation: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from lohovla.envs.language import vocabulary
 from lohovla.policies.base import PolicySpec
 from lohovla.ros.gate import Gate, Verdict
 from lohovla.ros.operator import Operator
+from lohovla.ros.peers import Peers
 from lohovla.ros.robot import RosRobot
 from lohovla.ros.transport import ServiceFailed
 
@@ -66,7 +67,9 @@ class Session:
     Attributes:
         phase: waiting, homing, running or ended.
         verdict: why the arm stands still, if it must.
-        on_tick: called after every command of the policy's.
+        watchers: called after every look at the arm: recordings, traces.
+        commanded: the last command that was made, or None.
+        peers: other bridges on the same robot.
     """
 
     def __init__(self, robot: RosRobot, spec: PolicySpec, worker: Worker, settings: LoopSettings, operator: Operator):
@@ -75,8 +78,10 @@ class Session:
         self.loop = ControlLoop(robot, spec, worker, settings, self.clock)
         self.loop.on_tick = self._tick
         self.loop.on_subtask = self._turn
-        self.gate = Gate(robot, operator, "images.top" in spec.observation_keys)
-        self.on_tick: Callable[[Session], None] = lambda session: None
+        self.peers = Peers(robot.transport)
+        self.gate = Gate(robot, operator, "images.top" in spec.observation_keys, self.peers)
+        self.watchers: list[Callable[[Session], None]] = []
+        self.commanded: Command | None = None
         self.phase, self.verdict, self.subtask = "waiting", Verdict("waiting", "for the robot"), ""
         self.log = EventLog()
         self._spans: list[tuple[float, str]] = []
@@ -104,13 +109,13 @@ class Session:
             home: whether to go to the profile's home pose first.
         """
         self._over, self._cause, self._seed = over, "", seed
-        self._spans, self.subtask, self._seconds = [], "", 0.0
+        self._spans, self.subtask, self._seconds, self.commanded = [], "", 0.0, None
         self.log = EventLog()
         self.log.origin = self.clock.now()
         if self._wait() and (not home or self._go_home()):
             self._play(seed)
         self.phase = "ended"
-        self.robot.allowed = False
+        self.robot.allowed = self.peers.moving = False
         events = [*self.log.events]
         counts = dict(self.log.counts)
         return Outcome(self._cause, self._seconds, list(self._spans), events, counts)
@@ -133,7 +138,7 @@ class Session:
             if self.verdict:
                 return True
             self._note(now, self.verdict)
-            self.on_tick(self)
+            self._watch()
             self.clock.sleep_until(now + 0.02)
         return False
 
@@ -162,9 +167,10 @@ class Session:
                 number, now + period, limiter.pose, limiter.velocity, limiter.acceleration, self.robot.gripper(), "run"
             )
             self.robot.command(command, now)
+            self.commanded = command
             if not self.verdict and limiter.resting:
                 limiter.reset(self.robot.pose())
-            self.on_tick(self)
+            self._watch()
             if self._is_at(limiter.pose, goal) and limiter.resting:
                 arrived = arrived or now
                 if self.robot.dry or self._is_at(self.robot.pose(), goal, 2.0):
@@ -183,13 +189,13 @@ class Session:
 
     def _play(self, seed: int) -> None:
         """The policy has the arm until the episode is over; then it comes to rest."""
-        self.phase, self._began, self._moving_since = "running", self.clock.now(), None
         self._goals = self.operator.goals
         self.robot.instruction = self.operator.goal
         origin = self.log.origin
         self.loop.log = self.loop.asker._log = self.log
         self.loop.start(seed)
         self.log.origin = origin
+        self.phase, self._began, self._moving_since = "running", self.clock.now(), None
         self._set_speed(self.loop.limiter, self.robot.profile.start.share)
         self.loop.run(self._ended)
         self._seconds = self.clock.now() - self._began
@@ -239,7 +245,13 @@ class Session:
             self.robot.instruction = self.operator.goal
             self._seed += 1
             loop.reset(self._seed)
-        self.on_tick(self)
+        self.commanded = loop.last
+        self._watch()
+
+    def _watch(self) -> None:
+        self.peers.moving = self.robot.allowed
+        for watcher in self.watchers:
+            watcher(self)
 
     def _pace(self, now: float, loop: ControlLoop, may: bool) -> None:
         """Slow after every rest, faster as the motion goes on; at rest the arm is taken to be where it is."""
@@ -296,6 +308,7 @@ class Session:
         sight = self.robot.eyes.sight
         ages = [now - stamp for stamp in sight.stamps.values()]
         return {
+            "bridge": self.peers.name,
             "phase": self.phase,
             "mode": loop.mode if self.phase == "running" else self.phase,
             "moving": self.robot.allowed,
@@ -313,6 +326,7 @@ class Session:
             "gripper": round(self.robot.gripper(), 3),
             "commands": self.robot.sent,
             "dry_run": self.robot.dry,
+            "guard": self.robot.guard.said.get("state") if self.robot.guard else None,
             "seconds": round(self.seconds, 1),
             "events": [f"{e.time:.2f} s {e.kind}: {e.cause}" for e in self.log.events[-8:]],
             "event_count": sum(self.log.counts.values()),
@@ -321,5 +335,5 @@ class Session:
 
 _KINDS = (
     "emergency stop", "bridge lost", "state lost", "camera lost", "no top view", "not following", "no goal",
-    "not started", "paused", "not enabled",
+    "guard lost", "guard stopped", "another bridge", "not started", "paused", "not enabled",
 )  # fmt: skip

@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ import numpy as np
 from lohovla.control.poses import compose, wrap
 from lohovla.envs.scene.arm import JOINTS
 from lohovla.envs.scene.cameras import CAMERAS
-from lohovla.ros.geometry import BadPose, pose_message, pose_of, tool_of_joints
+from lohovla.ros.frames import BadPose, pose_message, pose_of
+from lohovla.ros.geometry import tool_of_joints
 from lohovla.ros.images import compressed, image
 from lohovla.ros.messages import Message, header
 from lohovla.ros.mirror import pack
@@ -35,7 +36,8 @@ class SimulatedRosRobot:
     Topics: ``/joint_states``, ``/sim/tool_pose``, ``/sim/gripper_state``, ``/camera/<name>/color/image_raw`` and
     ``.../compressed``, ``.../camera_info``, ``/camera/<name>/depth/image_raw``, ``/sim/world`` (the true state),
     ``/sim/result`` (score, as JSON). Commands: ``/sim/tool_target`` (pose), ``/sim/tool_twist``,
-    ``/sim/joint_trajectory``, ``/sim/gripper``; ``/sim/reset`` (a seed) sets the table anew.
+    ``/sim/joint_trajectory``, ``/sim/gripper`` or the action ``/sim/gripper_cmd``; ``/sim/reset`` (a seed) sets the
+    table anew.
 
     Args:
         env: the environment, with ``ee`` actions at its control rate; its cameras are what is published.
@@ -86,6 +88,12 @@ class SimulatedRosRobot:
             ("/sim/reset", "std_msgs/Int64", self._take_reset),
         ):
             self._transport.subscribe(Subscription(topic, kind, callback))
+        action, kind = "/sim/gripper_cmd", "control_msgs/GripperCommand"
+        if self._transport.generation == 2 and hasattr(self._transport, "serve"):
+            self._transport.serve(action, kind, self._take_goal)
+        elif self._transport.generation == 1:
+            take: Callable[[Message], None] = lambda message: self._take_goal(message["goal"])  # noqa: E731
+            self._transport.subscribe(Subscription(f"{action}/goal", f"{kind}ActionGoal", take))
 
     def _take_pose(self, message: Message) -> None:
         try:
@@ -122,6 +130,9 @@ class SimulatedRosRobot:
         if message["data"]:
             with self._lock:
                 self._gripper = float(np.clip(message["data"][0], 0.0, 1.0))
+
+    def _take_goal(self, goal: Message) -> None:
+        self._take_gripper({"data": [goal["command"]["position"]]})
 
     def _take_reset(self, message: Message) -> None:
         with self._lock:

@@ -1,7 +1,8 @@
 """What the bridge asks of ROS, whatever carries it: topics and services in this package's own message form.
 
-Two carry it: :class:`~lohovla.ros.rosbridge.Rosbridge` to a robot, and :class:`~lohovla.ros.graph.LocalTransport`
-to a graph in this process.
+Three carry it: :class:`~lohovla.ros.rosbridge.Rosbridge` to a robot elsewhere, :class:`~lohovla.ros.native.Rclpy`
+or :class:`~lohovla.ros.native.Rospy` where ROS is installed, and :class:`~lohovla.ros.graph.LocalTransport` to a
+graph in this process.
 """
 
 from __future__ import annotations
@@ -81,22 +82,37 @@ class Transport(Protocol):
         """
         ...
 
+    def act(self, action: str, type: str, goal: Mapping[str, Any]) -> None:
+        """Send an action its goal, without waiting for what comes of it; a goal before it is given up.
+
+        Raises:
+            BadMessage: the goal does not fit the action.
+        """
+        ...
+
     def close(self) -> None:
         """Leave."""
         ...
 
 
-def connect(url: str, generation: int | None = None, compression: str = "cbor") -> Any:
-    """A rosbridge connection.
+def connect(kind: str, url: str, generation: int | None = None, compression: str = "cbor") -> Any:
+    """A connection to ROS.
 
     Args:
-        url: of the server.
-        generation: 1 or 2; None asks the server.
+        kind: ``rosbridge``, or ``native`` where ROS is installed.
+        url: of the rosbridge server.
+        generation: 1 or 2; None asks the server, or takes what is installed.
         compression: what the server sends messages in.
 
     Raises:
-        UserError: nobody answers there.
+        UserError: nobody answers there, or there is no ROS.
     """
+    if kind == "native":
+        from lohovla.ros.native import native
+
+        return native(generation)
+    if kind != "rosbridge":
+        raise UserError(f"transport cannot be {kind!r}", "choose rosbridge or native")
     from lohovla.ros.rosbridge import Rosbridge
 
     transport = Rosbridge(url, generation, compression)

@@ -6,7 +6,8 @@ from omegaconf import OmegaConf
 
 from lohovla.envs.scene.arm import HOME
 from lohovla.errors import UserError
-from lohovla.ros.geometry import BadPose, attach, inverse, joints_of_tool, pose_message, pose_of, tool_of_joints
+from lohovla.ros.frames import BadPose, attach, inverse, pose_message, pose_of
+from lohovla.ros.geometry import joints_of_tool, tool_of_joints
 from lohovla.ros.profile import Profile
 from lohovla.settings import compose
 

@@ -1,0 +1,40 @@
+"""``lohovla ros-guard``: the guard on the robot's side, run here or written as one file for the robot."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lohovla.commands.ros_sim import check_packages
+from lohovla.errors import UserError
+
+
+def run(config: DictConfig) -> int:
+    """Guard until a signal comes, or write the file."""
+    from lohovla.control.settings import LoopSettings
+    from lohovla.ros.guard_app import guard_robot, write_app
+    from lohovla.ros.profile import Profile
+    from lohovla.ros.transport import connect
+
+    if config.enable not in ("topic", "always"):
+        raise UserError(f"enable cannot be {config.enable!r}", "choose topic or always")
+    robot: Any = OmegaConf.to_container(config.robot)
+    profile = Profile.of(robot)
+    loop: Any = OmegaConf.to_container(config.loop)
+    for key in ("clock", "worker", "delay", "command_hz"):
+        loop.pop(key)
+    limits = LoopSettings.of(profile.loop_settings(loop)).limits
+    settings = profile.guard_settings(limits, config.enable)
+    if config.write is not None:
+        write_app(Path(config.write), settings, profile.generation)
+        print(f"{config.write}: copy it to the robot, source ROS there, and run `python3 {Path(config.write).name}`")
+        return 0
+    if config.transport == "rosbridge":
+        check_packages()
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
+    transport = connect(config.transport, config.url, profile.generation)
+    return guard_robot(transport, settings)

@@ -1,0 +1,254 @@
+"""The guard: what it lets pass, what it refuses, and how the arm comes to rest, without ROS and without a clock."""
+
+import ast
+import json
+import subprocess
+import sys
+import zipfile
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lohovla.control.limits import Limits
+from lohovla.ros import guard_app
+from lohovla.ros.frames import pose_message, pose_of
+from lohovla.ros.guard import Guard, GuardSettings
+from lohovla.ros.messages import header
+
+LIMITS = Limits((0.2, -0.5, 0.0), (0.8, 0.5, 0.5), 0.3, 2.0, 40.0, 1.0, 6.0, 120.0)
+NAMES = tuple("abcdef")
+POSE = GuardSettings(
+    "pose", "/target", {"kind": "number", "topic": "/hand"}, "base", "/tool", "/joints", NAMES, asdict(LIMITS),
+    joint_limits={"velocity": 1.0, "acceleration": 4.0, "jerk": 60.0, "low": -3.0, "high": 3.0},
+)  # fmt: skip
+HERE = np.array([0.5, 0.0, 0.2, 0.0, 0.0, 0.0])
+STEP = 0.02
+
+
+def by(x, yaw=0.0):
+    return np.array([x, 0.0, 0.0, 0.0, 0.0, yaw])
+
+
+def pose(place, stamp=0.0, frame="base"):
+    return {"header": header(stamp, frame), "pose": pose_message(np.asarray(place, float))}
+
+
+def twist(linear, frame="base"):
+    parts = {"linear": dict(zip("xyz", linear, strict=True)), "angular": dict.fromkeys("xyz", 0.0)}
+    return {"header": header(0.0, frame), "twist": parts}
+
+
+def trajectory(positions, velocities, names=NAMES):
+    point = {"positions": list(positions), "velocities": list(velocities)}
+    return {"header": header(0.0, "base"), "joint_names": list(names), "points": [point]}
+
+
+class Arm:
+    """A guard, with the arm's state and the enable repeated to it; time goes in steps of 20 ms."""
+
+    def __init__(self, settings=POSE, place=HERE):
+        self.guard, self.now, self.place = Guard(settings), 100.0, np.array(place)
+        self.joints, self.held, self.told = np.zeros(6), True, True
+        self.tick()
+
+    def tick(self):
+        self.now += STEP
+        if self.held:
+            self.guard.hear_enable(True, self.now)
+        if self.told:
+            self.guard.hear_tool(pose(self.place), self.now)
+            self.guard.hear_joints({"name": NAMES[::-1], "position": self.joints[::-1].tolist()}, self.now)
+        return self.guard.tick(self.now)
+
+    def send(self, message):
+        passed = self.guard.command(message, self.now)
+        if passed is not None and "pose" in message:
+            self.place = pose_of(message["pose"])
+        return passed
+
+    def glide(self, steps=20, speed=0.25):
+        """Speed up along x to ``speed``, and go on."""
+        for k in range(steps):
+            velocity = speed * min((k + 1) / 10, 1.0)
+            assert self.send(pose(self.place + by(velocity * STEP), 1000.0 + self.now)), self.cause
+            assert self.tick() is None
+        return self
+
+    def brake(self):
+        """What the arm is told until nothing more comes."""
+        told = []
+        while self.guard.state != "idle":
+            message = self.tick()
+            told += [message] if message is not None else []
+            assert len(told) < 500
+        return told
+
+    @property
+    def cause(self):
+        return self.guard.events[-1].cause if self.guard.events else ""
+
+
+def test_sound_commands_pass_unchanged():
+    arm = Arm()
+    message = pose(HERE + by(0.002), 5.0)
+    assert arm.send(message) is message
+    assert arm.guard.state == "relaying"
+    assert arm.guard.gripper(0.5, arm.now) == 0.5
+
+
+def test_a_dead_client_ends_in_a_smooth_stop():
+    arm = Arm().glide()
+    start = arm.place[0]
+    told = arm.brake()
+    assert any("no command" in event.cause for event in arm.guard.events if event.kind == "brake")
+    path = np.array([start, *(pose_of(message["pose"])[0] for message in told)])
+    speed = np.diff(path) / STEP
+    assert 0.2 < speed[0] <= 0.25 + 1e-9  # it goes on from the speed it had
+    assert np.abs(np.diff(speed)).max() / STEP <= LIMITS.acceleration + 1e-6
+    assert np.abs(np.diff(speed, n=2)).max() / STEP**2 <= LIMITS.jerk + 1e-6
+    assert speed[-1] == pytest.approx(0.0, abs=1e-9)
+    assert path[-1] - start < 0.25**2 / LIMITS.acceleration + 0.25 * 0.1
+
+
+@pytest.mark.parametrize(
+    ("lapse", "cause"),
+    [
+        (lambda arm: arm.guard.hear_enable(False, arm.now) or setattr(arm, "held", False), "enable"),
+        (lambda arm: setattr(arm, "told", False), "state"),
+        (lambda arm: arm.guard.hear_emergency(True, arm.now), "emergency"),
+        (lambda arm: arm.guard.hear_emergency(True, arm.now, "bridge"), "emergency"),
+        (lambda arm: arm.guard.leave(arm.now), "ends"),
+    ],
+)
+def test_everything_that_lapses_brakes_though_commands_go_on(lapse, cause):
+    arm = Arm().glide()
+    lapse(arm)
+    for _ in range(15):
+        arm.send(pose(arm.place + by(0.005), 1000.0 + arm.now))
+        arm.tick()
+    assert cause in next(event.cause for event in arm.guard.events if event.kind == "brake")
+    assert arm.guard.gripper(1.0, arm.now) is None
+    assert arm.brake()
+    assert arm.send(pose(arm.place, 1001.0 + arm.now)) is None or cause == "state"
+
+
+def test_emergency_stands_until_it_is_released():
+    arm = Arm()
+    arm.guard.hear_emergency(True, arm.now)
+    assert arm.send(pose(HERE, 1.0)) is None
+    arm.guard.hear_emergency(False, arm.now, "bridge")  # the bridge knows nothing of it
+    assert arm.send(pose(HERE, 2.0)) is None
+    arm.guard.hear_emergency(False, arm.now)
+    assert arm.send(pose(HERE, 3.0)) is not None
+
+
+@pytest.mark.parametrize(
+    ("message", "cause"),
+    [
+        (pose([0.81, 0, 0.2, 0, 0, 0]), "outside"),
+        (pose(HERE + by(0.06)), "from the arm"),
+        (pose(HERE + by(0.0, 0.3)), "from the arm"),
+        (pose(HERE, frame="tool0"), "frame"),
+        ({**pose(HERE), "pose": {**pose_message(HERE), "orientation": dict.fromkeys("xyzw", 0.4)}}, "length 1"),
+    ],
+)
+def test_poses_that_are_refused(message, cause):
+    arm = Arm(place=HERE if "outside" not in cause else [0.79, 0, 0.2, 0, 0, 0])
+    assert arm.send(message) is None
+    assert cause in arm.cause
+    assert arm.guard.state == "idle"
+
+
+def test_speed_by_stamps_whatever_the_network_does():
+    arm = Arm().glide()
+    burst = [pose(arm.place + by(0.005 * (k + 1)), 1000.0 + arm.now + STEP * k) for k in range(3)]
+    assert all(arm.send(message) for message in burst)
+    arm.tick()
+    assert arm.send(pose(arm.place + by(0.02), 1000.0 + arm.now + 2 * STEP)) is None
+    assert "faster" in arm.cause
+
+
+def test_old_commands_do_not_count():
+    arm = Arm().glide()
+    last = 1000.0 + arm.now
+    assert arm.send(pose(arm.place, last - 0.5)) is None
+    assert "older" in arm.cause
+    for _ in range(30):
+        arm.tick()
+    arm.brake()
+    assert arm.send(pose(arm.place, last + 0.02)) is None  # it was 0.6 s on its way
+    assert "on its way" in arm.cause
+
+
+def test_after_a_stop_it_goes_on_from_the_arm():
+    arm = Arm().glide()
+    arm.place = pose_of(arm.brake()[-1]["pose"])
+    assert arm.send(pose(arm.place + by(0.004), 1000.0 + arm.now))
+
+
+def test_twists():
+    arm = Arm(replace(POSE, kind="twist"))
+    assert arm.send(twist([0.3, 0.0, 0.0]))
+    assert arm.send(twist([0.4, 0.0, 0.0])) is None
+    assert "faster" in arm.cause
+    told = np.array([message["twist"]["linear"]["x"] for message in arm.brake()])
+    assert told[0] > 0.25
+    assert np.abs(np.diff(told)).max() <= LIMITS.acceleration * STEP + 1e-9
+    assert (told[-5:] == 0.0).all()  # a twist goes on until another comes: rest is said again
+    arm.place = np.array([0.78, 0.0, 0.2, 0, 0, 0])
+    arm.tick()
+    assert arm.send(twist([0.3, 0.0, 0.0])) is None
+    assert "outside" in arm.cause
+    assert arm.send(twist([-0.3, 0.0, 0.0]))
+
+
+def test_trajectories():
+    arm = Arm(replace(POSE, kind="trajectory", tool=""))
+    order = NAMES[::-1]
+    assert arm.send(trajectory([0.0] * 5 + [0.01], [0.0] * 5 + [0.5], order))  # of joint a
+    for positions, velocities, names, cause in (
+        ([0.01] * 6, [0.0] * 6, (*NAMES[:5], "x"), "joints"),
+        ([4.0] * 6, [0.0] * 6, NAMES, "beyond"),
+        ([0.01] * 6, [2.0] * 6, NAMES, "faster"),
+        ([0.5] * 6, [0.0] * 6, NAMES, "leaps"),
+        ([0.01] * 6, [], NAMES, "one point"),
+    ):
+        assert arm.send(trajectory(positions, velocities, names)) is None
+        assert cause in arm.cause
+    told = arm.brake()
+    speeds = np.array([message["points"][0]["velocities"] for message in told])
+    assert speeds[0][0] > 0.4
+    assert (speeds[:, 1:] == 0.0).all()
+    assert speeds[-1] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_joint_arm_outside_its_workspace_stays():
+    arm = Arm(replace(POSE, kind="trajectory"), place=[0.9, 0, 0.2, 0, 0, 0])
+    assert arm.send(trajectory([0.0] * 6, [0.0] * 6)) is None
+    assert "outside" in arm.cause
+
+
+def test_settings_travel_as_json():
+    assert GuardSettings.of(json.loads(json.dumps(POSE.as_json()))) == replace(
+        POSE, limits=json.loads(json.dumps(asdict(LIMITS)))
+    )
+
+
+def test_the_file_for_the_robot_needs_numpy_only(tmp_path):
+    file = tmp_path / "guard.pyz"
+    guard_app.write_app(file, POSE, 1)
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); "
+        "from lohovla.ros import guard_app, native; "
+        "bad = {'torch', 'mujoco', 'hydra', 'websockets'} & set(sys.modules); assert not bad, bad; "
+        "import lohovla; assert lohovla.__file__.startswith(sys.argv[1]); print('sound')"
+    )
+    answer = subprocess.run([sys.executable, "-c", script, str(file)], capture_output=True, text=True, cwd=tmp_path)
+    assert answer.stdout == "sound\n", answer.stderr
+    with zipfile.ZipFile(file) as packed:
+        for name in packed.namelist():
+            if name.endswith(".py"):
+                ast.parse(packed.read(name), name, feature_version=(3, 10))
+    assert Path(guard_app.__file__).read_bytes() == zipfile.ZipFile(file).read("lohovla/ros/guard_app.py")

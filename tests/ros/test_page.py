@@ -1,0 +1,156 @@
+"""The web page: its requests, and the page itself in a headless Chromium."""
+
+import base64
+import contextlib
+import io
+import itertools
+import json
+import re
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+from PIL import Image
+from websockets.sync.client import connect
+
+from lohovla.ros.page import Page
+from lohovla.ros.trace import Trace
+
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture
+def shown(bench):
+    """A run that goes on, and its page."""
+    run = bench(enable="page", dry=True)
+    trace = Trace()
+    run.session.watchers.append(trace)
+    page = Page(run.session, run.operator, trace, port=0)
+    run.operator.press()
+    run.start()
+    yield run, page
+    page.close()
+
+
+def ask(page, path, body=None, **headers):
+    request = urllib.request.Request(page.url + path, data=body, headers=headers)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return answer.status, answer.read()
+
+
+def test_requests(shown):
+    run, page = shown
+    run.until(lambda: run.robot.eyes.sight.pictures)
+    picture = np.asarray(Image.open(io.BytesIO(ask(page, "/camera")[1])))
+    assert picture.shape == (160, 320, 3)
+    assert json.loads(ask(page, "/state")[1])["goal"] == "wander about"
+    assert ask(page, "/goal", b"stack all", **{"X-Lohovla": "1"})[0] == 204
+    assert run.operator.goal == "stack all"
+    times = []
+    for _ in range(5):
+        began = time.monotonic()
+        ask(page, "/stop", b"", **{"X-Lohovla": "1"})
+        times.append(time.monotonic() - began)
+        assert run.operator.emergency == "the page's stop button"
+        ask(page, "/release", b"", **{"X-Lohovla": "1"})
+        assert not run.operator.emergency
+    assert min(times) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/stop", {}, 403),  # a form of another site's page
+        ("/stop", {"X-Lohovla": "1", "Origin": "http://evil.example"}, 403),
+        ("/stop", {"X-Lohovla": "1", "Host": "evil.example"}, 403),  # a name of another that leads here
+        ("/dance", {"X-Lohovla": "1"}, 404),
+        ("/goal", {"X-Lohovla": "1", "Content-Length": "4000"}, 413),
+    ],
+)
+def test_requests_from_elsewhere_are_refused(shown, path, headers, status):
+    run, page = shown
+    with pytest.raises(urllib.error.HTTPError) as error:
+        ask(page, path, b"", **headers)
+    assert error.value.code == status
+    assert not run.operator.emergency
+
+
+class Browser:
+    """A headless Chromium, spoken to by its own protocol."""
+
+    def __init__(self, program, folder):
+        options = ["--no-sandbox", "--disable-gpu", "--remote-debugging-port=0", f"--user-data-dir={folder}"]
+        self._process = subprocess.Popen(
+            [program, *options, "--window-size=1200,900", "about:blank"], stderr=subprocess.PIPE, text=True
+        )
+        for line in self._process.stderr:
+            if found := re.search(r"DevTools listening on ws://([^/]+)/", line):
+                break
+        else:
+            raise AssertionError("the browser did not start")
+        with urllib.request.urlopen(f"http://{found[1]}/json/list") as answer:
+            target = next(one for one in json.load(answer) if one["type"] == "page")
+        self._open = contextlib.ExitStack()
+        self._socket = self._open.enter_context(connect(target["webSocketDebuggerUrl"], max_size=None))
+        self._numbers = itertools.count(1)
+
+    def __call__(self, method, **params):
+        number = next(self._numbers)
+        self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
+        while (answer := json.loads(self._socket.recv(timeout=60))).get("id") != number:
+            pass
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    def value(self, expression):
+        return self("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def mouse(self, kind, identity):
+        box = f"(() => {{ const r = document.getElementById('{identity}').getBoundingClientRect(); "
+        x, y = self.value(box + "return [r.x + r.width / 2, r.y + r.height / 2]; })()")
+        self("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def close(self):
+        self._open.close()
+        self._process.kill()
+        self._process.wait()
+
+
+def test_in_a_browser(shown, tmp_path):
+    program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if program is None:
+        pytest.skip("no Chromium here (apt-get install chromium-headless-shell)")
+    run, page = shown
+    browser = Browser(program, tmp_path / "profile")
+    try:
+        browser("Page.navigate", url=page.url)
+        run.until(lambda: browser.value("document.getElementById('camera').naturalWidth") == 320)
+        run.until(lambda: browser.value("document.getElementById('enable').offsetWidth") > 0)
+        browser.mouse("mousePressed", "enable")  # held: it moves
+        run.until(lambda: run.operator.enabled(time.monotonic()) and run.session.phase == "running")
+        run.until(lambda: browser.value("document.getElementById('subtask').textContent") in ("Go left.", "Go right."))
+        run.until(lambda: browser.value("document.getElementById('subgoal').naturalWidth") == 64)
+        run.until(lambda: "50" in browser.value("document.getElementById('bar').getAttribute('aria-valuenow')"))
+        picture = base64.b64decode(browser("Page.captureScreenshot", format="png")["data"])
+        (tmp_path / "page.png").write_bytes(picture)
+        assert np.asarray(Image.open(io.BytesIO(picture)).convert("L")).std() > 10.0
+        browser.mouse("mouseReleased", "enable")
+        run.until(lambda: not run.operator.enabled(time.monotonic()))
+        times = []
+        for _ in range(4):
+            began = time.monotonic()
+            browser.mouse("mousePressed", "stop")
+            run.until(lambda: run.session.loop.mode == "emergency")
+            times.append(time.monotonic() - began)
+            browser.mouse("mouseReleased", "stop")
+            run.operator.release()
+            run.operator.start()
+            run.until(lambda: run.operator.press() or run.session.loop.mode == "run")
+        assert min(times) < 0.1  # from the press to the command that brakes; the machine may be busy with other work
+        assert any("stop button" in event.cause for event in run.session.log.events)
+    finally:
+        browser.close()

@@ -1,0 +1,142 @@
+"""What a run leaves: words for people, an episode of a data set, a bag, a drawing."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lohovla.control.receiver import Command
+from lohovla.data.check import check
+from lohovla.data.reader import Demonstrations
+from lohovla.ros import bag
+from lohovla.ros.bag import Bag, Tapped
+from lohovla.ros.frames import pose_of
+from lohovla.ros.graph import LocalTransport
+from lohovla.ros.images import color_of
+from lohovla.ros.messages import TYPES, blank, header
+from lohovla.ros.recording import Recording, save
+from lohovla.ros.trace import Moment, Trace, draw
+from lohovla.ros.transport import Subscription
+
+
+def test_a_run_is_told_and_recorded(bench, tmp_path, capsys):
+    run, heard = bench(), {}
+    listener = LocalTransport(run.graph)
+    for name, kind in (
+        ("/lohovla/subtask", "std_msgs/String"), ("/lohovla/progress", "std_msgs/Float64"),
+        ("/lohovla/latency", "std_msgs/Float64"), ("/lohovla/event", "std_msgs/String"),
+        ("/lohovla/subgoal/compressed", "sensor_msgs/CompressedImage"),
+        ("/diagnostics", "diagnostic_msgs/DiagnosticArray"), ("/lohovla/state", "std_msgs/String"),
+    ):  # fmt: skip
+        listener.subscribe(Subscription(name, kind, heard.setdefault(name, []).append))
+    recording, trace = Recording(20), Trace(say=True)
+    run.session.watchers += [recording, trace]
+    run.start()
+    run.moves()
+    run.operator.pause()
+    run.until(lambda: any("paused" in m["data"] for m in heard["/lohovla/event"]))
+    run.until(lambda: heard["/diagnostics"][-1]["status"][2]["message"] == "paused: by the operator")
+    assert heard["/diagnostics"][-1]["status"][2]["level"] == 1
+    run.operator.start()
+    run.until(lambda: {m["data"] for m in heard["/lohovla/subtask"]} >= {"Go left.", "Go right."})
+    outcome = run.finish()
+    assert heard["/lohovla/progress"][-1]["data"] == 0.5
+    assert 0.0 < heard["/lohovla/latency"][-1]["data"] < 5.0
+    assert color_of(heard["/lohovla/subgoal/compressed"][0]).shape == (32, 64, 3)
+    assert json.loads(heard["/lohovla/state"][-1]["data"])["goal"] == "wander about"
+    names = [status["name"] for status in heard["/diagnostics"][-1]["status"]]
+    assert names == ["lohovla: robot", "lohovla: policy", "lohovla: safety"]
+
+    about = {"task": "wander about", "task_name": "sim", "seed": 1, "success": False, "reason": outcome.cause}
+    about |= {"final_score": 0.0}
+    assert save(recording, tmp_path / "set", run.profile, about) == 0
+    assert list(check(tmp_path / "set")) == []
+    frames = Demonstrations(tmp_path / "set", horizon=4, subgoals=["top"])
+    assert len(frames) == len(recording)
+    sample = frames[len(frames) // 2]
+    assert sample["images.top"].shape == sample["subgoal.top"].shape == (160, 320, 3)
+    assert sample["depth.top"].shape == (160, 320)
+    assert sample["subtask"] in ("Go left.", "Go right.")
+    assert set(sample["plan"]) == {"Go left.", "Go right."}
+    # The action of a frame is where the arm was then told to be: the state follows it.
+    actions = np.stack([frames[k]["action"][0, :3] for k in range(len(frames))])
+    states = np.stack([frames[k]["state"][:3] for k in range(len(frames))])
+    assert np.abs(actions - states).max() < 0.05
+    assert np.ptp(actions[:, 1]) > 0.05
+
+    trace.write(tmp_path / "commands.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "commands.jsonl").read_text().splitlines()]
+    assert len(rows) == len(trace.moments) > 20
+    assert {row["mode"] for row in rows} >= {"run"}
+    printed = [line for line in capsys.readouterr().out.splitlines() if "gripper" in line]
+    assert len(printed) >= 2
+    assert "x +0." in printed[0]
+
+
+def test_drawing_shows_the_path_where_it_is():
+    times = np.linspace(0.0, 5.0, 100)
+    path = [np.array([0.5, -0.4 + 0.16 * t, 0.2, 0, 0, 0]) for t in times]  # along y at x = 0.5: the middle row
+    moments = [Moment(t, p, 0.0, "run", "") for t, p in zip(times, path, strict=True)]
+    picture = np.asarray(draw(moments, np.full((160, 320, 3), 255, np.uint8)).convert("RGB")).astype(int)
+    colored = np.ptp(picture[:480], axis=2) > 60
+    rows, columns = np.nonzero(colored)
+    assert 236 < rows.min() <= rows.max() < 244
+    assert columns.min() < 0.12 * 960 < 0.88 * 960 < columns.max()
+    assert isinstance(draw([], None), Image.Image)
+
+
+def test_too_short_a_run_is_no_episode(bench, tmp_path):
+    run = bench()
+    assert save(Recording(20), tmp_path / "set", run.profile, {"success": False}) is None
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+def test_a_bag_holds_every_type(tmp_path, generation):
+    path = tmp_path / ("run.bag" if generation == 1 else "bag")
+    one = Bag(path, generation)
+    for name in TYPES:
+        one.put(f"/blank/{name}", name, blank(name))
+    full = {"header": header(5.5, "top"), "height": 2, "width": 3, "encoding": "mono8", "step": 3, "data": b"abcdef"}
+    one.put("/picture", "sensor_msgs/Image", full)
+    one.close()
+    found = {topic: message for topic, _, message in bag.read(path, generation)}
+    assert found["/picture"] == {**full, "is_bigendian": 0}
+    assert all(found[f"/blank/{name}"] == blank(name) for name in TYPES)
+
+
+def test_a_run_goes_into_a_bag(bench, tmp_path):
+    one = Bag(tmp_path / "bag", 2)
+    run = bench()
+    taped = Tapped(LocalTransport(run.graph), one)
+    taped.advertise("/lohovla/test", "std_msgs/String")
+    poses = []
+    taped.subscribe(Subscription("/sim/tool_pose", "geometry_msgs/PoseStamped", poses.append))
+    taped.publish("/lohovla/test", {"data": "hello"})
+    run.until(lambda: len(poses) > 3)
+    taped.close()
+    one.close()
+    found = bag.read(tmp_path / "bag", 2)
+    assert [m["data"] for topic, _, m in found if topic == "/lohovla/test"] == ["hello"]
+    kept = [pose_of(m["pose"]) for topic, _, m in found if topic == "/sim/tool_pose"]
+    np.testing.assert_allclose(kept[0], pose_of(poses[0]["pose"]))
+
+
+@pytest.mark.parametrize("kind", ["pose", "twist"])
+def test_a_brake_goes_on_without_the_arm_s_state(bench, kind):
+    run = bench(dry=True)
+    settings = {"kind": kind, "topic": "/sim/tool_target", "gain": 4.0}
+    object.__setattr__(run.profile, "command", settings)
+    robot = type(run.robot)(run.transport, run.profile, run.session.settings.limits, "", dry=True)
+    run.until(lambda: robot.measured() is not None)
+    run.arm.state = False
+    far = robot.measured() + np.array([0.05, 0, 0, 0, 0, 0])
+    robot.allowed = False
+    robot.command(Command(1, 0.0, far, np.array([0.01, 0, 0, 0, 0, 0]), np.zeros(6), 0.0, "stop"), 0.0)
+    message = robot.last_message[1]
+    if kind == "twist":  # it must not run after a pose that it does not know
+        assert message["twist"]["linear"]["x"] == pytest.approx(0.01)
+    else:
+        assert message["pose"]["position"]["x"] == pytest.approx(far[0])
+    robot.eyes.close()

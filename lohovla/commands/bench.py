@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from lohovla.errors import UserError
 from lohovla.settings import results_folder
 
-_BENCHMARKS = ("sim", "data", "evaluate", "serve", "control", "d2f", "model", "gpu")
+_BENCHMARKS = ("sim", "data", "evaluate", "serve", "control", "d2f", "model", "picture", "gpu")
 
 
 def run(config: DictConfig) -> int:
@@ -38,6 +38,12 @@ def run(config: DictConfig) -> int:
 
         backends = [config.backend] if isinstance(config.backend, str) else list(config.backend)
         record = model.run(config.checkpoint, config.task, config.repeats, config.torch_threads, backends)
+    elif config.what == "picture":
+        from lohovla.benchmarks import picture
+
+        record = picture.run(
+            config.checkpoint, list(config.tasks), config.scenes, config.guidance, config.torch_threads
+        )  # fmt: skip
     elif config.what == "gpu":
         from lohovla.benchmarks import gpu
 

@@ -96,7 +96,7 @@ class Painter(nn.Module):
         split = count + known.where.shape[1]
         part = Layout.join(
             [
-                Layout.part(Kind.CONTENT, always[:, :count], 0, torch.full_like(known.sets[:, :1], -1)),
+                Layout.part(Kind.CONTENT, always[:, :count], 0, known.sets.new_full((1,), -1)),
                 Layout.part(Kind.CONTENT, always[:, count:split], 0, known.sets),
                 Layout.part(Kind.QUERY, always[:, split:], 0, known.query_sets),
             ]

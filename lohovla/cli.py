@@ -113,6 +113,14 @@ COMMANDS = {
             "lohovla train stage=see threads=2 recipe.stages.see.steps=100",
         ),
     ),
+    "imagine": Command(
+        "lohovla.commands.imagine",
+        "Imagine a whole plan in words and pictures, beside what comes of it.",
+        (
+            "lohovla imagine task=put-block-into-matching-bowl seed=10001",
+            "lohovla imagine task=E seed=10003 order=raster",
+        ),
+    ),
     "ros": Command(
         "lohovla.commands.ros",
         "Run a policy on a ROS robot, over rosbridge.",
@@ -138,11 +146,12 @@ COMMANDS = {
     ),
     "bench": Command(
         "lohovla.commands.bench",
-        "Measure: sim, data, evaluate, serve (policy server), control (real-time loop), d2f (text decoding).",
+        "Measure: sim, data, evaluate, serve (policy server), picture (sub-goals), control (loop), d2f (text).",
         (
             "lohovla bench sim",
             "lohovla bench sim seconds=10 workers=1 profile=true",
             "lohovla bench serve minutes=1",
+            "lohovla bench picture scenes=2",
             "lohovla bench d2f model=outputs/distill/base/model problems=5",
             "lohovla bench control study=joins trials=20 delays=[0.0,0.2]",
             "lohovla bench gpu dry=true",

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from lohovla.errors import UserError
 from lohovla.settings import results_folder
 
-_BENCHMARKS = ("sim", "data", "evaluate", "serve", "control", "d2f", "model", "cpu", "kernels", "gpu")
+_BENCHMARKS = ("sim", "data", "evaluate", "serve", "control", "d2f", "model", "picture", "cpu", "kernels", "gpu")
 
 
 def run(config: DictConfig) -> int:
@@ -46,6 +46,12 @@ def run(config: DictConfig) -> int:
         from lohovla.benchmarks import counts
 
         record = counts.run()
+    elif config.what == "picture":
+        from lohovla.benchmarks import picture
+
+        record = picture.run(
+            config.checkpoint, list(config.tasks), config.scenes, config.guidance, config.torch_threads
+        )  # fmt: skip
     elif config.what == "gpu":
         from lohovla.benchmarks import gpu
 

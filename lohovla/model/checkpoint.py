@@ -17,7 +17,7 @@ from transformers.utils import logging
 
 from lohovla.errors import UserError
 from lohovla.model.configuration import LoHoVLAConfig
-from lohovla.model.core import LoHoVLA
+from lohovla.model.core import PICTURE_PARTS, LoHoVLA
 from lohovla.model.processor import Processor
 
 NANO = Path(__file__).parent / "weights" / "nano"
@@ -67,10 +67,32 @@ def load(
         raise UserError(
             f"{folder} is damaged: {str(error).strip().splitlines()[0]}", "copy or train it again"
         ) from None
+    renew_picture_parts(model, report)
     refuse_other_weights(folder, report, "it was saved by another version; train it again")
     stem = model.stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.stem = stem
     return model.to(device).eval(), Processor.from_pretrained(folder)
+
+
+def renew_picture_parts(model: LoHoVLA, report: dict[str, Any]) -> None:
+    """Make what codes and paints sub-goals anew, untrained, where a checkpoint has none that fit.
+
+    Nothing else reads these weights, so that the rest of the model is as it was. What was handled is taken out of the
+    loading ``report``.
+    """
+    named = [*report["missing_keys"], *report["unexpected_keys"], *(key for key, *_ in report["mismatched_keys"])]
+    if not any(name.startswith(PICTURE_PARTS) for name in named):
+        return
+    defaults = LoHoVLAConfig()
+    for name in ("image_channels", "image_head_dim", "image_head_blocks"):
+        setattr(model.config, name, getattr(defaults, name))
+    model.config.learned = [name for name in model.config.learned if name not in ("code", "paint", "image")]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model.add_picture_parts()
+    for kind in ("missing_keys", "unexpected_keys"):
+        report[kind] = [name for name in report[kind] if not name.startswith(PICTURE_PARTS)]
+    report["mismatched_keys"] = [key for key in report["mismatched_keys"] if not key[0].startswith(PICTURE_PARTS)]
 
 
 _MAKE = "`lohovla train` makes one; checkpoint=nano is shipped"

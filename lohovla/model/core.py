@@ -11,14 +11,17 @@ from torch.nn import functional as F
 from transformers import AutoModel, DynamicCache, PreTrainedModel
 
 from lohovla.model.action import Expert
+from lohovla.model.autoencoder import Autoencoder
 from lohovla.model.configuration import LoHoVLAConfig
 from lohovla.model.layout import Kind, Layout, Places, additive
-from lohovla.model.picture import Painter, make_autoencoder
+from lohovla.model.picture import Painter
 from lohovla.model.pointer import FOURIER_DIM, Pointer, fourier
 from lohovla.model.progress import ProgressHead
 from lohovla.model.stem import FACT_DIM, Objects, Seen, Stem, choose_objects, halves
 
 ROLES = 3  # what becomes of an object: it moves, it receives, it receives next; see lohovla.collect.labels.roles_of
+
+PICTURE_PARTS = ("autoencoder.", "painter.", "image_entry.")
 
 
 @dataclass
@@ -95,13 +98,17 @@ class LoHoVLA(PreTrainedModel):
         self.roles = nn.Linear(hidden, ROLES)  # of objects, given the goal: a dense target of training alone
         self.progress = ProgressHead(config)
         self.experts = nn.ModuleDict({control: Expert(config, control) for control in config.horizons})
-        self.autoencoder: Any = make_autoencoder(config)
-        self.painter = Painter(config)
+        self.add_picture_parts()
         if config.vision_config:
             self.vision = vision if vision is not None else AutoModel.from_config(config.vision_config)
             self.projector = nn.Linear(config.vision_config.hidden_size, hidden)
         self.post_init()
         self._set_backbone()
+
+    def add_picture_parts(self) -> None:
+        """Make, or make anew, what codes and paints sub-goals: :data:`PICTURE_PARTS`."""
+        self.autoencoder = Autoencoder(self.config)
+        self.painter = Painter(self.config)
 
     def _set_backbone(self) -> None:
         """Give the backbone its precision and its adapters; these stay in float32, as small steps need it."""

@@ -1,48 +1,26 @@
 """The image head: the sub-goal as a picture, in continuous tokens, each denoised given the sequence so far.
 
-The scene at the sub-task's end, seen from above at half the resolution, is coded by a small autoencoder; squares of
-2 x 2 latents are the image tokens. They have weights of their own and attend to the decoder's cache (a mixture of
-transformers: Liang et al., 2411.04996), so that painting cannot spoil planning. A perceptron denoises each token
-given its hidden state (Orthus, 2412.00127; Li et al., MAR, 2406.11838): in raster order, or many at once.
+The scene at the sub-task's end, seen from above at half the resolution, colour and depth, is coded by a small
+autoencoder; squares of 2 x 2 latents are the image tokens. They have weights of their own and attend to the decoder's
+cache (a mixture of transformers: Liang et al., 2411.04996), so that painting cannot spoil planning. A perceptron
+denoises each token given its hidden state (Orthus, 2412.00127; Li et al., MAR, 2406.11838): in raster order, or many
+at once. A sub-goal differs from the present in a few places, so it starts from the present: from the picture now, in
+which the picked square of pixels stands at the place already (as Transporter networks move it, Zeng et al.,
+2010.14406). What is missing is learned: what was under the block, its edges, its shadow on the depth.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lohovla.model.action import ExpertLayer, head_dim, pick_place_condition, sinusoid
 from lohovla.model.configuration import LoHoVLAConfig
 from lohovla.model.layout import Kind, Layout, additive, expert_sees
-
-SHRINK = 2  # of the camera's picture
-_PATCH = 2
-_FACTOR = 8  # of the autoencoder
-
-
-def token_grid(config: LoHoVLAConfig) -> tuple[int, int]:
-    """Rows and columns of image tokens."""
-    rows, columns = (size // (SHRINK * _FACTOR * _PATCH) for size in config.picture)
-    return rows, columns
-
-
-def make_autoencoder(config: LoHoVLAConfig) -> Any:
-    """The autoencoder, of diffusers' own class."""
-    return AutoencoderKL(
-        in_channels=3, out_channels=3, latent_channels=config.image_channels, block_out_channels=(16, 32, 64, 64),  # type: ignore
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,  # type: ignore
-        layers_per_block=1, norm_num_groups=8, mid_block_add_attention=False,
-    )  # fmt: skip
-
-
-def small(picture: Tensor) -> Tensor:
-    """The colours of the stem's picture (B, 4, H, W), in [-1, 1], at the size that is coded (B, 3, H / 2, W / 2)."""
-    return F.avg_pool2d(picture[:, :3], SHRINK)
+from lohovla.model.moving import NEAR_DIM, PATCH, near, token_grid
 
 
 class Painter(nn.Module):
@@ -58,7 +36,7 @@ class Painter(nn.Module):
         super().__init__()
         self.config = config
         rows, columns = token_grid(config)
-        self.count, self.dim = rows * columns, config.image_channels * _PATCH**2
+        self.count, self.dim = rows * columns, config.image_channels * PATCH**2
         width = config.image_head_dim
         heads, size = config.expert_heads, head_dim(config.text_config)
         self.register_buffer("shift", torch.zeros(config.image_channels))
@@ -66,10 +44,11 @@ class Painter(nn.Module):
         codes = config.image_codes
         self.codes = nn.Parameter(torch.randn(codes, self.dim)) if codes else None
         self.content = nn.Linear(codes or self.dim, width, bias=not codes)
-        self.observed = nn.Linear(self.dim, width)
+        self.observed = nn.Linear(2 * self.dim, width)
+        self.near = nn.Sequential(nn.Linear(NEAR_DIM, width), nn.SiLU(), nn.Linear(width, width))
         self.place = nn.Parameter(torch.randn(self.count, width) * 0.02)
-        self.kinds = nn.Parameter(torch.randn(2, width) * 0.02)
-        self.subtask = nn.Sequential(nn.Linear(10, width), nn.SiLU(), nn.Linear(width, width))
+        self.kinds = nn.Parameter(torch.randn(3, width) * 0.02)
+        self.subtask = nn.Sequential(nn.Linear(10 + config.stem_dim, width), nn.SiLU(), nn.Linear(width, width))
         self.layers = nn.ModuleList(ExpertLayer(width, heads, size) for _ in range(config.expert_layers))
         self.norm = nn.LayerNorm(width)
         self.head = TokenDenoiser(self.dim, width, config.image_head_blocks)
@@ -79,13 +58,13 @@ class Painter(nn.Module):
     def tokens(self, latents: Tensor) -> Tensor:
         """Standardised tokens (B, N, D), row by row, of latents (B, C, h, w)."""
         standard = (latents - self.shift[:, None, None]) / self.scale[:, None, None]
-        return F.pixel_unshuffle(standard, _PATCH).flatten(2).transpose(1, 2)
+        return F.pixel_unshuffle(standard, PATCH).flatten(2).transpose(1, 2)
 
     def latents(self, tokens: Tensor) -> Tensor:
         """The inverse of :meth:`tokens`."""
         rows, columns = token_grid(self.config)
         grid = tokens.transpose(1, 2).reshape(-1, self.dim, rows, columns)
-        return F.pixel_shuffle(grid, _PATCH) * self.scale[:, None, None] + self.shift[:, None, None]
+        return F.pixel_shuffle(grid, PATCH) * self.scale[:, None, None] + self.shift[:, None, None]
 
     @torch.no_grad()
     def measure(self, latents: Tensor) -> None:
@@ -105,19 +84,20 @@ class Painter(nn.Module):
     def hidden(self, scene: Scene, known: Known, queries: Tensor) -> Tensor:
         """Hidden states (B, Q, width) at the positions ``queries`` (B, Q), given the tokens that are known.
 
-        A known token sees those of its own set and of earlier ones; a query those of sets before its own.
+        All see the picture now. A known token sees those of its own set and of earlier ones; a query those of sets
+        before its own.
         """
-        batch = scene.observed.shape[0]
-        seen = self.observed(scene.observed)
-        rows = torch.arange(batch, device=seen.device)[:, None]
+        batch, count, _ = scene.observed.shape
+        rows = torch.arange(batch, device=scene.observed.device)[:, None]
+        about = self.observed(torch.cat([scene.observed, scene.moved], -1)) + self.near(scene.near) + self.place
         content = self.embed(known.tokens) + self.place[known.where] + self.kinds[0]
-        query = seen[rows, queries] + self.place[queries] + self.kinds[1]
-        y = torch.cat([content, query], 1)
+        y = torch.cat([about + self.kinds[2], content, about[rows, queries] + self.kinds[1]], 1)
         always = torch.ones(y.shape[:2], dtype=torch.bool, device=y.device)
-        split = known.where.shape[1]
+        split = count + known.where.shape[1]
         part = Layout.join(
             [
-                Layout.part(Kind.CONTENT, always[:, :split], 0, known.sets),
+                Layout.part(Kind.CONTENT, always[:, :count], 0, known.sets.new_full((1,), -1)),
+                Layout.part(Kind.CONTENT, always[:, count:split], 0, known.sets),
                 Layout.part(Kind.QUERY, always[:, split:], 0, known.query_sets),
             ]
         )
@@ -135,15 +115,24 @@ class Scene:
 
     Attributes:
         observed: tokens of the picture now (B, N, D).
+        moved: the same, with the picked square of pixels at the place.
+        near: where pick and place lie from each token (B, N, NEAR_DIM).
         cache: keys and values of the decoder.
         valid: which of them may be seen (B, L).
-        subtask: embedded points of the sub-task (B, width).
+        subtask: embedded points of the sub-task, and what is seen at the pick (B, width).
     """
 
     observed: Tensor
+    moved: Tensor
+    near: Tensor
     cache: list[tuple[Tensor, Tensor]]
     valid: Tensor
     subtask: Tensor
+
+    def at(self, where: Tensor) -> tuple[Tensor, Tensor]:
+        """Observed and moved tokens at positions (B, Q)."""
+        rows = torch.arange(len(where), device=where.device)[:, None]
+        return self.observed[rows, where], self.moved[rows, where]
 
 
 @dataclass
@@ -163,33 +152,50 @@ class Known:
     query_sets: Tensor
 
 
+@dataclass
+class Move:
+    """A sub-task as the painter is told of it.
+
+    Attributes:
+        points: pick and place (B, 2, 5).
+        picked: the stem's features where it is picked (B, stem_dim).
+        observed: tokens of the picture now (B, N, D).
+        moved: tokens of :func:`lohovla.model.moving.moved` (B, N, D).
+    """
+
+    points: Tensor
+    picked: Tensor
+    observed: Tensor
+    moved: Tensor
+
+
 def scene_of(
     painter: Painter,
-    observed: Tensor,
-    points: Tensor,
+    move: Move,
     cache: list[tuple[Tensor, Tensor]],
     layout: Layout,
     without_subtask: Tensor | None = None,
 ) -> Scene:
-    """What to paint from; where ``without_subtask`` (B,) the words and points are hidden, for guidance."""
-    subtask = painter.subtask(pick_place_condition(points))
-    valid = expert_sees(layout, 0)
+    """What to paint from; where ``without_subtask`` (B,) words, points and the move are hidden, for guidance."""
+    subtask = painter.subtask(torch.cat([pick_place_condition(move.points), move.picked], -1))
+    valid, about, moved = expert_sees(layout, 0), near(move.points, painter.config), move.moved
     if without_subtask is not None:
+        hide = without_subtask[:, None]
         prefix = (layout.group == -1) & (layout.kind != int(Kind.PAD))
-        valid = torch.where(without_subtask[:, None], prefix, valid)
-        subtask = torch.where(without_subtask[:, None], 0.0, subtask)
-    return Scene(observed, cache, valid, subtask)
+        valid, subtask = torch.where(hide, prefix, valid), torch.where(hide, 0.0, subtask)
+        about, moved = torch.where(hide[..., None], 0.0, about), torch.where(hide[..., None], move.observed, moved)
+    return Scene(move.observed, moved, about, cache, valid, subtask)
 
 
 class TokenDenoiser(nn.Module):
-    """A perceptron with residual blocks modulated by the hidden state and the noise level; starts at zero.
+    """A perceptron with residual blocks modulated by the hidden state and the noise level.
 
-    It predicts noise - data (``flow``), or sqrt(a) noise - sqrt(1 - a) data (``v``).
+    It says the clean token, as what must be added to the moved one: untrained, it gives that.
     """
 
     def __init__(self, dim: int, width: int, blocks: int):
         super().__init__()
-        self.enter = nn.Linear(2 * dim, width)
+        self.enter = nn.Linear(3 * dim, width)
         self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
         self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=False) for _ in range(blocks))
         self.modulate = nn.ModuleList(nn.Linear(width, 3 * width) for _ in range(blocks))
@@ -197,15 +203,17 @@ class TokenDenoiser(nn.Module):
             nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width)) for _ in range(blocks)
         )
         self.leave = nn.Linear(width, dim)
-        for layer in (*self.modulate, self.leave):
+        for layer in self.modulate:
             nn.init.zeros_(layer.weight)  # type: ignore
             nn.init.zeros_(layer.bias)  # type: ignore
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
 
-    def forward(self, x: Tensor, t: Tensor, hidden: Tensor, observed: Tensor) -> Tensor:
-        """The prediction (..., D) for noisy tokens (..., D) at levels t (...), the picture now being ``observed``."""
+    def forward(self, x: Tensor, t: Tensor, hidden: Tensor, observed: Tensor, moved: Tensor) -> Tensor:
+        """Clean tokens (..., D) of noisy ones at levels t (...), beside what is there now and with the move made."""
         condition = F.silu(self.time(sinusoid(t)) + hidden)
-        y = self.enter(torch.cat([x, observed], -1))
+        y = self.enter(torch.cat([x, observed, moved], -1))
         for norm, modulate, mix in zip(self.norms, self.modulate, self.mix, strict=True):
             shift, scale, gate = modulate(condition).chunk(3, -1)
-            y = y + gate * mix(norm(y) * (1 + scale) + shift)
-        return self.leave(y)
+            y = y + (1 + gate) * mix(norm(y) * (1 + scale) + shift)
+        return moved + self.leave(y)

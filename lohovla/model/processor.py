@@ -13,14 +13,13 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from lohovla.errors import UserError
-from lohovla.model.configuration import LoHoVLAConfig
+from lohovla.model.configuration import DEPTH_UNIT, LoHoVLAConfig
 from lohovla.model.core import Inputs
 from lohovla.model.sayable import Sayable
 from lohovla.model.tokenizer import sentence_of, spells_words
 
 _FILE = "processor_config.json"
 _COLLECT = "`lohovla collect` records what the model reads; or train one for these features"
-DEPTH_UNIT = 0.1  # m
 KEYS = ("images.top", "depth.top", "state", "instruction")
 
 

@@ -14,6 +14,7 @@ from lohovla.model.configuration import LoHoVLAConfig
 from lohovla.model.picture import Known, Painter, Scene
 
 _TRAINED_STEPS = 1000  # of v-prediction's schedule
+_LEAST = 1e-3  # of noise, by which targets are divided
 
 
 def cosine_sets(count: int, steps: int) -> list[int]:
@@ -65,10 +66,11 @@ def paint(
         where = ranks[:, done : done + size]
         known.query_sets = torch.full_like(where, number)
         hidden = painter.hidden(scene, known, where)
-        other = painter.hidden(without, known, where) if without is not None and guidance != 1.0 else None
-        rows = torch.arange(batch, device=device)[:, None]
+        other, plain = None, None
+        if without is not None and guidance != 1.0:
+            other, plain = painter.hidden(without, known, where), without.at(where)
         noise = torch.randn(batch, size, dim, generator=generator).to(hidden)
-        new = sample_tokens(painter, noise, hidden, other, scene.observed[rows, where], denoise, guidance)
+        new = sample_tokens(painter, noise, hidden, other, scene.at(where), plain, denoise, guidance)
         known = Known(
             torch.cat([known.tokens, new], 1), torch.cat([known.where, where], 1),
             torch.cat([known.sets, known.query_sets], 1), known.query_sets,
@@ -78,9 +80,27 @@ def paint(
 
 
 def sample_tokens(
-    painter: Painter, x: Tensor, hidden: Tensor, other: Tensor | None, observed: Tensor, steps: int, guidance: float
+    painter: Painter,
+    x: Tensor,
+    hidden: Tensor,
+    other: Tensor | None,
+    given: tuple[Tensor, Tensor],
+    plain: tuple[Tensor, Tensor] | None,
+    steps: int,
+    guidance: float,
 ) -> Tensor:
-    """Denoise tokens (B, Q, D) by diffusers' schedulers; guided predictions keep the size of unguided ones."""
+    """Denoise tokens by diffusers' schedulers; guided predictions keep the size of unguided ones.
+
+    Args:
+        painter: the head.
+        x: noise (B, Q, D).
+        hidden: states (B, Q, width).
+        other: the same without the sub-task, if there is guidance.
+        given: observed and moved tokens (B, Q, D).
+        plain: the same without the sub-task.
+        steps: denoising steps.
+        guidance: 1 is none.
+    """
     scheduler = scheduler_of(painter.config)
     if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
         # Left alone, the scheduler's steps end at 0.001, and the last one is wasted on the rest of the way.
@@ -89,10 +109,10 @@ def sample_tokens(
         scheduler.set_timesteps(steps)
     for moment in scheduler.timesteps:  # type: ignore
         t = torch.full(x.shape[:2], float(moment) / _TRAINED_STEPS, device=x.device, dtype=x.dtype)
-        said = painter.head(x, t, hidden, observed)
-        if other is not None:
-            plain = painter.head(x, t, other, observed)
-            guided = plain + guidance * (said - plain)
+        said = target_of(painter.config, x, painter.head(x, t, hidden, *given), t)
+        if other is not None and plain is not None:
+            base = target_of(painter.config, x, painter.head(x, t, other, *plain), t)
+            guided = base + guidance * (said - base)
             # Without this, guided tokens grow from step to step and pictures drift to grey (NextStep-1).
             said = guided * (said.std(-1, keepdim=True) / guided.std(-1, keepdim=True).clamp(min=1e-6))
         x = scheduler.step(said, moment, x).prev_sample  # type: ignore
@@ -109,14 +129,23 @@ def scheduler_of(config: LoHoVLAConfig) -> Any:
     )  # fmt: skip
 
 
-def noisy(config: LoHoVLAConfig, data: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """A noisy version of tokens (..., D) at levels t (...) in [0, 1], and what the head should predict there."""
+def noisy(config: LoHoVLAConfig, data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """A noisy version of tokens (..., D) at levels t (...) in [0, 1]."""
+    signal, spread = levels(config, t)
+    return signal * data + spread * noise
+
+
+def target_of(config: LoHoVLAConfig, x: Tensor, clean: Tensor, t: Tensor) -> Tensor:
+    """What the scheduler steps by, where the noisy tokens ``x`` would be ``clean``: noise - data, or v."""
+    signal, spread = levels(config, t)
+    spread = spread.clamp(min=_LEAST)
+    return (x - clean) / spread if config.image_target == "flow" else (signal * x - clean) / spread
+
+
+def levels(config: LoHoVLAConfig, t: Tensor) -> tuple[Tensor, Tensor]:
+    """What data and noise are multiplied by at levels t (...), each (..., 1)."""
     if config.image_target == "flow":
-        return t[..., None] * noise + (1 - t[..., None]) * data, noise - data
-    scheduler = scheduler_of(config)
+        return 1 - t[..., None], t[..., None]
+    kept = scheduler_of(config).alphas_cumprod.to(t)
     step = (t * _TRAINED_STEPS).long().clamp(0, _TRAINED_STEPS - 1)
-    flat = data.flatten(0, -2), noise.flatten(0, -2), step.flatten()
-    return (
-        scheduler.add_noise(*flat).view_as(data),  # type: ignore[union-attr]
-        scheduler.get_velocity(*flat).view_as(data),  # type: ignore[union-attr]
-    )
+    return kept[step].sqrt()[..., None], (1 - kept[step]).sqrt()[..., None]

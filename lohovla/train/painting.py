@@ -10,9 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lohovla.model.autoencoder import small
+from lohovla.model.configuration import LoHoVLAConfig
 from lohovla.model.core import LoHoVLA
-from lohovla.model.picture import Known, scene_of, small
-from lohovla.model.processor import Processor
+from lohovla.model.imagining import move_of
+from lohovla.model.moving import pixels_of
+from lohovla.model.picture import Known, scene_of
+from lohovla.model.processor import Processor, picture_of
 from lohovla.model.sampling import cosine_sets, noisy
 from lohovla.train.objectives import Labelled, expert_inputs
 
@@ -21,20 +25,44 @@ if TYPE_CHECKING:
     from lohovla.train.stages import Stage
 
 _WITHOUT = 0.1  # share of samples that paint without the sub-task, for guidance
+_MEASURED = 96  # pictures
+_WINDOW = 48  # pixels
+_CHANGED = 0.1  # mean square between tokens, from which something has changed there
 _REPEATS = 4  # noise levels a token, as hidden states are dear and the head is cheap
 
 
 def autoencoder_losses(model: LoHoVLA, batch: Labelled) -> dict[str, Tensor]:
-    """Reconstruction (absolute error, edges counted again) and divergence from the unit normal."""
-    picture = small(torch.cat([batch.inputs.picture, batch.after]))
-    coded = model.autoencoder.encode(picture).latent_dist
-    painted = model.autoencoder.decode(coded.sample()).sample
+    """Reconstruction of windows with something in them (absolute, squared, and edges), and divergence from normal."""
+    config = model.config
+    rows = torch.arange(len(batch.objects), device=batch.objects.device)
+    real = batch.objects[..., 0] >= 0
+    anything = torch.rand_like(batch.objects[..., 0]).where(real, -1.0).argmax(1)
+    picture = torch.cat(
+        [
+            windows(small(batch.inputs.picture), batch.objects[rows, anything, 3:5], config),
+            windows(small(batch.after), torch.nan_to_num(batch.points[:, 0, 1, :2], nan=0.3), config),
+        ]
+    )
+    latents = model.autoencoder.encode(picture)
+    painted = model.autoencoder.decode(latents.sample())
     edges = sum(F.l1_loss(painted.diff(dim=axis), picture.diff(dim=axis)) for axis in (2, 3))
     return {
         "code/picture": F.l1_loss(painted, picture),
+        "code/square": F.mse_loss(painted, picture),
         "code/edges": torch.as_tensor(edges),
-        "code/kl": coded.kl().mean() / picture[0].numel(),
+        "code/kl": latents.kl().mean() / picture[0].numel(),
     }
+
+
+def windows(picture: Tensor, xy: Tensor, config: LoHoVLAConfig) -> Tensor:
+    """Windows (B, 4, 48, 48) of small pictures about points (B, 2) of the table: most of a picture is bare table."""
+    height, width = picture.shape[2:]
+    edge = min(_WINDOW, height, width)
+    shift = (torch.rand(len(xy), 2, device=xy.device) - 0.5) * edge / 2
+    limits = torch.tensor([height - edge, width - edge], device=xy.device)
+    at = (pixels_of(config, xy, (height, width)) + shift - edge / 2).round().long()
+    at = torch.minimum(at.clamp(min=0), limits)
+    return torch.stack([one[:, r : r + edge, c : c + edge] for one, (r, c) in zip(picture, at.tolist(), strict=True)])
 
 
 class Painting:
@@ -43,21 +71,18 @@ class Painting:
     def __init__(self, model: LoHoVLA, batch: Labelled, processor: Processor):
         self.model = model
         painter = model.painter
-        # Only what a sub-task led to shows what it should lead to.
-        self.good = batch.reached > 0.5
         points, cache, sequence = expert_inputs(model, batch, processor)
+        # Only what a sub-task led to shows what it should lead to.
+        self.good = (batch.reached > 0.5) & sequence.exists[:, 0]
         with torch.no_grad():
-            self.now = painter.tokens(self._code(batch.inputs.picture))
-            self.after = painter.tokens(self._code(batch.after))
-        count = len(self.now)
-        without = torch.rand(count, device=self.now.device) < _WITHOUT
-        self.scene = scene_of(painter, self.now, points, cache, sequence.layout, without)
-
-    def _code(self, picture: Tensor) -> Tensor:
-        return self.model.autoencoder.encode(small(picture)).latent_dist.mode()
+            move = move_of(model, batch.inputs.picture, sequence.seen, points)
+            self.after = painter.tokens(model.autoencoder.encode(small(batch.after)).mode())
+        without = torch.rand(len(self.after), device=self.after.device) < _WITHOUT
+        self.scene = scene_of(painter, move, cache, sequence.layout, without)
+        self.shown = ~without
 
     def losses(self) -> dict[str, Tensor]:
-        """Denoising errors of all tokens, in raster order or random sets; where the picture changes, and elsewhere."""
+        """Squared errors of clean tokens, in raster order or random sets; where the picture changes, and elsewhere."""
         painter = self.model.painter
         count, tokens, _ = self.after.shape
         device = self.after.device
@@ -67,24 +92,25 @@ class Painting:
         raster = torch.rand(count, 1, device=device) < 0.5
         straight = torch.arange(tokens, device=device).expand(count, -1)
         where, sets = torch.where(raster, straight, ranks), torch.where(raster, straight, sets)
-        rows = torch.arange(count, device=device)[:, None]
-        data = self.after[rows, where]
+        data = self.after.gather(1, where[..., None].expand(-1, -1, self.after.shape[-1]))
         hidden = painter.hidden(self.scene, Known(data, where, sets, sets), where)
-        data, hidden, now = (x.repeat(_REPEATS, 1, 1) for x in (data, hidden, self.now[rows, where]))
+        data, hidden, now, moved = (x.repeat(_REPEATS, 1, 1) for x in (data, hidden, *self.scene.at(where)))
         t = torch.sigmoid(torch.randn(data.shape[:2], device=device))
-        noise = torch.randn_like(data)
-        x, wanted = noisy(self.model.config, data, noise, t)
-        error = (painter.head(x, t, hidden, now) - wanted).square().mean(-1)
-        changed = (data - now).square().mean(-1) > 0.1
+        clean = painter.head(noisy(self.model.config, data, torch.randn_like(data), t), t, hidden, now, moved)
+        error = (clean - data).square().mean(-1)
+        changed = (data - now).square().mean(-1) > _CHANGED
         good = self.good.repeat(_REPEATS)[:, None]
         parts = {"paint/changed": error[changed & good], "paint/same": error[~changed & good]}
         return {name: part.mean() if part.numel() else error.sum() * 0 for name, part in parts.items()}
 
 
 @torch.no_grad()
-def measure_latents(model: LoHoVLA, source: Source, stage: Stage) -> None:
-    """Set the painter's scale from pictures of the source."""
-    pictures = [sample["images.top"] for sample in islice(iter(source.samples(stage, 0, 0, 1)), 64)]
-    colors = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    coded = model.autoencoder.encode(small(colors).to(model.device)).latent_dist.mode()
-    model.painter.measure(coded)
+def measure_pictures(model: LoHoVLA, source: Source, stage: Stage) -> None:
+    """What a stage takes from pictures before it begins: the linear code (``code``), or the scale of latents."""
+    drawn = list(islice(iter(source.samples(stage, 0, 0, 1)), _MEASURED))
+    colors, depths = (torch.from_numpy(np.stack([x[key] for x in drawn])) for key in ("images.top", "depth.top"))
+    picture = small(picture_of(colors, depths)).to(model.device)
+    if stage.name == "paint":
+        model.painter.measure(model.autoencoder.encode(picture).mode())
+    elif "code" not in model.config.learned:
+        model.autoencoder.measure(picture)

@@ -21,7 +21,7 @@ from lohovla.model.core import LoHoVLA
 from lohovla.model.processor import Processor
 from lohovla.model.tokenizer import make_tokenizer
 from lohovla.train.loop import Trainer
-from lohovla.train.painting import measure_latents
+from lohovla.train.painting import measure_pictures
 from lohovla.train.source import Source
 from lohovla.train.stages import STAGES, Stage
 from lohovla.train.validate import closed_loop
@@ -70,13 +70,14 @@ def train(config: Any, folder: Path) -> Path:
         model.decoder.gradient_checkpointing_enable()
     model.to(accelerator.device)
     for stage in chosen:
-        if stage.name == "paint":
-            measure_latents(model, source, stage)
+        if stage.name in ("code", "paint"):
+            measure_pictures(model, source, stage)
         trainer = Trainer(
             accelerator, model, processor, stage, source, folder, config["save_seconds"], config["log_every"],
             config["norms_every"], _validation(config, stage, processor), config["validate_every"],
         )  # fmt: skip
         trainer.run()
+        model.config.learned = sorted({*model.config.learned, stage.name})
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             _replace(checkpoint, lambda new: save(model, processor, new))

@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from lohovla.model import planning, sampling
-from lohovla.model.picture import Known, scene_of, small, token_grid
-from lohovla.model.sampling import cosine_sets, noisy, paint, sample_tokens
+from lohovla.model.imagining import move_of
+from lohovla.model.moving import NEAR_DIM, near, token_grid
+from lohovla.model.picture import Known, Move, scene_of
+from lohovla.model.sampling import cosine_sets, noisy, paint, sample_tokens, target_of
 
 
 @pytest.fixture(scope="module")
@@ -17,9 +19,9 @@ def scenes(tiny, inputs):
     words = planning.given(model, prefix, [said] * 3, processor.tokenizer.bos_token_id)
     pointed = planning.point(model, prefix, words)
     with torch.no_grad():
-        observed = model.painter.tokens(model.autoencoder.encode(small(inputs.picture)).latent_dist.mode())
+        move = move_of(model, inputs.picture, prefix.seen, pointed.points)
         return [
-            scene_of(model.painter, observed, pointed.points, pointed.cache, pointed.layout, torch.full((3,), hidden))
+            scene_of(model.painter, move, pointed.cache, pointed.layout, torch.full((3,), hidden))
             for hidden in (False, True)
         ]
 
@@ -59,6 +61,26 @@ def test_measuring_standardises(make_tiny):
     torch.testing.assert_close(model.painter.latents(model.painter.tokens(latents)), latents, atol=1e-4, rtol=1e-5)
 
 
+def test_near_by_hand(tiny):
+    """Tokens are 10 cm wide; the first is centred at (0.30, -0.45)."""
+    points = torch.tensor([[[0.33, -0.45, 0.04, 0.1, 0.04], [0.70, 0.45, 0.0, 0.2, 0.04]]])
+    found = near(points, tiny[0].config)
+    assert found.shape == (1, 50, NEAR_DIM)
+    first = found[0, 0].view(2, NEAR_DIM // 2)
+    torch.testing.assert_close(first[0, :3], torch.tensor([0.3, 0.0, 1.0]), atol=1e-5, rtol=0)
+    assert first[1, :2].tolist() == [1.5, 1.5]  # far away: clipped, and nothing more is said
+    assert not first[1, 2:].any()
+
+
+def test_an_untrained_head_paints_the_move(make_tiny, scenes):
+    from lohovla.model.picture import Painter
+
+    scene = scenes[0]
+    painter = Painter(make_tiny()[0].config)
+    tokens = paint(painter, scene, 3, 2, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(tokens, scene.moved, atol=1e-4, rtol=1e-4)
+
+
 @torch.no_grad()
 def test_a_query_sees_earlier_sets_and_never_its_own_content(tiny, scenes):
     painter, scene = tiny[0].painter, scenes[0]
@@ -90,18 +112,21 @@ def test_without_the_subtask_its_words_and_points_do_not_count(tiny, inputs):
     model, processor = tiny
     prefix = model.encode(inputs)
     observed = torch.zeros(3, 50, 8)
-    states = []
+    states, given = [], []
     for text in ("Done.", "Pick up the red block and place it on the table."):
         said = processor.tokenizer.encode(text, add_special_tokens=False)
         words = planning.given(model, prefix, [said] * 3, processor.tokenizer.bos_token_id)
         pointed = planning.point(model, prefix, words)
         without = torch.tensor([True, False, False])
-        scene = scene_of(model.painter, observed, pointed.points, pointed.cache, pointed.layout, without)
+        move = Move(pointed.points, torch.ones(3, 16), observed, observed + len(states))
+        scene = scene_of(model.painter, move, pointed.cache, pointed.layout, without)
+        given.append(scene.at(torch.zeros(3, 1, dtype=torch.long))[1])
         empty = torch.zeros(3, 0, dtype=torch.long)
         first = torch.zeros(3, 1, dtype=torch.long)
         states.append(model.painter.hidden(scene, Known(torch.zeros(3, 0, 8), empty, empty, first), first))
     same = (states[0] - states[1]).abs().amax((1, 2)) < 1e-5
     assert same.tolist() == [True, False, False]
+    assert (given[0] == given[1]).all((1, 2)).tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize("order", ["raster", "parallel"])
@@ -125,8 +150,8 @@ def test_painting_follows_from_its_seed_and_uses_guidance(tiny, scenes, order, g
 def test_tokens_are_painted_at_their_places(tiny, scenes, order, monkeypatch):
     painter, scene = tiny[0].painter, scenes[0]
 
-    def copy(painter, x, hidden, other, observed, steps, guidance):
-        return observed
+    def copy(painter, x, hidden, other, given, plain, steps, guidance):
+        return given[0]
 
     monkeypatch.setattr(sampling, "sample_tokens", copy)
     assert torch.equal(paint(painter, scene, 4, 2, order, generator=torch.Generator().manual_seed(0)), scene.observed)
@@ -135,29 +160,32 @@ def test_tokens_are_painted_at_their_places(tiny, scenes, order, monkeypatch):
 @pytest.mark.parametrize("steps", [1, 2, 10])
 @pytest.mark.parametrize("target", ["flow", "v"])
 def test_a_perfect_head_gives_the_data(make_tiny, target, steps):
-    """The scheduler undoes :func:`noisy`: told the true target at each level, it arrives at the data."""
+    """The scheduler undoes :func:`noisy`: told the truth at each level, it goes along it and arrives at the data."""
     model, _ = make_tiny(image_target=target)
     painter = model.painter
     data = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0))
     noise = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(1))
     levels = []
 
-    def head(x, t, hidden, observed):
+    def head(x, t, hidden, observed, moved):
         levels.append(float(t[0, 0]))
-        return noisy(painter.config, data, noise, t)[1]
+        torch.testing.assert_close(x, noisy(painter.config, data, noise, t), atol=2e-2, rtol=1e-2)
+        return data
 
     painter.head.forward = head
-    found = sample_tokens(painter, noise, torch.zeros(2, 3, 16), None, torch.zeros(2, 3, 8), steps, 1.0)
+    nothing = torch.zeros(2, 3, 8)
+    found = sample_tokens(painter, noise, torch.zeros(2, 3, 16), None, (nothing, nothing), None, steps, 1.0)
     torch.testing.assert_close(found, data, atol=2e-2, rtol=1e-2)
     if target == "flow":
         assert levels == pytest.approx([1 - k / steps for k in range(steps)])
 
 
 def test_flow_noise_by_hand(tiny):
-    data, noise = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 4.0]])
-    x, wanted = noisy(tiny[0].config, data, noise, torch.tensor([0.25]))
+    config = tiny[0].config
+    data, noise, t = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 4.0]]), torch.tensor([0.25])
+    x = noisy(config, data, noise, t)
     assert x.tolist() == [[1.5, 1.0]]
-    assert wanted.tolist() == [[-2.0, 4.0]]
+    assert target_of(config, x, data, t).tolist() == [[-2.0, 4.0]]
 
 
 def test_v_noise_by_hand(make_tiny):
@@ -169,9 +197,10 @@ def test_v_noise_by_hand(make_tiny):
     data, noise = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 4.0]])
     for step in (0, 300, 999):
         a, s = float(roots[step]), float((1 - roots[step] ** 2).sqrt())
-        x, wanted = noisy(config, data, noise, torch.tensor([(step + 0.5) / 1000]))
+        t = torch.tensor([(step + 0.5) / 1000])
+        x = noisy(config, data, noise, t)
         torch.testing.assert_close(x, a * data + s * noise, atol=1e-3, rtol=1e-3)
-        torch.testing.assert_close(wanted, a * noise - s * data, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(target_of(config, x, data, t), a * noise - s * data, atol=2e-3, rtol=2e-3)
 
 
 def test_soft_codes_mix_and_harden(make_tiny):

@@ -1,0 +1,50 @@
+"""``lohovla imagine``: a whole plan in words and pictures, before anything is done, and what comes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from omegaconf import DictConfig
+
+from lohovla.errors import UserError
+from lohovla.settings import results_folder
+
+
+def run(config: DictConfig) -> int:
+    """Imagine the plan, have the oracle carry it out, write ``plan.html``, ``plan.png`` and ``plan.json``."""
+    import torch
+
+    from lohovla.collect.scenes import scene_env
+    from lohovla.evaluate.storyboard import follow, plan_ahead
+    from lohovla.evaluate.storyboard_page import record, sheet, write_page
+    from lohovla.model.checkpoint import load
+    from lohovla.model.imagining import Brush, require_painter
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    if config.most is not None and config.most < 1:
+        raise UserError(f"most must be at least 1, not {config.most}", "null takes the task's own limit")
+    brush = Brush(config.order, config.steps, config.denoise, config.guidance)
+    model, processor = load(config.checkpoint, config.device)
+    require_painter(model)
+    env = scene_env(config.task)
+    observation, info = env.reset(seed=config.seed)
+    most = int(config.most or info["max_actions"])
+    plan = plan_ahead(model, processor, observation, brush, most, config.seed)
+    happened = follow(env, plan)
+    folder = results_folder(config, "imagine")
+    title: dict[str, Any] = {"task": env.task.name, "seed": config.seed, "goal": str(observation["instruction"])}
+    facts = record(plan, happened, observation)
+    write_page(folder / "plan.html", title, observation, plan, happened, facts)
+    sheet(title, observation, plan, happened).save(folder / "plan.png")
+    settings = {"most": most, **dataclasses.asdict(brush)}
+    (folder / "plan.json").write_text(json.dumps({**title, **settings, "steps": facts}, indent=2), encoding="utf-8")
+    print(title["goal"])
+    for number, fact in enumerate(facts, 1):
+        print(f"  {number:2d}. {fact['text']}  ({fact['note']}, score {fact['score']:.2f})")
+    if len(plan) < most:
+        print(f"  {len(plan) + 1:2d}. Done.")
+    print(f"the pictures beside what the oracle made of the plan: {folder / 'plan.html'}")
+    return 0

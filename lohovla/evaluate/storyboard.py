@@ -1,0 +1,172 @@
+"""A plan imagined to its end, picture by picture, and what comes of it when the oracle carries it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from lohovla.collect.labels import points_of
+from lohovla.envs.errors import EpisodeOver
+from lohovla.envs.language import place_phrase
+from lohovla.envs.tasks.entities import DIRECTIONS, QUADRANTS, Area, Block, Bowl, Scene, resting_above
+from lohovla.envs.tasks.goals import (
+    Subtask,
+    find_spot,
+    name_of,
+    put_aside,
+    put_at,
+    put_in_bowl,
+    put_in_zone,
+    put_on_block,
+)
+from lohovla.envs.tasks.put_one import beside
+from lohovla.model import planning
+from lohovla.model.configuration import DEPTH_UNIT
+from lohovla.model.core import LoHoVLA
+from lohovla.model.imagining import Brush, imagine
+from lohovla.model.processor import Processor
+
+
+@dataclass(frozen=True)
+class Imagination:
+    """One step of an imagined plan.
+
+    Attributes:
+        text: the sub-task.
+        points: where the model picks and places (2, 5).
+        color: the picture of its end, uint8 (H, W, 3).
+        depth: the same, m above the table (H, W).
+    """
+
+    text: str
+    points: np.ndarray
+    color: np.ndarray
+    depth: np.ndarray
+
+
+@dataclass(frozen=True)
+class Happening:
+    """What came of a sub-task.
+
+    Attributes:
+        note: how it went: ``placed``, another outcome of a pick and place, or why nothing was done.
+        score: of the goal, afterwards.
+        color: the picture from above, uint8 (H, W, 3).
+        depth: the same, m (H, W).
+        front: the scene from the front, uint8 (h, w, 3).
+    """
+
+    note: str
+    score: float
+    color: np.ndarray
+    depth: np.ndarray
+    front: np.ndarray
+
+
+@torch.no_grad()
+def plan_ahead(
+    model: LoHoVLA, processor: Processor, observation: dict[str, Any], brush: Brush, most: int, seed: int
+) -> list[Imagination]:
+    """Plan, imagine the end of the sub-task, plan again from what was imagined; until "Done." or ``most`` sub-tasks.
+
+    Args:
+        model: the core, its image head trained.
+        processor: of the model.
+        observation: at the start.
+        brush: how to paint.
+        most: sub-tasks at most.
+        seed: of the noise.
+    """
+    sayable = processor.sayable()
+    generator = torch.Generator().manual_seed(seed)
+    done = processor.tokenizer.encode("Done.", add_special_tokens=False)
+    steps: list[Imagination] = []
+    for _ in range(most):
+        inputs = processor([observation]).to(model.device)
+        prefix = model.encode(inputs)
+        grammar = sayable.of(prefix.objects, 0) if sayable else None
+        words = planning.plan_ar(model, prefix, processor.start, processor.end, grammar)
+        if words.tokens[0] == done:
+            break
+        pointed = planning.point(model, prefix, words)
+        picture = imagine(model, inputs.picture, prefix, pointed, brush, generator).picture[0].cpu()
+        color = ((picture[:3].clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+        depth = (picture[3].clamp(min=0) * DEPTH_UNIT).numpy()
+        points = pointed.points[0].cpu().numpy()
+        steps.append(Imagination(processor.sentence(words.tokens[0]), points, color, depth))
+        observation = {**observation, "images.top": color, "depth.top": depth}
+    return steps
+
+
+def follow(env: Any, plan: list[Imagination]) -> list[Happening]:
+    """The oracle carries out a plan in an environment at its start, with ``pick_place`` actions."""
+    found = []
+    for step in plan:
+        note = _carry_out(env, step)
+        seen, scene = env.observe(), env.scene()
+        score = float(env.problem.goal.score(scene))
+        found.append(Happening(note, score, seen["images.top"], seen["depth.top"], env.picture("film", 480, 360)))
+    return found
+
+
+def _carry_out(env: Any, step: Imagination) -> str:
+    scene = env.scene()
+    subtask = grounded(scene, env.problem.goal.next(scene), step)
+    if subtask is None:
+        return "nothing here is what the words say"
+    pick, place = points_of(scene, subtask)[:, :4]
+    try:
+        *_, info = env.step(np.array([pick, place], np.float32))
+    except EpisodeOver:
+        return "the episode was over"
+    return str(info["outcome"])
+
+
+def grounded(scene: Scene, planned: Subtask | None, step: Imagination) -> Subtask | None:
+    """The sub-task of a true scene that a sentence means.
+
+    That is the oracle's own if it reads so; else, of all that read so, the one nearest to where the model pointed.
+    """
+    if planned is not None and planned.text == step.text:
+        return planned
+    meant = [
+        found for name in _pickable(scene, step.text) for found in _placings(scene, name) if found.text == step.text
+    ]
+
+    def away(found: Subtask) -> float:
+        points = points_of(scene, found)[:, :2] - step.points[:, :2]
+        return float(np.hypot(*points.T).sum())
+
+    return min(meant, key=away, default=None)
+
+
+def _pickable(scene: Scene, text: str) -> list[str]:
+    return [
+        name for name in scene.blocks
+        if not resting_above(scene, name) and text.startswith(f"Pick up the {name_of(scene, name)} and")
+    ]  # fmt: skip
+
+
+def _placings(scene: Scene, pick: str) -> list[Subtask]:
+    """Every sub-task that picks a block."""
+    others = [name for name in scene.blocks if name != pick]
+    found = [
+        put_in_bowl(scene, pick, name) if isinstance(fixture, Bowl) else put_in_zone(scene, pick, name)
+        for name, fixture in scene.fixtures.items()
+    ]
+    found += [put_on_block(scene, pick, name) for name in others if not resting_above(scene, name)]
+    found.append(put_aside(scene, pick))
+    for area in (Area(name) for name in (*QUADRANTS, "center")):
+        if spot := find_spot(scene, pick, area.contains):
+            found.append(put_at(scene, pick, area.name, *spot, words=place_phrase("area", area=area.name)))
+    for name in others:
+        block: Block = scene.blocks[name]
+        for relation in DIRECTIONS:
+            x, y = beside(*scene.centre(name)[:2], relation)
+            size = block.size if scene.mixed_sizes else None
+            words = place_phrase("relation", relation=relation, color=block.color, size=size)
+            found.append(put_at(scene, pick, name, x, y, words))
+    return [subtask for subtask in found if subtask is not None]

@@ -1,0 +1,126 @@
+"""From a sub-task that was planned and pointed at to the picture of its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lohovla.errors import UserError
+from lohovla.model.autoencoder import small
+from lohovla.model.core import LoHoVLA, Prefix
+from lohovla.model.moving import SHRINK, moved
+from lohovla.model.picture import Move, scene_of
+from lohovla.model.planning import Pointed
+from lohovla.model.sampling import paint
+from lohovla.model.stem import Seen, cells_of, gather_cells
+
+ORDERS = ("parallel", "raster")
+_FAINT, _CLEAR = 0.06, 0.16  # differences of colour in [-1, 1] (or dm) that are nothing, and that are a change
+_AROUND = 5  # pixels of the small picture
+
+
+@dataclass
+class Imagined:
+    """A sub-goal.
+
+    Attributes:
+        tokens: of the image (B, N, D).
+        picture: colour in [-1, 1] and depth in decimetres (B, 4, H, W), as the stem reads it.
+    """
+
+    tokens: Tensor
+    picture: Tensor
+
+
+@dataclass(frozen=True)
+class Brush:
+    """How sub-goals are painted.
+
+    Attributes:
+        order: ``parallel`` (random sets that grow) or ``raster`` (token by token).
+        steps: passes of the parallel order.
+        denoise: denoising steps of each token.
+        guidance: above 1 the sub-task counts more.
+    """
+
+    order: str = "parallel"
+    steps: int = 4
+    denoise: int = 4
+    guidance: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.order not in ORDERS:
+            raise UserError(f"pictures cannot be painted in the order {self.order!r}", f"choose {' or '.join(ORDERS)}")
+        if self.steps < 1 or self.denoise < 1:
+            raise UserError("passes and denoising steps of a picture are at least 1", "4 and 4 are the defaults")
+
+
+def require_painter(model: LoHoVLA) -> None:
+    """Refuse a model whose image head was not trained.
+
+    Raises:
+        UserError: says how to train it.
+    """
+    if not {"code", "paint"} <= set(model.config.learned):
+        raise UserError(
+            "this checkpoint paints no sub-goals: its autoencoder and image head were not trained",
+            "train them: lohovla train init=CHECKPOINT stage=code, then stage=paint in the same output",
+        )
+
+
+def move_of(model: LoHoVLA, picture: Tensor, seen: Seen | None, points: Tensor) -> Move:
+    """What the painter is told of a sub-task: the picture now (B, 4, H, W) and its points (B, 2, 5)."""
+    assert seen is not None
+    now = small(picture)
+    both = model.autoencoder.encode(torch.cat([now, moved(now, points, model.config)])).mode()
+    observed, after = model.painter.tokens(both).chunk(2)
+    picked = gather_cells(seen.map, cells_of(model.config, points[:, :1, :2]))[:, 0]
+    return Move(points, picked, observed, after)
+
+
+@torch.no_grad()
+def imagine(
+    model: LoHoVLA,
+    picture: Tensor,
+    prefix: Prefix,
+    pointed: Pointed,
+    brush: Brush | None = None,
+    generator: torch.Generator | None = None,
+) -> Imagined:
+    """The scene at the end of a sub-task.
+
+    Args:
+        model: the core.
+        picture: the scene now (B, 4, H, W), as the processor gives it.
+        prefix: of the same observation.
+        pointed: the sub-task.
+        brush: how to paint.
+        generator: of the noise and of the order.
+    """
+    brush = brush or Brush()
+    move = move_of(model, picture, prefix.seen, pointed.points)
+    scene = scene_of(model.painter, move, pointed.cache, pointed.layout)
+    hidden = torch.ones(len(picture), dtype=torch.bool, device=picture.device)
+    without = scene_of(model.painter, move, pointed.cache, pointed.layout, hidden) if brush.guidance != 1 else None
+    tokens = paint(
+        model.painter, scene, brush.steps, brush.denoise, brush.order, brush.guidance, without, generator
+    )  # fmt: skip
+    return Imagined(tokens, shown(model, picture, move.observed, tokens))
+
+
+@torch.no_grad()
+def shown(model: LoHoVLA, picture: Tensor, observed: Tensor, tokens: Tensor) -> Tensor:
+    """Image tokens as a picture (B, 4, H, W): decoded where they differ from ``observed``, elsewhere the picture now.
+
+    So what the sub-task leaves alone is as sharp as the camera saw it.
+    """
+    latents = torch.cat([model.painter.latents(tokens), model.painter.latents(observed)])
+    painted, now = model.autoencoder.decode(latents).chunk(2)
+    change = (painted - now).abs().amax(1, keepdim=True)
+    share = ((change - _FAINT) / (_CLEAR - _FAINT)).clamp(0, 1)
+    share = F.avg_pool2d(F.max_pool2d(share, _AROUND, 1, _AROUND // 2), 3, 1, 1, count_include_pad=False)
+    both = F.interpolate(torch.cat([painted, share], 1), scale_factor=SHRINK, mode="bilinear")
+    return torch.lerp(picture, both[:, :4], both[:, 4:])

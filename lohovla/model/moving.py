@@ -1,0 +1,75 @@
+"""A sub-task's move on the picture itself: the picked square of pixels, set down at the place."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lohovla.model.configuration import DEPTH_UNIT, LoHoVLAConfig
+
+SHRINK = 2  # of the camera's picture
+PATCH = 2  # latents along the square that is a token
+FACTOR = 8  # of the autoencoder, from pixels to latents
+_MARGIN = 0.001  # m, around the square
+NEAR_DIM = 2 * 13
+
+
+def token_grid(config: LoHoVLAConfig) -> tuple[int, int]:
+    """Rows and columns of image tokens."""
+    rows, columns = (size // (SHRINK * FACTOR * PATCH) for size in config.picture)
+    return rows, columns
+
+
+def pixels_of(config: LoHoVLAConfig, xy: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Rows and columns (..., 2) of points of the table (..., 2), m, in a top view of ``shape``; from its corner."""
+    low, high = (xy.new_tensor([limits[k] for limits in config.bounds]) for k in range(2))
+    return (xy - low) / (high - low) * xy.new_tensor(shape)
+
+
+def places_of(config: LoHoVLAConfig, shape: tuple[int, int], device: torch.device) -> Tensor:
+    """The points of the table (rows, columns, 2), m, in the middle of each pixel of a top view of ``shape``."""
+    (x0, x1), (y0, y1) = config.bounds
+    x, y = ((torch.arange(count, device=device) + 0.5) / count for count in shape)
+    return torch.stack(torch.meshgrid(x0 + x * (x1 - x0), y0 + y * (y1 - y0), indexing="ij"), -1)
+
+
+def moved(picture: Tensor, points: Tensor, config: LoHoVLAConfig) -> Tensor:
+    """A top view (B, 4, h, w) in which the block at the pick stands at the place, too; nothing is taken away.
+
+    Args:
+        picture: colour and depth (dm).
+        points: pick and place (B, 2, 5): x, y, z (m), yaw (rad), edge (m); a pick's z is the block's top, a place's
+            what it is to stand on.
+        config: of the model: where the picture lies.
+    """
+    pick, place = points[:, 0], points[:, 1]
+    away = places_of(config, picture.shape[2:], picture.device)[None] - place[:, None, None, :2]  # type: ignore
+    local = _turned(away, -place[:, 3])  # in the frame of the block
+    inside = (local.abs().amax(-1) < pick[:, 4, None, None] / 2 + _MARGIN)[:, None]
+    source = pixels_of(config, pick[:, None, None, :2] + _turned(local, pick[:, 3]), (2, 2)) - 1
+    block = F.grid_sample(picture, source.flip(-1), align_corners=False, padding_mode="border")
+    rise = (place[:, 2] + pick[:, 4] - pick[:, 2]) / DEPTH_UNIT
+    block = torch.cat([block[:, :3], block[:, 3:] + rise[:, None, None, None]], 1)
+    return torch.where(inside, block, picture)
+
+
+def near(points: Tensor, config: LoHoVLAConfig) -> Tensor:
+    """Where pick and place (B, 2, 5) lie from the middle of each token, in tokens, if near: (B, N, NEAR_DIM)."""
+    rows, columns = token_grid(config)
+    (x0, x1), (y0, y1) = config.bounds
+    size = points.new_tensor([(x1 - x0) / rows, (y1 - y0) / columns])
+    middle = places_of(config, (rows, columns), points.device).flatten(0, 1)
+    way = (points[:, None, :, :2] - middle[:, None]) / size  # (B, N, 2, 2)
+    close = (way.abs().amax(-1, keepdim=True) < 1.0).to(way)
+    angle = torch.cat([way, 2 * way], -1) * torch.pi
+    yaw = 4 * points[:, None, :, 3:4].expand(-1, len(middle), -1, -1)
+    waves = torch.cat([angle.sin(), angle.cos(), yaw.sin(), yaw.cos()], -1)
+    return torch.cat([way.clamp(-1.5, 1.5), close, waves * close], -1).flatten(2)
+
+
+def _turned(xy: Tensor, angle: Tensor) -> Tensor:
+    """Vectors (B, h, w, 2) turned by angles (B,)."""
+    cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
+    x, y = xy.unbind(-1)
+    return torch.stack([cos * x - sin * y, sin * x + cos * y], -1)

@@ -1,0 +1,55 @@
+"""The move on the picture: the picked square lands at the place, turned and raised, and nothing else changes."""
+
+import math
+
+import torch
+
+from lohovla.model.configuration import LoHoVLAConfig
+from lohovla.model.moving import moved, pixels_of, places_of
+
+CONFIG = LoHoVLAConfig()
+
+
+def picture_with_block(x, y, yaw, edge, top, color=(1.0, -1.0, 0.0), shape=(160, 320)):
+    picture = torch.zeros(1, 4, *shape)
+    away = places_of(CONFIG, shape, torch.device("cpu")) - torch.tensor([x, y])
+    along = math.cos(yaw) * away[..., 0] + math.sin(yaw) * away[..., 1]
+    across = -math.sin(yaw) * away[..., 0] + math.cos(yaw) * away[..., 1]
+    inside = (along.abs() < edge / 2) & (across.abs() < edge / 2)
+    for channel, value in enumerate((*color, top * 10)):
+        picture[0, channel][inside] = value
+    return picture, inside
+
+
+def test_pixels_by_hand():
+    corners = torch.tensor([[0.25, -0.5], [0.75, 0.5], [0.5, 0.0]])
+    assert pixels_of(CONFIG, corners, (160, 320)).tolist() == [[0, 0], [160, 320], [80, 160]]
+    places = places_of(CONFIG, (160, 320), torch.device("cpu"))
+    torch.testing.assert_close(pixels_of(CONFIG, places, (160, 320))[3, 5], torch.tensor([3.5, 5.5]), atol=1e-3, rtol=0)
+
+
+def test_a_block_lands_turned_and_raised():
+    picture, old = picture_with_block(0.4, -0.2, 0.3, 0.06, 0.06)
+    wanted, new = picture_with_block(0.6, 0.25, -0.4, 0.06, 0.10)
+    points = torch.tensor([[[0.4, -0.2, 0.06, 0.3, 0.06], [0.6, 0.25, 0.04, -0.4, 0.06]]])
+    found = moved(picture, points, CONFIG)
+    inner = torch.nn.functional.max_pool2d((~new).float()[None, None], 5, 1, 2)[0, 0] == 0
+    assert inner.sum() > 100
+    torch.testing.assert_close(found[0, :, inner], wanted[0, :, inner], atol=1e-3, rtol=0)
+    around = torch.nn.functional.max_pool2d(new.float()[None, None], 3, 1, 1)[0, 0] > 0
+    assert torch.equal(found[0, :, ~around], picture[0, :, ~around])  # the old place, too, is as it was
+    assert torch.equal(found[0, :, old], picture[0, :, old])
+
+
+def test_each_of_a_batch_moves_by_its_own_points():
+    one, _ = picture_with_block(0.4, -0.2, 0.0, 0.04, 0.04)
+    other, _ = picture_with_block(0.6, 0.3, 0.5, 0.06, 0.06)
+    points = torch.tensor(
+        [
+            [[0.4, -0.2, 0.04, 0.0, 0.04], [0.5, 0.0, 0.0, 0.2, 0.04]],
+            [[0.6, 0.3, 0.06, 0.5, 0.06], [0.3, 0.1, 0.0, 0.0, 0.06]],
+        ]
+    )
+    both = moved(torch.cat([one, other]), points, CONFIG)
+    torch.testing.assert_close(both[:1], moved(one, points[:1], CONFIG))
+    torch.testing.assert_close(both[1:], moved(other, points[1:], CONFIG))

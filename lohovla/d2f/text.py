@@ -21,7 +21,7 @@ from lohovla.d2f.baselines import autoregress, diffuse
 from lohovla.d2f.blocks import Thresholds
 from lohovla.d2f.decode import Answer, Session, Settings
 from lohovla.d2f.denoiser import DecoderDenoiser
-from lohovla.d2f.load import denoiser_of, find, load_model
+from lohovla.d2f.load import denoiser_of, find, load_model, read_json
 from lohovla.d2f.sampling import Sampling
 from lohovla.d2f.tasks.tokenizer import encode
 from lohovla.d2f.verify import Branch, Chain, Plain, Verifier
@@ -100,7 +100,8 @@ class TextModel:
         Args:
             model: a folder or a name on the hub, in the layout of LLaDA, Dream, SDAR, Fast-dLLM v2, Qwen or Llama;
                 None is the small model that ships with the package.
-            adapter: a D2F adapter in PEFT's layout; None is the folder ``adapter`` inside the model's, if any.
+            adapter: a D2F adapter in PEFT's layout; None is the folder ``adapter`` inside the model's, if any. A file
+                ``d2f.json`` in it may say ``prompt``, ``block``, ``decode_block`` and ``thresholds``.
             live: keep the adapter beside the weights (one copy of them, and only the student's modes) instead of
                 merging it into a copy.
             dtype: such as ``float32`` or ``bfloat16``; None is as stored, and float32 for the shipped model.
@@ -115,17 +116,19 @@ class TextModel:
         base = denoiser_of(bare, layout, raw)
         where = find(adapter) if adapter is not None else folder / "adapter"
         student = None
+        settings = raw.get("d2f", {})
         if where.exists():
             own = bare if live else copy.deepcopy(bare)
-            settings, pairs = adapters.read_adapter(where, layout, own)
+            lora, pairs = adapters.read_adapter(where, layout, own)
             if live:
-                adapters.attach(own, settings, pairs)
+                adapters.attach(own, lora, pairs)
             else:
-                adapters.merge(own, settings, pairs)
-            student = denoiser_of(own, layout, raw)
-        own = raw.get("d2f", {})
-        limits = Thresholds(**own["thresholds"]) if "thresholds" in own else None
-        return cls(load_tokenizer(folder), base, student, limits, own.get("decode_block"))
+                adapters.merge(own, lora, pairs)
+            if (where / "d2f.json").exists():
+                settings = settings | read_json(where / "d2f.json")
+            student = denoiser_of(own, layout, raw | {"d2f": settings})
+        limits = Thresholds(**settings["thresholds"]) if "thresholds" in settings else None
+        return cls(load_tokenizer(folder), base, student, limits, settings.get("decode_block"))
 
     def generate(
         self,

@@ -28,6 +28,8 @@ def run(
     chain_prompts: int,
     sweep: int,
     picture: str | None,
+    adapters: list[str] | None = None,
+    blocks: list[int] | None = None,
 ) -> dict[str, Any]:
     """Measure and print the table and the JSON line.
 
@@ -40,6 +42,9 @@ def run(
         chain_prompts: further problems of each task on which ``d2f`` and ``d2f+chain`` must agree token by token.
         sweep: problems of each task for the trade-off over the thresholds; 0 for none.
         picture: file for the plot of it.
+        adapters: further students of the model, which solve the same problems in mode ``d2f``; then nothing else is
+            measured.
+        blocks: tokens a block for those; their own if empty.
     """
     import torch
 
@@ -54,7 +59,13 @@ def run(
         raise UserError(f"problems must be at least 1, not {problems}", "problems=50 is the default")
     if threads is not None:
         torch.set_num_threads(threads)
-    text = TextModel.load(model)
+    if adapters:
+        from lohovla.benchmarks import variants
+
+        rows = variants.run(model, adapters, blocks or [], tasks, problems, FIRST)
+        return emit("d2f", f"tokens a forward, {rows[0]['task']}, {rows[0]['adapter']}", rows[0]["tokens_a_forward"],
+                    "tokens/forward", problems=problems, model=model or "shipped", figures=rows)  # fmt: skip
+    text = TextModel.load(model, dtype="float32")
     figures: dict[str, Any] = {}
     for task in tasks:
         figures[task] = _compare(text, task, modes, problems)
@@ -116,7 +127,8 @@ def _compare(text: Any, task: str, modes: list[str], problems: int) -> dict[str,
     return {"modes": rows}
 
 
-def _batches(task: str, first: int, count: int, size: int = 16) -> Iterator[list[Any]]:
+def batches(task: str, first: int, count: int, size: int = 16) -> Iterator[list[Any]]:
+    """``count`` problems from seed ``first`` on, ``size`` at a time."""
     from lohovla.d2f.tasks import text_task
 
     examples = [text_task(task).draw(first + 2 * k) for k in range(count)]
@@ -131,7 +143,7 @@ def _agreement(text: Any, task: str, prompts: int) -> dict[str, float]:
     sampling = Sampling(max_tokens=ROOM[task])
     differ = plain_forwards = chain_forwards = tokens = 0
     with tqdm(total=prompts, desc=f"{task}: chain", unit="problem", disable=None) as bar:
-        for examples in _batches(task, FIRST + 2_000_000, prompts):
+        for examples in batches(task, FIRST + 2_000_000, prompts):
             heads = [text.encode(example.prompt) for example in examples]
             plain, chain = (decode(text.student, heads, text.settings(mode, sampling)) for mode in ("d2f", "d2f+chain"))
             for a, b in zip(plain, chain, strict=True):
@@ -152,12 +164,9 @@ def _agreement(text: Any, task: str, prompts: int) -> dict[str, float]:
 
 def _sweep(text: Any, task: str, problems: int) -> list[dict[str, Any]]:
     """Tokens a forward and right answers over the thresholds and block sizes."""
+    from lohovla.benchmarks.variants import score
     from lohovla.d2f.blocks import Thresholds
-    from lohovla.d2f.decode import decode
-    from lohovla.d2f.sampling import Sampling
-    from lohovla.d2f.tasks import text_task
 
-    judge, sampling = text_task(task), Sampling(max_tokens=ROOM[task])
     points = []
     settings = [
         (mode, accept, size) for mode in ("d2f", "d2f+branch") for size in (16, 32)
@@ -165,16 +174,8 @@ def _sweep(text: Any, task: str, problems: int) -> list[dict[str, Any]]:
     ]  # fmt: skip
     for mode, accept, size in tqdm(settings, desc=f"{task}: thresholds", disable=None):
         limits = Thresholds(accept, text.thresholds.add, text.thresholds.activate)
-        right = tokens = forwards = 0
-        for examples in _batches(task, FIRST, problems):
-            heads = [text.encode(example.prompt) for example in examples]
-            answers = decode(text.student, heads, text.settings(mode, sampling, limits, size))
-            for example, answer in zip(examples, answers, strict=True):
-                right += judge.score(example, text.decode(answer.tokens)).right
-                tokens += len(answer.tokens)
-                forwards += answer.forwards
-        points.append({"mode": mode, "accept": accept, "block": size, "right": round(100 * right / problems, 2),
-                       "tokens_a_forward": round(tokens / forwards, 3)})  # fmt: skip
-        print(f"  {mode:11s} block {size:3d} accept {accept:.2f}: {points[-1]['tokens_a_forward']:6.2f} tokens a "
-              f"forward, {points[-1]['right']:5.1f} % right")  # fmt: skip
+        found = score(text, task, size, problems, FIRST, mode, limits)
+        points.append({"mode": mode, "accept": accept, "block": size, **found})
+        print(f"  {mode:11s} block {size:3d} accept {accept:.2f}: {found['tokens_a_forward']:6.2f} tokens a "
+              f"forward, {found['right']:5.1f} % right", flush=True)  # fmt: skip
     return points

@@ -83,8 +83,8 @@ COMMANDS = {
         "lohovla.commands.generate",
         "Write text, autoregressively or by discrete diffusion forcing, and watch it come.",
         (
-            'lohovla generate "7480+1100-1691=" model=outputs/distill/base/model',
-            "lohovla generate example=plan model=outputs/distill/base/model mode=d2f+branch",
+            'lohovla generate "7480+1100-1691="',
+            "lohovla generate example=plan mode=d2f+branch",
             'lohovla generate "4782+0934-0075=" model=GSAI-ML/LLaDA-8B-Instruct temperature=0.7 n=3',
         ),
     ),
@@ -92,9 +92,9 @@ COMMANDS = {
         "lohovla.commands.distill",
         "Teach a diffusion language model to decode several blocks at once.",
         (
-            "lohovla distill model=outputs/distill/base/model steps=2000 output=outputs/distill/mine",
+            "lohovla distill model=outputs/distill/base/model steps=600 output=outputs/distill/mine",
             "lohovla distill model=GSAI-ML/LLaDA-8B-Instruct data=examples.jsonl student.rate=1e-5 dtype=bfloat16",
-            "lohovla distill stage=base steps=4000 output=outputs/distill/base",
+            "lohovla distill stage=base output=outputs/distill/base",
         ),
     ),
     "serve": Command(
@@ -152,7 +152,7 @@ COMMANDS = {
             "lohovla bench sim seconds=10 workers=1 profile=true",
             "lohovla bench serve minutes=1",
             "lohovla bench picture scenes=2",
-            "lohovla bench d2f model=outputs/distill/base/model problems=5",
+            "lohovla bench d2f problems=5",
             "lohovla bench control study=joins trials=20 delays=[0.0,0.2]",
             "lohovla bench gpu dry=true",
         ),

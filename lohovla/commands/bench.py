@@ -31,7 +31,7 @@ def run(config: DictConfig) -> int:
 
         record = d2f.run(
             config.model, list(config.text_tasks), list(config.modes), config.problems, config.torch_threads,
-            config.chain_prompts, config.sweep, config.picture,
+            config.chain_prompts, config.sweep, config.picture, list(config.adapters), list(config.blocks),
         )  # fmt: skip
     elif config.what == "model":
         from lohovla.benchmarks import model

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ import torch
 
 from lohovla.d2f import adapters
 from lohovla.d2f.baselines import autoregress, diffuse
-from lohovla.d2f.blocks import Thresholds
+from lohovla.d2f.blocks import Canvas, Thresholds
 from lohovla.d2f.decode import Answer, Session, Settings
 from lohovla.d2f.denoiser import DecoderDenoiser
-from lohovla.d2f.load import denoiser_of, find, load_model
+from lohovla.d2f.load import denoiser_of, find, load_model, read_json
 from lohovla.d2f.sampling import Sampling
 from lohovla.d2f.tasks.tokenizer import encode
 from lohovla.d2f.verify import Branch, Chain, Plain, Verifier
@@ -100,7 +101,8 @@ class TextModel:
         Args:
             model: a folder or a name on the hub, in the layout of LLaDA, Dream, SDAR, Fast-dLLM v2, Qwen or Llama;
                 None is the small model that ships with the package.
-            adapter: a D2F adapter in PEFT's layout; None is the folder ``adapter`` inside the model's, if any.
+            adapter: a D2F adapter in PEFT's layout; None is the folder ``adapter`` inside the model's, if any. A file
+                ``d2f.json`` in it may say ``prompt``, ``block``, ``decode_block`` and ``thresholds``.
             live: keep the adapter beside the weights (one copy of them, and only the student's modes) instead of
                 merging it into a copy.
             dtype: such as ``float32`` or ``bfloat16``; None is as stored, and float32 for the shipped model.
@@ -115,17 +117,19 @@ class TextModel:
         base = denoiser_of(bare, layout, raw)
         where = find(adapter) if adapter is not None else folder / "adapter"
         student = None
+        settings = raw.get("d2f", {})
         if where.exists():
             own = bare if live else copy.deepcopy(bare)
-            settings, pairs = adapters.read_adapter(where, layout, own)
+            lora, pairs = adapters.read_adapter(where, layout, own)
             if live:
-                adapters.attach(own, settings, pairs)
+                adapters.attach(own, lora, pairs)
             else:
-                adapters.merge(own, settings, pairs)
-            student = denoiser_of(own, layout, raw)
-        own = raw.get("d2f", {})
-        limits = Thresholds(**own["thresholds"]) if "thresholds" in own else None
-        return cls(load_tokenizer(folder), base, student, limits, own.get("decode_block"))
+                adapters.merge(own, lora, pairs)
+            if (where / "d2f.json").exists():
+                settings = settings | read_json(where / "d2f.json")
+            student = denoiser_of(own, layout, raw | {"d2f": settings})
+        limits = Thresholds(**settings["thresholds"]) if "thresholds" in settings else None
+        return cls(load_tokenizer(folder), base, student, limits, settings.get("decode_block"))
 
     def generate(
         self,
@@ -154,7 +158,7 @@ class TextModel:
         began = time.perf_counter()
         answers: dict[int, Answer] = {}
         for _, done in self._run(prompt, mode, sampling or Sampling(), n, thresholds, size, width):
-            answers |= done
+            answers |= done  # no view is made: nobody looks
         seconds = time.perf_counter() - began
         return [Result(self.decode(answers[k].tokens), answers[k], seconds) for k in sorted(answers)]
 
@@ -172,7 +176,7 @@ class TextModel:
         began = time.perf_counter()
         for view, done in self._run(prompt, mode, sampling or Sampling(), 1, thresholds, size, width):
             seconds = time.perf_counter() - began
-            yield view, Result(self.decode(done[0].tokens), done[0], seconds) if done else None
+            yield view(), Result(self.decode(done[0].tokens), done[0], seconds) if done else None
 
     def decode(self, ids: list[int]) -> str:
         """Text of token ids."""
@@ -196,8 +200,8 @@ class TextModel:
         thresholds: Thresholds | None,
         size: int | None,
         width: int | None,
-    ) -> Iterator[tuple[View, dict[int, Answer]]]:
-        """Views of the first answer, with the answers that are complete."""
+    ) -> Iterator[tuple[Callable[[], View], dict[int, Answer]]]:
+        """What makes the present view of the first answer, with the answers that are complete."""
         if mode not in MODES:
             raise UserError(f"there is no mode {mode!r}", f"there are {', '.join(MODES)}")
         if n < 1:
@@ -209,17 +213,18 @@ class TextModel:
             for k in range(n):
                 answer = None
                 for answer in autoregress(self.base, ids, sampling, k, self.decode):
-                    yield self._view(answer.tokens, answer.step, 1, answer.forwards), {}
+                    yield partial(self._view, answer.tokens, answer.step, 1, answer.forwards), {}
                 assert answer is not None
-                yield self._view(answer.tokens, answer.step, 1, answer.forwards), {k: answer}
+                yield partial(self._view, answer.tokens, answer.step, 1, answer.forwards), {k: answer}
         elif mode == "diffusion":
             for k in range(n):
                 canvas, answer = None, None
                 for canvas, answer in diffuse(self.base, ids, sampling, k, self.decode):
-                    yield self._view(canvas.tolist(), [0] * len(canvas), len(canvas), answer.forwards), {}
+                    shown = canvas.tolist()
+                    yield partial(self._view, shown, [0] * len(shown), len(shown), answer.forwards), {}
                 assert canvas is not None
                 assert answer is not None
-                yield self._view(answer.tokens, answer.step, len(canvas), answer.forwards), {k: answer}
+                yield partial(self._view, answer.tokens, answer.step, len(canvas), answer.forwards), {k: answer}
         else:
             settings = self.settings(mode, sampling, thresholds, size, width)
             yield from self._blocks(Session(self.student, [ids] * n, settings, text=self.decode))
@@ -245,17 +250,18 @@ class TextModel:
             verifier = Chain(width or Chain.depth)
         return Settings(size or self.size, limits, sampling, verifier)
 
-    def _blocks(self, session: Session) -> Iterator[tuple[View, dict[int, Answer]]]:
-        view = self._view([], [], session.canvas.size, 0)
+    def _blocks(self, session: Session) -> Iterator[tuple[Callable[[], View], dict[int, Answer]]]:
         for canvas in session:
-            if 0 in session.rows:
-                open_tokens = int(canvas.open[0]) * canvas.size
-                born = session.born[0, :open_tokens].tolist()
-                view = self._view(canvas.tokens[0, :open_tokens].tolist(), born, canvas.size, session.forwards)
-                yield view, {}
+            yield partial(self._open, session, canvas), {}
         answers = dict(enumerate(session.answers))
         first = answers[0]
-        yield self._view(first.tokens, first.step, session.canvas.size, first.forwards), answers
+        yield partial(self._view, first.tokens, first.step, session.canvas.size, first.forwards), answers
+
+    def _open(self, session: Session, canvas: Canvas) -> View:
+        """The open blocks of the first sequence."""
+        tokens = int(canvas.open[0]) * canvas.size
+        born = session.born[0, :tokens].tolist()
+        return self._view(canvas.tokens[0, :tokens].tolist(), born, canvas.size, session.forwards)
 
     def _view(self, ids: list[int], born: list[int], size: int, forwards: int) -> View:
         mask = self.base.mask_id

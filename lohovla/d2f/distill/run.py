@@ -43,7 +43,7 @@ def base(config: DictConfig, folder: Path) -> bool:
 
 
 def student(config: DictConfig, folder: Path) -> bool:
-    """Distil a D2F adapter; writes it in PEFT's layout to ``folder/adapter``."""
+    """Distil a D2F adapter; writes it in PEFT's layout, with how it decodes, to ``folder/adapter``."""
     from lohovla.d2f.load import denoiser_of, find, load_model
     from lohovla.d2f.text import load_tokenizer, shipped
 
@@ -67,6 +67,8 @@ def student(config: DictConfig, folder: Path) -> bool:
         _mixture(config), _schedule(config), folder, config.seed, config.resume, config.device,
     )  # fmt: skip
     save_adapter(model, folder / "adapter", str(config.model or "the shipped model"))
+    own = {"prompt": settings.prompt, "block": config.block}
+    (folder / "adapter" / "d2f.json").write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8")
     return complete
 
 

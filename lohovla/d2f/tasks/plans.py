@@ -2,11 +2,12 @@
 
     Put the blocks in the bowls with matching colors.
     red block, blue block, blue bowl, red bowl.
-    1. Pick up the red block and place it in the red bowl.
-    2. Pick up the blue block and place it in the blue bowl.
+    1. Pick up the blue block and place it in the blue bowl.
+    2. Pick up the red block and place it in the red bowl.
 
-Problems are those of the world's own tasks. The reference plan takes things in the order in which the scene lists
-them, so that the text alone decides it; any other plan that can be carried out and reaches the goal is right too.
+Problems are those of the world's own tasks. The reference plan takes things by the alphabet of their colours, bigger
+before smaller, so that the text alone decides it; any other plan that can be carried out and reaches the goal is right
+too.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Plans:
     def draw(self, seed: int) -> Example:
         """The problem of a seed, with its reference plan."""
         problem, scene, order = self._problem(seed)
-        return Example("plan", seed, describe(problem, scene, order), "\n".join(_plan(problem.goal, scene, order)))
+        return Example("plan", seed, describe(problem, scene, order), "\n".join(_plan(problem.goal, scene)))
 
     def score(self, example: Example, answer: str) -> Score:
         """Right where every step can be carried out and the goal is reached at the end."""
@@ -87,7 +88,7 @@ class Plans:
                 scene = initial_scene(problem.layout)
                 names = [list(scene.blocks), list(scene.fixtures)]
                 order = [group[i] for group in names for i in rng.permutation(len(group))]
-                if self.shortest <= sum(1 for _ in _sentences(problem.goal, scene, order)) <= self.longest:
+                if self.shortest <= sum(1 for _ in _sentences(problem.goal, scene)) <= self.longest:
                     return problem, scene, order
 
 
@@ -113,14 +114,15 @@ def _stands_on(scene: Scene, upper: str, lower: str) -> bool:
     return is_on(scene, upper, lower) or (near and upper in resting_above(scene, lower))
 
 
-def _plan(goal: Goal, scene: Scene, order: list[str]) -> Iterator[str]:
+def _plan(goal: Goal, scene: Scene) -> Iterator[str]:
     """The reference plan's lines, numbered."""
-    for number, sentence in enumerate(_sentences(goal, scene, order), 1):
+    for number, sentence in enumerate(_sentences(goal, scene), 1):
         yield f"{number}. {sentence}"
     yield ""  # so that the last line ends as the others do
 
 
-def _sentences(goal: Goal, scene: Scene, order: list[str]) -> Iterator[str]:
+def _sentences(goal: Goal, scene: Scene) -> Iterator[str]:
+    order = sorted(scene.blocks, key=lambda name: (scene.blocks[name].color, scene.blocks[name].size))
     if isinstance(goal, Stack):
         yield from _stack(goal, scene, order)
     elif isinstance(goal, Sort):
@@ -153,7 +155,7 @@ def _over(scene: Scene, block: str) -> list[str]:
 
 
 def _containers(goal: Sort, scene: Scene, blocks: list[str]) -> Mapping[str, str]:
-    """Where each block goes. Where a container takes one block, each goes to the colour of the block told next."""
+    """Where each block goes. Where a container takes one block, each goes to the colour of the next."""
     if not goal.exclusive:
         return {block: goal.allowed[block][0] for block in blocks}
     colors = [scene.blocks[block].color for block in blocks]
@@ -177,7 +179,7 @@ def _stack(goal: Stack, scene: Scene, order: list[str]) -> Iterator[str]:
 
 
 def _tower(column: Column, order: list[str]) -> list[str]:
-    """The blocks of a tower from the foot up, each layer the first told that it allows."""
+    """The blocks of a tower from the foot up, each layer the first that it allows."""
     tower: list[str] = []
     for layer in column.layers:
         tower.append(next(name for name in order if name in layer and name not in tower))

@@ -58,7 +58,7 @@ class Engine:
         self._arrived: deque[Text] = deque()
         self._leaving: set[int] = set()
         self._numbers = itertools.count(1)
-        self._lock = threading.Condition()
+        self._lock = threading.Lock()
 
     @property
     def longest(self) -> int:
@@ -87,26 +87,18 @@ class Engine:
             UserError: the request cannot be carried out.
             Overloaded: too many are waiting.
         """
-        text = begin(next(self._numbers), request, listener, self.denoiser, self.size, self.pool.size)
         self._check(request)
+        text = begin(next(self._numbers), request, listener, self.denoiser, self.size, self.pool.size)
         with self._lock:
             if self.queued >= self.settings.waiting and self.queued + self.running >= self.settings.running:
                 raise Overloaded(self._patience())
             self._arrived.append(text)
-            self._lock.notify()
         return text.number
 
     def abort(self, number: int) -> None:
         """Drop a request, wherever it is; its pages are free when the present step is over."""
         with self._lock:
             self._leaving.add(number)
-            self._lock.notify()
-
-    def wait(self, seconds: float) -> None:
-        """Wait until there is something to do, or ``seconds`` are over."""
-        with self._lock:
-            if self.idle and not self._leaving:
-                self._lock.wait(seconds)
 
     def step(self) -> bool:
         """One forward over everything that runs; False if there was nothing to do."""
@@ -236,9 +228,7 @@ class Engine:
         shift = self.denoiser.shift
         versions = [lane.versions() for lane in lanes]
         batch = build(lanes, versions, self.pool.size, shift)
-        began = time.monotonic()
         hidden = self.runner.forward(batch.tokens, batch.positions, batch.plan)
-        spent = time.monotonic() - began
         self.stats.forwards += 1
         self.stats.rows += batch.width
         for lane, (made, _), sections, ends in zip(lanes, versions, batch.sections, batch.ends, strict=True):
@@ -246,7 +236,7 @@ class Engine:
             lane.forwards = lane.forwards + 1
             lane.canvas = blocks.commit(lane.canvas)
             lane.settle(made, propose(self.runner, hidden, lane, sections))
-        self.stats.forward_seconds += spent
+        self.stats.forward_seconds = self.runner.seconds
 
     def _commit(self, lane: Lane, hidden: torch.Tensor, ends: list[int]) -> None:
         """Note what this forward has put into pages, and let others find whole ones."""

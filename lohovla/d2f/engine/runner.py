@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import torch
@@ -22,10 +23,13 @@ class Runner:
         denoiser: the model.
         pages: how many.
         size: tokens a page.
+
+    Attributes:
+        seconds: spent in the model, the language head included; on CUDA until its work is queued.
     """
 
     def __init__(self, denoiser: DecoderDenoiser, pages: int, size: int):
-        self.denoiser, self.size = denoiser, size
+        self.denoiser, self.size, self.seconds = denoiser, size, 0.0
         self.config: Any = denoiser.decoder.config
         heads, width, layers = page_shape(denoiser)
         kind = next(denoiser.decoder.parameters())
@@ -39,6 +43,7 @@ class Runner:
     @torch.inference_mode()
     def forward(self, tokens: Tensor, positions: Tensor, plan: Plan) -> Tensor:
         """Hidden states (rows, d) of ``tokens`` (rows,) at ``positions`` (rows,); keeps what the plan says."""
+        began = time.perf_counter()
         self.paged.begin(plan, self.dtype)
         chosen = self.config._attn_implementation
         self.config._attn_implementation = NAME  # the same weights may serve other callers with another one
@@ -49,13 +54,16 @@ class Runner:
             ).last_hidden_state[0]  # fmt: skip
         finally:
             self.config._attn_implementation = chosen
+            self.seconds += time.perf_counter() - began
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
         """The language head on (r, d) hidden states."""
-        count = len(hidden)
+        began, count = time.perf_counter(), len(hidden)
         padded = torch.nn.functional.pad(hidden, (0, 0, 0, -count % ROWS))
-        return self.denoiser.logits(padded)[:count]
+        logits = self.denoiser.logits(padded)[:count]
+        self.seconds += time.perf_counter() - began
+        return logits
 
 
 def page_shape(denoiser: DecoderDenoiser) -> tuple[int, int, int]:

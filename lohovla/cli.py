@@ -130,12 +130,15 @@ COMMANDS = {
     ),
     "bench": Command(
         "lohovla.commands.bench",
-        "Measure: sim, data, evaluate, serve (policy server), control (real-time loop), d2f (text decoding).",
+        "Measure: sim, data, evaluate, serve (policy server), control (real-time loop), d2f (text decoding), engine,"
+        " serve-text.",
         (
             "lohovla bench sim",
             "lohovla bench sim seconds=10 workers=1 profile=true",
             "lohovla bench serve minutes=1",
             "lohovla bench d2f model=outputs/distill/base/model problems=5",
+            "lohovla bench engine model=outputs/distill/base/model modes=[d2f,ar]",
+            "lohovla bench serve-text model=outputs/distill/base/model requests=1000 clients=32",
             "lohovla bench control study=joins trials=20 delays=[0.0,0.2]",
         ),
     ),

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from lohovla.errors import UserError
 from lohovla.settings import results_folder
 
-_BENCHMARKS = ("sim", "data", "evaluate", "serve", "control", "d2f", "model", "gpu")
+_BENCHMARKS = ("sim", "data", "evaluate", "serve", "control", "d2f", "model", "gpu", "engine", "serve-text")
 
 
 def run(config: DictConfig) -> int:
@@ -38,6 +38,17 @@ def run(config: DictConfig) -> int:
 
         backends = [config.backend] if isinstance(config.backend, str) else list(config.backend)
         record = model.run(config.checkpoint, config.task, config.repeats, config.torch_threads, backends)
+    elif config.what == "engine":
+        from lohovla.benchmarks import engine
+
+        record = engine.run(
+            config.model, list(config.modes), config.answers, config.rounds, config.tokens, config.torch_threads,
+            config.weights,
+        )  # fmt: skip
+    elif config.what == "serve-text":
+        from lohovla.benchmarks import text_load
+
+        record = text_load.run(config.model, config.requests, config.clients, config.threads)
     elif config.what == "gpu":
         from lohovla.benchmarks import gpu
 

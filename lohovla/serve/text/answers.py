@@ -86,7 +86,7 @@ class Form:
                 for piece, value, others in zip(pieces, own, ranked, strict=True)
             ]}  # fmt: skip
         offsets = [len(self._decode(answer.tokens[:k])) for k in range(count)]
-        return {"tokens": pieces, "token_logprobs": own, "top_logprobs": [dict(place) for place in ranked],
+        return {"tokens": pieces, "token_logprobs": own, "top_logprobs": [dict(reversed(p)) for p in ranked],
                 "text_offset": offsets}  # fmt: skip
 
 

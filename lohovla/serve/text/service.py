@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from lohovla.d2f.blocks import Thresholds
 from lohovla.d2f.engine import Engine, EngineSettings, Request
+from lohovla.d2f.engine.runner import Runner
 from lohovla.d2f.sampling import Sampling
 from lohovla.d2f.text import TextModel
 from lohovla.errors import UserError
@@ -51,9 +53,12 @@ class TextService:
         text: the model.
         name: under which it is asked for; ``NAME:MODE`` asks for another mode than ``d2f``.
         limits: of each engine. There are two where ``ar`` has weights of its own (a base without its adapter).
+        runner: makes each engine's, by its number.
     """
 
-    def __init__(self, text: TextModel, name: str, limits: EngineSettings):
+    def __init__(
+        self, text: TextModel, name: str, limits: EngineSettings, runner: Callable[[int], Any] = lambda number: Runner
+    ):
         self.text, self.name = text, name
         self.vocabulary = int(text.student.decoder.config.vocab_size)  # type: ignore[union-attr]
         # Tokenizers are not made for several threads: the event loop, the engine and the preparation have one each.
@@ -62,8 +67,8 @@ class TextService:
         def decode(ids: list[int]) -> str:
             return own.decode(ids, clean_up_tokenization_spaces=False)
 
-        self.student = Engine(text.student, limits, decode)
-        self.base = self.student if text.base is text.student else Engine(text.base, limits, decode)
+        self.student = Engine(text.student, limits, decode, runner(0))
+        self.base = self.student if text.base is text.student else Engine(text.base, limits, decode, runner(1))
         self.engines = [self.student] if self.base is self.student else [self.student, self.base]
         self.modes = tuple(mode for mode in MODES if mode != "ar" or text.base.shift)
         self._preparing = ThreadPoolExecutor(1, thread_name_prefix="lohovla-tokenize")
@@ -83,10 +88,8 @@ class TextService:
         Raises:
             ApiError: it cannot be carried out.
         """
-        import asyncio
-
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._preparing, self._prepare, body)
+            return await asyncio.get_running_loop().run_in_executor(self._preparing, self.plan, body)
         except UserError as error:
             raise refusal(error) from None
 
@@ -96,7 +99,8 @@ class TextService:
 
     # In the preparing thread.
 
-    def _prepare(self, body: CompletionRequest | ChatRequest) -> Plan:
+    def plan(self, body: CompletionRequest | ChatRequest) -> Plan:
+        """As :meth:`prepare`, here and now; refusals are UserErrors too."""
         mode = self._mode(body.model)
         if isinstance(body, ChatRequest):
             ids, seams = self._conversation(body.messages)

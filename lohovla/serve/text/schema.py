@@ -12,8 +12,12 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
-Token = Annotated[Whole, Field(ge=0, lt=2**31)]
+Natural = Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(_whole)]
+Positive = Annotated[int, Field(ge=1, lt=2**31), BeforeValidator(_whole)]
+Few = Annotated[int, Field(ge=1, le=16), BeforeValidator(_whole)]
+Ranks = Annotated[int, Field(ge=0, le=20), BeforeValidator(_whole)]
+Seed = Annotated[int, Field(ge=-(2**62), le=2**62), BeforeValidator(_whole)]
+Block = Annotated[int, Field(ge=1, le=1024), BeforeValidator(_whole)]
 Stop = Annotated[str, Field(min_length=1, max_length=200)]
 Zero = Annotated[float, Field(ge=0, le=0)]
 
@@ -32,10 +36,10 @@ class Common(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
     model: Annotated[str, Field(max_length=300)] = Field(description="One of `/v1/models`; `NAME:MODE` picks a mode.")
-    n: Whole = Field(1, ge=1, le=16, description="Answers to each prompt.")
+    n: Few = Field(1, description="Answers to each prompt.")
     temperature: float | None = Field(None, ge=0, le=2, description="0, the default, takes the likeliest tokens.")
     top_p: float | None = Field(None, gt=0, le=1)
-    seed: Whole | None = Field(None, ge=-(2**62), le=2**62, description="Of the draws; a new one each time if null.")
+    seed: Seed | None = Field(None, description="Of the draws; a new one each time if null.")
     stop: Stop | Annotated[list[Stop], Field(max_length=8)] | None = None
     stream: bool | None = False
     stream_options: StreamOptions | None = None
@@ -44,14 +48,14 @@ class Common(BaseModel):
     presence_penalty: Zero | None = Field(None, description="Not supported: 0.")
     logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = Field(None, description="Not supported: empty.")
 
-    top_k: Whole | None = Field(None, ge=0, lt=2**31, description="Draw from so many likeliest tokens; 0 is all.")
-    min_tokens: Whole | None = Field(None, ge=0, lt=2**31, description="No end before so many.")
+    top_k: Natural | None = Field(None, description="Draw from so many likeliest tokens; 0 is all.")
+    min_tokens: Natural | None = Field(None, description="No end before so many.")
     repetition_penalty: float | None = Field(None, gt=0, le=100)
-    block: Whole | None = Field(None, ge=1, le=1024, description="Tokens a block.")
+    block: Block | None = Field(None, description="Tokens a block.")
     accept: float | None = Field(None, ge=0, le=2, description="Confidence above which a token is accepted.")
     add: float | None = Field(None, ge=0, le=1, description="Progress of the last block at which the next is added.")
     activate: float | None = Field(None, ge=0, le=1, description="Progress of the block before that forces this one.")
-    width: Whole | None = Field(None, ge=1, le=16, description="Branches or drafts, in the modes that have them.")
+    width: Few | None = Field(None, description="Branches or drafts, in the modes that have them.")
     provisional: bool = Field(False, description="In a stream, also show the blocks that are not decided yet.")
 
     @property
@@ -64,11 +68,11 @@ class CompletionRequest(Common):
     """A text to go on from."""
 
     prompt: Annotated[str, Field(min_length=1)] | Annotated[list[Annotated[str, Field(min_length=1)]],
-        Field(min_length=1, max_length=64)] | Annotated[list[Token], Field(min_length=1)] | Annotated[
-        list[Annotated[list[Token], Field(min_length=1)]], Field(min_length=1, max_length=64)
+        Field(min_length=1, max_length=64)] | Annotated[list[Natural], Field(min_length=1)] | Annotated[
+        list[Annotated[list[Natural], Field(min_length=1)]], Field(min_length=1, max_length=64)
     ] = Field(description="A text, token ids, or a list of either.")  # fmt: skip
-    max_tokens: Whole | None = Field(None, ge=1, lt=2**31)
-    logprobs: Whole | None = Field(None, ge=0, le=20, description="Alternatives to report for each token.")
+    max_tokens: Positive | None = None
+    logprobs: Ranks | None = Field(None, description="Alternatives to report for each token.")
     echo: Literal[False] | None = Field(None, description="Not supported: false.")
     suffix: None = Field(None, description="Not supported: null.")
 
@@ -110,10 +114,10 @@ class ChatRequest(Common):
     """A conversation to go on with."""
 
     messages: list[Message] = Field(min_length=1, max_length=1000)
-    max_tokens: Whole | None = Field(None, ge=1, lt=2**31)
-    max_completion_tokens: Whole | None = Field(None, ge=1, lt=2**31)
+    max_tokens: Positive | None = None
+    max_completion_tokens: Positive | None = None
     logprobs: bool | None = False
-    top_logprobs: Whole | None = Field(None, ge=0, le=20)
+    top_logprobs: Ranks | None = None
 
     @property
     def ranks(self) -> int | None:

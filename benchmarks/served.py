@@ -1,4 +1,4 @@
-"""A policy server in a process of its own, as `lohovla serve policy` starts it."""
+"""A server in a process of its own, as `lohovla serve policy` or `lohovla serve text` starts it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class Served:
     """Starts the server on a free port and waits until it listens; a context manager that ends it.
 
     Args:
-        overrides: settings of ``lohovla serve policy``.
+        overrides: settings of ``lohovla serve``.
+        what: policy or text.
         log: file for what it says on stderr; nowhere if None.
         environment: variables to add.
 
@@ -27,15 +28,18 @@ class Served:
         RuntimeError: it ended instead of listening; the message is what it said.
     """
 
-    def __init__(self, *overrides: str, log: Path | None = None, environment: Mapping[str, str] | None = None):
-        command = [sys.executable, "-m", "lohovla.cli", "serve", "policy", "port=0", *overrides]
+    def __init__(
+        self, *overrides: str, what: str = "policy", log: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ):  # fmt: skip
+        command = [sys.executable, "-m", "lohovla.cli", "serve", what, "port=0", *overrides]
         with open(log or os.devnull, "ab") as errors:
             self.process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **(environment or {})}
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        found = re.search(r"(wss?)://([^;\s]+):(\d+)", line)
+        found = re.search(r"(wss?|https?)://([^;/\s]+):(\d+)", line)
         if not found:
             self.process.wait()
             raise RuntimeError(f"the server did not start: {log.read_text() if log else line}")

@@ -99,10 +99,11 @@ COMMANDS = {
     ),
     "serve": Command(
         "lohovla.commands.serve",
-        "Serve a policy to robots and evaluations elsewhere: `lohovla serve policy`.",
+        "Serve a policy to robots and evaluations elsewhere (`policy`), or text to OpenAI's clients (`text`).",
         (
             "lohovla serve policy checkpoint=outputs/train/mine port=8000",
             "lohovla serve policy policy=random control=pick_place port=8001 sessions=8",
+            "lohovla serve text model=outputs/distill/base/model adapter=outputs/distill/mine/adapter port=8080",
         ),
     ),
     "train": Command(
@@ -146,13 +147,16 @@ COMMANDS = {
     ),
     "bench": Command(
         "lohovla.commands.bench",
-        "Measure: sim, data, evaluate, serve (policy server), picture (sub-goals), control (loop), d2f (text).",
+        "Measure: sim, data, evaluate, serve (policy server), picture (sub-goals), control (loop), d2f (text), engine,"
+        " serve-text, model, cpu, kernels, gpu.",
         (
             "lohovla bench sim",
             "lohovla bench sim seconds=10 workers=1 profile=true",
             "lohovla bench serve minutes=1",
             "lohovla bench picture scenes=2",
             "lohovla bench d2f problems=5",
+            "lohovla bench engine modes=[d2f,ar]",
+            "lohovla bench serve-text requests=1000 clients=32",
             "lohovla bench control study=joins trials=20 delays=[0.0,0.2]",
             "lohovla bench gpu dry=true",
         ),
@@ -178,11 +182,11 @@ def main(arguments: list[str] | None = None) -> int:
                 f"did you mean `lohovla {nearest[0]}`?" if nearest else "`lohovla --help` lists them",
             )
         if "-h" in rest or "--help" in rest:
-            print(_help(name))
+            print(_help(name, rest))
             return 0
-        from lohovla.settings import compose
+        from lohovla.settings import compose, root_of
 
-        config = compose(name, rest)
+        config = compose(root_of(name, rest), rest)
         code = importlib.import_module(COMMANDS[name].module).run(config) or 0
         sys.stdout.flush()
         return code
@@ -207,13 +211,13 @@ def _overview() -> str:
     return "\n".join(lines)
 
 
-def _help(name: str) -> str:
-    from lohovla.settings import describe
+def _help(name: str, words: list[str]) -> str:
+    from lohovla.settings import describe, root_of
 
     command = COMMANDS[name]
     lines = [f"lohovla {name}: {command.summary}", "", "Examples:"]
     lines += [f"  {example}" for example in command.examples]
-    return "\n".join([*lines, "", "Settings and their defaults:", describe(name)])
+    return "\n".join([*lines, "", "Settings and their defaults:", describe(root_of(name, words))])
 
 
 if __name__ == "__main__":

@@ -39,7 +39,9 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
         except HydraException as error:
             raise _explain(command, overrides, error) from None
         except Exception as error:  # OmegaConf's many kinds: wrong types, missing values
-            raise UserError(str(error).splitlines()[0], f"`lohovla {command} --help` lists the settings") from None
+            raise UserError(
+                str(error).splitlines()[0], f"`lohovla {_said(command)} --help` lists the settings"
+            ) from None
     _check_types(command, config, overrides)
     return config
 
@@ -71,7 +73,20 @@ _POSITIONAL = {
     "compare": ("runs...",),
     "generate": ("prompt",),
     "serve": ("what",),
+    "serve-text": ("what",),
 }
+_VARIANTS = ("serve-text",)  # commands whose first word decides what their settings are
+
+
+def root_of(command: str, words: list[str]) -> str:
+    """The root configuration of a command line: ``serve text`` has one of its own, as ``serve policy`` has not."""
+    named = next((word.removeprefix("what=") for word in words if "=" not in word or word.startswith("what=")), "")
+    return f"{command}-{named}" if f"{command}-{named}" in _VARIANTS else command
+
+
+def _said(command: str) -> str:
+    """A root configuration's command as it is typed."""
+    return command.replace("-", " ", 1) if command in _VARIANTS else command
 
 
 def _positional(command: str, words: list[str]) -> list[str]:
@@ -114,9 +129,11 @@ def _explain(command: str, overrides: list[str], error: Exception) -> UserError:
             return UserError(f"there is no {key} {value!r}", f"did you mean {' or '.join(nearest)}?")
         if key not in known:
             nearest = difflib.get_close_matches(key, known, n=3, cutoff=0.4)
-            remedy = f"did you mean {' or '.join(nearest)}?" if nearest else f"`lohovla {command} --help` lists them"
-            return UserError(f"`lohovla {command}` has no setting {key!r}", remedy)
-    return UserError(str(error).splitlines()[0], f"`lohovla {command} --help` lists the settings")
+            remedy = (
+                f"did you mean {' or '.join(nearest)}?" if nearest else f"`lohovla {_said(command)} --help` lists them"
+            )
+            return UserError(f"`lohovla {_said(command)}` has no setting {key!r}", remedy)
+    return UserError(str(error).splitlines()[0], f"`lohovla {_said(command)} --help` lists the settings")
 
 
 def _leaves(config: DictConfig, prefix: str = "") -> list[str]:

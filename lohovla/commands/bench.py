@@ -3,14 +3,43 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from lohovla.errors import UserError
 from lohovla.settings import results_folder
 
-_BENCHMARKS = ("sim", "data", "evaluate", "serve", "control", "d2f", "model", "picture", "cpu", "kernels", "gpu")
+# The module of each benchmark, and the settings that its `run` takes, in order.
+_BENCHMARKS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "sim": ("sim", ("task", "seconds", "workers", "profile")),
+    "data": ("data", ("task", "demonstrations", "seconds", "workers")),
+    "evaluate": ("evaluate", ("task", "episodes", "workers", "rounds")),
+    "serve": ("serve", ("clients", "hz", "minutes", "threads")),
+    "control": ("control", ()),
+    "d2f": (
+        "d2f",
+        ("model", "text_tasks", "modes", "problems", "torch_threads", "chain_prompts", "sweep", "picture", "adapters",
+         "blocks"),
+    ),
+    "engine": ("engine", ("model", "modes", "answers", "rounds", "tokens", "torch_threads", "weights")),
+    "serve-text": ("text_load", ("model", "requests", "clients", "threads")),
+    "model": ("model", ("checkpoint", "task", "repeats", "torch_threads", "backend")),
+    "picture": ("picture", ("checkpoint", "tasks", "scenes", "guidance", "torch_threads")),
+    "cpu": ("cpu", ("checkpoint", "task", "repeats", "torch_threads")),
+    "kernels": ("counts", ()),
+    "gpu": ("gpu", ("tune", "dry", "parts")),
+}  # fmt: skip
+# What those that write as they go take besides.
+_AS_THEY_GO: dict[str, Callable[[DictConfig, Path], list[Any]]] = {
+    "gpu": lambda config, folder: [folder / "gpu.json"],
+    "control": lambda config, folder: [config, folder],
+}
+_LISTS = ("text_tasks", "modes", "adapters", "blocks", "backend", "tasks", "parts")  # one may be given bare
 
 
 def run(config: DictConfig) -> int:
@@ -18,63 +47,20 @@ def run(config: DictConfig) -> int:
     if config.what not in _BENCHMARKS:
         nearest = difflib.get_close_matches(str(config.what), _BENCHMARKS, n=1, cutoff=0.0)[0]
         raise UserError(f"there is no benchmark {config.what!r}", f"did you mean `lohovla bench {nearest}`?")
-    if config.what == "sim":
-        from lohovla.benchmarks import sim
-
-        record = sim.run(config.task, config.seconds, config.workers, config.profile)
-    elif config.what == "data":
-        from lohovla.benchmarks import data
-
-        record = data.run(config.task, config.demonstrations, config.seconds, config.workers)
-    elif config.what == "d2f":
-        from lohovla.benchmarks import d2f
-
-        record = d2f.run(
-            config.model, list(config.text_tasks), list(config.modes), config.problems, config.torch_threads,
-            config.chain_prompts, config.sweep, config.picture, list(config.adapters), list(config.blocks),
-        )  # fmt: skip
-    elif config.what == "model":
-        from lohovla.benchmarks import model
-
-        backends = [config.backend] if isinstance(config.backend, str) else list(config.backend)
-        record = model.run(config.checkpoint, config.task, config.repeats, config.torch_threads, backends)
-    elif config.what == "cpu":
-        from lohovla.benchmarks import cpu
-
-        record = cpu.run(config.checkpoint, config.task, config.repeats, config.torch_threads)
-    elif config.what == "kernels":
-        from lohovla.benchmarks import counts
-
-        record = counts.run()
-    elif config.what == "picture":
-        from lohovla.benchmarks import picture
-
-        record = picture.run(
-            config.checkpoint, list(config.tasks), config.scenes, config.guidance, config.torch_threads
-        )  # fmt: skip
-    elif config.what == "gpu":
-        from lohovla.benchmarks import gpu
-
-        parts = [config.parts] if isinstance(config.parts, str) else list(config.parts)
+    name, settings = _BENCHMARKS[config.what]
+    measure: Callable[..., dict[str, Any]] = importlib.import_module(f"lohovla.benchmarks.{name}").run
+    given = [_value(config, setting) for setting in settings]
+    if config.what in _AS_THEY_GO:
         folder = results_folder(config, "bench")
-        record = gpu.run(folder / "gpu.json", config.tune, bool(config.dry), parts)
-        (folder / "result.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
-        return 0
-    elif config.what == "serve":
-        from lohovla.benchmarks import serve
-
-        record = serve.run(config.clients, config.hz, config.minutes, config.threads)
-    elif config.what == "control":
-        from lohovla.benchmarks import control
-
-        folder = results_folder(config, "bench")
-        record = control.run(config, folder)
-        (folder / "result.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
-        return 0
+        record = measure(*_AS_THEY_GO[config.what](config, folder), *given)
     else:
-        from lohovla.benchmarks import evaluate
-
-        record = evaluate.run(config.task, config.episodes, config.workers, config.rounds)
-    folder = results_folder(config, "bench")
+        record = measure(*given)
+        folder = results_folder(config, "bench")
     (folder / "result.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
     return 0
+
+
+def _value(config: DictConfig, setting: str) -> Any:
+    value = config[setting]
+    value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    return [value] if setting in _LISTS and not isinstance(value, list) else value

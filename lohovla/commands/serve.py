@@ -1,4 +1,4 @@
-"""``lohovla serve policy``: serve until a signal comes."""
+"""``lohovla serve policy`` and ``lohovla serve text``: serve until a signal comes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lohovla.errors import SetupError, UserError
 
-_SERVERS = ("policy",)
+_SERVERS = ("policy", "text")
 
 
 def run(config: DictConfig) -> int:
@@ -22,19 +22,23 @@ def run(config: DictConfig) -> int:
     if config.what not in _SERVERS:
         nearest = difflib.get_close_matches(str(config.what), _SERVERS, n=1, cutoff=0.0)[0]
         raise UserError(f"there is no server {config.what!r}", f"did you mean `lohovla serve {nearest}`?")
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
+    if config.what == "text":
+        from lohovla.commands.serve_text import serve_text
+
+        return asyncio.run(serve_text(config))
     try:
         import msgpack  # noqa: F401
         import websockets  # noqa: F401
     except ImportError as error:
         raise SetupError(f"a server needs {error.name}", "pip install 'lohovla[serve]'") from None
-    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     return asyncio.run(_serve_policy(config))
 
 
 async def _serve_policy(config: DictConfig) -> int:
     from lohovla.serve.policy_server import PolicyServer, ServerSettings
 
-    keys, tls = _keys(config), _tls(config.tls.cert, config.tls.key)
+    keys, tls = check_key(config), _tls(config.tls.cert, config.tls.key)
     _check(config)
     policy, expected, about = _policy(config)
     settings = ServerSettings(
@@ -78,7 +82,8 @@ def _policy(config: DictConfig) -> tuple[Any, Any, dict[str, Any]]:
     return policy, Expected(policy.spec.observation_keys, env.observation_space.spaces), {"policy": name, "env": about}
 
 
-def _keys(config: DictConfig) -> Any:
+def check_key(config: DictConfig) -> Any:
+    """The keys that are asked for; a UserError where other machines could come in without one."""
     from lohovla.serve.keys import VARIABLE, ApiKeys, read_keys
 
     keys = ApiKeys(read_keys(config.api_keys))

@@ -13,6 +13,8 @@ from transformers import DynamicCache
 from lohovla.d2f.blocks import Thresholds
 from lohovla.d2f.decode import Session, Settings
 from lohovla.d2f.denoiser import BlockCache, DecoderDenoiser
+from lohovla.d2f.engine.request import Prefix as Observed
+from lohovla.d2f.engine.request import Request
 from lohovla.d2f.sampling import Sampling
 from lohovla.model.core import LoHoVLA, Prefix
 from lohovla.model.grammar import Grammar
@@ -210,6 +212,27 @@ def denoiser_of(model: LoHoVLA, end: int, mask: int) -> DecoderDenoiser:
         shift=False,
         block=model.config.block_size,
     )
+
+
+def request_of(model: LoHoVLA, prefix: Prefix, row: int, accept: float = 0.9) -> Request:
+    """What :func:`plan_d2f` asks of one observation, for :class:`lohovla.d2f.engine.Engine` over :func:`denoiser_of`.
+
+    Args:
+        model: the core.
+        prefix: of observations.
+        row: which of them.
+        accept: confidence above which a word is accepted.
+    """
+    config = model.config
+    length = int((prefix.layout.kind[row] != int(Kind.PAD)).sum())
+    keys, values = (
+        tuple(getattr(layer, name)[row, :, :length].transpose(0, 1) for layer in prefix.cache.layers)
+        for name in ("keys", "values")
+    )
+    return Request(
+        (), Sampling(max_tokens=config.max_subtask), Thresholds(accept=accept), size=config.block_size,
+        prefix=Observed(keys, values, model.places.text + 1),
+    )  # fmt: skip
 
 
 def in_rows(waiting: list[list[int]], fed: list[int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

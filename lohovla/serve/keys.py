@@ -10,7 +10,7 @@ from pathlib import Path
 from lohovla.errors import UserError
 
 VARIABLE = "LOHOVLA_API_KEY"
-_SCHEME = "Api-Key "
+_SCHEMES = ("Api-Key ", "Bearer ")  # openpi's and OpenAI's clients
 
 
 class ApiKeys:
@@ -32,12 +32,13 @@ class ApiKeys:
         return bool(self._keys)
 
     def allows(self, authorization: str | None) -> bool:
-        """Whether an ``Authorization`` header (``Api-Key ...``) lets its sender in."""
+        """Whether an ``Authorization`` header (``Api-Key ...`` or ``Bearer ...``) lets its sender in."""
         if not self._keys:
             return True
-        if authorization is None or not authorization.startswith(_SCHEME):
+        scheme = next((scheme for scheme in _SCHEMES if (authorization or "").startswith(scheme)), None)
+        if authorization is None or scheme is None:
             return False
-        given = authorization.removeprefix(_SCHEME).strip().encode()
+        given = authorization.removeprefix(scheme).strip().encode()
         # Every key is compared, in constant time, so that the time taken tells nothing.
         return max([hmac.compare_digest(given, key) for key in self._keys])
 

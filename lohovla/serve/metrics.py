@@ -43,10 +43,8 @@ class Counter:
 class Gauge:
     """A number that is read when somebody asks."""
 
-    kind = "gauge"
-
-    def __init__(self, read: Callable[[], float], labels: _Labels = ()) -> None:
-        self._read, self._labels = read, labels
+    def __init__(self, read: Callable[[], float], labels: _Labels = (), kind: str = "gauge") -> None:
+        self._read, self._labels, self.kind = read, labels, kind
 
     def samples(self) -> Iterator[tuple[str, _Labels, float]]:
         """(suffix of the name, labels, value) of the line."""
@@ -86,30 +84,34 @@ class Registry:
     """A server's metrics, by name."""
 
     def __init__(self) -> None:
-        self._metrics: dict[str, tuple[str, Counter | Gauge | Histogram]] = {}
+        self._metrics: dict[str, tuple[str, list[Counter | Gauge | Histogram]]] = {}
 
     def counter(self, name: str, help: str) -> Counter:
         """Add a counter; its name ends in ``_total``."""
         counter = Counter()
-        self._metrics[name] = help, counter
+        self._metrics[name] = help, [counter]
         return counter
 
     def gauge(self, name: str, help: str, read: Callable[[], float], **labels: str) -> None:
-        """Add a gauge that calls ``read``."""
-        self._metrics[name] = help, Gauge(read, tuple(sorted(labels.items())))
+        """Add a gauge that calls ``read``; the same name may come again with other labels."""
+        self._metrics.setdefault(name, (help, []))[1].append(Gauge(read, tuple(sorted(labels.items()))))
+
+    def total(self, name: str, help: str, read: Callable[[], float], **labels: str) -> None:
+        """Add a counter that somebody else keeps: ``read`` tells its value."""
+        self._metrics.setdefault(name, (help, []))[1].append(Gauge(read, tuple(sorted(labels.items())), "counter"))
 
     def histogram(self, name: str, help: str, bounds: Sequence[float] = SECONDS) -> Histogram:
         """Add a histogram with these upper bounds."""
         histogram = Histogram(bounds)
-        self._metrics[name] = help, histogram
+        self._metrics[name] = help, [histogram]
         return histogram
 
     def text(self) -> str:
         """Everything, as Prometheus reads it."""
         lines = []
-        for name, (help_, metric) in self._metrics.items():
-            lines += [f"# HELP {name} {help_}", f"# TYPE {name} {metric.kind}"]
-            for suffix, labels, value in metric.samples():
+        for name, (help_, metrics) in self._metrics.items():
+            lines += [f"# HELP {name} {help_}", f"# TYPE {name} {metrics[0].kind}"]
+            for suffix, labels, value in (sample for metric in metrics for sample in metric.samples()):
                 inside = ",".join(f'{key}="{_escape(text)}"' for key, text in labels)
                 lines.append(
                     f"{name}{suffix}{{{inside}}} {_number(value)}" if inside else f"{name}{suffix} {_number(value)}"

@@ -227,3 +227,20 @@ def _reference():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_the_text_engine_plans_what_the_planner_plans(tiny, inputs, ids):
+    from lohovla.d2f.engine import Engine, EngineSettings
+
+    model, _ = tiny
+    start, end, mask = ids
+    prefix = model.encode(inputs)
+    wanted = planning.plan_d2f(model, prefix, start, end, mask, 0.5).tokens
+    engine = Engine(planning.denoiser_of(model, end, mask), EngineSettings(page=4, cache_mb=1.0, running=2))
+    found = {}
+    for row in range(3):
+        engine.submit(planning.request_of(model, prefix, row, 0.5), lambda update, row=row: found.update({row: update}))
+    while engine.step():
+        pass
+    assert [found[row].answer.tokens for row in range(3)] == wanted
+    assert engine.pool.held == 0

@@ -3,6 +3,9 @@
 The rows of a forward are the windows of several texts, one behind the other. Who sees whom needs no mask in memory:
 a row sees its text's committed tokens (pages), its window's leading rows up to ``lead_end``, and the rows from
 ``own_start`` to ``own_end``, its own version of the blocks still open.
+
+On CUDA :func:`lohovla.kernels.paged_attention.paged_attention` reads pages where they lie. There the leading rows go
+to their pages first, and every version is a window of its own that sees them in pages.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from lohovla.kernels.paged_attention import paged_attention
 
 NAME = "lohovla_paged"
 
@@ -30,6 +35,11 @@ class Plan:
         own_end: (rows,) end here.
         kept: rows whose keys and values go to pages, and
         slots: where: page * page size + place.
+        windows: first row of each part of a text's window (what leads, and each version), and the end of the last.
+        before: tokens in pages that each of these parts sees.
+        pages: (parts, most pages) that hold them.
+        order: (rows,) in its part a row sees those of no higher order.
+        longest: rows of the longest part.
     """
 
     starts: list[int]
@@ -40,6 +50,11 @@ class Plan:
     own_end: Tensor
     kept: Tensor
     slots: Tensor
+    windows: Tensor
+    before: Tensor
+    pages: Tensor
+    order: Tensor
+    longest: int
 
     def visible(self, text: int) -> Tensor:
         """(w, cached + w) bool: what each row of a text's window sees."""
@@ -87,17 +102,22 @@ def attend(
 
 @dataclass
 class Pages:
-    """Keys and values of all layers, and the plan of the forward that is running."""
+    """Keys and values of all layers, and the plan of the forward that is running.
+
+    ``direct`` reads them where they lie, by the kernel (or, without CUDA, by its reference); else each text's are
+    gathered, which on CPU is faster and gives every text the same bits in any company.
+    """
 
     keys: list[Tensor]
     values: list[Tensor]
+    direct: bool = False
     plan: Plan | None = None
     masks: list[Tensor] | None = None
 
     def begin(self, plan: Plan, dtype: torch.dtype) -> None:
         """Set a forward up."""
         self.plan, self.masks = plan, []
-        for text in range(len(plan.tables)):
+        for text in range(0 if self.direct else len(plan.tables)):
             visible = plan.visible(text)
             self.masks.append(torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(
                 ~visible, torch.finfo(dtype).min))  # fmt: skip
@@ -106,11 +126,26 @@ class Pages:
         """Attend, then keep what is committed."""
         assert self.plan is not None
         assert self.masks is not None
-        out = attend(query, key, value, self.keys[number], self.values[number], self.plan, self.masks, scale)
+        plan, keys, values = self.plan, self.keys[number], self.values[number]
+        if self.direct:
+            self._keep(number, key, value)
+            rows = plan.starts[-1]
+            out = torch.zeros_like(query)
+            whole = query[:rows] * (scale * query.shape[2] ** 0.5)  # the kernel scales by the head's size itself
+            out[:rows] = paged_attention(
+                whole, key[:rows], value[:rows], plan.order, plan.windows, (keys, values), plan.pages, plan.before,
+                longest=plan.longest,
+            )  # fmt: skip
+            return out
+        out = attend(query, key, value, keys, values, plan, self.masks, scale)
+        self._keep(number, key, value)
+        return out
+
+    def _keep(self, number: int, key: Tensor, value: Tensor) -> None:
+        assert self.plan is not None
         if len(self.plan.kept):
             self.keys[number].flatten(0, 1)[self.plan.slots] = key[self.plan.kept]
             self.values[number].flatten(0, 1)[self.plan.slots] = value[self.plan.kept]
-        return out
 
 
 def _hook(

@@ -60,7 +60,7 @@ def build(lanes: list[Lane], versions: list[tuple[list[Canvas], Tensor]], page: 
         page: tokens a page; each text already holds the pages that it commits to.
         shift: whether a row's hidden state predicts the next token.
     """
-    rows = _Rows(page)
+    rows = _Rows(page, shift)
     sections, ends = [], []
     for lane, (made, hopeful) in zip(lanes, versions, strict=True):
         size = lane.canvas.size
@@ -97,9 +97,10 @@ def _section(version: Canvas, lane: Lane, firsts: Tensor, befores: Tensor, shift
 class _Rows:
     """Collects rows, text after text."""
 
-    def __init__(self, page: int):
-        self.page = page
+    def __init__(self, page: int, shift: bool):
+        self.page, self.shift = page, shift
         self.starts, self.cached, self.tables = [0], [], []
+        self.windows, self.before, self.pages = [0], [], []  # of each part
         self.places: list[np.ndarray] = []
         self.lead_end: list[np.ndarray] = []
         self.own: list[np.ndarray] = []  # (rows, 2)
@@ -112,8 +113,11 @@ class _Rows:
     def begin(self, text, ready: int, size: int, row: int) -> int:
         """The rows that are committed now: tokens from what is cached up to ``ready``. Returns the last one's row."""
         self._row, self._size, self._text = row, size, text
+        prefix = text.request.prefix
+        self._offset = 0 if prefix is None else prefix.start - prefix.length
         self._start, self._prompt = self._at, len(text.head)
-        again = text.cached == ready and text.last is None and ready > 0  # only its hidden state is wanted
+        # A token that was found in the cache, and whose hidden state is wanted, runs once more.
+        again = self.shift and text.cached == ready and text.last is None and ready > 0
         first = ready - 1 if again else text.cached
         self._cached = first
         places = np.arange(first, ready)
@@ -126,6 +130,7 @@ class _Rows:
             self.kept.append(np.arange(self._start, self._at))
             self.slots.append(table[places // self.page] * self.page + places % self.page)
         self._lead_end = self._at
+        self._part(first)
         return self._at - 1 if len(places) else -1
 
     def version(self, number: int, ready: int, end: int) -> int:
@@ -135,7 +140,15 @@ class _Rows:
         ends = first + ((places - ready) // self._size + 1) * self._size
         own = np.stack([np.full(len(places), first), ends], 1)
         self._put(places, np.full(len(places), self._lead_end), own, number)
+        self._part(ready)
         return first
+
+    def _part(self, before: int) -> None:
+        """What was put since the last one is a part that sees ``before`` tokens in pages."""
+        if self._at > self.windows[-1]:
+            self.windows.append(self._at)
+            self.before.append(before)
+            self.pages.append(self._text.pages[: -(-before // self.page)])
 
     def end(self) -> None:
         """The text is complete."""
@@ -144,7 +157,7 @@ class _Rows:
         self.tables.append(torch.as_tensor(self._text.pages[: -(-self._cached // self.page)], dtype=torch.long))
 
     def _put(self, places: np.ndarray, lead_end: np.ndarray, own: np.ndarray, version: int) -> None:
-        self.places.append(places)
+        self.places.append(places + self._offset)
         self.lead_end.append(lead_end)
         self.own.append(own)
         self._where.append((places, self._row, version))
@@ -180,10 +193,16 @@ class _Rows:
         def flat(parts: list[np.ndarray]) -> Tensor:
             return torch.from_numpy(np.concatenate(parts) if parts else np.zeros(0, np.int64)).to(device)
 
-        own = flat(self.own)
+        own, lead_end = flat(self.own), flat(self.lead_end)
+        most = max(map(len, self.pages), default=0)
+        windows, before, pages = (
+            torch.tensor(part, dtype=torch.int32, device=device)
+            for part in (self.windows, self.before, [[*part, *[0] * (most - len(part))] for part in self.pages])
+        )
         plan = Plan(
-            self.starts, [table.to(device) for table in self.tables], self.cached, flat(self.lead_end), own[:, 0],
-            own[:, 1], flat(self.kept), flat(self.slots),
+            self.starts, [table.to(device) for table in self.tables], self.cached, lead_end, own[:, 0], own[:, 1],
+            flat(self.kept), flat(self.slots), windows, before, pages,
+            torch.where(own[:, 1] > 0, own[:, 1], lead_end).int(), int(np.diff(self.windows).max(initial=0)),
         )  # fmt: skip
         tokens, places = torch.cat(self.tokens), flat(self.places)
         pad = torch.nn.functional.pad

@@ -8,7 +8,7 @@ from torch import Tensor
 from lohovla.d2f.engine.batch import Section
 from lohovla.d2f.engine.lane import Lane
 from lohovla.d2f.engine.runner import Runner
-from lohovla.d2f.sampling import Proposals, choose, penalize
+from lohovla.d2f.sampling import Proposals, Sampling, choose, penalize
 
 _TILE = 1024  # rows whose logits are in memory at once
 
@@ -31,6 +31,7 @@ def propose(runner: Runner, hidden: Tensor, lane: Lane, sections: list[Section])
         if text.request.sampling.temperature > 0:
             own = int(lane.canvas.limit[row]) * lane.canvas.size
             chance[row, :own] = torch.rand(own, generator=text.generator).to(hidden.device)
+    plain = lane.texts[0].kind.ranks == 0 and all(_greedy(text.request.sampling) for text in texts)
     made = []
     for section in sections:
         found = []
@@ -38,6 +39,11 @@ def propose(runner: Runner, hidden: Tensor, lane: Lane, sections: list[Section])
             tile = slice(start, start + _TILE)
             rows, columns, states = section.rows[tile], section.columns[tile], section.states[tile]
             picked = torch.where((states >= 0)[:, None], hidden[states], lasts[rows])
+            if plain and (likeliest := runner.likeliest(picked)) is not None:
+                tokens, sure = likeliest
+                none = sure.new_zeros(len(sure), 0)
+                found.append((tokens, sure, sure.log(), none.long(), none))
+                continue
             logits = _adjusted(runner, picked, lane, section, rows, columns)
             found.append(_choose(logits, lane, rows, chance[rows, columns]))
         where = (section.rows, section.columns)
@@ -45,6 +51,11 @@ def propose(runner: Runner, hidden: Tensor, lane: Lane, sections: list[Section])
         blank = [torch.zeros_like(old) for old in vars(lane.kept).values()]
         made.append(Proposals(*(b.index_put(where, value) for b, value in zip(blank, values, strict=True))))
     return made
+
+
+def _greedy(sampling: Sampling) -> bool:
+    """Whether nothing is asked for but the likeliest tokens."""
+    return not sampling.temperature and not sampling.min_tokens and sampling.repetition_penalty == 1.0
 
 
 def _adjusted(
@@ -63,7 +74,7 @@ def _adjusted(
         if sampling.repetition_penalty != 1.0 and bool((own := rows == row).any()):
             canvas = section.canvas
             present = torch.zeros_like(logits[:1], dtype=torch.bool)
-            present[0, torch.as_tensor(text.head, device=logits.device)] = True
+            present[0, torch.as_tensor(text.request.prompt, dtype=torch.long, device=logits.device)] = True
             present[0, canvas.tokens[row][~canvas.masked[row]]] = True
             logits[own] = penalize(logits[own], present, sampling.repetition_penalty)
     return logits

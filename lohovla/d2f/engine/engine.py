@@ -20,7 +20,7 @@ from lohovla.d2f.engine.lane import Kind, Lane, Text
 from lohovla.d2f.engine.opening import begin
 from lohovla.d2f.engine.pages import PagePool
 from lohovla.d2f.engine.request import Listener, Overloaded, Request, Update
-from lohovla.d2f.engine.runner import Runner, token_bytes
+from lohovla.d2f.engine.runner import Runner, pages_of
 from lohovla.d2f.engine.settings import EngineSettings
 from lohovla.d2f.engine.stats import Stats
 from lohovla.errors import UserError
@@ -35,6 +35,7 @@ class Engine:
         denoiser: the model.
         settings: limits.
         text: turns ids into text; only stop strings need it.
+        runner: makes what runs the model over so many pages of such a size.
 
     Attributes:
         pool: the pages.
@@ -44,21 +45,19 @@ class Engine:
     def __init__(
         self, denoiser: DecoderDenoiser, settings: EngineSettings | None = None,
         text: Callable[[list[int]], str] | None = None,
+        runner: Callable[[DecoderDenoiser, int, int], Runner] = Runner,
     ):  # fmt: skip
         self.denoiser, self.settings, self.text = denoiser, settings or EngineSettings(), text
         self.size = self.settings.size or denoiser.block or 32
-        page = self.settings.page
-        pages = int(self.settings.cache_mb * 2**20) // (token_bytes(denoiser) * page)
-        if pages < 1:
-            raise UserError(f"{self.settings.cache_mb} MB hold no page of the cache", "give a larger cache_mb")
-        self.pool, self.runner, self.stats = PagePool(pages, page), Runner(denoiser, pages, page), Stats()
+        pages, page = pages_of(denoiser, self.settings), self.settings.page
+        self.pool, self.runner, self.stats = PagePool(pages, page), runner(denoiser, pages, page), Stats()
         self._lanes: dict[Kind, Lane] = {}
         self._order: list[Text] = []  # running, by arrival
         self._waiting: deque[Text] = deque()
         self._arrived: deque[Text] = deque()
         self._leaving: set[int] = set()
         self._numbers = itertools.count(1)
-        self._lock = threading.Condition()
+        self._lock = threading.Lock()
 
     @property
     def longest(self) -> int:
@@ -87,26 +86,18 @@ class Engine:
             UserError: the request cannot be carried out.
             Overloaded: too many are waiting.
         """
-        text = begin(next(self._numbers), request, listener, self.denoiser, self.size, self.pool.size)
         self._check(request)
+        text = begin(next(self._numbers), request, listener, self.denoiser, self.size, self.pool.size)
         with self._lock:
             if self.queued >= self.settings.waiting and self.queued + self.running >= self.settings.running:
                 raise Overloaded(self._patience())
             self._arrived.append(text)
-            self._lock.notify()
         return text.number
 
     def abort(self, number: int) -> None:
         """Drop a request, wherever it is; its pages are free when the present step is over."""
         with self._lock:
             self._leaving.add(number)
-            self._lock.notify()
-
-    def wait(self, seconds: float) -> None:
-        """Wait until there is something to do, or ``seconds`` are over."""
-        with self._lock:
-            if self.idle and not self._leaving:
-                self._lock.wait(seconds)
 
     def step(self) -> bool:
         """One forward over everything that runs; False if there was nothing to do."""
@@ -139,11 +130,11 @@ class Engine:
     # Coming in.
 
     def _check(self, request: Request) -> None:
-        whole = len(request.prompt) + request.sampling.max_tokens
+        begun = len(request.prompt) if request.prefix is None else request.prefix.length
+        whole = begun + request.sampling.max_tokens
         if whole > self.longest:
             raise UserError(
-                f"prompt and answer may have {self.longest} tokens, "
-                f"not {len(request.prompt)} + {request.sampling.max_tokens}",
+                f"prompt and answer may have {self.longest} tokens, not {begun} + {request.sampling.max_tokens}",
                 "ask for fewer, or serve with a larger cache_mb",
             )
         if request.sampling.stop and self.text is None:
@@ -178,7 +169,8 @@ class Engine:
             ready = len(text.head) + int(lane.canvas.retired[0]) * lane.canvas.size
             keys = text.chain.keys if self.settings.share else []
             known = self.pool.known(keys)
-            rows += ready - known * self.pool.size + 2 * lane.canvas.size
+            begun = known * self.pool.size if text.request.prefix is None else text.request.prefix.length
+            rows += ready - begun + 2 * lane.canvas.size
             if self._order and rows > self.settings.step_tokens:
                 break
             self._waiting.popleft()
@@ -194,6 +186,9 @@ class Engine:
                 break
             text.pages += self.pool.take(needed)
             text.cached = known * self.pool.size
+            if text.request.prefix is not None:
+                self.runner.lay(text.request.prefix, text.pages)
+                text.cached = text.request.prefix.length
             computing.update(keys)
             self._enter(text, lane)
         self._waiting.extendleft(reversed(held_back))
@@ -236,9 +231,7 @@ class Engine:
         shift = self.denoiser.shift
         versions = [lane.versions() for lane in lanes]
         batch = build(lanes, versions, self.pool.size, shift)
-        began = time.monotonic()
         hidden = self.runner.forward(batch.tokens, batch.positions, batch.plan)
-        spent = time.monotonic() - began
         self.stats.forwards += 1
         self.stats.rows += batch.width
         for lane, (made, _), sections, ends in zip(lanes, versions, batch.sections, batch.ends, strict=True):
@@ -246,7 +239,7 @@ class Engine:
             lane.forwards = lane.forwards + 1
             lane.canvas = blocks.commit(lane.canvas)
             lane.settle(made, propose(self.runner, hidden, lane, sections))
-        self.stats.forward_seconds += spent
+        self.stats.forward_seconds = self.runner.seconds
 
     def _commit(self, lane: Lane, hidden: torch.Tensor, ends: list[int]) -> None:
         """Note what this forward has put into pages, and let others find whole ones."""
@@ -255,7 +248,7 @@ class Engine:
             if self.denoiser.shift and ends[row] >= 0:
                 text.last = hidden[ends[row]].clone()
             before, text.cached = text.cached, len(text.head) + retired * size
-            if before == text.cached or not self.settings.share:
+            if before == text.cached or not self.settings.share or text.request.prefix is not None:
                 continue
             if text.chain.tokens < text.cached:
                 start = text.chain.tokens - len(text.head)

@@ -8,7 +8,7 @@ import torch
 from lohovla.d2f.denoiser import DecoderDenoiser
 from lohovla.d2f.engine.lane import Kind, Text
 from lohovla.d2f.engine.pages import Chain
-from lohovla.d2f.engine.request import Listener, Request
+from lohovla.d2f.engine.request import Listener, Prefix, Request
 from lohovla.errors import UserError
 
 
@@ -29,9 +29,11 @@ def begin(number: int, request: Request, listener: Listener, denoiser: DecoderDe
     request.verifier.check(request.sampling)
     if denoiser.mask_id in request.prompt:
         raise UserError("the prompt holds the mask token", "leave it out")
-    if not request.prompt:
+    if not request.prompt and request.prefix is None:
         raise UserError("the prompt is empty", "say something")
     size = request.size or size
+    if request.prefix is not None:
+        return _after(request.prefix, number, request, listener, denoiser, size, page)
     prompt = np.asarray(request.prompt, np.int64)
     tail = len(prompt) % size if denoiser.prompt == "blocks" and not request.causal else 0
     head = prompt[: len(prompt) - tail]
@@ -44,6 +46,19 @@ def begin(number: int, request: Request, listener: Listener, denoiser: DecoderDe
     kind = Kind(size, request.verifier, request.sampling.logprobs)
     generator = torch.Generator().manual_seed(request.sampling.seed + request.number)
     return Text(number, request, listener, kind, head, prompt[len(head) :], sees, chain, generator)
+
+
+def _after(
+    prefix: Prefix, number: int, request: Request, listener: Listener, denoiser: DecoderDenoiser, size: int, page: int
+) -> Text:  # fmt: skip
+    """A text whose beginning has keys and values and no tokens; nobody else can share its pages."""
+    if request.prompt or denoiser.shift or denoiser.prompt == "blocks":
+        raise ValueError("a prefix stands alone, and before models that do not shift and have no blocks in prompts")
+    kind = Kind(size, request.verifier, request.sampling.logprobs)
+    head, none = np.zeros(prefix.length, np.int64), np.zeros(0, np.int64)
+    generator = torch.Generator().manual_seed(request.sampling.seed + request.number)
+    sees = np.full(prefix.length, prefix.length)
+    return Text(number, request, listener, kind, head, none, sees, Chain(page), generator)
 
 
 def _sees(request: Request, denoiser: DecoderDenoiser, length: int, size: int) -> np.ndarray:

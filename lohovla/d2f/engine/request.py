@@ -5,10 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from lohovla.d2f.blocks import Thresholds
 from lohovla.d2f.decode import Answer
 from lohovla.d2f.sampling import Sampling
 from lohovla.d2f.verify import Plain, Verifier
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What stands before an answer and was run through the model elsewhere: an observation in the hybrid core.
+
+    Attributes:
+        keys: of each layer (p, key heads, head size), as the cache holds them.
+        values: likewise.
+        start: position of the answer's first token.
+    """
+
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    start: int
+
+    @property
+    def length(self) -> int:
+        """Places p."""
+        return len(self.keys[0])
 
 
 @dataclass(frozen=True)
@@ -26,6 +48,7 @@ class Request:
             before it, so that a conversation's beginning keeps its keys and values. No effect on models whose
             prompts are causal or in blocks.
         number: which of several answers this is; counts the seed up.
+        prefix: stands for a prompt, which is then empty; for models that do not shift.
     """
 
     prompt: tuple[int, ...]
@@ -36,6 +59,7 @@ class Request:
     causal: bool = False
     seams: tuple[int, ...] = ()
     number: int = 0
+    prefix: Prefix | None = None
 
 
 @dataclass(frozen=True)

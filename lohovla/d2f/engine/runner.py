@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lohovla.d2f.denoiser import DecoderDenoiser
 from lohovla.d2f.engine.attention import NAME, Pages, Plan
+from lohovla.d2f.engine.request import Prefix
+from lohovla.d2f.engine.settings import EngineSettings
+from lohovla.errors import UserError
+from lohovla.kernels.confidence import confidence
 
 # Matrix products round differently when they have few rows. With a multiple of this many, a row's result is
 # the same whatever the others are (checked by a test for the shapes at hand).
@@ -22,23 +27,37 @@ class Runner:
         denoiser: the model.
         pages: how many.
         size: tokens a page.
+
+    Attributes:
+        fused: find confidences by the kernel, without logits in memory; on CUDA.
+        seconds: spent in the model, the language head included; on CUDA until its work is queued.
     """
 
     def __init__(self, denoiser: DecoderDenoiser, pages: int, size: int):
-        self.denoiser, self.size = denoiser, size
+        self.denoiser, self.size, self.seconds = denoiser, size, 0.0
         self.config: Any = denoiser.decoder.config
         heads, width, layers = page_shape(denoiser)
         kind = next(denoiser.decoder.parameters())
         self.dtype, device = kind.dtype, kind.device
         shape = (pages, size, heads, width)
+        self.fused = device.type == "cuda"
         self.paged = Pages(
             [torch.zeros(shape, dtype=self.dtype, device=device) for _ in range(layers)],
-            [torch.zeros(shape, dtype=self.dtype, device=device) for _ in range(layers)],
-        )
+            [torch.zeros(shape, dtype=self.dtype, device=device) for _ in range(layers)], direct=self.fused,
+        )  # fmt: skip
+
+    def lay(self, prefix: Prefix, pages: list[int]) -> None:
+        """Put what was run elsewhere into pages."""
+        place = torch.arange(prefix.length, device=self.paged.keys[0].device)
+        slots = torch.tensor(pages, device=place.device)[place // self.size] * self.size + place % self.size
+        for own, given in ((self.paged.keys, prefix.keys), (self.paged.values, prefix.values)):
+            for store, part in zip(own, given, strict=True):
+                store.flatten(0, 1)[slots] = part
 
     @torch.inference_mode()
     def forward(self, tokens: Tensor, positions: Tensor, plan: Plan) -> Tensor:
         """Hidden states (rows, d) of ``tokens`` (rows,) at ``positions`` (rows,); keeps what the plan says."""
+        began = time.perf_counter()
         self.paged.begin(plan, self.dtype)
         chosen = self.config._attn_implementation
         self.config._attn_implementation = NAME  # the same weights may serve other callers with another one
@@ -49,13 +68,28 @@ class Runner:
             ).last_hidden_state[0]  # fmt: skip
         finally:
             self.config._attn_implementation = chosen
+            self.seconds += time.perf_counter() - began
+
+    @torch.inference_mode()
+    def likeliest(self, hidden: Tensor) -> tuple[Tensor, Tensor] | None:
+        """The likeliest word (r,), the mask excepted, and its probability; None where that takes logits."""
+        head = self.denoiser.head
+        if not self.fused or not isinstance(head, nn.Linear) or head.bias is not None:
+            return None
+        began = time.perf_counter()
+        rows = torch.arange(len(hidden), dtype=torch.int32, device=hidden.device)
+        found = confidence(hidden, rows, head.weight, self.denoiser.mask_id)
+        self.seconds += time.perf_counter() - began
+        return found
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
         """The language head on (r, d) hidden states."""
-        count = len(hidden)
+        began, count = time.perf_counter(), len(hidden)
         padded = torch.nn.functional.pad(hidden, (0, 0, 0, -count % ROWS))
-        return self.denoiser.logits(padded)[:count]
+        logits = self.denoiser.logits(padded)[:count]
+        self.seconds += time.perf_counter() - began
+        return logits
 
 
 def page_shape(denoiser: DecoderDenoiser) -> tuple[int, int, int]:
@@ -65,6 +99,18 @@ def page_shape(denoiser: DecoderDenoiser) -> tuple[int, int, int]:
     layers: Any = denoiser.decoder.layers
     heads = layers[0].self_attn.k_proj.out_features // width
     return heads, width, len(layers)
+
+
+def pages_of(denoiser: DecoderDenoiser, settings: EngineSettings) -> int:
+    """How many pages the cache of an engine has.
+
+    Raises:
+        UserError: not one.
+    """
+    pages = int(settings.cache_mb * 2**20) // (token_bytes(denoiser) * settings.page)
+    if pages < 1:
+        raise UserError(f"{settings.cache_mb} MB hold no page of the cache", "give a larger cache_mb")
+    return pages
 
 
 def token_bytes(denoiser: DecoderDenoiser) -> int:

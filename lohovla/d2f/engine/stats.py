@@ -17,7 +17,7 @@ class Stats:
         steps: forwards that requests took part in, summed over finished requests.
         prompt_tokens: of admitted requests; ``shared_tokens`` of them were in the cache already.
         finished, aborted, failed, preempted: requests.
-        seconds: in steps, and ``forward_seconds`` of them in the decoder (the language head not counted).
+        seconds: in steps, and ``forward_seconds`` of them in the model, the language head included.
         queued, first, whole: seconds from submission to the first forward, the first token, the end, of the last
             1000 requests.
     """

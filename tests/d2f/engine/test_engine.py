@@ -147,3 +147,35 @@ def test_each_request_is_sampled_by_its_own_settings(models):
     for one, answer in zip(requests, finish(Engine(denoiser, text=text), requests), strict=True):
         wanted = alone(denoiser, one, text)
         assert (answer.tokens, answer.reason) == (wanted.tokens, wanted.reason)
+
+
+@pytest.mark.parametrize("shift", [False, True])
+@pytest.mark.parametrize("prompt", ["bidirectional", "causal", "blocks"])
+@pytest.mark.parametrize("verifier", [Plain(), Branch(3), Chain(4)])
+def test_pages_read_where_they_lie_give_the_same_answers(models, shift, prompt, verifier):
+    """The form that the kernels have on CUDA, here with their references."""
+    denoiser = shared.wrap(models[shift], shift, prompt=prompt)
+    requests = [request(p, LIMITS[k % 4], verifier=verifier) for k, p in enumerate(draw(8, 3, low=9 if shift else 3))]
+    engine = Engine(denoiser, EngineSettings(page=4, cache_mb=0.5))
+    wanted = finish(engine, requests)
+    engine = Engine(denoiser, EngineSettings(page=4, cache_mb=0.5))
+    engine.runner.paged.direct = engine.runner.fused = True
+    engine.runner.logits = None  # no logits in memory
+    near(finish(engine, requests), wanted)
+    near(finish(engine, requests), wanted)  # with what the first ones left in pages
+
+
+def test_a_model_that_does_not_shift_runs_no_token_twice(models):
+    engine = Engine(shared.wrap(models[False], False), EngineSettings(page=4, cache_mb=0.5))
+    finish(engine, [request(draw(1, 4, 8, 9)[0], LIMITS[3], tokens=16)])
+    assert engine.stats.forwards == 16
+    assert engine.stats.rows == 8 + 16 * 8 + 8  # the prompt, a block in each forward, the first block once more
+
+
+def test_the_models_time_counts_the_language_head(models):
+    engine = Engine(shared.wrap(models[False], False), EngineSettings(page=4, cache_mb=0.5))
+    before = engine.runner.seconds
+    engine.runner.logits(torch.zeros(4, shared.SIZES["hidden_size"]))
+    assert engine.runner.seconds > before
+    finish(engine, [request([1, 2, 3])])
+    assert 0 < engine.stats.forward_seconds == engine.runner.seconds < engine.stats.seconds

@@ -1,0 +1,135 @@
+"""The text engine: many answers at once against one at a time, and what a step costs beside the model.
+
+Every mode answers the same test problems, in turn: all together, and one after the other. Nothing is kept in the cache
+between the runs. Tokens a forward count the tokens of the cut text and the forwards that their answers took part in.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import Any
+
+from tqdm import tqdm
+
+from lohovla.benchmarks.report import emit, median
+from lohovla.errors import UserError
+
+_TASKS = ("arithmetic", "plan")
+_FIRST = 10001  # test seeds
+
+
+def run(
+    model: str | None,
+    modes: list[str],
+    answers: int,
+    rounds: int,
+    tokens: int,
+    threads: int | None,
+    weights: str | None,
+) -> dict[str, Any]:
+    """Measure and print the table and the JSON line.
+
+    Args:
+        model: a checkpoint; the shipped one if None.
+        modes: of the server.
+        answers: at once.
+        rounds: of each mode, in turn.
+        tokens: of an answer at most.
+        threads: of torch; its own choice if None.
+        weights: ``int8`` or None.
+    """
+    import torch
+
+    from lohovla.d2f.engine import EngineSettings
+    from lohovla.d2f.engine.weights import narrow
+    from lohovla.d2f.text import TextModel
+    from lohovla.serve.text.schema import CompletionRequest
+    from lohovla.serve.text.service import MODES, TextService
+
+    modes = [mode for mode in modes if mode != "diffusion"]
+    if not modes or set(modes) - set(MODES):
+        raise UserError(f"the engine has no mode {sorted(set(modes) - set(MODES))}", f"there are {', '.join(MODES)}")
+    for name, value in (("answers", answers), ("rounds", rounds), ("tokens", tokens)):
+        if value < 1:
+            raise UserError(f"{name} must be at least 1, not {value}", f"{name}=1")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    text = TextModel.load(model)
+    if weights is not None:
+        narrow(text, weights)
+    service = TextService(text, "text", EngineSettings(running=max(answers, 1), step_tokens=1 << 16))
+    modes = [mode for mode in modes if mode in service.modes]
+    prompts = _prompts(service, answers)
+    kept: dict[str, list[dict[str, float]]] = {mode: [] for mode in modes}
+    turns = list(itertools.product(range(rounds), modes))
+    for _, mode in tqdm(turns, desc="engine", disable=None, leave=False):
+        engine = service.base if mode == "ar" else service.student
+        bodies = [CompletionRequest(model=f"text:{mode}", prompt=prompt, max_tokens=tokens) for prompt in prompts]
+        requests = [request for body in bodies for request in service.plan(body).requests]
+        _answer(engine, requests[:1])  # warm
+        kept[mode].append({
+            **{f"together_{key}": value for key, value in _answer(engine, requests).items()},
+            **{f"alone_{key}": value for key, value in _answer(engine, requests, alone=True).items()},
+        })  # fmt: skip
+    figures = {mode: _summary(values) for mode, values in kept.items()}
+    print(f"{'mode':12s} {'tokens/s, ' + str(answers):>14s} {'one by one':>11s} {'ratio':>6s} {'tokens/forward':>15s} "
+          f"{'overhead alone':>15s} {'together':>9s}")  # fmt: skip
+    for mode, row in figures.items():
+        print(f"{mode:12s} {row['together']:14.1f} {row['alone']:11.1f} {row['ratio']:6.2f} "
+              f"{row['tokens_a_forward']:15.2f} {100 * row['overhead_alone']:13.1f} % "
+              f"{100 * row['overhead_together']:7.1f} %")  # fmt: skip
+    main = modes[0] if "d2f" not in modes else "d2f"
+    return emit(
+        "engine", f"tokens a second, {answers} at once, {main}", figures[main]["together"], "tokens/s",
+        baseline=figures[main]["alone"], ratio=figures[main]["ratio"], floor=None, baseline_is="one at a time",
+        model=model or "shipped", weights=weights, answers=answers, rounds=rounds, tokens=tokens,
+        threads=torch.get_num_threads(), modes=figures,
+    )  # fmt: skip
+
+
+def _prompts(service: Any, count: int) -> list[list[int]]:
+    from lohovla.d2f.tasks import text_task
+
+    tasks = [text_task(name) for name in _TASKS]
+    return [service.text.encode(tasks[k % 2].draw(_FIRST + 2 * k).prompt) for k in range(count)]
+
+
+def _answer(engine: Any, requests: list[Any], alone: bool = False) -> dict[str, float]:
+    """Answer all requests, together or each alone; tokens, seconds, forwards, and how long the model took of it."""
+    stats, answers = engine.stats, []
+
+    def heard(update: Any) -> None:
+        if update.answer is not None:
+            answers.append(update.answer)
+
+    engine.pool.forget()
+    before = (stats.seconds, stats.forward_seconds, stats.forwards)
+    began = time.perf_counter()
+    for group in [[one] for one in requests] if alone else [requests]:
+        for request in group:
+            engine.submit(request, heard)
+        while engine.step():
+            pass
+    seconds = time.perf_counter() - began
+    spent, model = stats.seconds - before[0], stats.forward_seconds - before[1]
+    return {
+        "tokens": sum(len(answer.tokens) for answer in answers), "seconds": seconds,
+        "taken": sum(answer.forwards for answer in answers), "overhead": 1 - model / spent,
+        "forward_ms": 1000 * model / max(1, stats.forwards - before[2]),
+    }  # fmt: skip
+
+
+def _summary(values: list[dict[str, float]]) -> dict[str, float]:
+    def of(key: str) -> float:
+        return median([value[key] for value in values])
+
+    rates = [(v["together_tokens"] / v["together_seconds"], v["alone_tokens"] / v["alone_seconds"]) for v in values]
+    made = {
+        "together": median([many for many, _ in rates]), "alone": median([one for _, one in rates]),
+        "ratio": median([many / one for many, one in rates]),
+        "tokens_a_forward": of("alone_tokens") / max(1.0, of("alone_taken")),
+        "overhead_alone": of("alone_overhead"), "overhead_together": of("together_overhead"),
+        "forward_ms_alone": of("alone_forward_ms"), "forward_ms_together": of("together_forward_ms"),
+    }  # fmt: skip
+    return {key: round(value, 4) for key, value in made.items()}

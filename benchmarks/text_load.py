@@ -1,0 +1,219 @@
+"""The text server under load: answers that are right, clients that leave, requests that are none.
+
+The server runs in a process of its own. A third of the requests are given up at a random moment, a tenth are
+malformed, the rest are of all modes, streamed and whole. Greedy answers to the same request must be the same, whatever
+else is being answered. In the end no page may be held, and memory must be what it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from typing import Any
+
+from tqdm import tqdm
+
+from lohovla.benchmarks.report import emit
+from lohovla.benchmarks.served import Served
+from lohovla.errors import UserError
+
+_PROMPTS = 12  # different ones
+_SETTLE = 0.2  # share of the requests after which memory is first read
+_MALFORMED: tuple[bytes, ...] = (
+    b"", b"{", b"null", b"[]", b'{"model": 5}', b"\xff\xff", b'{"model": "MODEL", "prompt": []}',
+    b'{"model": "nobody", "prompt": "1"}', b'{"model": "MODEL", "prompt": "1", "max_tokens": -5}',
+    b'{"model": "MODEL", "prompt": "1", "temperature": "hot"}', b'{"model": "MODEL", "prompt": "1", "n": 1000}',
+    b'{"model": "MODEL", "prompt": [99999999]}', b'{"model": "MODEL", "prompt": "1", "max_tokens": 99999999}',
+    b'{"model": "MODEL", "prompt": "\\ud800"}', b'{"model": "MODEL", "prompt": "1", "surprise": 1}',
+)  # fmt: skip
+
+
+@dataclass
+class Tally:
+    """What became of the requests."""
+
+    right: int = 0
+    left: int = 0
+    refused: int = 0
+    wrong: list[str] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    known: dict[bytes, str] = field(default_factory=dict)
+    memory: list[float] = field(default_factory=list)
+
+
+def run(model: str | None, requests: int, clients: int, threads: int, settings: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Measure; print a line a finding and the JSON line.
+
+    Args:
+        model: a checkpoint; the shipped one if None.
+        requests: in all.
+        clients: at once.
+        threads: of the server's PyTorch.
+        settings: more of ``lohovla serve text``.
+    """
+    if requests < 10 or not 1 <= clients <= 256:
+        raise UserError(
+            f"{requests} requests of {clients} clients", "10 or more, of 1 to 256: requests=10000 clients=32"
+        )
+    given = () if model is None else (f"model={model}",)
+    with Served(*given, "name=load", f"threads={threads}", *settings, what="text") as server:
+        modes = [m["id"] for m in json.loads(_get(server, "/v1/models"))["data"]]
+        began = time.monotonic()
+        tally = asyncio.run(_load(server, modes, requests, clients))
+        seconds = time.monotonic() - began
+        metrics = _idle_metrics(server)
+        alive = _get(server, "/healthz") == "OK\n"
+        server.terminate()
+        ended = server.process.wait(30)
+    held = {key: _sum(metrics, f"lohovla_text_{key}") for key in ("pages_held", "running", "waiting")}
+    settled = tally.memory[int(_SETTLE * len(tally.memory)) :] or [float("nan")]
+    tenth = max(1, len(settled) // 10)
+    first, last = sum(settled[:tenth]) / tenth, sum(settled[-tenth:]) / tenth
+    ordered = sorted(tally.seconds) or [float("nan")]
+    p50, p99 = ordered[len(ordered) // 2], ordered[int(0.99 * (len(ordered) - 1))]
+    print(
+        f"{requests} requests of {clients} clients in {seconds:.0f} s: {tally.right} answered, {tally.left} left, "
+        f"{tally.refused} refused as malformed, {len(tally.wrong)} wrong; p50 {p50:.2f} s, p99 {p99:.2f} s"
+    )
+    print(
+        f"after it: {held['pages_held']:.0f} pages held, {held['running']:.0f} running, {held['waiting']:.0f} waiting; "
+        f"memory {first:.0f} MB, at the end {last:.0f} MB; alive: {alive}, ended with code {ended}"
+    )
+    for problem in tally.wrong[:5]:
+        print(f"  {problem}")
+    return emit(
+        "text-load", f"requests a second, {clients} clients", requests / seconds, "requests/s", baseline=None,
+        ratio=None, floor=None, model=model or "shipped", requests=requests, right=tally.right, left=tally.left,
+        refused=tally.refused, wrong=len(tally.wrong), p50_s=round(p50, 3), p99_s=round(p99, 3), alive=alive,
+        exit_code=ended, memory_first_mb=round(first, 1), memory_last_mb=round(last, 1), threads=threads,
+        aborted=_sum(metrics, "lohovla_text_aborted_total"), preempted=_sum(metrics, "lohovla_text_preempted_total"),
+        **held,
+    )  # fmt: skip
+
+
+def _idle_metrics(server: Served) -> str:
+    """The metrics, once all that clients left behind is gone; after ten seconds as they are."""
+    for _ in range(100):
+        metrics = _get(server, "/metrics")
+        if not _sum(metrics, "lohovla_text_running") + _sum(metrics, "lohovla_text_pages_held"):
+            break
+        time.sleep(0.1)
+    return metrics
+
+
+def _get(server: Served, path: str) -> str:
+    with urllib.request.urlopen(f"http://{server.host}:{server.port}{path}", timeout=60) as answer:
+        return answer.read().decode()
+
+
+def _sum(metrics: str, name: str) -> float:
+    return sum(float(line.rsplit(" ", 1)[1]) for line in metrics.splitlines() if line.startswith(f"{name}{{"))
+
+
+async def _load(server: Served, modes: list[str], requests: int, clients: int) -> Tally:
+    from lohovla.d2f.tasks import text_task
+
+    tasks = [text_task(name) for name in ("arithmetic", "plan")]
+    prompts = [tasks[k % 2].draw(10001 + 2 * k).prompt for k in range(_PROMPTS)]
+    tally, rng, numbers = Tally(), random.Random(0), iter(range(requests))
+    with tqdm(total=requests, desc="requests", disable=None, leave=False) as bar:
+
+        async def client() -> None:
+            for number in numbers:
+                await _one(server, _drawn(rng, modes, prompts), tally)
+                if number % max(1, requests // 200) == 0:
+                    tally.memory.append(server.status())
+                bar.update()
+
+        await asyncio.gather(*[client() for _ in range(clients)])
+    return tally
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """A request.
+
+    Attributes:
+        body: what is sent.
+        malformed: it must be refused.
+        leave: the client leaves, after so many bytes of the answer at most and so many seconds.
+        greedy: the same body has the same answer.
+    """
+
+    body: bytes
+    malformed: bool = False
+    leave: tuple[int, float] | None = None
+    greedy: bool = False
+
+
+def _drawn(rng: random.Random, modes: list[str], prompts: list[str]) -> _Ask:
+    share = rng.random()
+    if share < 0.1:
+        return _Ask(rng.choice(_MALFORMED).replace(b"MODEL", modes[0].encode()), malformed=True)
+    mode = rng.choice(modes)
+    body: dict[str, Any] = {"model": mode, "prompt": rng.choice(prompts), "max_tokens": rng.choice((8, 24, 48, 96))}
+    greedy = mode.endswith("chain") or rng.random() < 0.7
+    if not greedy:
+        body |= {"temperature": 0.8, "n": rng.choice((1, 1, 2))}
+    body |= {"stream": rng.random() < 0.5}
+    leave = (rng.choice((0, 0, 1, 500)), rng.random() * 0.2) if share < 0.1 + 1 / 3 else None
+    return _Ask(json.dumps(body).encode(), leave=leave, greedy=greedy)
+
+
+async def _one(server: Served, ask: _Ask, tally: Tally) -> None:
+    began = time.monotonic()
+    try:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: {server.host}\r\nContent-Type: application/json\r\n"
+        writer.write(f"{head}Content-Length: {len(ask.body)}\r\nConnection: close\r\n\r\n".encode() + ask.body)
+        await writer.drain()
+        if ask.leave is not None:
+            await reader.read(ask.leave[0])
+            await asyncio.sleep(ask.leave[1])
+            writer.transport.abort()
+            tally.left += 1
+            return
+        answer = await asyncio.wait_for(reader.read(), 300)
+        writer.close()
+    except (OSError, TimeoutError) as error:
+        tally.wrong.append(f"{type(error).__name__}: {error}: {ask.body[:200]!r}")
+        return
+    problem = _check(answer, ask, tally)
+    if problem:
+        tally.wrong.append(f"{problem}: {ask.body[:200]!r}: {answer[:200]!r}")
+    elif ask.malformed:
+        tally.refused += 1
+    else:
+        tally.right += 1
+        tally.seconds.append(time.monotonic() - began)
+
+
+def _check(answer: bytes, ask: _Ask, tally: Tally) -> str:
+    """What is wrong with an answer, or ""."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status = int(head.split(b" ", 2)[1]) if head else 0
+    if ask.malformed:
+        fine = 400 <= status < 500 and set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
+        return "" if fine else f"status {status}"
+    if status != 200:
+        return f"status {status}"
+    text = _text(body, b"text/event-stream" in head.lower())
+    if text is None:
+        return "the answer is not whole"
+    if ask.greedy and tally.known.setdefault(ask.body, text) != text:
+        return "another answer than before"
+    return ""
+
+
+def _text(body: bytes, stream: bool) -> str | None:
+    """The text of a whole answer; of several all of them."""
+    if not stream:
+        return "|".join(choice["text"] for choice in json.loads(body)["choices"])
+    if b"data: [DONE]" not in body or b'"error"' in body:
+        return None
+    chunks = [json.loads(line[6:]) for line in body.split(b"\n") if line.startswith(b"data: {")]
+    return "".join(chunk["choices"][0]["text"] for chunk in chunks)

@@ -1,0 +1,248 @@
+"""The routes of the text server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from importlib import resources
+from typing import Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+
+from lohovla import __version__
+from lohovla.d2f.decode import Answer
+from lohovla.d2f.engine import Overloaded, Update
+from lohovla.errors import UserError
+from lohovla.serve.life import Pages
+from lohovla.serve.text import errors
+from lohovla.serve.text.answers import Form, view
+from lohovla.serve.text.errors import ApiError, PlainJson
+from lohovla.serve.text.limit import BodyLimit
+from lohovla.serve.text.schema import ChatRequest, CompletionRequest, ErrorAnswer
+from lohovla.serve.text.service import Plan, TextService, refusal
+from lohovla.serve.text.spoken import Spoken, whole
+from lohovla.serve.text.worker import Job, Worker
+
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    code: {"model": ErrorAnswer, "description": text}
+    for code, text in {
+        400: "malformed, or it cannot be carried out", 401: "no key, or a wrong one", 404: "no such model",
+        413: "too large", 429: "too many requests are waiting; see Retry-After", 500: "the model failed",
+        503: "the server is going away",
+    }.items()
+}  # fmt: skip
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+
+
+class Answering:
+    """Answers requests by a worker.
+
+    Args:
+        service: the models.
+        worker: its engines' thread.
+        draining: whether nothing new is taken.
+        count: told how each request ended, and its seconds.
+    """
+
+    def __init__(
+        self, service: TextService, worker: Worker, draining: Callable[[], bool], count: Callable[[str, float], None]
+    ):
+        self.service, self.worker, self._draining, self._count = service, worker, draining, count
+        self.jobs: set[Job] = set()
+
+    async def answer(self, body: CompletionRequest | ChatRequest, request: Request) -> Response:
+        """The response to a request."""
+        began = time.monotonic()
+
+        def count(outcome: str) -> None:
+            self._count(outcome, time.monotonic() - began)
+
+        try:
+            job, plan, form = await self._begin(body)
+        except ApiError as error:
+            count({429: "overloaded", 503: "draining"}.get(error.status, "refused"))
+            raise
+        if body.stream:
+            return _Events(self._events(job, plan, form, body), lambda: self._end(job), count)
+        gone, outcome = asyncio.ensure_future(_gone(request)), "failed"
+        try:
+            response = await self._wait(job, plan, form, gone)
+            outcome = "left" if response is None else "ok"
+            return response or Response(status_code=499)
+        finally:
+            gone.cancel()
+            self._end(job)
+            count(outcome)
+
+    def refused(self) -> None:
+        """Count a request that is not even one."""
+        self._count("refused", 0.0)
+
+    async def _begin(self, body: CompletionRequest | ChatRequest) -> tuple[Job, Plan, Form]:
+        if self._draining():
+            raise ApiError(503, "the server is going away; another one may answer", code="draining", retry_after=5)
+        plan = await self.service.prepare(body)
+        try:
+            job = self.worker.submit(plan.engine, plan.requests, bool(body.stream))
+        except Overloaded as error:
+            raise ApiError(429, f"{error}; try again later", None, "overloaded", error.retry_after) from None
+        except UserError as error:
+            raise refusal(error) from None
+        self.jobs.add(job)
+        chat = isinstance(body, ChatRequest)
+        return job, plan, Form(body.model, chat, self.service.decode, plan.ranks, plan.most)
+
+    def _end(self, job: Job) -> None:
+        self.worker.leave(job)
+        self.jobs.discard(job)
+
+    async def _wait(self, job: Job, plan: Plan, form: Form, gone: asyncio.Future[None]) -> Response | None:
+        """The whole answers; None if nobody is there to hear them."""
+        answers: dict[int, Answer] = {}
+        while len(answers) < len(plan.requests):
+            news = asyncio.ensure_future(job.news())
+            await asyncio.wait({news, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if gone.done():
+                news.cancel()
+                return None
+            for index, update in news.result().items():
+                _check(update)
+                if update.answer is not None:
+                    answers[index] = update.answer
+        ordered = [answers[index] for index in sorted(answers)]
+        texts = [
+            Spoken(self.service.decode, plan.stops, plan.most).further(answer.tokens, over=True) for answer in ordered
+        ]
+        return PlainJson(form.answer(ordered, texts, plan.prompt_tokens))
+
+    async def _events(
+        self, job: Job, plan: Plan, form: Form, body: CompletionRequest | ChatRequest
+    ) -> AsyncIterator[dict[str, Any]]:
+        """The chunks of a stream."""
+        spoken = [Spoken(self.service.decode, plan.stops, plan.most) for _ in plan.requests]
+        answers: dict[int, Answer] = {}
+        for index in range(len(plan.requests)):
+            if (chunk := form.opening(index)) is not None:
+                yield chunk
+        while len(answers) < len(plan.requests):
+            for index, update in sorted((await job.news()).items()):
+                _check(update)
+                shown = view(update, self.service.decode, plan.size) if body.provisional else None
+                if update.answer is not None:
+                    answers[index] = update.answer
+                    text = spoken[index].further(whole(update.answer, plan.most)[0], over=True)
+                    yield form.ending(index, text, update.answer, shown)
+                elif (text := spoken[index].further(update.tokens)) or shown:
+                    yield form.piece(index, text, shown)
+        if body.stream_options is not None and body.stream_options.include_usage:
+            yield form.closing([answers[index] for index in sorted(answers)], plan.prompt_tokens)
+
+
+class _Events(StreamingResponse):
+    """Server-sent events. Whatever becomes of the client, ``end`` is called, and ``count`` told how it went."""
+
+    def __init__(
+        self, chunks: AsyncIterator[dict[str, Any]], end: Callable[[], None], count: Callable[[str], None]
+    ):  # fmt: skip
+        self._end, self._count, self._outcome = end, count, "left"
+        super().__init__(self._told(chunks), media_type="text/event-stream",
+                         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})  # fmt: skip
+
+    async def _told(self, chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
+        try:
+            async for chunk in chunks:
+                yield f"data: {json.dumps(chunk)}\n\n"
+            self._outcome = "ok"
+        except ApiError as error:
+            self._outcome = "failed"
+            yield f"data: {json.dumps(error.body)}\n\n"
+        yield "data: [DONE]\n\n"
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Send all of it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._end()
+            self._count(self._outcome)
+
+
+def _check(update: Update) -> None:
+    if update.error is not None:
+        raise ApiError(503 if update.error == GOING else 500, update.error)
+
+
+GOING = "the server is going away"
+
+
+async def _gone(request: Request) -> None:
+    """Return when the client has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def build(answering: Answering, pages: Pages, body_mb: float) -> FastAPI:
+    """The application.
+
+    Args:
+        answering: of requests.
+        pages: health and metrics, and who may come in.
+        body_mb: largest body, MB.
+    """
+    app = FastAPI(title="LoHoVLA text server", version=__version__, docs_url=None, redoc_url=None)
+    app.add_middleware(BodyLimit, most=int(body_mb * 2**20))
+    errors.install(app, answering.refused)
+    service, started = answering.service, int(time.time())
+
+    def admit(request: Request) -> None:
+        if not pages.keys.allows(request.headers.get("Authorization")):
+            raise ApiError(401, "an API key is needed: Authorization: Bearer ...", code="invalid_api_key")
+
+    keyed = [Depends(admit)]
+
+    @app.post("/v1/completions", dependencies=keyed, responses=_REFUSALS)
+    async def completions(body: CompletionRequest, request: Request) -> Response:
+        """Go on from a text."""
+        return await answering.answer(body, request)
+
+    @app.post("/v1/chat/completions", dependencies=keyed, responses=_REFUSALS)
+    async def chat(body: ChatRequest, request: Request) -> Response:
+        """Go on with a conversation."""
+        return await answering.answer(body, request)
+
+    def card(name: str) -> dict[str, Any]:
+        return {"id": name, "object": "model", "created": started, "owned_by": "lohovla"}
+
+    @app.get("/v1/models", dependencies=keyed, responses={401: _REFUSALS[401]})
+    async def models() -> dict[str, Any]:
+        """What can be asked for."""
+        return {"object": "list", "data": [card(name) for name in service.names]}
+
+    @app.get("/v1/models/{name:path}", dependencies=keyed, responses={code: _REFUSALS[code] for code in (401, 404)})
+    async def model(name: str) -> dict[str, Any]:
+        """One of them."""
+        if name not in service.names:
+            raise ApiError(404, f"there is no model {name[:80]!r}", "model", "model_not_found")
+        return card(name)
+
+    async def page(request: Request) -> Response:
+        answer = pages.answer(request.url.path, request.headers.get("Authorization"))
+        assert answer is not None
+        return PlainTextResponse(answer.body, answer.status, headers=answer.headers)
+
+    app.add_api_route("/healthz", page, include_in_schema=False)
+    app.add_api_route("/metrics", page, include_in_schema=False)
+
+    @app.get("/", include_in_schema=False)
+    async def watch() -> HTMLResponse:
+        """Watch text being denoised."""
+        text = resources.files("lohovla.serve.text").joinpath("page.html").read_text(encoding="utf-8")
+        return HTMLResponse(text, headers={"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"})
+
+    for operations in app.openapi()["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)  # refusals here are 400, and look as OpenAI's do
+    return app

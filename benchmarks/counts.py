@@ -6,11 +6,13 @@ from data sheets. A prediction takes the share of both that good kernels reach, 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lohovla.benchmarks.gpu_text import LLADA
 from lohovla.benchmarks.pi0 import Pi0, Shape, launches
 from lohovla.benchmarks.report import emit, table
 from lohovla.kernels.expert_attention import expert_attention
@@ -21,7 +23,6 @@ from lohovla.kernels.runtime import Cost
 BOARDS = {"H100": (3.35e12, 989e12), "H200": (4.8e12, 989e12)}
 REACHED = 0.8, 0.6  # assumed shares of bandwidth and rate
 LAUNCH = 2e-6  # s, assumed, of a small kernel inside a CUDA graph
-LLADA = {"hidden": 4096, "inner": 12288, "layers": 32, "vocabulary": 126464}
 
 
 def run() -> dict[str, Any]:
@@ -29,7 +30,7 @@ def run() -> dict[str, Any]:
     kernels = _kernels()
     decision = _decision()
     nano = [{"chunk steps": steps, **_nano(steps)} for steps in (10, 4, 2)]
-    print(f"a step of 64 rows of an 8B LLaDA: {_step()}")
+    print(f"\na step of an 8B LLaDA, 64 rows on 1024: {_step()}")
     return emit(
         "kernels", "predicted decision of pi0's shape, H100", decision[-1]["predicted H100, ms"], "ms",
         floor=decision[-1]["floor H100, ms"], kernels=kernels, decision=decision, nano=nano, step=_step(),
@@ -121,14 +122,6 @@ class _Launches(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def step_cost(rows: int = 64, committed: int = 1024, batch: int = 1) -> Cost:
-    """A denoising step of an 8B LLaDA over ``batch`` windows of ``rows`` tokens, head included."""
-    hidden, inner, layers, vocabulary = LLADA.values()
-    weights = layers * (4 * hidden**2 + 3 * hidden * inner) + hidden * vocabulary
-    cache = 2.0 * layers * hidden * committed * batch
-    pairs = 4.0 * layers * hidden * rows * (rows + committed) * batch
-    return Cost(2.0 * (weights + cache), 2.0 * weights * rows * batch + pairs)
-
-
 def _step() -> dict[str, float]:
-    return {f"floor {board}, ms": round(step_cost().floor(*rates) * 1e3, 2) for board, rates in BOARDS.items()}
+    cost = replace(LLADA, prompt=1024).cost(1, 64)
+    return {f"floor {board}, ms": round(cost.floor(*rates) * 1e3, 2) for board, rates in BOARDS.items()}

@@ -102,14 +102,18 @@ def observation_of(task: str) -> dict[str, Any]:
 
 
 def _times(parts: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of each part, in turn, so that a busy moment falls on all of them."""
+    """Milliseconds of each part, in turn, so that a busy moment falls on all of them.
+
+    With one thread they are of the processor's time, so that other programs on the machine count little.
+    """
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in parts}
     for number in range(rounds + 2):
         for name, part in parts.items():
-            began = time.perf_counter()
+            began = clock()
             part()
             if number >= 2:  # the first rounds warm up
-                times[name].append((time.perf_counter() - began) * 1e3)
+                times[name].append((clock() - began) * 1e3)
     return times
 
 

@@ -112,6 +112,7 @@ COMMANDS = {
         (
             "lohovla train recipe=nano output=outputs/train/nano",
             "lohovla train stage=see threads=2 recipe.stages.see.steps=100",
+            "lohovla train init=outputs/train/new pictures=nano stage=paint recipe.stages.paint.steps=200",
         ),
     ),
     "imagine": Command(

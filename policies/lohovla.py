@@ -20,7 +20,8 @@ from lohovla.model.checkpoint import load
 from lohovla.model.core import LoHoVLA, Prefix
 from lohovla.model.fast import Fast
 from lohovla.model.grammar import Grammar
-from lohovla.model.planning import Words
+from lohovla.model.imagining import imagine, require_painter
+from lohovla.model.planning import Pointed, Words
 from lohovla.model.processor import KEYS, Processor
 from lohovla.model.stem import Seen
 from lohovla.model.upload import Upload
@@ -42,10 +43,12 @@ class LoHoVLAPolicy(Policy):
     def __init__(self, env: Any, model: LoHoVLA, processor: Processor, rules: Rules):
         self.model, self.processor, self.rules = model, processor, rules
         self._fast, self._inputs = Fast(model, rules.backend), Upload(processor, model.device)
+        if rules.imagine:
+            require_painter(model)
         control = env.control
         self.spec = PolicySpec(
             KEYS, control, env.action_space.shape, model.config.horizons[control], EE_HZ,
-            frozenset({"subtask", "progress"}), prefix=control == "ee",
+            frozenset({"subtask", "progress", *(["subgoal"] if rules.imagine else [])}), prefix=control == "ee",
         )  # fmt: skip
         self.flow_steps = rules.steps
         self._start, self._end, self._mask = processor.start, processor.end, processor.mask
@@ -55,7 +58,8 @@ class LoHoVLAPolicy(Policy):
 
     def reset(self, seed: int, slot: int = 0) -> None:
         """Begin an episode."""
-        self._memories[slot] = Memory(torch.Generator().manual_seed(seed))
+        pictures = torch.Generator().manual_seed(seed)
+        self._memories[slot] = Memory(torch.Generator().manual_seed(seed), pictures=pictures)
 
     def act(self, observation: Mapping[str, Any], context: Context) -> Decision:
         """Decide for one episode."""
@@ -80,7 +84,7 @@ class LoHoVLAPolicy(Policy):
     def _decision(self, memory: Memory, actions: np.ndarray, planned: bool, act_ms: float) -> Decision:
         text = self.processor.sentence(memory.words or [])
         timing = {**memory.timing, "act": act_ms}
-        return Decision(actions, subtask=text, planned=planned, progress=memory.progress, timing=timing)
+        return Decision(actions, text, planned, memory.subgoal, memory.progress, timing)
 
     @torch.no_grad()
     def _look(
@@ -121,7 +125,8 @@ class LoHoVLAPolicy(Policy):
     def _plan(self, observations: Sequence[Mapping[str, Any]], memories: Sequence[Memory]) -> list[bool]:
         """Look, judge the sub-task, plan another where one is due, and point; returns where one was planned."""
         began = time.perf_counter()
-        prefix = self._fast.encode(self._inputs(observations))
+        inputs = self._inputs(observations)
+        prefix = self._fast.encode(inputs)
         encoded = time.perf_counter()
         for memory, observation in zip(memories, observations, strict=True):
             memory.goal = str(observation["instruction"])
@@ -139,7 +144,20 @@ class LoHoVLAPolicy(Policy):
         for row, memory in enumerate(memories):
             memory.words, memory.attended = words.tokens[row], attended.row(row)
             memory.before, memory.timing = before[row : row + 1], timing
+        if self.rules.imagine:
+            self._imagine(inputs.picture, prefix.seen, pointed, memories, due)
         return due
+
+    def _imagine(
+        self, picture: torch.Tensor, seen: Seen, pointed: Pointed, memories: Sequence[Memory], due: Sequence[bool]
+    ) -> None:
+        """Paint where new sub-tasks lead, one by one: an episode's pictures must not depend on its neighbours."""
+        for row in (row for row, new in enumerate(due) if new):
+            began = time.perf_counter()
+            one, memory = pointed.row(row), memories[row]
+            painted = imagine(self.model, picture[row : row + 1], seen.row(row), one, generator=memory.pictures)
+            memory.subgoal = painted.color()
+            memory.timing = {**memory.timing, "imagine": (time.perf_counter() - began) * 1e3}
 
     def _due(self, memory: Memory, seen: Seen) -> bool:
         """Whether a new sub-task is due; counts failures."""

@@ -40,6 +40,7 @@ class Rules:
         stop: may say that all is done. In a simulator, which ends an episode itself, saying it too early only loses.
         limit: seconds after which an ``ee`` sub-task is given up.
         backend: how the passes are computed: ``eager``, ``fused`` or ``compile`` (:mod:`lohovla.model.fast`).
+        imagine: paint the end of each new sub-task: the decision's ``subgoal``. It is for people; nothing acts on it.
     """
 
     planner: str = "ar"
@@ -54,6 +55,7 @@ class Rules:
     stop: bool = False
     limit: float = 8.0
     backend: str = "eager"
+    imagine: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -86,6 +88,8 @@ class Memory:
         progress: how far the model thinks that the sub-task is.
         motion: difference of the last two commands, x, y, z, yaw.
         timing: of the last look, ms by stage.
+        subgoal: the picture of the sub-task's end, uint8 (H, W, 3), if one was painted.
+        pictures: the noise of such pictures: a stream of its own, so that they change no action.
     """
 
     noise: torch.Generator
@@ -101,6 +105,8 @@ class Memory:
     progress: float = 0.0
     motion: np.ndarray = field(default_factory=lambda: np.zeros(4, np.float32))
     timing: dict[str, float] = field(default_factory=dict)
+    subgoal: np.ndarray | None = None
+    pictures: torch.Generator = field(default_factory=torch.Generator)
 
 
 def motion_of(actions: np.ndarray | None) -> np.ndarray:

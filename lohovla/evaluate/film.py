@@ -111,8 +111,14 @@ class Film:
         draw = ImageDraw.Draw(frame)
         frame.paste(Image.fromarray(env.picture("film")), (0, 0))
         frame.paste(Image.fromarray(env.picture("top", 304, 152, "fast")), (648, 28))
-        frame.paste(Image.fromarray(env.picture("wrist", 200, 200, "fast")), (648, 216))
-        for text, y in (("from above", 8), ("from the wrist", 196)):
+        goal = progress.decision.subgoal if progress.decision else None
+        edge, top = (200, 216) if goal is None else (96, 338)
+        frame.paste(Image.fromarray(env.picture("wrist", edge, edge, "fast")), (648, top))
+        labels = [("from above", 8), ("from the wrist", top - 20)]
+        if goal is not None:
+            frame.paste(Image.fromarray(goal).resize((200, 100), Image.Resampling.LANCZOS), (648, 214))
+            labels.append(("imagined: the sub-task's end", 194))
+        for text, y in labels:
             draw.text((648, y), text, _SOFT, _font(13))
         score = env.problem.goal.score(env.scene())
         draw.text((860, 222), f"{env.simulation.time:5.1f} s", _INK, _font(24))

@@ -179,7 +179,7 @@ def compare(
         for name, brush in brushes.items():
             began = time.perf_counter()
             noise = torch.Generator().manual_seed(first)
-            pictures[name] = imagine(model, now, prefix, pointed, brush, noise).picture
+            pictures[name] = imagine(model, now, prefix.seen, pointed, brush, noise).picture
             scores[name].ms.append((time.perf_counter() - began) * 1e3 / len(some))
         where, true = changed_patches(now, after), blocks_seen(model, after)
         for name, picture in pictures.items():

@@ -92,9 +92,8 @@ def plan_ahead(
         if words.tokens[0] == done:
             break
         pointed = planning.point(model, prefix, words)
-        picture = imagine(model, inputs.picture, prefix, pointed, brush, generator).picture[0].cpu()
-        color = ((picture[:3].clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
-        depth = (picture[3].clamp(min=0) * DEPTH_UNIT).numpy()
+        imagined = imagine(model, inputs.picture, prefix.seen, pointed, brush, generator)
+        color, depth = imagined.color(), (imagined.picture[0, 3].clamp(min=0) * DEPTH_UNIT).cpu().numpy()
         points = pointed.points[0].cpu().numpy()
         steps.append(Imagination(processor.sentence(words.tokens[0]), points, color, depth))
         observation = {**observation, "images.top": color, "depth.top": depth}

@@ -84,7 +84,7 @@ def renew_picture_parts(model: LoHoVLA, report: dict[str, Any]) -> None:
     if not any(name.startswith(PICTURE_PARTS) for name in named):
         return
     defaults = LoHoVLAConfig()
-    for name in ("image_channels", "image_head_dim", "image_head_blocks"):
+    for name in _PICTURE_SIZES:
         setattr(model.config, name, getattr(defaults, name))
     model.config.learned = [name for name in model.config.learned if name not in ("code", "paint", "image")]
     with torch.random.fork_rng(devices=[]):
@@ -95,6 +95,31 @@ def renew_picture_parts(model: LoHoVLA, report: dict[str, Any]) -> None:
     report["mismatched_keys"] = [key for key in report["mismatched_keys"] if not key[0].startswith(PICTURE_PARTS)]
 
 
+def take_pictures(model: LoHoVLA, folder: Path | str) -> None:
+    """Take over what codes and paints sub-goals from another checkpoint; the rest of ``model`` stays as it is.
+
+    Raises:
+        UserError: there are no such parts, or they are of another size of model.
+    """
+    other, _ = load(folder)
+    learned = {name for name in ("code", "paint") if name in other.config.learned}
+    if not learned:
+        raise UserError(f"{folder} has no trained autoencoder or image head to take over", "name one that was trained")
+    for name in _PICTURE_SIZES:
+        setattr(model.config, name, getattr(other.config, name))
+    model.add_picture_parts()
+    parts = {name: value for name, value in other.state_dict().items() if name.startswith(PICTURE_PARTS)}
+    try:
+        model.load_state_dict(parts, strict=False)
+    except RuntimeError as error:
+        raise UserError(
+            f"the image head of {folder} is of another size of model: {str(error).splitlines()[1].strip()}",
+            "train one for this model: stage=code, then stage=paint",
+        ) from None
+    model.config.learned = sorted({*model.config.learned, *learned})
+
+
+_PICTURE_SIZES = ("image_channels", "image_head_dim", "image_head_blocks", "image_target", "image_codes", "image_tau")
 _MAKE = "`lohovla train` makes one; checkpoint=nano is shipped"
 
 

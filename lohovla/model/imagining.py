@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from lohovla.errors import UserError
 from lohovla.model.autoencoder import small
-from lohovla.model.core import LoHoVLA, Prefix
+from lohovla.model.core import LoHoVLA
 from lohovla.model.moving import SHRINK, moved
 from lohovla.model.picture import Move, scene_of
 from lohovla.model.planning import Pointed
@@ -33,6 +34,11 @@ class Imagined:
 
     tokens: Tensor
     picture: Tensor
+
+    def color(self, row: int = 0) -> np.ndarray:
+        """One of the pictures for people, uint8 (H, W, 3)."""
+        pixels = (self.picture[row, :3].clamp(-1, 1) + 1) * 127.5
+        return pixels.round().byte().permute(1, 2, 0).cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ def move_of(model: LoHoVLA, picture: Tensor, seen: Seen | None, points: Tensor) 
 def imagine(
     model: LoHoVLA,
     picture: Tensor,
-    prefix: Prefix,
+    seen: Seen,
     pointed: Pointed,
     brush: Brush | None = None,
     generator: torch.Generator | None = None,
@@ -95,13 +101,13 @@ def imagine(
     Args:
         model: the core.
         picture: the scene now (B, 4, H, W), as the processor gives it.
-        prefix: of the same observation.
+        seen: the stem's view of it.
         pointed: the sub-task.
         brush: how to paint.
         generator: of the noise and of the order.
     """
     brush = brush or Brush()
-    move = move_of(model, picture, prefix.seen, pointed.points)
+    move = move_of(model, picture, seen, pointed.points)
     scene = scene_of(model.painter, move, pointed.cache, pointed.layout)
     hidden = torch.ones(len(picture), dtype=torch.bool, device=picture.device)
     without = scene_of(model.painter, move, pointed.cache, pointed.layout, hidden) if brush.guidance != 1 else None

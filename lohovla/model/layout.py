@@ -71,6 +71,10 @@ class Layout:
     group: Tensor
     order: Tensor
 
+    def row(self, number: int) -> Layout:
+        """One of the batch, as a batch of one."""
+        return Layout(*(value[number : number + 1] for value in vars(self).values()))
+
     @staticmethod
     def part(kind: Kind, valid: Tensor, group: int = -1, order: Tensor | None = None) -> Layout:
         """A part of one kind, padding where ``valid`` (B, n) is false; ``order`` is (n,) or (B, n), else 0, 1, ..."""

@@ -65,6 +65,14 @@ class Pointed:
     layout: Layout
     full: DynamicCache
 
+    def row(self, number: int) -> Pointed:
+        """One of the batch, as a batch of one; ``full`` stays that of all."""
+        at = slice(number, number + 1)
+        cache = [(keys[at], values[at]) for keys, values in self.cache]
+        return Pointed(
+            self.points[at], self.confidence[at], cache, self.valid[at], self.layout.row(number), self.full
+        )  # fmt: skip
+
 
 def copy_cache(cache: Any, model: LoHoVLA) -> DynamicCache:
     """A cache that can grow apart from the one it was made from; what both hold is shared."""

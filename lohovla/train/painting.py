@@ -106,11 +106,13 @@ class Painting:
 
 @torch.no_grad()
 def measure_pictures(model: LoHoVLA, source: Source, stage: Stage) -> None:
-    """What a stage takes from pictures before it begins: the linear code (``code``), or the scale of latents."""
+    """What a stage takes from pictures before it is first trained: the linear code, or the scale of latents."""
+    if stage.name in model.config.learned:
+        return
     drawn = list(islice(iter(source.samples(stage, 0, 0, 1)), _MEASURED))
     colors, depths = (torch.from_numpy(np.stack([x[key] for x in drawn])) for key in ("images.top", "depth.top"))
     picture = small(picture_of(colors, depths)).to(model.device)
     if stage.name == "paint":
         model.painter.measure(model.autoencoder.encode(picture).mode())
-    elif "code" not in model.config.learned:
+    else:
         model.autoencoder.measure(picture)

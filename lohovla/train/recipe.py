@@ -15,7 +15,7 @@ from lohovla.collect.stream import check_training, training_tasks
 from lohovla.envs.tasks.registry import get_task
 from lohovla.errors import UserError
 from lohovla.model.backbones import pretrained
-from lohovla.model.checkpoint import load, save
+from lohovla.model.checkpoint import load, save, take_pictures
 from lohovla.model.configuration import NANO_DECODER, LoHoVLAConfig
 from lohovla.model.core import LoHoVLA
 from lohovla.model.processor import Processor
@@ -66,6 +66,8 @@ def train(config: Any, folder: Path) -> Path:
         model, processor = load(checkpoint)
     else:
         model, processor = new_model(recipe["model"], config["seed"])
+    if config["pictures"]:
+        take_pictures(model, config["pictures"])
     if config["gradient_checkpointing"]:
         model.decoder.gradient_checkpointing_enable()
     model.to(accelerator.device)
@@ -81,6 +83,8 @@ def train(config: Any, folder: Path) -> Path:
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             _replace(checkpoint, lambda new: save(model, processor, new))
+    if not chosen:
+        _replace(checkpoint, lambda new: save(model, processor, new))
     return checkpoint
 
 
@@ -115,8 +119,8 @@ def _accelerator(config: Any) -> Accelerator:
 
 
 def _stages(stages: Mapping[str, Any], chosen: str) -> list[Stage]:
-    if chosen != "all" and chosen not in stages:
-        raise UserError(f"the recipe has no stage {chosen!r}", f"choose all or one of {', '.join(stages)}")
+    if chosen not in ("all", "none", *stages):
+        raise UserError(f"the recipe has no stage {chosen!r}", f"choose all, none or one of {', '.join(stages)}")
     names = [name for name in STAGES if name in stages and chosen in ("all", name)]
     return [Stage(name=name, **stages[name]) for name in names]
 

@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lohovla.errors import UserError
-from lohovla.model.checkpoint import load, save
+from lohovla.model.checkpoint import load, save, take_pictures
 from lohovla.model.configuration import LoHoVLAConfig
-from lohovla.model.core import LoHoVLA
+from lohovla.model.core import PICTURE_PARTS, LoHoVLA
+from lohovla.model.imagining import require_painter
 from lohovla.model.processor import Processor
 from lohovla.model.tokenizer import make_tokenizer
 
@@ -120,3 +121,37 @@ def test_a_processor_that_is_missing_or_damaged(folder, name):
     assert refused(folder).startswith(f"{folder} has no readable processor: ")
     (folder / name).unlink()
     assert refused(folder).startswith(f"{folder} has no readable processor: ")
+
+
+def test_a_checkpoint_with_another_image_head_is_read_and_says_that_it_cannot_paint(made, folder):
+    weights = load_file(folder / "model.safetensors")
+    weights.pop("painter.near.0.weight")
+    weights["autoencoder.encoder.conv_in.weight"] = torch.zeros(3)
+    weights["painter.observed.weight"] = torch.zeros(2, 2)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "learned": ["code", "paint", "plan"]}))
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    model, _ = load(folder)
+    own = model.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in weights.items() if not name.startswith(PICTURE_PARTS))
+    assert all(torch.isfinite(value).all() for value in own.values())
+    assert torch.equal(own["painter.place"], load(folder)[0].state_dict()["painter.place"])
+    assert model.config.learned == ["plan"]
+    with pytest.raises(UserError, match="paints no sub-goals"):
+        require_painter(model)
+
+
+def test_pictures_are_taken_over_and_nothing_else(made, folder, tmp_path):
+    other = LoHoVLA(LoHoVLAConfig.from_dict({**made[0].config.to_dict(), "image_channels": 3, "learned": ["see"]}))
+    with pytest.raises(UserError, match="no trained autoencoder"):
+        take_pictures(other, folder)
+    made[0].config.learned = ["code", "paint", "plan"]
+    save(*made, tmp_path / "painted")
+    made[0].config.learned = []
+    before = {name: value.clone() for name, value in other.state_dict().items()}
+    take_pictures(other, tmp_path / "painted")
+    assert other.config.learned == ["code", "paint", "see"]
+    for name, value in other.state_dict().items():
+        source = made[0].state_dict() if name.startswith(PICTURE_PARTS) else before
+        assert torch.equal(value, source[name]), name
+    require_painter(other)

@@ -252,3 +252,41 @@ def test_in_real_time_the_last_commands_tell_how_the_tool_moves(make, scripted):
     np.testing.assert_array_equal(chunk(0.05), chunk(0.05))
     prefix = np.full((8, 7), 0.25, np.float32)
     np.testing.assert_array_equal(chunk(0.0, prefix)[:3], prefix[:3])
+
+
+def test_imagined_ends_come_with_new_subtasks_and_change_no_action(make, scripted, tiny, monkeypatch):
+    monkeypatch.setattr(tiny[0].config, "learned", ["code", "paint"])
+    plain = run(make(), [0] * 4)
+    scripted.clear()
+    policy = make(imagine=True)
+    assert "subgoal" in policy.spec.emits
+    shown = run(policy, [0] * 4)
+    assert all(one.subgoal is None for one in plain)
+    assert [one.planned for one in shown] == [True, False, False, True]
+    assert all(one.subgoal.shape == (160, 320, 3) and one.subgoal.dtype == np.uint8 for one in shown)
+    assert np.array_equal(shown[0].subgoal, shown[2].subgoal)
+    assert not np.array_equal(shown[0].subgoal, shown[3].subgoal)
+    assert ["imagine" in one.timing for one in shown] == [True, False, False, True]
+    for one, other in zip(plain, shown, strict=True):
+        assert one.subtask == other.subtask
+        np.testing.assert_array_equal(one.actions, other.actions)
+
+
+def test_an_imagined_end_does_not_depend_on_other_episodes(make, scripted, tiny, monkeypatch):
+    monkeypatch.setattr(tiny[0].config, "learned", ["code", "paint"])
+    policy = make(imagine=True)
+    seen = [observation(0), observation(1)]
+    for slot in (0, 1):
+        policy.reset(slot, slot)
+    together = policy.act_batch(seen, [Context(slot=0), Context(slot=1)])
+    scripted.clear()
+    policy.reset(0, 0)
+    alone = policy.act(seen[0], Context(slot=0))
+    assert alone.subtask == together[0].subtask
+    apart = np.abs(alone.subgoal.astype(int) - together[0].subgoal)
+    assert apart.max() <= 2
+
+
+def test_a_model_that_cannot_paint_says_so(make):
+    with pytest.raises(UserError, match="paints no sub-goals"):
+        make(imagine=True)

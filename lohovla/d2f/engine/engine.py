@@ -234,7 +234,7 @@ class Engine:
     def _forward(self, lanes: list[Lane]) -> None:
         shift = self.denoiser.shift
         versions = [lane.versions() for lane in lanes]
-        batch = build(lanes, versions, self.pool.size, shift)
+        batch = build(lanes, versions, self.pool.size, shift, self.runner.paged.direct)
         hidden = self.runner.forward(batch.tokens, batch.positions, batch.plan)
         self.stats.forwards += 1
         self.stats.rows += batch.width

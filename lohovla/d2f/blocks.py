@@ -11,6 +11,7 @@ those of Discrete Diffusion Forcing (arXiv 2508.09192).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -93,7 +94,9 @@ class Canvas:
     ended: Tensor
     early: bool = True
 
-    @property
+    # What follows from the state is computed once: a canvas never changes, and small operations add up.
+
+    @cached_property
     def masked(self) -> Tensor:
         """(n, length) bool: positions that are not decided."""
         return self.tokens == self.mask_id
@@ -103,10 +106,32 @@ class Canvas:
         """How many blocks the canvas has room for."""
         return self.tokens.shape[1] // self.size
 
-    @property
+    @cached_property
     def opened(self) -> Tensor:
         """(n, length) bool: positions of appended blocks."""
         return _upto(self.open * self.size, self.tokens.shape[1])
+
+    @cached_property
+    def end(self) -> Tensor:
+        """See :func:`first_end`."""
+        places = torch.arange(self.tokens.shape[1], device=self.tokens.device)
+        found = self.ends(self.tokens) & self.opened
+        return _first(found & (places >= self.given[:, :1]) if self.blocks else found)
+
+    @cached_property
+    def gap(self) -> Tensor:
+        """See :func:`first_mask`."""
+        return _first(self.masked)
+
+    @cached_property
+    def done(self) -> Tensor:
+        """See :func:`finished`."""
+        done = ~(self.masked & self.opened).any(1)
+        return done | (self.end < self.gap) if self.early else done
+
+    def ends(self, tokens: Tensor) -> Tensor:
+        """Which of ``tokens`` end an answer."""
+        return tokens == self.eos_ids if len(self.eos_ids) == 1 else torch.isin(tokens, self.eos_ids)
 
     def progress(self) -> Tensor:
         """(n, blocks) float: the decided share of each block's masks, 1 for a block that never had one."""
@@ -183,10 +208,7 @@ def grow(canvas: Canvas, thresholds: Limits) -> Canvas:
 
 def finished(canvas: Canvas) -> Tensor:
     """(n,) bool: sequences with nothing left to decide; ask after :func:`grow`."""
-    done = ~(canvas.masked & canvas.opened).any(1)
-    if canvas.early:
-        done |= first_end(canvas) < first_mask(canvas)
-    return done
+    return canvas.done
 
 
 def accept(canvas: Canvas, tokens: Tensor, confidence: Tensor, thresholds: Limits) -> tuple[Canvas, Tensor]:
@@ -209,7 +231,7 @@ def accept(canvas: Canvas, tokens: Tensor, confidence: Tensor, thresholds: Limit
     best = torch.nn.functional.one_hot(ranked.argmax(-1), canvas.size).bool()
     stuck = canvas.full & ~sure.view(shape).any(-1) & wanted.view(shape).any(-1)
     filled = sure | (best & stuck[..., None]).view_as(sure)
-    ended = canvas.ended | (filled & torch.isin(tokens, canvas.eos_ids)).any(1)
+    ended = canvas.ended | (filled & canvas.ends(tokens)).any(1)
     return replace(canvas, tokens=torch.where(filled, tokens, canvas.tokens), ended=ended), filled
 
 
@@ -235,15 +257,12 @@ def commit(canvas: Canvas) -> Canvas:
 
 def first_end(canvas: Canvas) -> Tensor:
     """(n,) position of the first end token that was decided, or the length of the canvas."""
-    given = torch.zeros_like(canvas.tokens, dtype=torch.bool)
-    if canvas.blocks:
-        given[:, : canvas.size] = _upto(canvas.given[:, 0], canvas.size)
-    return _first(torch.isin(canvas.tokens, canvas.eos_ids) & canvas.opened & ~given)
+    return canvas.end
 
 
 def first_mask(canvas: Canvas) -> Tensor:
     """(n,) position of the first undecided token, or the length of the canvas."""
-    return _first(canvas.masked)
+    return canvas.gap
 
 
 def _first(found: Tensor) -> Tensor:

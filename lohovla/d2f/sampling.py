@@ -108,7 +108,7 @@ def choose(logits: Tensor, sampling: Sampling, chance: Tensor | None) -> tuple[T
     ranked = ranked.masked_fill(drop, 0.0)
     ranked = ranked / ranked.sum(-1, keepdim=True)
     # Inverse of the cumulative distribution: one number a position decides, whatever else is in the batch.
-    place = (ranked.cumsum(-1) <= chance[:, None]).sum(-1).clamp(max=int((~drop).sum(-1).max()) - 1)
+    place = (ranked.cumsum(-1) <= chance[:, None]).sum(-1)
     place = torch.minimum(place, (ranked > 0).sum(-1) - 1)[:, None]
     return order.gather(1, place)[:, 0], ranked.gather(1, place)[:, 0], log_probabilities
 

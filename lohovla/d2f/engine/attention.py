@@ -23,6 +23,25 @@ NAME = "lohovla_paged"
 
 
 @dataclass(frozen=True)
+class Parts:
+    """A forward's rows as the kernel takes them: what leads in each text, and each version, is a window of its own.
+
+    Attributes:
+        windows: int32 (parts + 1,) first row of each, and the end of the last.
+        before: int32 (parts,) tokens in pages that it sees.
+        pages: int32 (parts, most pages) that hold them.
+        order: int32 (rows,) in its part a row sees those of no higher order.
+        longest: rows of the longest part.
+    """
+
+    windows: Tensor
+    before: Tensor
+    pages: Tensor
+    order: Tensor
+    longest: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """Who sees whom, and which rows are kept, for one forward.
 
@@ -35,11 +54,7 @@ class Plan:
         own_end: (rows,) end here.
         kept: rows whose keys and values go to pages, and
         slots: where: page * page size + place.
-        windows: first row of each part of a text's window (what leads, and each version), and the end of the last.
-        before: tokens in pages that each of these parts sees.
-        pages: (parts, most pages) that hold them.
-        order: (rows,) in its part a row sees those of no higher order.
-        longest: rows of the longest part.
+        parts: the same for the kernel; None where pages are not read where they lie.
     """
 
     starts: list[int]
@@ -50,11 +65,7 @@ class Plan:
     own_end: Tensor
     kept: Tensor
     slots: Tensor
-    windows: Tensor
-    before: Tensor
-    pages: Tensor
-    order: Tensor
-    longest: int
+    parts: Parts | None = None
 
     def visible(self, text: int) -> Tensor:
         """(w, cached + w) bool: what each row of a text's window sees."""
@@ -117,7 +128,7 @@ class Pages:
     def begin(self, plan: Plan, dtype: torch.dtype) -> None:
         """Set a forward up."""
         self.plan, self.masks = plan, []
-        for text in range(0 if self.direct else len(plan.tables)):
+        for text in range(0 if plan.parts is not None else len(plan.tables)):
             visible = plan.visible(text)
             self.masks.append(torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(
                 ~visible, torch.finfo(dtype).min))  # fmt: skip
@@ -127,14 +138,14 @@ class Pages:
         assert self.plan is not None
         assert self.masks is not None
         plan, keys, values = self.plan, self.keys[number], self.values[number]
-        if self.direct:
+        if plan.parts is not None:
             self._keep(number, key, value)
             rows = plan.starts[-1]
             out = torch.zeros_like(query)
             whole = query[:rows] * (scale * query.shape[2] ** 0.5)  # the kernel scales by the head's size itself
             out[:rows] = paged_attention(
-                whole, key[:rows], value[:rows], plan.order, plan.windows, (keys, values), plan.pages, plan.before,
-                longest=plan.longest,
+                whole, key[:rows], value[:rows], plan.parts.order, plan.parts.windows, (keys, values),
+                plan.parts.pages, plan.parts.before, longest=plan.parts.longest,
             )  # fmt: skip
             return out
         out = attend(query, key, value, keys, values, plan, self.masks, scale)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lohovla.d2f.blocks import Canvas
-from lohovla.d2f.engine.attention import Plan
+from lohovla.d2f.engine.attention import Parts, Plan
 from lohovla.d2f.engine.lane import Lane
 from lohovla.d2f.engine.runner import ROWS
 
@@ -51,7 +51,9 @@ class Batch:
     width: int
 
 
-def build(lanes: list[Lane], versions: list[tuple[list[Canvas], Tensor]], page: int, shift: bool) -> Batch:
+def build(
+    lanes: list[Lane], versions: list[tuple[list[Canvas], Tensor]], page: int, shift: bool, direct: bool
+) -> Batch:
     """The rows that the lanes' versions need.
 
     Args:
@@ -59,6 +61,7 @@ def build(lanes: list[Lane], versions: list[tuple[list[Canvas], Tensor]], page: 
         versions: of each lane, with the texts that have more than one.
         page: tokens a page; each text already holds the pages that it commits to.
         shift: whether a row's hidden state predicts the next token.
+        direct: whether pages are read where they lie.
     """
     rows = _Rows(page, shift)
     sections, ends = [], []
@@ -80,7 +83,7 @@ def build(lanes: list[Lane], versions: list[tuple[list[Canvas], Tensor]], page: 
             _section(version, lane, torch.from_numpy(firsts[k]), torch.from_numpy(befores), shift)
             for k, version in enumerate(made)
         ])  # fmt: skip
-    return rows.batch(sections, ends)
+    return rows.batch(sections, ends, direct)
 
 
 def _section(version: Canvas, lane: Lane, firsts: Tensor, befores: Tensor, shift: bool) -> Section:
@@ -185,7 +188,7 @@ class _Rows:
             tokens = torch.where(torch.from_numpy(inside).to(device), tokens, canvases[index[0], index[1], index[2]])
         self.tokens.append(tokens)
 
-    def batch(self, sections: list[list[Section]], ends: list[list[int]]) -> Batch:
+    def batch(self, sections: list[list[Section]], ends: list[list[int]], direct: bool) -> Batch:
         """All of them."""
         device = self.tokens[0].device
         extra = -self._at % ROWS
@@ -194,16 +197,19 @@ class _Rows:
             return torch.from_numpy(np.concatenate(parts) if parts else np.zeros(0, np.int64)).to(device)
 
         own, lead_end = flat(self.own), flat(self.lead_end)
-        most = max(map(len, self.pages), default=0)
-        windows, before, pages = (
-            torch.tensor(part, dtype=torch.int32, device=device)
-            for part in (self.windows, self.before, [[*part, *[0] * (most - len(part))] for part in self.pages])
-        )
         plan = Plan(
             self.starts, [table.to(device) for table in self.tables], self.cached, lead_end, own[:, 0], own[:, 1],
-            flat(self.kept), flat(self.slots), windows, before, pages,
-            torch.where(own[:, 1] > 0, own[:, 1], lead_end).int(), int(np.diff(self.windows).max(initial=0)),
+            flat(self.kept), flat(self.slots), self._parts(own[:, 1], lead_end) if direct else None,
         )  # fmt: skip
         tokens, places = torch.cat(self.tokens), flat(self.places)
         pad = torch.nn.functional.pad
         return Batch(pad(tokens, (0, extra)), pad(places, (0, extra)), plan, sections, ends, self._at)
+
+    def _parts(self, own_end: Tensor, lead_end: Tensor) -> Parts:
+        most = max(map(len, self.pages), default=0)
+        windows, before, pages = (
+            torch.tensor(part, dtype=torch.int32, device=own_end.device)
+            for part in (self.windows, self.before, [[*part, *[0] * (most - len(part))] for part in self.pages])
+        )
+        order = torch.where(own_end > 0, own_end, lead_end).int()
+        return Parts(windows, before, pages, order, int(np.diff(self.windows).max(initial=0)))

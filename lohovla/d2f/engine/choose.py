@@ -88,19 +88,20 @@ def _choose(logits: Tensor, lane: Lane, rows: Tensor, chance: Tensor) -> tuple[T
         key = (sampling.temperature, sampling.top_p, sampling.top_k) if sampling.temperature else (0.0, 1.0, 0)
         groups.setdefault(key, []).append(row)
     ranks = lane.texts[0].kind.ranks
+    if len(groups) == 1:
+        return _choose_alike(logits, lane.texts[0].request.sampling, chance, ranks)
     parts = []
     for members in groups.values():
-        own = torch.ones_like(rows, dtype=torch.bool)
-        if len(groups) > 1:
-            own = torch.isin(rows, torch.tensor(members, device=rows.device))
-        tokens, confidence, logprobs = choose(logits[own], lane.texts[members[0]].request.sampling, chance[own])
-        likely = logprobs.gather(1, tokens[:, None])[:, 0]
-        ranked_logprob, ranked = logprobs.topk(ranks, -1)
-        parts.append((own, (tokens, confidence, likely, ranked, ranked_logprob)))
-    if len(parts) == 1:
-        return parts[0][1]
+        own = torch.isin(rows, torch.tensor(members, device=rows.device))
+        parts.append((own, _choose_alike(logits[own], lane.texts[members[0]].request.sampling, chance[own], ranks)))
     whole = [torch.empty(len(rows), *value.shape[1:], dtype=value.dtype, device=value.device) for value in parts[0][1]]
     for own, values in parts:
         for target, value in zip(whole, values, strict=True):
             target[own] = value
     return tuple(whole)
+
+
+def _choose_alike(logits: Tensor, sampling: Sampling, chance: Tensor, ranks: int) -> tuple[Tensor, ...]:
+    tokens, confidence, logprobs = choose(logits, sampling, chance)
+    ranked_logprob, ranked = logprobs.topk(ranks, -1)
+    return tokens, confidence, logprobs.gather(1, tokens[:, None])[:, 0], ranked, ranked_logprob

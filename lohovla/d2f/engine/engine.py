@@ -104,8 +104,8 @@ class Engine:
         began = time.monotonic()
         self._take_in()
         self._make_room()
-        self._admit()
-        self._dismiss_finished()  # an answer of no blocks needs no forward
+        if self._admit():
+            self._dismiss_finished()  # an answer of no blocks needs no forward
         if not self._order:
             return False
         lanes = list(self._lanes.values())
@@ -158,8 +158,11 @@ class Engine:
         self._waiting = deque(text for text in self._waiting if text.number not in leaving)
         self._leave([text for text in gone if text in self._order])
 
-    def _admit(self) -> None:
-        """Let in what there is room for, in order of arrival."""
+    def _admit(self) -> bool:
+        """Let in what there is room for, in order of arrival; whether anything came in."""
+        if not self._waiting:
+            return False
+        before = len(self._order)
         rows = sum(len(lane.texts) * 2 * lane.canvas.size for lane in self._lanes.values())
         computing = {key for text in self._order for key in text.chain.keys[len(text.pages) :]}
         held_back: list[Text] = []
@@ -192,6 +195,7 @@ class Engine:
             computing.update(keys)
             self._enter(text, lane)
         self._waiting.extendleft(reversed(held_back))
+        return len(self._order) > before
 
     def _enter(self, text: Text, lane: Lane) -> None:
         if text.started is None:
@@ -230,7 +234,7 @@ class Engine:
     def _forward(self, lanes: list[Lane]) -> None:
         shift = self.denoiser.shift
         versions = [lane.versions() for lane in lanes]
-        batch = build(lanes, versions, self.pool.size, shift)
+        batch = build(lanes, versions, self.pool.size, shift, self.runner.paged.direct)
         hidden = self.runner.forward(batch.tokens, batch.positions, batch.plan)
         self.stats.forwards += 1
         self.stats.rows += batch.width

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from lohovla.d2f.denoiser import DecoderDenoiser
-from lohovla.d2f.engine.attention import Plan
+from lohovla.d2f.engine.attention import Parts, Plan
 from lohovla.d2f.engine.request import Prefix
 from lohovla.d2f.engine.runner import Runner
 from lohovla.errors import UserError
@@ -128,13 +128,19 @@ def stop(device: torch.device | str) -> None:
 
 
 def _send(number: int, tokens: Tensor, positions: Tensor, plan: Plan) -> None:
-    device = tokens.device
-    lists = [plan.starts, plan.cached, [len(table) for table in plan.tables], [number, plan.longest, *plan.pages.shape]]
-    parts = [torch.tensor(part, dtype=torch.long, device=device) for part in lists]
-    parts += [tokens, positions, torch.cat(plan.tables), plan.lead_end, plan.own_start, plan.own_end, plan.kept,
-              plan.slots, plan.windows, plan.before, plan.pages.flatten(), plan.order]  # fmt: skip
-    dist.broadcast(torch.tensor([len(part) for part in parts], device=device), 0)
-    dist.broadcast(torch.cat([part.long() for part in parts]), 0)
+    device, none = tokens.device, tokens[:0]
+    parts = plan.parts or Parts(none, none, tokens[:0, None], none, -1)
+    lists = [
+        plan.starts,
+        plan.cached,
+        [len(table) for table in plan.tables],
+        [number, parts.longest, *parts.pages.shape],
+    ]
+    whole = [torch.tensor(part, dtype=torch.long, device=device) for part in lists]
+    whole += [tokens, positions, torch.cat(plan.tables), plan.lead_end, plan.own_start, plan.own_end, plan.kept,
+              plan.slots, parts.windows, parts.before, parts.pages.flatten(), parts.order]  # fmt: skip
+    dist.broadcast(torch.tensor([len(part) for part in whole], device=device), 0)
+    dist.broadcast(torch.cat([part.long() for part in whole]), 0)
 
 
 def _receive(device: torch.device) -> tuple[int, Tensor, Tensor, Plan] | None:
@@ -145,11 +151,10 @@ def _receive(device: torch.device) -> tuple[int, Tensor, Tensor, Plan] | None:
     whole = torch.zeros(int(sizes.sum()), dtype=torch.long, device=device)
     dist.broadcast(whole, 0)
     starts, cached, lengths, numbers, tokens, positions, tables, *rows = whole.split(sizes.tolist())
-    lead_end, own_start, own_end, kept, slots, *parts = rows
-    windows, before, pages, order = (part.int() for part in parts)
     number, longest, count, most = numbers.tolist()
-    plan = Plan(
-        starts.tolist(), list(tables.split(lengths.tolist())), cached.tolist(), lead_end, own_start, own_end, kept,
-        slots, windows, before, pages.view(count, most), order, longest,
-    )  # fmt: skip
+    parts = None
+    if longest >= 0:
+        windows, before, pages, order = (part.int() for part in rows[5:])
+        parts = Parts(windows, before, pages.view(count, most), order, longest)
+    plan = Plan(starts.tolist(), list(tables.split(lengths.tolist())), cached.tolist(), *rows[:5], parts)
     return number, tokens, positions, plan

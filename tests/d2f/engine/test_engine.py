@@ -9,7 +9,7 @@ import torch
 from lohovla.d2f.blocks import Thresholds
 from lohovla.d2f.decode import Settings, decode
 from lohovla.d2f.engine import Engine, EngineSettings, Overloaded, Request
-from lohovla.d2f.sampling import Sampling
+from lohovla.d2f.sampling import Sampling, choose
 from lohovla.d2f.verify import Branch, Chain, Plain
 from lohovla.errors import UserError
 
@@ -179,3 +179,11 @@ def test_the_models_time_counts_the_language_head(models):
     assert engine.runner.seconds > before
     finish(engine, [request([1, 2, 3])])
     assert 0 < engine.stats.forward_seconds == engine.runner.seconds < engine.stats.seconds
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_nothing_to_choose_is_nothing_chosen(temperature):
+    """A version whose blocks are all decided has no row for the language head."""
+    none = torch.zeros(0, shared.VOCABULARY)
+    tokens, confidence, _ = choose(none, Sampling(temperature=temperature, top_p=0.9), torch.zeros(0))
+    assert len(tokens) == len(confidence) == 0

@@ -1,6 +1,7 @@
 """The page at / in a real browser without a screen."""
 
 import base64
+import contextlib
 import itertools
 import json
 import os
@@ -32,7 +33,9 @@ class Browser:
                 break
         self._numbers = itertools.count(1)
         self.complaints = []
-        self._socket = connect(found[0] + "devtools/browser/" + line.rsplit("/", 1)[1].strip(), max_size=None)
+        self._open = contextlib.ExitStack()
+        place = found[0] + "devtools/browser/" + line.rsplit("/", 1)[1].strip()
+        self._socket = self._open.enter_context(connect(place, max_size=None))
         target = next(t for t in self.call("Target.getTargets")["targetInfos"] if t["type"] == "page")
         self._session = self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
         self.call("Runtime.enable")
@@ -66,7 +69,7 @@ class Browser:
         file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
 
     def close(self):
-        self._socket.close()
+        self._open.close()
         self.process.terminate()
         self.process.wait(20)
         self.process.stderr.close()
@@ -89,6 +92,7 @@ def test_both_sides_are_denoised_and_end_with_the_servers_text(tiny, browse):
     pictures = Path(os.environ["LOHOVLA_PICTURES"]) if "LOHOVLA_PICTURES" in os.environ else None
     page = browse(tiny.url)
     page.until("document.getElementById('mode').options.length == 5")
+    assert page.value("getComputedStyle(document.getElementById('keyed')).display") == "none"
     page.value("document.getElementById('prompt').value = 'The arm lifts the block.'")
     page.value("document.getElementById('tokens').value = 40; document.getElementById('pace').value = 60; 1")
     page.value("document.getElementById('go').click()")

@@ -1,0 +1,43 @@
+"""The table of benchmarks fits the programs and the settings."""
+
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+import lohovla.configs
+from lohovla.commands.bench import _AS_THEY_GO, _BENCHMARKS, _LISTS, _value, run
+from lohovla.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def config():
+    return OmegaConf.load(Path(lohovla.configs.__path__[0]) / "bench.yaml")
+
+
+@pytest.mark.parametrize("what", _BENCHMARKS)
+def test_each_takes_what_it_is_given(config, what):
+    module, settings = _BENCHMARKS[what]
+    extra = len(_AS_THEY_GO[what](config, Path())) if what in _AS_THEY_GO else 0
+    signature = inspect.signature(importlib.import_module(f"lohovla.benchmarks.{module}").run)
+    signature.bind(*range(extra + len(settings)))
+    lists = [
+        name for name, p in list(signature.parameters.items())[extra:] if str(p.annotation).startswith(("list", "Seq"))
+    ]
+    assert len(lists) == sum(setting in _LISTS for setting in settings)
+    for setting in settings:
+        assert setting in config
+
+
+def test_a_list_may_be_given_bare():
+    assert _value(OmegaConf.create({"parts": "nano"}), "parts") == ["nano"]
+    assert _value(OmegaConf.create({"parts": ["nano", "d2f"]}), "parts") == ["nano", "d2f"]
+    assert _value(OmegaConf.create({"task": "B"}), "task") == "B"
+
+
+def test_an_unknown_benchmark_is_named():
+    with pytest.raises(UserError, match="modle") as caught:
+        run(OmegaConf.create({"what": "modle"}))
+    assert "lohovla bench model" in str(caught.value.remedy)

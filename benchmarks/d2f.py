@@ -15,7 +15,7 @@ from tqdm import tqdm
 from lohovla.benchmarks.report import emit, median
 from lohovla.errors import UserError
 
-ROOM = {"plan": 192, "arithmetic": 112}
+ROOM = {"plan": 192, "open-plan": 192, "arithmetic": 112}
 FIRST = 10001  # test seeds
 
 
@@ -54,7 +54,7 @@ def run(
     if unknown or not modes:
         raise UserError(f"there is no mode {unknown[0] if unknown else modes!r}", f"there are {', '.join(MODES)}")
     if any(task not in ROOM for task in tasks):
-        raise UserError(f"tasks are {', '.join(ROOM)}", "tasks=[plan,arithmetic]")
+        raise UserError(f"tasks are {', '.join(ROOM)}", "text_tasks=[open-plan,arithmetic]")
     if problems < 1:
         raise UserError(f"problems must be at least 1, not {problems}", "problems=50 is the default")
     if threads is not None:

@@ -84,7 +84,7 @@ COMMANDS = {
         "Write text, autoregressively or by discrete diffusion forcing, and watch it come.",
         (
             'lohovla generate "7480+1100-1691="',
-            "lohovla generate example=plan mode=d2f+branch",
+            "lohovla generate example=open-plan mode=d2f+branch",
             'lohovla generate "4782+0934-0075=" model=GSAI-ML/LLaDA-8B-Instruct temperature=0.7 n=3',
         ),
     ),

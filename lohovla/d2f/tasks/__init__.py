@@ -8,7 +8,7 @@ from typing import Protocol
 
 from lohovla.errors import UserError
 
-NAMES = ("plan", "arithmetic")
+NAMES = ("plan", "open-plan", "arithmetic")
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,10 @@ def text_task(name: str) -> TextTask:
         from lohovla.d2f.tasks.plans import Plans
 
         return Plans()
+    if name == "open-plan":
+        from lohovla.d2f.tasks.plans import OPEN_TASKS, Plans
+
+        return Plans(tasks=OPEN_TASKS)
     if name == "short-plan":
         from lohovla.d2f.tasks.plans import SHORT_TASKS, TASKS, Plans
 

@@ -26,14 +26,18 @@ from lohovla.envs.tasks.registry import Problem, get_task, initial_scene
 from lohovla.envs.tasks.sort import Sort
 from lohovla.envs.tasks.stack import Column, Stack
 
-# The tasks with long plans whose scenes can be told in words.
-TASKS = (
+# Tasks with long plans in which every block lies open, ...
+OPEN_TASKS = (
     "put-block-into-matching-bowl",
     "put-block-into-mismatching-bowl",
     "put-even-blocks-in-same-color-zone",
     "stack-smaller-over-bigger-with-same-color",
     "stack-smaller-over-bigger-with-same-color-in-same-color-zone",
     "stack-bigger-over-smaller-with-same-color-in-same-color-zone",
+)
+# ... and all whose scenes can be told in words, those with blocks under others too.
+TASKS = (
+    *OPEN_TASKS,
     "put-hidden-blocks-in-two-layer-towers-into-matching-bowls",
     "put-hidden-blocks-in-two-layer-towers-into-mismatching-bowls",
     "put-hidden-blocks-in-three-layer-towers-into-matching-bowls",

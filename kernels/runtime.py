@@ -18,7 +18,7 @@ from lohovla.errors import UserError
 
 if TYPE_CHECKING:
     import triton
-    import triton.language as tl  # noqa: F401 - for the kernels
+    import triton.language as tl
 else:
     triton = tl = None
     # Without a GPU the references do the work, and Triton's compiler, loaded after other native libraries, has crashed

@@ -77,5 +77,21 @@ def test_an_evaluation_is_the_same_whatever_the_number_of_threads():
         torch.set_num_threads(before)
 
 
+def test_its_sub_goal_pictures_beat_copying():
+    from lohovla.evaluate.painted import cases, compare
+    from lohovla.model.imagining import Brush
+
+    model, processor = load()
+    if "paint" not in model.config.learned:
+        pytest.skip("the shipped checkpoint was not trained by the stage paint")
+    found = list(cases(("put-block-into-matching-bowl", "pick-and-place-primitive"), (1, 3)))
+    orders = {"parallel": Brush("parallel"), "raster": Brush("raster", denoise=2)}
+    figures = compare(model, processor, found, orders)
+    for order in orders:
+        assert figures[order]["psnr"] > figures["copy"]["psnr"] + 2
+        assert figures[order]["psnr"] > figures["moved"]["psnr"]  # something was learned beside where to point
+        assert figures[order]["agreed"] > figures["copy"]["agreed"]
+
+
 def test_it_is_small():
     assert sum(path.stat().st_size for path in NANO.iterdir()) < 20e6

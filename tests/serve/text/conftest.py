@@ -82,7 +82,7 @@ class Running:
         settings = TextServerSettings(port=0, drain=drain, body_mb=body_mb)
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main(settings, ApiKeys(keys))), daemon=True)
         self._thread.start()
-        assert self._ready.wait(20)
+        assert self._ready.wait(120)
         self.url = f"http://127.0.0.1:{self.port}"
 
     async def _main(self, settings: TextServerSettings, keys: ApiKeys) -> None:

@@ -89,7 +89,8 @@ def _nano(steps: int) -> dict[str, Any]:
 
     model = LoHoVLA(LoHoVLAConfig())
     text, config = model.config.text_config, model.config
-    cache = [(torch.zeros(1, config.expert_heads, 64, text.head_dim),) * 2 for _ in range(config.expert_layers)]
+    zeros = torch.zeros(1, config.expert_heads, 64, text.head_dim)
+    cache = [(zeros, zeros) for _ in range(config.expert_layers)]
     given = [torch.zeros(1, 2, 5), torch.zeros(1, 13), torch.zeros(1, 4), torch.zeros(1, config.horizons["ee"], 7)]
     heads = torch.zeros(1, config.expert_heads, config.horizons["ee"], text.head_dim)
     passes, valid = Passes(model), torch.ones(1, 64, dtype=torch.bool)

@@ -65,7 +65,8 @@ def run(
     turns = list(itertools.product(range(rounds), modes))
     for _, mode in tqdm(turns, desc="engine", disable=None, leave=False):
         engine = service.base if mode == "ar" else service.student
-        bodies = [CompletionRequest(model=f"text:{mode}", prompt=prompt, max_tokens=tokens) for prompt in prompts]
+        asked = [{"model": f"text:{mode}", "prompt": prompt, "max_tokens": tokens} for prompt in prompts]
+        bodies = [CompletionRequest.model_validate(body) for body in asked]
         requests = [request for body in bodies for request in service.plan(body).requests]
         _answer(engine, requests[:1])  # warm
         kept[mode].append({

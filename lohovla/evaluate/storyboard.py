@@ -157,7 +157,8 @@ def _placings(scene: Scene, pick: str) -> list[Subtask]:
         for name, fixture in scene.fixtures.items()
     ]
     found += [put_on_block(scene, pick, name) for name in others if not resting_above(scene, name)]
-    found.append(put_aside(scene, pick))
+    if aside := put_aside(scene, pick):
+        found.append(aside)
     for area in (Area(name) for name in (*QUADRANTS, "center")):
         if spot := find_spot(scene, pick, area.contains):
             found.append(put_at(scene, pick, area.name, *spot, words=place_phrase("area", area=area.name)))

@@ -114,7 +114,7 @@ def _copy(to: Sequence[Tensor], source: Sequence[Tensor]) -> None:
     for kind in {x.dtype for x in source}:
         chosen = [k for k, x in enumerate(source) if x.dtype == kind and x.numel()]
         if chosen:
-            torch._foreach_copy_([to[k] for k in chosen], [source[k] for k in chosen])
+            torch._foreach_copy_([to[k] for k in chosen], [source[k] for k in chosen])  # type: ignore
 
 
 def widened(x: Tensor, axes: str, sizes: dict[str, int]) -> tuple[int, ...]:

@@ -136,10 +136,10 @@ class Recording:
         columns: dict[str, np.ndarray] = {}
         features: dict[str, Any] = {}
         for name, frames in self.pictures.items():
-            features[name] = video_feature(*frames[0].shape[:2], self.fps)
+            features[name] = video_feature(frames[0].shape[0], frames[0].shape[1], self.fps)
         for name, depths in self.depths.items():
             columns[name] = np.stack(list(depths))
-            features[name] = depth_feature(*columns[name].shape[1:], DEPTH_STEP)
+            features[name] = depth_feature(columns[name].shape[1], columns[name].shape[2], DEPTH_STEP)
         columns |= {name: np.array(values) for name, values in self.columns.items()}
         columns |= self._outcomes(count, bool(attributes["success"]))
         begins = [k for k in range(count) if k == 0 or self.subtasks[k] != self.subtasks[k - 1]]

@@ -84,7 +84,7 @@ def draw(moments: list[Moment], top: np.ndarray | None) -> Image.Image:
     wide, high = _SCALE * width, _SCALE * height
     picture = Image.new("RGB", (wide, high + _SIDE), _BACK)
     if top is not None:
-        picture.paste(Image.fromarray(top).resize((wide, high)).point(lambda v: 128 + v // 2), (0, 0))
+        picture.paste(Image.fromarray(top).resize((wide, high)).point([128 + v // 2 for v in range(256)] * 3), (0, 0))
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(15)
     if len(moments) < 2:
         pen.text((10, 10), "no commands were made", _INK, font)

@@ -118,8 +118,8 @@ def follow(runners: Sequence[Runner]) -> None:
     """
     device = runners[0].paged.keys[0].device
     while (message := _receive(device)) is not None:
-        number, *rest = message
-        runners[number].forward(*rest)
+        number, tokens, positions, plan = message
+        runners[number].forward(tokens, positions, plan)
 
 
 def stop(device: torch.device | str) -> None:
@@ -156,5 +156,9 @@ def _receive(device: torch.device) -> tuple[int, Tensor, Tensor, Plan] | None:
     if longest >= 0:
         windows, before, pages, order = (part.int() for part in rows[5:])
         parts = Parts(windows, before, pages.view(count, most), order, longest)
-    plan = Plan(starts.tolist(), list(tables.split(lengths.tolist())), cached.tolist(), *rows[:5], parts)
+    lead_end, own_start, own_end, kept, slots = rows[:5]
+    plan = Plan(
+        starts.tolist(), list(tables.split(lengths.tolist())), cached.tolist(),
+        lead_end, own_start, own_end, kept, slots, parts,
+    )  # fmt: skip
     return number, tokens, positions, plan

@@ -63,6 +63,16 @@ class Common(BaseModel):
         """The stop strings."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
+    @property
+    def ranks(self) -> int | None:
+        """Alternatives to report; None reports no log-probabilities."""
+        return None
+
+    @property
+    def most(self) -> int | None:
+        """Tokens at most."""
+        return None
+
 
 class CompletionRequest(Common):
     """A text to go on from."""

@@ -52,9 +52,9 @@ def run(file: Path, tune: bool = False, dry: bool = False, parts: Sequence[str] 
     where = torch.device("cpu" if dry else "cuda")
     name = device() if dry else torch.cuda.get_device_name()
     if tune:
-        table = tuned(where, which="small" if dry else "serving")
-        print(json.dumps(table))
-        return emit("gpu", "tuned kernels", len(table), "kernels", gpu=name, table=table)
+        blocks = tuned(where, which="small" if dry else "serving")
+        print(json.dumps(blocks))
+        return emit("gpu", "tuned kernels", len(blocks), "kernels", gpu=name, table=blocks)
     began = time.monotonic()
     bandwidth, rate = ceilings(where, 64 if dry else 8192)
     record: dict[str, Any] = {"gpu": name, "torch": torch.__version__, "bandwidth": bandwidth, "rate": rate}

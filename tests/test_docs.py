@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lohovla.cli import COMMANDS
-from lohovla.settings import compose
+from lohovla.settings import compose, root_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -58,7 +58,7 @@ def test_command_lines_are_understood(line):
     if name in ("--help", "--version") or "--help" in words:
         return
     assert name in COMMANDS
-    compose(name, words)
+    compose(root_of(name, words), words)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -106,5 +106,5 @@ def test_counts_of_pi0_agree_with_its_floor():
 def test_counts_are_printed(capsys):
     record = counts.run()
     assert record["decision"][-1]["floor H200, ms"] < record["decision"][-1]["predicted H200, ms"]
-    assert "| paged_attention | windows=16" in capsys.readouterr().out
+    assert "| paged_attention | heads=28" in capsys.readouterr().out
     assert 0 < record["nano"][2]["launches"] < record["nano"][0]["launches"]

@@ -100,7 +100,7 @@ def test_a_weight_of_one_is_an_anchor_to_the_millimetre(tiny, attended):
         for p, value in zip(expert.blend.parameters(), saved, strict=True):
             p.copy_(value)
     wanted = attended.points[:, :1, :3].expand(-1, 16, -1)
-    torch.testing.assert_close(chunk[..., :3], wanted, atol=0.02, rtol=0)  # what is said beside the anchors is small
+    torch.testing.assert_close(chunk[..., :3], wanted, atol=0.03, rtol=0)  # what is said beside the anchors is small
 
 
 def test_noise_levels_are_high_more_often_and_never_zero():

@@ -64,8 +64,7 @@ def test_words_fed_one_by_one_have_the_logits_of_the_full_pass(tiny, inputs, ful
     with torch.no_grad():
         for step in range(max(map(len, fed))):
             waiting = [row[step : step + 1] for row in fed]
-            states, layout = planning.feed_words(model, cache, layout, waiting, [min(step, len(row)) for row in fed])
-            logits = model.vocabulary_logits(states[:, 0])
+            logits, layout = planning.next_words(model, cache, layout, waiting, [min(step, len(row)) for row in fed])
             for row, words in enumerate(waiting):
                 if words:
                     torch.testing.assert_close(logits[row], expected[row, step], atol=1e-4, rtol=1e-4)
@@ -113,7 +112,7 @@ def test_a_row_does_not_depend_on_its_company(tiny, inputs, row_of, ids, planner
     def plan(prefix):
         if planner == "d2f":
             return planning.plan_d2f(model, prefix, start, end, mask, accept=0.5)
-        return planning.plan_ar(model, prefix, start, end, processor.sayable().everything if planner == "ar" else None)
+        return planning.plan_ar(model, prefix, start, end, processor.sayable(stop=False).everything if planner == "ar" else None)
 
     prefix = model.encode(inputs)
     words = plan(prefix)
@@ -214,9 +213,8 @@ def _word_by_word(model, prefix, number, start, end, grammar):
     cache, layout = planning.copy_cache(prefix.cache, model), prefix.layout
     said, word = [], start
     while True:
-        states, layout = planning.feed_words(model, cache, layout, [[word]] * rows, [len(said)] * rows)
-        logits = model.vocabulary_logits(states[number, 0])
-        word = max(grammar.after(said), key=lambda token: float(logits[token]))
+        logits, layout = planning.next_words(model, cache, layout, [[word]] * rows, [len(said)] * rows)
+        word = max(grammar.after(said), key=lambda token: float(logits[number, token]))
         if word == end:
             return said
         said.append(word)

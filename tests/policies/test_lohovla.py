@@ -45,7 +45,7 @@ def scripted(tiny, monkeypatch):
     processor = tiny[1]
     asked = []
 
-    def plan(model, prefix, start, end, grammar=None):
+    def plan(model, prefix, start, end, grammar=None, **_):
         rows = prefix.state.shape[0]
         said = [SENTENCES[(len(asked) + row) % len(SENTENCES)] for row in range(rows)]
         asked.extend(said)
@@ -118,7 +118,7 @@ def test_only_what_the_scene_allows_is_said(make, tiny, monkeypatch):
 def test_the_scene_need_not_be_asked(make, monkeypatch, grammar):
     policy = make(grammar=grammar)
     given, plan = [], planning.plan_ar
-    monkeypatch.setattr(planning, "plan_ar", lambda *args: given.append(args[4]) or plan(*args))
+    monkeypatch.setattr(planning, "plan_ar", lambda *args, **more: given.append(args[4]) or plan(*args, **more))
     run(policy, [0])
     assert given == ([[policy._sayable.everything]] if grammar == "all" else [None])
 

@@ -112,7 +112,9 @@ def test_a_row_does_not_depend_on_its_company(tiny, inputs, row_of, ids, planner
     def plan(prefix):
         if planner == "d2f":
             return planning.plan_d2f(model, prefix, start, end, mask, accept=0.5)
-        return planning.plan_ar(model, prefix, start, end, processor.sayable(stop=False).everything if planner == "ar" else None)
+        return planning.plan_ar(
+            model, prefix, start, end, processor.sayable(stop=False).everything if planner == "ar" else None
+        )
 
     prefix = model.encode(inputs)
     words = plan(prefix)

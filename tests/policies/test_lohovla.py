@@ -129,11 +129,11 @@ def test_block_diffusion_is_said_again_word_by_word_only_where_it_may_not_be_sai
     nonsense = tokens[SENTENCES[0]][:3]
     monkeypatch.setattr(
         planning, "plan_d2f",
-        lambda model, prefix, start, *_: planning.given(model, prefix, [nonsense, tokens[SENTENCES[1]]], start),
+        lambda model, prefix, start, *_, **__: planning.given(model, prefix, [nonsense, tokens[SENTENCES[1]]], start),
     )  # fmt: skip
     monkeypatch.setattr(
         planning, "plan_ar",
-        lambda model, prefix, start, *_: planning.given(model, prefix, [tokens[SENTENCES[2]]] * 2, start),
+        lambda model, prefix, start, *_, **__: planning.given(model, prefix, [tokens[SENTENCES[2]]] * 2, start),
     )  # fmt: skip
     said = {}
     for grammar in ("all", "none"):

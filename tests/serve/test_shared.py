@@ -17,7 +17,17 @@ def test_keys_let_in_who_has_one():
     keys = ApiKeys([KEY, OTHER])
     assert keys.allows(f"Api-Key {KEY}")
     assert keys.allows(f"Api-Key {OTHER}")
-    for header in (None, "", KEY, f"Basic {KEY}", f"Bearer {KEY}x", f"Api-Key {KEY}x", "Api-Key ", f"api-key {KEY}", "Api-Key ä"):
+    for header in (
+        None,
+        "",
+        KEY,
+        f"Basic {KEY}",
+        f"Bearer {KEY}x",
+        f"Api-Key {KEY}x",
+        "Api-Key ",
+        f"api-key {KEY}",
+        "Api-Key ä",
+    ):
         assert not keys.allows(header)
     assert ApiKeys().allows(None)
     with pytest.raises(UserError, match="fewer than 16"):

@@ -69,7 +69,7 @@ class Prefix:
 class LoHoVLA(PreTrainedModel):
     """The model.
 
-    Calls beside training (see :mod:`lohovla.train.objectives`): :meth:`encode` an observation, then
+    Calls beside training (see :mod:`lohovla.train.sequence`): :meth:`encode` an observation, then
     :mod:`lohovla.model.planning` for the sub-task and the points, :mod:`lohovla.model.acting` for chunks,
     :mod:`lohovla.model.picture` for sub-goal pictures.
     """

@@ -18,7 +18,8 @@ from lohovla.model.moving import pixels_of
 from lohovla.model.picture import Known, scene_of
 from lohovla.model.processor import Processor, picture_of
 from lohovla.model.sampling import cosine_sets, noisy
-from lohovla.train.objectives import Labelled, expert_inputs
+from lohovla.train.labelled import Labelled
+from lohovla.train.objectives import expert_inputs
 
 if TYPE_CHECKING:
     from lohovla.train.source import Source

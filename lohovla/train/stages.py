@@ -13,6 +13,7 @@ from lohovla.errors import UserError
 from lohovla.model.core import LoHoVLA
 from lohovla.model.processor import Processor
 from lohovla.train import objectives, painting
+from lohovla.train.labelled import Pieces, labelled
 from lohovla.train.tables import table_losses
 
 STAGES = ("see", "read", "plan", "act", "code", "paint")
@@ -90,13 +91,13 @@ class StageLosses(nn.Module):
         device = self.model.device
         if self.stage.name == "read":
             return table_losses(self.model, batch, self.processor)
-        given = objectives.labelled(batch, self.processor).to(device)
+        given = labelled(batch, self.processor).to(device)
         if self.stage.name == "see":
             return objectives.stem_losses(self.model, given)
         if self.stage.name == "plan":
             return objectives.core_losses(self.model, given, self.processor)
         if self.stage.name == "act":
-            pieces = objectives.Pieces(*(batch[f"piece.{k}"].to(device) for k in ("state", "motion", "action")))
+            pieces = Pieces(*(batch[f"piece.{k}"].to(device) for k in ("state", "motion", "action")))
             return {"act/ee": objectives.motion_loss(self.model, given, pieces, self.processor)}
         if self.stage.name == "code":
             return painting.autoencoder_losses(self.model, given)

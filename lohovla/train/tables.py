@@ -13,7 +13,8 @@ from lohovla.model.configuration import LoHoVLAConfig
 from lohovla.model.core import Inputs, LoHoVLA
 from lohovla.model.processor import Processor
 from lohovla.model.stem import ATTRIBUTE_DIM, HEIGHT_UNIT, KINDS, N_SUPPORTS, Objects, cell_centres, cells_of
-from lohovla.train.objectives import Labelled, Sequence
+from lohovla.train.labelled import Labelled
+from lohovla.train.sequence import Sequence
 
 _POSITION, _HEIGHT = 0.0015, 0.03  # standard deviations: m, and units of the stem's height
 _SURE = (0.9, 1.0)  # share of the truth in what is said of a colour or support

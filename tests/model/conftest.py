@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lohovla.model.core import Inputs
-from lohovla.train.objectives import Labelled
+from lohovla.train.labelled import Labelled
 
 GOALS = (
     "Put the blocks in the bowls with matching colors.",

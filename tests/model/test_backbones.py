@@ -17,7 +17,7 @@ from lohovla.model.checkpoint import load, save
 from lohovla.model.configuration import LoHoVLAConfig
 from lohovla.model.core import LoHoVLA
 from lohovla.model.layout import Kind, Layout, Places
-from lohovla.train.objectives import labelled
+from lohovla.train.labelled import labelled
 from lohovla.train.recipe import new_model
 from lohovla.train.stages import Stage, StageLosses
 from lohovla.train.state import TrainingState

@@ -8,9 +8,9 @@ import torch
 
 from lohovla.model import planning
 from lohovla.model.grammar import Grammar
-from lohovla.model.layout import Kind, Layout
+from lohovla.model.layout import Kind, Layout, expert_sees
 from lohovla.model.stem import cell_centres
-from lohovla.train import objectives
+from lohovla.train import sequence as sequence_module
 
 SENTENCES = (
     "Pick up the red block and place it on the table.",
@@ -34,7 +34,7 @@ def spoken(tiny):
 def full_pass(tiny, inputs, labels, monkeypatch):
     """Runs SENTENCES through the training sequence with the points at the centres of given cells (B, 2)."""
     model, processor = tiny
-    monkeypatch.setattr(objectives, "_JITTER", 0.0)
+    monkeypatch.setattr(sequence_module, "_JITTER", 0.0)
 
     @torch.no_grad()
     def run(cells):
@@ -42,7 +42,7 @@ def full_pass(tiny, inputs, labels, monkeypatch):
         points[:, 0, :, :2] = cell_centres(model.config, cells)
         batch = labels(inputs, [[text] for text in SENTENCES], points)
         seen, objects = model.see(inputs)
-        return objectives.Sequence(model, batch, seen, objects, processor)
+        return sequence_module.Sequence(model, batch, seen, objects, processor)
 
     return run
 
@@ -89,7 +89,7 @@ def test_points_on_the_cache_are_those_of_the_full_pass(tiny, inputs, full_pass,
         pointed.cache, model.expert_cache(sequence.cache), strict=True
     ):  # fmt: skip
         for row in range(3):
-            mine, theirs = pointed.valid[row], objectives.expert_sees(sequence.layout, 0)[row]
+            mine, theirs = pointed.valid[row], expert_sees(sequence.layout, 0)[row]
             torch.testing.assert_close(keys[row][:, mine], all_keys[row][:, theirs], atol=1e-4, rtol=1e-4)
             torch.testing.assert_close(values[row][:, mine], all_values[row][:, theirs], atol=1e-4, rtol=1e-4)
 

@@ -8,7 +8,9 @@ import torch
 from lohovla.data.samples import collate
 from lohovla.model.stem import cells_of
 from lohovla.train import objectives
-from lohovla.train.objectives import Sequence, labelled, progress_loss
+from lohovla.train.labelled import Pieces, labelled
+from lohovla.train.objectives import progress_loss
+from lohovla.train.sequence import Sequence
 
 
 @pytest.fixture
@@ -134,7 +136,7 @@ def test_an_observation_without_a_subtask_moves_only_its_words(tiny, batch, draw
 def test_the_first_actions_of_a_chunk_are_given_clean_and_not_scored(tiny, drawn, monkeypatch):
     model, processor = tiny
     played = collate(drawn["played"])
-    pieces = objectives.Pieces(*(played[f"piece.{name}"] for name in ("state", "motion", "action")))
+    pieces = Pieces(*(played[f"piece.{name}"] for name in ("state", "motion", "action")))
     seen = []
 
     def expert(x, t, condition, cache, valid, anchors):

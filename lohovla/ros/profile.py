@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lohovla.control.limits import Limits
+from lohovla.control.settings import LoopSettings
 from lohovla.errors import UserError
 from lohovla.ros.frames import Offset, offset_of
 from lohovla.ros.grippers import GRIPPERS
@@ -26,6 +27,7 @@ GRIPPER_STATES = {
     "joint": "",  # one of the joint states
 }
 TOPS = ("direct", "fused")
+_JOINT_LIMITS = ("velocity", "acceleration", "jerk", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,33 @@ class Profile:
         for name, value in positive.items():
             if not 0.0 < value < math.inf:
                 raise UserError(f"{name} must be above 0, not {value}", "configs/robot/sim.yaml shows good values")
+        self._check_joint_limits()
+        self._check_workspace()
+
+    def _check_joint_limits(self) -> None:
+        """Trajectories are guarded by them: all of them."""
+        given, name = self.guard.joint_limits, "robot.guard.joint_limits"
+        if unknown := sorted(set(given) - set(_JOINT_LIMITS)):
+            raise UserError(f"{name} has no setting {unknown[0]!r}", f"it has {', '.join(_JOINT_LIMITS)}")
+        if self.command["kind"] != "trajectory":
+            return
+        if missing := [key for key in _JOINT_LIMITS if key not in given]:
+            raise UserError(f"{name} lacks {', '.join(missing)}", "joint trajectories are guarded by all five")
+        if not all(math.isfinite(v) for v in given.values()) or min(given[k] for k in _JOINT_LIMITS[:3]) <= 0.0:
+            raise UserError(f"{name} cannot be {dict(given)}", "finite numbers, all but low and high above 0")
+        if given["low"] >= given["high"]:
+            raise UserError(f"{name}.low is not below .high", "they are the joints' least and greatest angle, rad")
+
+    def _check_workspace(self) -> None:
+        limits = self.loop.get("limits") or {}
+        low, high = limits.get("low", (-math.inf,) * 3), limits.get("high", (math.inf,) * 3)
+        if len(low) != 3 or len(high) != 3 or not all(a < b for a, b in zip(low, high, strict=True)):
+            raise UserError(f"robot.loop.limits cannot be {list(low)} to {list(high)}", "low x, y, z below high, m")
+        if not all(least <= place <= most for least, place, most in zip(low, self.home, high, strict=False)):
+            raise UserError(
+                f"robot.home {list(self.home[:3])} lies outside the workspace",
+                f"robot.loop.limits say {list(low)} to {list(high)} m",
+            )
 
     @property
     def tool_offset(self) -> Offset:
@@ -208,19 +237,41 @@ class Profile:
         )  # fmt: skip
 
     def loop_settings(self, extra: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings of the control loop: the profile's own, then ``extra``, then what the bridge decides itself."""
-        merged: dict[str, Any] = {}
-        for part in (self.loop, extra):
-            for key, value in part.items():
-                both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-                merged[key] = {**merged[key], **value} if both else value
-        safety = {
-            **merged.get("safety", {}),
+        """Settings of the control loop on this robot.
+
+        The loop's defaults are the simulator's, so what the profile gives wins over them. What a person changed in
+        ``extra`` counts too, but in ``limits`` and ``safety`` only where it is the stricter of the two.
+
+        Args:
+            extra: the ``loop`` group of a configuration.
+        """
+        simulator = dataclasses.asdict(LoopSettings())
+        merged: dict[str, Any] = {**extra, **{k: v for k, v in self.loop.items() if extra.get(k) == simulator.get(k)}}
+        for part in ("limits", "safety"):
+            own, other = self.loop.get(part) or {}, extra.get(part) or {}
+            merged[part] = {**other, **_stricter(own, other, simulator[part])}
+        merged["safety"] |= {
             "deadman": True,
             "deadman_timeout": 3.0 / self.command_hz,
             "camera_stale": self.fresh.acted,
         }
-        return {**merged, "command_hz": self.command_hz, "safety": safety}
+        return {**merged, "command_hz": self.command_hz}
+
+
+def _stricter(own: Mapping[str, Any], other: Mapping[str, Any], simulator: Mapping[str, Any]) -> dict[str, Any]:
+    """The profile's ``own`` values, each with that of ``other`` where it is stricter and not just the simulator's."""
+    kept = {}
+    for key, value in own.items():
+        usual: Any = simulator.get(key)
+        rival: Any = other.get(key, usual)
+        if key in ("low", "high"):
+            take, rows = max if key == "low" else min, zip(value, rival, usual, strict=True)
+            kept[key] = [mine if theirs == his else take(mine, theirs) for mine, theirs, his in rows]
+        elif isinstance(value, bool):
+            kept[key] = value or bool(rival)
+        else:
+            kept[key] = value if rival == usual else min(value, rival)
+    return kept
 
 
 _OPTIONAL = {"world", "start", "fresh", "guard"}

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from lohovla.control.settings import LoopSettings
 from lohovla.envs.scene.arm import HOME
 from lohovla.errors import UserError
 from lohovla.ros.frames import BadPose, attach, inverse, pose_message, pose_of
@@ -32,12 +33,71 @@ def test_shipped_profiles_are_sound(robot):
         ({"colour": 1}, "colour"),
         ({"fresh": {"state": 0.0}}, "fresh.state"),
         ({"start": {"pace": 1.0}}, "pace"),
+        ({"guard": {"joint_limits": {"speed": 1.0}}}, "speed"),
+        ({"loop": {"limits": {"low": [0.5, 0.5, 0.5]}}}, "outside the workspace"),
+        ({"loop": {"limits": {"low": [0.5, 0.5]}}}, "robot.loop.limits"),
     ],
 )
 def test_mistakes_are_named(change, cause):
     with pytest.raises(UserError) as error:
         Profile.of({**settings(), **change})
     assert cause in error.value.cause
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"high": None, "jerk": None}, "lacks jerk, high"),
+        ({"velocity": 0.0}, "cannot be"),
+        ({"low": 7.0}, "low is not below"),
+    ],
+)
+def test_trajectories_need_all_limits_of_the_joints(change, cause):
+    known = settings("trajectory")
+    limits = {**known["guard"]["joint_limits"], **change}
+    known["guard"]["joint_limits"] = {key: value for key, value in limits.items() if value is not None}
+    with pytest.raises(UserError) as error:
+        Profile.of(known)
+    assert cause in error.value.cause
+    assert "\n" not in error.value.cause
+    known["command"]["kind"] = "pose"  # which needs none
+    if cause == "lacks jerk, high":
+        assert Profile.of(known)
+
+
+def limits_of(command, *words):
+    config = compose(command, ["robot=ur5e", *words])
+    loop = OmegaConf.to_container(config.loop)
+    for key in ("clock", "worker", "delay", "command_hz"):
+        loop.pop(key)
+    profile = Profile.of(OmegaConf.to_container(config.robot))
+    return profile, LoopSettings.of(profile.loop_settings(loop))
+
+
+@pytest.mark.parametrize("command", ["ros", "ros-guard"])
+def test_the_profile_s_limits_win_over_the_simulator_s(command):
+    profile, loop = limits_of(command)
+    assert (loop.limits.velocity, loop.limits.jerk, loop.limits.turn_velocity) == (0.25, 20.0, 0.8)
+    assert tuple(loop.limits.low) == (0.25, -0.5, 0.0)
+    assert tuple(loop.limits.high) == (0.75, 0.5, 0.5)
+    assert (loop.safety.stale_after, loop.safety.change) == (1.0, 0.04)
+    assert profile.guard_settings(loop.limits, "topic").limits["velocity"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("word", "velocity"),
+    [
+        ("loop.limits.velocity=0.1", 0.1),
+        ("loop.limits.velocity=0.9", 0.25),
+        ("robot.loop.limits.velocity=0.4", 0.4),
+        ("loop=careful", 0.25),
+    ],
+)
+def test_a_person_s_limit_counts_where_it_is_stricter(word, velocity):
+    assert limits_of("ros", word)[1].limits.velocity == velocity
+    _, loop = limits_of("ros", "loop.limits.low=[0.3,-0.6,0.0]", "loop.safety.change=0.01", "loop.execute=4")
+    assert tuple(loop.limits.low) == (0.3, -0.5, 0.0)
+    assert (loop.safety.change, loop.execute) == (0.01, 4)
 
 
 def test_poses_survive_messages_and_frames():

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lohovla.commands.ros_sim import check_packages
 from lohovla.errors import UserError
+from lohovla.ros.verdicts import End, Ending
 from lohovla.settings import results_folder
 
 _WORLD_HZ = 100.0  # control rate of ros-sim's world
@@ -92,7 +93,7 @@ class _Bridge:
             if "world" in spec.observation_keys and mirror is None:
                 raise UserError(f"policy {name} reads the true state", "only robot=sim tells it")
             self.transport = connect(config.transport, config.url, profile.generation, config.compression)
-            self.close_all.append(self.transport.close)
+            self.close_all += [self.transport.close, self.transport.flush]
             if config.bag:
                 self._open_bag()
             self.operator = Operator(
@@ -185,7 +186,7 @@ class _Bridge:
 
         chosen: Any = OmegaConf.to_container(self.config.policy)
         root = Path(self.config.dataset or self.folder / "dataset")
-        by_policy = record["cause"] == "the policy says that all is done"
+        by_policy = record["ending"] == Ending.DONE.value
         attributes = {
             "task": record["goal"], "seed": record["seed"], "reason": record["cause"],
             "task_name": self.config.task if self.profile.world else self.profile.name,
@@ -207,21 +208,22 @@ class _Bridge:
         top = self.robot.eyes.sight.pictures.get("images.top")
         draw(self.trace.moments, top).save(self.folder / f"{name}.png")
 
-    def _over(self, simulated: Any) -> Callable[[], str]:
+    def _over(self, simulated: Any) -> Callable[[], End | None]:
         limit, session = float(self.config.seconds), self.session
 
-        def over() -> str:
+        def over() -> End | None:
             if simulated and simulated.ended:
-                return simulated.ended
+                return End(Ending.JUDGED, simulated.ended)
             if session.phase == "running" and session.seconds > limit:
-                return "time is up"
-            return ""
+                return End(Ending.TIME, "time is up")
+            return None
 
         return over
 
     def _record(self, seed: int, outcome: Any, simulated: Any) -> dict[str, Any]:
         record = {
-            "seed": seed, "goal": self.operator.goal, "cause": outcome.cause, "seconds": round(outcome.seconds, 2),
+            "seed": seed, "goal": self.operator.goal, "ending": outcome.end.kind.value,
+            "cause": outcome.end.cause, "seconds": round(outcome.seconds, 2),
             "subtasks": outcome.subtasks, "events": outcome.counts,
             "event_list": [f"{e.time:.3f} s {e.kind}: {e.cause}" for e in outcome.events],
             "commands": self.robot.sent, "refused": self.robot.refused,

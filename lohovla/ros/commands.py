@@ -43,6 +43,23 @@ class Commander:
         """
         return self._make(command, measured, joints, seconds)
 
+    def rest(self, seconds: float) -> Message | None:
+        """What makes the arm stand still whatever it was last told; None where it does so by itself.
+
+        A velocity goes on until another comes, and a point of a trajectory may have been passed at some speed. A pose
+        is kept.
+
+        Args:
+            seconds: the stamp, s since the epoch on the robot's clock.
+        """
+        kind = self._profile.command["kind"]
+        if kind == "twist":
+            still = point_of(np.zeros(3))
+            return {"header": header(seconds, self._profile.frame), "twist": {"linear": still, "angular": still}}
+        if kind == "trajectory" and self._joints is not None:
+            return self._point(self._joints, np.zeros(len(self._joints)))
+        return None
+
     def _pose(self, command: Command, measured: np.ndarray, joints: np.ndarray | None, seconds: float) -> Message:
         pose = pose_message(attach(command.pose, self._back))
         return {"header": header(seconds, self._profile.frame), "pose": pose}
@@ -58,17 +75,21 @@ class Commander:
         return {"header": header(seconds, self._profile.frame), "twist": twist}
 
     def _trajectory(self, command: Command, measured: np.ndarray, joints: np.ndarray | None, seconds: float) -> Message:
-        profile = self._profile
-        ahead, length = float(profile.command.get("ahead", 0.1)), float(profile.tool["length"])
+        length = float(self._profile.tool["length"])
         near = self._joints if self._joints is not None else joints
         if near is None:
             raise ValueError("a joint trajectory needs the joint states")
         goal, reachable = joints_of_tool(command.pose, length, near)
         later, _ = joints_of_tool(command.pose + 0.01 * command.velocity, length, goal)
         self.unreachable, self._joints = not reachable, goal
+        return self._point(goal, (later - goal) / 0.01)
+
+    def _point(self, positions: np.ndarray, velocities: np.ndarray) -> Message:
+        """A trajectory of one point."""
+        profile = self._profile
         point = {
-            "positions": goal.tolist(), "velocities": ((later - goal) / 0.01).tolist(),
-            "time_from_start": stamp_of(ahead),
+            "positions": positions.tolist(), "velocities": velocities.tolist(),
+            "time_from_start": stamp_of(float(profile.command.get("ahead", 0.1))),
         }  # fmt: skip
         # A stamp of zero means "from now on": the controller's clock is not asked to agree with anybody's.
         zero = {"stamp": {"sec": 0, "nanosec": 0}, "frame_id": profile.frame}

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from lohovla.ros.verdicts import OPEN, Reason, Verdict
+
 _BEHIND = 0.10  # m between what is commanded and what is measured that count as not following
-
-
-class Verdict(NamedTuple):
-    """Why the arm must stand still: a kind for the log and the cause in words; both "" if it may move."""
-
-    kind: str
-    cause: str
-
-    def __bool__(self) -> bool:
-        return not self.kind
-
-
-OPEN = Verdict("", "")
 
 
 class Gate:
@@ -30,9 +19,11 @@ class Gate:
         operator: an :class:`~lohovla.ros.operator.Operator`.
         needs_top: whether the policy sees, and so cannot go without the top view.
         peers: other bridges (:class:`~lohovla.ros.peers.Peers`).
+        warm_up: of the model (:class:`~lohovla.ros.warmup.WarmUp`).
     """
 
-    def __init__(self, robot: Any, operator: Any, needs_top: bool, peers: Any):
+    def __init__(self, robot: Any, operator: Any, needs_top: bool, peers: Any, warm_up: Any):
+        self.warm_up = warm_up
         self._robot, self._operator, self._needs_top, self._peers = robot, operator, needs_top, peers
         self._fresh = robot.profile.fresh
 
@@ -45,15 +36,15 @@ class Gate:
         """
         robot, operator = self._robot, self._operator
         if operator.emergency:
-            return Verdict("emergency stop", operator.emergency)
+            return Verdict(Reason.EMERGENCY_STOP, operator.emergency)
         if not robot.transport.connected:
-            return Verdict("bridge lost", getattr(robot.transport, "trouble", "no connection"))
+            return Verdict(Reason.BRIDGE_LOST, getattr(robot.transport, "trouble", "no connection"))
         topic, age = robot.state_age(now)
         if age > self._fresh.state:
-            return Verdict("state lost", f"{topic}: {_age(age)}")
+            return Verdict(Reason.STATE_LOST, f"{topic}: {_age(age)}")
         measured = robot.measured()
         if measured is None:
-            return Verdict("state lost", "the tool's pose is not known: joint names or quaternion are wrong")
+            return Verdict(Reason.STATE_LOST, "the tool's pose is not known: joint names or quaternion are wrong")
         if not (verdict := self._cameras(now)):
             return verdict
         if robot.guard is not None and not robot.dry and not (verdict := self._guard(now)):
@@ -61,37 +52,41 @@ class Gate:
         if commanded is not None and not robot.dry:
             behind = float(np.linalg.norm(measured[:3] - commanded[:3]))
             if behind > _BEHIND:
-                return Verdict("not following", f"the tool is {1000 * behind:.0f} mm from where it was sent")
+                return Verdict(Reason.NOT_FOLLOWING, f"the tool is {1000 * behind:.0f} mm from where it was sent")
         if not robot.dry and (rival := self._peers.rival(now)):
-            return Verdict("another bridge", f"{rival} has the arm")
+            return Verdict(Reason.ANOTHER_BRIDGE, f"{rival} has the arm")
         if not operator.goal:
-            return Verdict("no goal", "say one on /lohovla/goal")
+            return Verdict(Reason.NO_GOAL, "say one on /lohovla/goal")
+        if not self.warm_up.done:
+            return Verdict(Reason.WARMING_UP, "the model's first answers take a while")
         if not operator.started:
-            return Verdict("not started", "call /lohovla/start")
+            return Verdict(Reason.NOT_STARTED, "call /lohovla/start")
         if operator.paused:
-            return Verdict("paused", "by the operator")
+            return Verdict(Reason.PAUSED, "by the operator")
         if not operator.enabled(now):
-            return Verdict("not enabled", "the enable is not held")
+            return Verdict(Reason.NOT_ENABLED, "the enable is not held")
         return OPEN
 
     def _guard(self, now: float) -> Verdict:
         """The robot's own side; the arm's state and the enable it judges as this side does."""
         guard = self._robot.guard
         if guard.age(now) > self._fresh.guard:
-            return Verdict("guard lost", f"{guard.topic}: {_age(guard.age(now))}; start lohovla ros-guard on the robot")
+            return Verdict(
+                Reason.GUARD_LOST, f"{guard.topic}: {_age(guard.age(now))}; start lohovla ros-guard on the robot"
+            )
         if guard.braking:
-            return Verdict("guard stopped", guard.cause)
+            return Verdict(Reason.GUARD_STOPPED, guard.cause)
         return OPEN
 
     def _cameras(self, now: float) -> Verdict:
         name, age = self._robot.eyes.camera_age(now)
         if age > self._fresh.camera:
-            return Verdict("camera lost", f"{name}: {_age(age)}")
+            return Verdict(Reason.CAMERA_LOST, f"{name}: {_age(age)}")
         if self._needs_top:
             stamp = self._robot.eyes.sight.stamps.get("images.top")
             if stamp is None or now - stamp > self._fresh.camera:
                 trouble = self._robot.eyes.trouble or "it was not made yet"
-                return Verdict("no top view", trouble if stamp is None else f"{_age(now - stamp)}; {trouble}")
+                return Verdict(Reason.NO_TOP_VIEW, trouble if stamp is None else f"{_age(now - stamp)}; {trouble}")
         return OPEN
 
 

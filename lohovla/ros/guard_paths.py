@@ -168,6 +168,11 @@ class TwistPath(_Path):
             return "it is faster than the limits"
         return self._leads_out(twist)
 
+    @property
+    def resting(self) -> bool:
+        """Whether the arm was last told to stand still: a velocity goes on, however small it is."""
+        return not self._velocity.any()
+
     def _leads_out(self, twist: np.ndarray) -> str:
         """Whether the arm could not be stopped inside the workspace if this were its last command."""
         assert self._tip is not None

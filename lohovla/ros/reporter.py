@@ -15,7 +15,6 @@ from lohovla.ros.peers import STATE
 
 _PERIOD, _DIAGNOSE_EVERY = 0.1, 1.0  # s
 _OK, _WARN, _ERROR = 0, 1, 2
-_FAULTS = ("bridge lost", "state lost", "camera lost", "no top view", "guard lost", "not following", "another bridge")
 _TOPICS = {
     "subtask": ("std_msgs/String", True),
     "progress": ("std_msgs/Float64", False),
@@ -100,13 +99,12 @@ def diagnosis(state: dict[str, Any], seconds: float) -> Message:
         state: from ``Session.snapshot``.
         seconds: the stamp, s since the epoch.
     """
-    kind = state["waits_for"].partition(":")[0]
 
     def status(name: str, level: int, message: str, **values: Any) -> Message:
         pairs = [{"key": key, "value": str(value)} for key, value in values.items()]
         return {"level": level, "name": f"lohovla: {name}", "message": message, "hardware_id": "", "values": pairs}
 
-    lost = kind in _FAULTS
+    lost = state["fault"]
     stopped = bool(state["emergency"])
     parts = [
         status("robot", _ERROR if lost else _OK, state["waits_for"] if lost else "state and pictures are fresh",

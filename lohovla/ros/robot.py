@@ -22,7 +22,7 @@ from lohovla.ros.geometry import tool_of_joints
 from lohovla.ros.grippers import Gripper
 from lohovla.ros.guard import COMMAND, GRIPPER
 from lohovla.ros.guard_watch import GuardWatch
-from lohovla.ros.messages import BadMessage
+from lohovla.ros.messages import BadMessage, Message
 from lohovla.ros.mirror import Mirror, stamp_and_seed
 from lohovla.ros.profile import COMMANDS, GRIPPER_STATES, Profile
 
@@ -164,13 +164,7 @@ class RosRobot:
         measured = self.measured() if self.allowed else None
         measured = command.pose if measured is None else measured
         try:
-            message = self._commander.message(
-                command, measured, self.joints(), self.clock.remote(now) if self.clock.known else time.time()
-            )
-            self.sent += 1
-            self.last_message = self._topic, message
-            if not self.dry:
-                self.transport.publish(self._topic, message, newest=True)
+            self._send(self._commander.message(command, measured, self.joints(), self._stamp(now)))
             self._drive_gripper(command, now)
         except (BadMessage, ValueError) as error:
             self.refused += 1
@@ -180,6 +174,23 @@ class RosRobot:
             self._log.state(
                 now, "unreachable", self._commander.unreachable, "the arm does not reach the commanded pose"
             )
+
+    def rest(self) -> None:
+        """Whatever the arm was last told to do, tell it to stand still: at the end of a run, however it ended."""
+        self.allowed = False
+        message = self._commander.rest(self._stamp(time.monotonic())) if self.sent else None
+        if message is not None:
+            self._send(message)
+        self._commander.reset()
+
+    def _stamp(self, now: float) -> float:
+        return self.clock.remote(now) if self.clock.known else time.time()
+
+    def _send(self, message: Message) -> None:
+        self.sent += 1
+        self.last_message = self._topic, message
+        if not self.dry:
+            self.transport.publish(self._topic, message, newest=True)
 
     def _drive_gripper(self, command: Command, now: float) -> None:
         """Only while the arm may move: an emergency stop must not drop what is held."""

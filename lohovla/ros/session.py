@@ -4,33 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from lohovla.control.clock import WallClock
 from lohovla.control.events import EventLog
 from lohovla.control.limits import Limiter
 from lohovla.control.loop import ControlLoop
-from lohovla.control.poses import nearest
 from lohovla.control.receiver import Command
 from lohovla.control.settings import LoopSettings
 from lohovla.control.worker import Worker
 from lohovla.envs.language import vocabulary
 from lohovla.policies.base import PolicySpec
-from lohovla.ros.gate import Gate, Verdict
+from lohovla.ros.gate import Gate
+from lohovla.ros.homing import Homing
 from lohovla.ros.operator import Operator
 from lohovla.ros.peers import Peers
 from lohovla.ros.robot import RosRobot
+from lohovla.ros.snapshot import snapshot
 from lohovla.ros.transport import ServiceFailed
+from lohovla.ros.verdicts import OPEN, End, Ending, Reason
+from lohovla.ros.warmup import WarmUp
 
 _log = logging.getLogger("lohovla.ros")
-_AT_HOME, _AT_HOME_TURN = 0.01, 0.05  # m, rad
 _ASK_TIME_EVERY = 5.0  # s
 _SETTLED = 0.3  # s of rest at the end before the bridge leaves
 
@@ -40,14 +39,14 @@ class Outcome:
     """What came of a run.
 
     Attributes:
-        cause: why it ended.
+        end: why it ended.
         seconds: how long the policy had the arm.
         subtasks: what it planned, each with its time, s.
         events: what went wrong or was prevented.
         counts: how often, by kind.
     """
 
-    cause: str
+    end: End
     seconds: float
     subtasks: list[tuple[float, str]] = field(default_factory=list)
     events: list[Any] = field(default_factory=list)
@@ -79,15 +78,17 @@ class Session:
         self.loop.on_tick = self._tick
         self.loop.on_subtask = self._turn
         self.peers = Peers(robot.transport)
-        self.gate = Gate(robot, operator, "images.top" in spec.observation_keys, self.peers)
+        warm_up = WarmUp(worker, spec, settings)
+        self.gate = Gate(robot, operator, "images.top" in spec.observation_keys, self.peers, warm_up)
         self.watchers: list[Callable[[Session], None]] = []
         self.commanded: Command | None = None
-        self.phase, self.verdict, self.subtask = "waiting", Verdict("waiting", "for the robot"), ""
+        self.phase, self.verdict, self.subtask = "waiting", OPEN, ""
         self.log = EventLog()
         self._spans: list[tuple[float, str]] = []
         self._goals = operator.goals
-        self._over: Callable[[], str] = lambda: ""
-        self._cause, self._seed, self._began, self._seconds = "", 0, 0.0, 0.0
+        self._over: Callable[[], End | None] = lambda: None
+        self._end: End | None = None
+        self._seed, self._began, self._seconds = 0, 0.0, 0.0
         self._moving_since: float | None = None
         self._closed = threading.Event()
         operator.on_emergency = self.loop.stop
@@ -100,25 +101,30 @@ class Session:
 
     # -- the run -------------------------------------------------------------------------------------------
 
-    def run(self, seed: int, over: Callable[[], str] = lambda: "", home: bool = True) -> Outcome:
-        """One episode.
+    def run(self, seed: int, over: Callable[[], End | None] = lambda: None, home: bool = True) -> Outcome:
+        """One episode; however it ends, the arm is told to rest.
 
         Args:
             seed: the policy's.
-            over: asked after every command whether the episode is over, and why.
+            over: asked after every command whether the episode is over.
             home: whether to go to the profile's home pose first.
         """
-        self._over, self._cause, self._seed = over, "", seed
+        self._over, self._end, self._seed = over, None, seed
         self._spans, self.subtask, self._seconds, self.commanded = [], "", 0.0, None
         self.log = EventLog()
         self.log.origin = self.clock.now()
-        if self._wait() and (not home or self._go_home()):
-            self._play(seed)
-        self.phase = "ended"
-        self.robot.allowed = self.peers.moving = False
-        events = [*self.log.events]
-        counts = dict(self.log.counts)
-        return Outcome(self._cause, self._seconds, list(self._spans), events, counts)
+        try:
+            if self._wait() and (not home or self._go_home()):
+                self._play(seed)
+        finally:
+            self.robot.rest()
+            self.phase, self.peers.moving = "ended", False
+        assert self._end is not None, "nothing else ends a run"
+        return Outcome(self._end, self._seconds, list(self._spans), [*self.log.events], dict(self.log.counts))
+
+    def snapshot(self) -> dict[str, Any]:
+        """The present state for people, as plain values."""
+        return snapshot(self)
 
     @property
     def seconds(self) -> float:
@@ -126,8 +132,10 @@ class Session:
         return self.clock.now() - self._began if self.phase == "running" else self._seconds
 
     def _ended(self) -> bool:
-        self._cause = self._cause or self.operator.ended or self._over()
-        return bool(self._cause)
+        if self._end is None and self.operator.ended:
+            self._end = End(Ending.STOPPED, self.operator.ended)
+        self._end = self._end or self._over()
+        return self._end is not None
 
     def _wait(self) -> bool:
         """Until the arm may move; nothing is sent. Returns whether it may."""
@@ -135,9 +143,12 @@ class Session:
         while not self._ended():
             now = self.clock.now()
             self.verdict = self.gate.look(now)
+            self._note(now)
             if self.verdict:
                 return True
-            self._note(now, self.verdict)
+            if self.verdict.reason is Reason.WARMING_UP:
+                self.robot.instruction = self.operator.goal
+                self.gate.warm_up.step(now, self.robot)
             self._watch()
             self.clock.sleep_until(now + 0.02)
         return False
@@ -145,47 +156,24 @@ class Session:
     def _go_home(self) -> bool:
         """Slowly and straight to the home pose; returns whether it got there."""
         self.phase = "homing"
-        profile, period = self.robot.profile, self.settings.period
-        goal, limiter = np.array(profile.home), Limiter(self.settings.limits, period)
         self.robot.start(self.clock.now(), self.settings, self.log)
-        limiter.reset(self.robot.pose())
-        self._set_speed(limiter, profile.start.speed / self.settings.limits.velocity)
-        number, due, arrived = 0, self.clock.now(), None
+        homing, due = Homing(self.robot, self.settings), self.clock.now()
         while not self._ended():
             now = self.clock.now()
-            self.verdict = self.gate.look(now, limiter.pose)
+            self.verdict = self.gate.look(now, homing.pose)
             self.robot.allowed = bool(self.verdict)
-            self._note(now, self.verdict)
-            if self.verdict:
-                limiter.follow(
-                    np.concatenate([goal[:3], nearest(goal[3:], limiter.pose[3:])]), np.zeros(6), np.zeros(6)
-                )
-            else:
-                limiter.brake()
-            number += 1
-            command = Command(
-                number, now + period, limiter.pose, limiter.velocity, limiter.acceleration, self.robot.gripper(), "run"
-            )
-            self.robot.command(command, now)
-            self.commanded = command
-            if not self.verdict and limiter.resting:
-                limiter.reset(self.robot.pose())
+            self._note(now)
+            self.commanded = homing.step(now, self.verdict)
             self._watch()
-            if self._is_at(limiter.pose, goal) and limiter.resting:
-                arrived = arrived or now
-                if self.robot.dry or self._is_at(self.robot.pose(), goal, 2.0):
-                    return True
-                if now - arrived > 5.0:
-                    self._cause = "the arm did not come to its home pose"
-            due += period
+            if homing.arrived:
+                return True
+            if homing.failed(now):
+                self._end = End(Ending.NOT_HOME, "the arm did not come to its home pose")
+            due += self.settings.period
             self.clock.sleep_until(due)
         self.robot.allowed = False
-        self._brake(limiter, number)
+        homing.brake(self.clock.sleep_until)
         return False
-
-    def _is_at(self, pose: np.ndarray, goal: np.ndarray, slack: float = 1.0) -> bool:
-        turn = float(np.linalg.norm(nearest(pose[3:], goal[3:]) - goal[3:]))
-        return bool(np.linalg.norm(pose[:3] - goal[:3]) < slack * _AT_HOME and turn < slack * _AT_HOME_TURN)
 
     def _play(self, seed: int) -> None:
         """The policy has the arm until the episode is over; then it comes to rest."""
@@ -209,17 +197,6 @@ class Session:
 
         self.loop.run(resting)
 
-    def _brake(self, limiter: Limiter, number: int) -> None:
-        while not limiter.resting:
-            now = self.clock.now()
-            limiter.brake()
-            number += 1
-            command = Command(
-                number, now + self.settings.period, limiter.pose, limiter.velocity, limiter.acceleration, 0.0, "stop"
-            )
-            self.robot.command(command, now)
-            self.clock.sleep_until(now + self.settings.period)
-
     # -- within the run ------------------------------------------------------------------------------------
 
     def _tick(self, loop: ControlLoop) -> None:
@@ -227,7 +204,7 @@ class Session:
         moving = loop.last is not None and not loop.limiter.resting
         self.verdict = self.gate.look(now, loop.limiter.pose if moving else None)
         may = bool(self.verdict) and self.phase == "running"
-        self._note(now, self.verdict)
+        self._note(now)
         if may:
             loop.deadman.press(now)
             if loop.emergency and not self.operator.emergency and not loop.asker.lost:
@@ -275,15 +252,15 @@ class Session:
         self._spans.append((round(self.clock.now() - self._began, 3), text))
         _log.info("sub-task: %s", text)
         if text == vocabulary()["done"]:
-            self._cause = "the policy says that all is done"
+            self._end = self._end or End(Ending.DONE, "the policy says that all is done")
 
-    def _note(self, now: float, verdict: Verdict) -> None:
+    def _note(self, now: float) -> None:
         """Log each reason when it begins."""
-        for kind in _KINDS:
-            before = self.log.counts[kind]
-            self.log.state(now, kind, verdict.kind == kind, verdict.cause)
-            if self.log.counts[kind] > before:
-                _log.info("%s: %s", kind, verdict.cause)
+        for reason in Reason:
+            before = self.log.counts[reason.words]
+            self.log.state(now, reason.words, self.verdict.reason is reason, self.verdict.cause)
+            if self.log.counts[reason.words] > before:
+                _log.info("%s", self.verdict.words)
 
     # -- clocks --------------------------------------------------------------------------------------------
 
@@ -297,43 +274,3 @@ class Session:
                 whole, part = answer.get("sec", answer.get("secs")), answer.get("nanosec", answer.get("nsecs"))
                 self.robot.clock.exchange(sent, float(whole) + 1e-9 * float(part), received)
             self._closed.wait(_ASK_TIME_EVERY)
-
-    # -- what is told --------------------------------------------------------------------------------------
-
-    def snapshot(self) -> dict[str, Any]:
-        """The present state for people, as plain values."""
-        loop, now = self.loop, self.clock.now()
-        replies = loop.accounts.stages["reply"]
-        pose = self.robot.measured()
-        sight = self.robot.eyes.sight
-        ages = [now - stamp for stamp in sight.stamps.values()]
-        return {
-            "bridge": self.peers.name,
-            "phase": self.phase,
-            "mode": loop.mode if self.phase == "running" else self.phase,
-            "moving": self.robot.allowed,
-            "waits_for": "" if self.verdict else f"{self.verdict.kind}: {self.verdict.cause}",
-            "goal": self.operator.goal,
-            "subtask": self.subtask,
-            "progress": round(loop.progress, 3),
-            "emergency": self.operator.emergency,
-            "paused": self.operator.paused,
-            "enabled": self.operator.enabled(now),
-            "latency_ms": round(1000.0 * replies[-1], 1) if replies else None,
-            "picture_age_ms": round(1000.0 * max(ages), 1) if ages and math.isfinite(max(ages)) else None,
-            "clock_offset_s": round(self.robot.clock.offset - (now - time.time()), 4),
-            "tool": None if pose is None else [round(float(v), 4) for v in pose],
-            "gripper": round(self.robot.gripper(), 3),
-            "commands": self.robot.sent,
-            "dry_run": self.robot.dry,
-            "guard": self.robot.guard.said.get("state") if self.robot.guard else None,
-            "seconds": round(self.seconds, 1),
-            "events": [f"{e.time:.2f} s {e.kind}: {e.cause}" for e in self.log.events[-8:]],
-            "event_count": sum(self.log.counts.values()),
-        }
-
-
-_KINDS = (
-    "emergency stop", "bridge lost", "state lost", "camera lost", "no top view", "not following", "no goal",
-    "guard lost", "guard stopped", "another bridge", "not started", "paused", "not enabled",
-)  # fmt: skip

@@ -36,6 +36,9 @@ class Glide(Policy):
         self.spec = PolicySpec(keys, "ee", (7,), 16, 20.0, frozenset({"subtask", "subgoal", "progress"}))
         self._seconds, self._goals, self._begun = seconds, [np.array([0.5, y, 0.3]) for y in (0.15, -0.15)], False
 
+    def reset(self, seed, slot=0):
+        self._begun = False
+
     def act(self, observation, context):
         time.sleep(self._seconds)
         at, actions = np.array(observation["state"][:3], float), np.zeros((16, 7), np.float32)
@@ -57,7 +60,8 @@ class Arm:
 
     def __init__(self, graph, camera_hz=20.0):
         self.node, self.pose, self.commands, self.state, self.camera = LocalTransport(graph), START, [], True, True
-        self.gripper, self.frames = [], 0
+        self.gripper, self.frames, self.stuck = [], 0, False
+        self.twists = []
         for topic, kind in (
             ("/joint_states", "sensor_msgs/JointState"),
             ("/sim/tool_pose", "geometry_msgs/PoseStamped"),
@@ -66,6 +70,7 @@ class Arm:
         ):
             self.node.advertise(topic, kind)
         self.node.subscribe(Subscription("/sim/tool_target", "geometry_msgs/PoseStamped", self._take))
+        self.node.subscribe(Subscription("/sim/tool_twist", "geometry_msgs/TwistStamped", self._follow))
         self.node.subscribe(Subscription("/sim/gripper", "std_msgs/Float64MultiArray", self._grip))
         rng = np.random.default_rng(0)
         self._pictures = [rng.integers(0, 255, (160, 320, 3), np.uint8) for _ in range(7)]
@@ -80,6 +85,14 @@ class Arm:
     def _take(self, message):
         self.pose = pose_of(message["pose"])
         self.commands.append((time.monotonic(), self.pose))
+
+    def _follow(self, message):
+        now = time.monotonic()
+        if self.twists and not self.stuck:
+            self.pose = self.pose + self.twists[-1][1] * min(now - self.twists[-1][0], 0.1)
+            self.commands.append((now, self.pose))
+        values = [message["twist"][part][axis] for part in ("linear", "angular") for axis in "xyz"]
+        self.twists.append((now, np.array(values)))
 
     def _grip(self, message):
         self.gripper.append(message["data"][0])
@@ -108,11 +121,13 @@ class Arm:
             thread.join()
 
 
-def profile_of(guard=False, acted=0.5):
+def profile_of(guard=False, acted=0.5, twist=False):
     """The simulator's profile with slack for a busy machine."""
     settings = OmegaConf.to_container(compose("ros", []).robot)
     settings |= {"world": "", "fresh": {"state": 1.0, "camera": 1.0, "enable": 1.0, "guard": 1.0, "acted": acted}}
     settings["guard"] |= {"use": bool(guard), "ttl": 0.3, "margin": 2.0}
+    if twist:
+        settings["command"] = {"kind": "twist", "topic": "/sim/tool_twist", "gain": 4.0}
     settings["start"] = {"speed": 0.15, "share": 0.5, "ramp": 0.5}
     return Profile.of(settings)
 
@@ -144,9 +159,9 @@ class Bench:
 
     def __init__(
         self, enable="topic", dry=False, goal="wander about", graph=None, arm=None, transport=None, guard=False,
-        policy=Glide, camera_hz=20.0, acted=0.5,
+        policy=Glide, camera_hz=20.0, acted=0.5, twist=False,
     ):  # fmt: skip
-        self.profile = profile_of(guard, acted)
+        self.profile = profile_of(guard, acted, twist)
         loop = loop_of(self.profile)
         self.graph = graph or Graph()
         self.own = arm is None

@@ -204,6 +204,14 @@ def test_twists():
     assert arm.send(twist([-0.3, 0.0, 0.0]))
 
 
+def test_a_velocity_that_is_hardly_one_ends_too():
+    arm = Arm(replace(POSE, kind="twist"))
+    assert arm.send(twist([0.0005, 0.0, 0.0]))
+    told = arm.brake()
+    assert told
+    assert not any(told[-1]["twist"]["linear"].values())
+
+
 def test_trajectories():
     arm = Arm(replace(POSE, kind="trajectory", tool=""))
     order = NAMES[::-1]

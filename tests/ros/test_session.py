@@ -5,6 +5,10 @@ import time
 import numpy as np
 import pytest
 
+from lohovla.ros import homing
+from lohovla.ros.frames import BadPose
+from lohovla.ros.verdicts import Ending, Reason
+
 
 def test_goes_home_slowly_then_the_policy_plays(bench):
     run = bench().start()
@@ -13,7 +17,7 @@ def test_goes_home_slowly_then_the_policy_plays(bench):
     run.until(lambda: np.linalg.norm(run.arm.pose[:3] - np.array(run.profile.home[:3])) > 0.01)
     steps = np.linalg.norm(np.diff([pose[:3] for pose in home], axis=0), axis=1)
     assert steps.max() <= np.sqrt(3) * run.profile.start.speed / run.profile.command_hz * 1.01 + 0.001
-    assert run.finish().cause == "the test is over"
+    assert run.finish().end.cause == "the test is over"
 
 
 def _hold_again(run):
@@ -53,9 +57,67 @@ def test_nothing_moves_before_the_enable(bench):
     run.let_go()
     run.operator.let_go()
     run.start()
-    run.until(lambda: run.session.verdict.kind == "not enabled")
+    run.until(lambda: run.session.verdict.reason is Reason.NOT_ENABLED)
     assert not run.operator.enabled(time.monotonic())
     assert run.arm.commands == []
+
+
+def test_velocities_end_in_zero(bench):
+    run = bench(twist=True).start()
+    run.moves()
+    assert np.abs(run.arm.twists[-1][1]).max() > 0.0
+    run.let_go()
+    run.until(lambda: run.session.log.counts["not enabled"])
+    run.until(lambda: time.monotonic() - run.arm.twists[-1][0] > 0.7)  # nothing more comes
+    assert not run.arm.twists[-1][1].any()
+    run.hold()
+    run.moves()
+    run.finish()
+    assert not run.arm.twists[-1][1].any()
+
+
+def test_velocities_end_in_zero_where_the_arm_stays_behind(bench, monkeypatch):
+    monkeypatch.setattr(homing, "_ARRIVES_WITHIN", 0.2)
+    run = bench(twist=True)
+    run.arm.stuck, run.arm.pose = True, run.arm.pose + np.array([0.03, 0, 0, 0, 0, 0])
+    run.start()
+    run.until(lambda: run.outcome)
+    assert run.outcome.end.kind is Ending.NOT_HOME
+    assert max(np.abs(twist).max() for _, twist in run.arm.twists) > 0.01
+    assert not run.arm.twists[-1][1].any()
+
+
+def test_velocities_end_in_zero_when_the_bridge_itself_fails(bench):
+    run = bench(twist=True)
+
+    def fail(session):
+        if run.arm.twists and np.abs(run.arm.twists[-1][1]).max() > 0.01:
+            raise BadPose("a mistake of the bridge's own")
+
+    run.session.watchers.append(fail)
+    with pytest.raises(BadPose):
+        run.session.run(1)
+    assert not run.arm.twists[-1][1].any()
+
+
+def test_the_model_answers_once_before_the_arm_moves(bench, parts):
+    class Slow(parts.Glide):
+        """Its first answer takes longer than a chunk may."""
+
+        def act(self, observation, context):
+            self._seconds, seconds = 0.0, self._seconds
+            time.sleep(seconds)
+            return super().act(observation, context)
+
+    run = bench(policy=lambda: Slow(1.0))
+    object.__setattr__(run.session.settings.safety, "plan_timeout", 5.0)
+    run.start()
+    run.until(lambda: run.session.phase == "homing")
+    assert run.session.log.counts["warming up"] == 1
+    run.moves()
+    outcome = run.finish()
+    assert "stale chunk" not in outcome.counts
+    assert max(run.session.loop.accounts.stages["reply"]) < 0.9
 
 
 def test_a_dry_run_sends_nothing(bench):

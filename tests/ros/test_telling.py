@@ -40,6 +40,7 @@ def test_a_run_is_told_and_recorded(bench, tmp_path, capsys):
     assert heard["/diagnostics"][-1]["status"][2]["level"] == 1
     run.operator.start()
     run.until(lambda: {m["data"] for m in heard["/lohovla/subtask"]} >= {"Go left.", "Go right."})
+    run.until(lambda: {"Go left.", "Go right."} <= set(recording.subtasks))
     outcome = run.finish()
     assert heard["/lohovla/progress"][-1]["data"] == 0.5
     assert 0.0 < heard["/lohovla/latency"][-1]["data"] < 5.0
@@ -48,7 +49,7 @@ def test_a_run_is_told_and_recorded(bench, tmp_path, capsys):
     names = [status["name"] for status in heard["/diagnostics"][-1]["status"]]
     assert names == ["lohovla: robot", "lohovla: policy", "lohovla: safety"]
 
-    about = {"task": "wander about", "task_name": "sim", "seed": 1, "success": False, "reason": outcome.cause}
+    about = {"task": "wander about", "task_name": "sim", "seed": 1, "success": False, "reason": outcome.end.cause}
     about |= {"final_score": 0.0}
     assert save(recording, tmp_path / "set", run.profile, about) == 0
     assert list(check(tmp_path / "set")) == []

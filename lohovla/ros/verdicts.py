@@ -1,0 +1,72 @@
+"""Why the arm must stand still, and why a run ended: each a kind that programs may rely on, and a cause for people."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+
+class Reason(Enum):
+    """A kind of reason for which the arm must stand still, as the log names it, in the order in which they count.
+
+    Attributes:
+        fault: whether something is broken, and not merely a person's wish.
+    """
+
+    EMERGENCY_STOP = "emergency stop", False
+    BRIDGE_LOST = "bridge lost", True
+    STATE_LOST = "state lost", True
+    CAMERA_LOST = "camera lost", True
+    NO_TOP_VIEW = "no top view", True
+    GUARD_LOST = "guard lost", True
+    GUARD_STOPPED = "guard stopped", False
+    NOT_FOLLOWING = "not following", True
+    ANOTHER_BRIDGE = "another bridge", True
+    NO_GOAL = "no goal", False
+    WARMING_UP = "warming up", False
+    NOT_STARTED = "not started", False
+    PAUSED = "paused", False
+    NOT_ENABLED = "not enabled", False
+
+    def __init__(self, words: str, fault: bool):
+        self.words, self.fault = words, fault
+
+
+class Verdict(NamedTuple):
+    """Whether the arm may move: true if no reason speaks against it.
+
+    Attributes:
+        reason: the first that does, or None.
+        cause: the particulars, in words.
+    """
+
+    reason: Reason | None
+    cause: str
+
+    def __bool__(self) -> bool:
+        return self.reason is None
+
+    @property
+    def words(self) -> str:
+        """The reason and its cause in a line, or ""."""
+        return f"{self.reason.words}: {self.cause}" if self.reason else ""
+
+
+OPEN = Verdict(None, "")
+
+
+class Ending(Enum):
+    """A kind of end of a run."""
+
+    DONE = "done"  # the policy says that the goal is reached
+    JUDGED = "judged"  # the simulator says that its episode is over
+    STOPPED = "stopped"  # a person, or a signal
+    TIME = "time"  # the time that was given is up
+    NOT_HOME = "not home"  # the arm did not come to its home pose
+
+
+class End(NamedTuple):
+    """The end of a run: its kind, and the cause in words."""
+
+    kind: Ending
+    cause: str

@@ -20,7 +20,7 @@ def reference(hidden: Tensor, rows: Tensor, head: Tensor, suppress: int) -> tupl
     logits = hidden[rows.long()] @ head.t()
     logits = logits if logits.dtype == torch.float64 else logits.float()
     if suppress >= 0:
-        logits[:, suppress] = -torch.inf
+        logits[:, suppress].fill_(-torch.inf)
     chance, word = logits.softmax(-1).max(-1)
     return word, chance
 

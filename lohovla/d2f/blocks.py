@@ -228,7 +228,7 @@ def accept(canvas: Canvas, tokens: Tensor, confidence: Tensor, thresholds: Limit
     sure = wanted & (confidence > thresholds.accept)
     shape = (len(canvas.tokens), canvas.blocks, canvas.size)
     ranked = confidence.masked_fill(~wanted, -1.0).view(shape)
-    best = torch.nn.functional.one_hot(ranked.argmax(-1), canvas.size).bool()
+    best = ranked.argmax(-1, keepdim=True) == torch.arange(canvas.size, device=ranked.device)
     stuck = canvas.full & ~sure.view(shape).any(-1) & wanted.view(shape).any(-1)
     filled = sure | (best & stuck[..., None]).view_as(sure)
     ended = canvas.ended | (filled & canvas.ends(tokens)).any(1)

@@ -141,7 +141,7 @@ def choose_objects(seen: Seen, config: LoHoVLAConfig) -> Objects:
     xy = cell_centres(config, cell) + parts["offset"] * like(said, config.cell_size)
     facts = torch.cat(
         [
-            F.one_hot(kind, 3).to(said.dtype),
+            kind[..., None].eq(torch.arange(len(KINDS), device=kind.device)).to(said.dtype),  # one_hot asks the host
             score[..., None],
             parts["offset"],
             parts["height"],
@@ -173,7 +173,7 @@ def halves(xy: Tensor, config: LoHoVLAConfig) -> Tensor:
 
     Goals name quarters of the table, and the waves of a Fourier code are flat where these meet.
     """
-    middle = xy.new_tensor([sum(limits) / 2 for limits in config.bounds])
+    middle = like(xy, [sum(limits) / 2 for limits in config.bounds])
     return torch.tanh((xy - middle) / _MIDDLE)
 
 

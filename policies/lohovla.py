@@ -182,27 +182,27 @@ class LoHoVLAPolicy(Policy):
 
     def _words(self, prefix: Prefix, memories: Sequence[Memory], due: Sequence[bool]) -> Words:
         """New sub-tasks where they are due, the old ones elsewhere."""
-        kept = [memory.words or [] for memory in memories]
-        if not any(due) or self.rules.planner == "none":
-            rows = [[] for _ in kept] if self.rules.planner == "none" else kept
-            return planning.given(self.model, prefix, rows, self._start)
-        words = self._new_words(prefix, memories)
+        if self.rules.planner == "none":
+            return planning.given(self.model, prefix, [[] for _ in memories], self._start)
         if all(due):
-            return words
-        rows = [new if is_due else old for new, old, is_due in zip(words.tokens, kept, due, strict=True)]
-        return planning.given(self.model, prefix, rows, self._start)
+            return self._new_words(prefix, memories)
+        words = [memory.words or [] for memory in memories]
+        if rows := [row for row, is_due in enumerate(due) if is_due]:
+            new = self._new_words(planning.some(self.model, prefix, rows), [memories[row] for row in rows])
+            words = _replaced(words, rows, new.tokens)
+        return planning.given(self.model, prefix, words, self._start)
 
     def _new_words(self, prefix: Prefix, memories: Sequence[Memory]) -> Words:
         grammars = self._grammars(prefix, memories)
         if self.rules.planner == "ar":
             return self._fast.plan_ar(prefix, self._start, self._end, grammars)
         words = self._fast.plan_d2f(prefix, self._start, self._end, self._mask)
-        fits = [grammars is None or said in grammars[row] for row, said in enumerate(words.tokens)]
-        if all(fits):
+        rows = [row for row, said in enumerate(words.tokens) if grammars is not None and said not in grammars[row]]
+        if grammars is None or not rows:
             return words
-        again = self._fast.plan_ar(prefix, self._start, self._end, grammars)
-        rows = [said if fit else other for said, fit, other in zip(words.tokens, fits, again.tokens, strict=True)]
-        return planning.given(self.model, prefix, rows, self._start)
+        part, own = planning.some(self.model, prefix, rows), [grammars[row] for row in rows]
+        again = self._fast.plan_ar(part, self._start, self._end, own)
+        return planning.given(self.model, prefix, _replaced(words.tokens, rows, again.tokens), self._start)
 
     def _grammars(self, prefix: Prefix, memories: Sequence[Memory]) -> list[Grammar] | None:
         if self._sayable is None:
@@ -289,6 +289,12 @@ class LoHoVLAPolicy(Policy):
         """The decision of a denoised chunk (H, D)."""
         memory, state = self._guided
         return self._decision(memory, ee_action(x.detach()[None], state)[0].cpu().numpy(), False, 0.0)
+
+
+def _replaced(words: list[list[int]], rows: Sequence[int], new: Sequence[list[int]]) -> list[list[int]]:
+    """Sub-tasks of which those of ``rows`` are new."""
+    fresh = dict(zip(rows, new, strict=True))
+    return [fresh.get(row, old) for row, old in enumerate(words)]
 
 
 def make(env: Any, checkpoint: str | None = None, device: str = "cpu", **rules: Any) -> LoHoVLAPolicy:

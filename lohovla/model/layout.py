@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lohovla.model.configuration import LoHoVLAConfig
+from lohovla.model.rows import Rows
 
 
 class Kind(enum.IntEnum):
@@ -58,7 +59,7 @@ class Places:
 
 
 @dataclass
-class Layout:
+class Layout(Rows):
     """A sequence: for each position what it is, which sub-task it belongs to, and its order there.
 
     Attributes:
@@ -70,10 +71,6 @@ class Layout:
     kind: Tensor
     group: Tensor
     order: Tensor
-
-    def row(self, number: int) -> Layout:
-        """One of the batch, as a batch of one."""
-        return Layout(*(value[number : number + 1] for value in vars(self).values()))
 
     @staticmethod
     def part(kind: Kind, valid: Tensor, group: int = -1, order: Tensor | None = None) -> Layout:

@@ -74,12 +74,20 @@ class Pointed:
         )  # fmt: skip
 
 
-def copy_cache(cache: Any, model: LoHoVLA) -> DynamicCache:
-    """A cache that can grow apart from the one it was made from; what both hold is shared."""
+def copy_cache(cache: Any, model: LoHoVLA, rows: slice | Sequence[int] = slice(None)) -> DynamicCache:
+    """A cache, of all rows or some, that can grow apart from the one it was made from; what both hold is shared."""
     copied = DynamicCache(config=model.decoder.config)
     for number, layer in enumerate(cache.layers):
-        copied.update(layer.keys, layer.values, number)
+        copied.update(layer.keys[rows], layer.values[rows], number)
     return copied
+
+
+def some(model: LoHoVLA, prefix: Prefix, rows: Sequence[int]) -> Prefix:
+    """Some rows of an encoded batch."""
+    return Prefix(
+        prefix.seen.rows(rows), prefix.objects.rows(rows), prefix.tokens[rows], prefix.layout.rows(rows),
+        copy_cache(prefix.cache, model, rows), prefix.state[rows],
+    )  # fmt: skip
 
 
 def given(model: LoHoVLA, prefix: Prefix, tokens: Sequence[Sequence[int]], start: int) -> Words:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from lohovla.model.configuration import LoHoVLAConfig
 from lohovla.model.constants import like
+from lohovla.model.rows import Rows
 
 N_COLORS, N_SUPPORTS = 11, 4
 KINDS = ("block", "bowl", "zone")
@@ -63,7 +64,7 @@ class Mixer(nn.Module):
 
 
 @dataclass
-class Seen:
+class Seen(Rows):
     """What the stem sees of a batch.
 
     Attributes:
@@ -75,10 +76,6 @@ class Seen:
     map: Tensor
     heat: Tensor
     attributes: Tensor
-
-    def row(self, number: int) -> Seen:
-        """One of the batch, as a batch of one."""
-        return Seen(*(value[number : number + 1] for value in vars(self).values()))
 
 
 class Stem(nn.Module):
@@ -107,7 +104,7 @@ class Stem(nn.Module):
 
 
 @dataclass
-class Objects:
+class Objects(Rows):
     """Places of the map that were chosen as tokens.
 
     Attributes:

@@ -131,10 +131,13 @@ def test_block_diffusion_is_said_again_word_by_word_only_where_it_may_not_be_sai
         planning, "plan_d2f",
         lambda model, prefix, start, *_, **__: planning.given(model, prefix, [nonsense, tokens[SENTENCES[1]]], start),
     )  # fmt: skip
-    monkeypatch.setattr(
-        planning, "plan_ar",
-        lambda model, prefix, start, *_, **__: planning.given(model, prefix, [tokens[SENTENCES[2]]] * 2, start),
-    )  # fmt: skip
+    asked = []
+
+    def again(model, prefix, start, *_, **__):
+        asked.append(len(prefix.state))
+        return planning.given(model, prefix, [tokens[SENTENCES[2]]] * len(prefix.state), start)
+
+    monkeypatch.setattr(planning, "plan_ar", again)
     said = {}
     for grammar in ("all", "none"):
         policy = make(planner="d2f", grammar=grammar)
@@ -143,8 +146,38 @@ def test_block_diffusion_is_said_again_word_by_word_only_where_it_may_not_be_sai
         decisions = policy.act_batch([observation(0), observation(1)], [Context(slot=0), Context(slot=1)])
         said[grammar] = [decision.subtask for decision in decisions]
     assert said["all"] == [SENTENCES[2], SENTENCES[1]]
+    assert asked == [1]
     assert said["none"][1] == SENTENCES[1]
     assert said["none"][0] not in SENTENCES
+
+
+@pytest.mark.parametrize("planner", ["ar", "d2f"])
+def test_only_rows_that_are_due_are_planned(make, monkeypatch, planner):
+    """And they say, and do, what they would in a batch of their own."""
+    planned = []
+    plan = getattr(planning, f"plan_{planner}")
+    monkeypatch.setattr(
+        planning, f"plan_{planner}",
+        lambda model, prefix, *rest, **more: planned.append(prefix.state[:, 0].tolist())
+        or plan(model, prefix, *rest, **more),
+    )  # fmt: skip
+    rules = {"planner": planner, "grammar": "all" if planner == "ar" else "none", "replan": "never"}
+    together, alone = make(**rules), make(**rules)
+    seen = [observation(slot) for slot in range(4)]
+    states = [float(one["state"][0]) for one in seen]
+    for rewards, due in (([0] * 4, [0, 1, 2, 3]), ([0, 0.5, 0, 0.5], [1, 3]), ([0] * 4, []), ([0.5, 0, 0, 0], [0])):
+        contexts = [Context(reward=reward, slot=slot) for slot, reward in enumerate(rewards)]
+        if due == [0, 1, 2, 3]:
+            for slot in due:
+                together.reset(slot, slot)
+                alone.reset(slot, slot)
+        planned.clear()
+        both = together.act_batch(seen, contexts)
+        assert planned == ([pytest.approx([states[row] for row in due])] if due else [])
+        for one, other in zip(both, map(alone.act, seen, contexts), strict=True):
+            assert one.subtask == other.subtask
+            np.testing.assert_allclose(one.actions, other.actions, atol=1e-4)
+    assert len({one.subtask for one in both}) > 1, "the rows say the same, which proves little"
 
 
 def test_failures_must_be_in_a_row(make, scripted):

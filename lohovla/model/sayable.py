@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from lohovla.model.grammar import Grammar
-from lohovla.model.stem import KINDS, Objects, split_attributes
+from lohovla.model.stem import ATTRIBUTES, KINDS, N_COLORS, Objects
 
 _SEEN = 0.3  # score from which something is there
 _DOUBT = 0.2  # chance from which a colour or size may be the right one
 _ANYWHERE = ("table", "area")  # places that need nothing to be there
+_BLOCKS = ("block", "relation")  # places that a block makes
 _RAISED = "raised block"
+
+
+# Where things stand among the facts of an object.
+_SCORE = len(KINDS)
+_STARTS = dict(zip(ATTRIBUTES, accumulate(ATTRIBUTES.values(), initial=_SCORE + 1), strict=False))
+_BIG, _TABLE = _STARTS["big"], _STARTS["support"]
+_COLORS = slice(_STARTS["color"], _STARTS["color"] + N_COLORS)
 
 
 class Sayable:
@@ -53,61 +62,59 @@ class Sayable:
         """
         there = _looks(objects, row)
         mixed = there["mixed"] > 0
-        picks = [k for k, pick in enumerate(self._picks) if _is_there(there, "block", pick, mixed)]
         asked = None if goal is None else goal.lower()
+        picks = [(i, pick) for i, pick in enumerate(self._picks) if _is_there(there, "block", pick, mixed)]
         places = [
-            k
+            (k, place)
             for k, place in enumerate(self._places)
             if self._can_hold(there, place, mixed) and (asked is None or place.get("goal", "") in asked)
         ]
-        refused = {tuple(words) for words in without}
         said = [
-            self._sentences[i][k]
-            for i in picks
-            for k in places
-            if self._fit(there, self._picks[i], self._places[k], asked or "")
-            and tuple(self._sentences[i][k]) not in refused
+            self._sentences[i][k] for i, pick in picks for k, place in places if self._fit(there, pick, place, asked)
         ]
+        if refused := {tuple(words) for words in without}:
+            said = [words for words in said if tuple(words) not in refused]
         return Grammar([*said, *self._others], self._end) if said else self.everything
 
     @staticmethod
     def _can_hold(there: Counter, place: Mapping[str, Any], mixed: bool) -> bool:
-        if place["kind"] in _ANYWHERE:
+        kind = place["kind"]
+        if kind in _ANYWHERE:
             return True
-        if place["kind"] in ("block", "relation"):
+        if kind in _BLOCKS:
             return _is_there(there, "block", place, mixed)
-        return there[place["kind"], place["color"], ""] > 0
+        return there[kind, place["color"], ""] > 0
 
     @staticmethod
-    def _fit(there: Counter, pick: Mapping[str, Any], place: Mapping[str, Any], asked: str) -> bool:
+    def _fit(there: Counter, pick: Mapping[str, Any], place: Mapping[str, Any], asked: str | None) -> bool:
         """Whether a move makes sense: two blocks for a block on its like, and not from the table onto the table."""
-        if place["kind"] == "table":
-            return there[_RAISED, pick["color"], pick["size"]] > 0 or place["text"] in asked
-        if place["kind"] not in ("block", "relation") or (place["color"], place["size"]) != (
-            pick["color"],
-            pick["size"],
-        ):
+        kind = place["kind"]
+        if kind == "table":
+            return there[_RAISED, pick["color"], pick["size"]] > 0 or place["text"] in (asked or "")
+        if kind not in _BLOCKS or place["color"] != pick["color"] or place["size"] != pick["size"]:
             return True
         return there["block", pick["color"], pick["size"]] > 1
 
 
 def _is_there(there: Counter, kind: str, phrase: Mapping[str, Any], mixed: bool) -> bool:
-    return there[kind, phrase["color"], phrase["size"]] > 0 and not (mixed and not phrase["size"])
+    size = phrase["size"]
+    return bool(size or not mixed) and there[kind, phrase["color"], size] > 0
 
 
 def _looks(objects: Objects, row: int) -> Counter:
     """How many things of each kind, colour and size ("" is any) may be there; ``mixed``: both sizes surely are."""
     there: Counter = Counter()
     sure = set()
-    facts = objects.facts[row].float().cpu()
-    said = split_attributes(facts[:, len(KINDS) + 1 :])
-    for k in (facts[:, len(KINDS)] > _SEEN).nonzero()[:, 0].tolist():
-        kind = KINDS[int(facts[k, : len(KINDS)].argmax())]
-        big = float(said["big"][k, 0])
+    for facts in objects.facts[row].tolist():
+        if facts[_SCORE] <= _SEEN:
+            continue
+        kind = KINDS[max(range(len(KINDS)), key=facts.__getitem__)]
+        big = facts[_BIG]
         sizes = [size for size, chance in (("bigger", big), ("smaller", 1 - big)) if chance > _DOUBT]
         sure.update(sizes if kind == "block" and len(sizes) == 1 else [])
-        kinds = [kind, _RAISED] if kind == "block" and said["support"][k, 0] < 1 - _DOUBT else [kind]
-        for color in (said["color"][k] > _DOUBT).nonzero()[:, 0].tolist():
-            there.update((kind, color, size) for size in ("", *sizes) for kind in kinds)
+        kinds = [kind, _RAISED] if kind == "block" and facts[_TABLE] < 1 - _DOUBT else [kind]
+        for color, chance in enumerate(facts[_COLORS]):
+            if chance > _DOUBT:
+                there.update((kind, color, size) for size in ("", *sizes) for kind in kinds)
     there["mixed"] = int(len(sure) == len(("bigger", "smaller")))
     return there

@@ -14,6 +14,13 @@ def test_what_may_follow():
     assert grammar.after([7]) == [0]
 
 
+def test_nothing_follows_the_end():
+    grammar = Grammar([[1, 2]], end=0)
+    assert grammar.after([1, 2, 0]) == [0]
+    assert [1, 2, 0] not in grammar
+    assert Grammar([], end=0).after([]) == [0]
+
+
 def test_only_whole_sentences_belong():
     grammar = Grammar([[1, 2], [1, 2, 3]], end=0)
     assert [1, 2] in grammar
@@ -40,8 +47,10 @@ def test_the_block_worlds_sentences_are_those_of_the_oracle(tiny, color):
 
 def test_every_sentence_fits(tiny):
     model, processor = tiny
-
-    def longest(node):
-        return max((1 + longest(rest) for rest in node.values()), default=0)
-
-    assert longest(processor.sayable().everything._root) <= model.config.max_subtask
+    grammar, begun, longest = processor.sayable().everything, [[]], 0
+    while begun:
+        words = begun.pop()
+        following = grammar.after(words)
+        longest = max(longest, len(words) + (processor.end in following))
+        begun += [[*words, word] for word in following if word != processor.end]
+    assert 10 < longest <= model.config.max_subtask

@@ -1,5 +1,7 @@
 """What can be said of a scene."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch.nn import functional as F
 from lohovla.collect.labels import COLORS, SUPPORTS, support_of
 from lohovla.envs.tasks.names import TASKS
 from lohovla.envs.tasks.registry import get_task
-from lohovla.model.stem import ATTRIBUTE_DIM, FACT_DIM, KINDS, Objects
+from lohovla.model.stem import ATTRIBUTE_DIM, FACT_DIM, KINDS, Objects, split_attributes
 
 
 def scene(*things, score=0.9, support="block"):
@@ -106,6 +108,78 @@ def test_what_lies_on_the_table_is_not_put_there(said):
     assert not said(lying, text, goal="Stack blocks of the same color.")
     assert said(lying, text, goal="Put the red block on the table.")
     assert said(scene(("block", "red", "smaller"), ("block", "blue", "smaller"), support="zone"), text)
+
+
+def plainly(parts, facts, goal):
+    """The rules gone through sentence by sentence."""
+    seen, sure = [], set()
+    for one in facts[facts[:, len(KINDS)] > 0.3]:
+        kind = KINDS[int(one[: len(KINDS)].argmax())]
+        said = split_attributes(one[len(KINDS) + 1 :])
+        chances = {"bigger": float(said["big"]), "smaller": 1 - float(said["big"])}
+        sizes = [size for size, chance in chances.items() if chance > 0.2]
+        colors = (said["color"] > 0.2).nonzero().flatten().tolist()
+        seen.append((kind, colors, ["", *sizes], float(said["support"][0]) < 0.8))
+        if kind == "block" and len(sizes) == 1:
+            sure.add(sizes[0])
+
+    def count(kind, phrase, raised=False):
+        if kind == "block" and len(sure) == 2 and not phrase["size"]:
+            return 0
+        return sum(
+            kind == one and phrase["color"] in colors and phrase["size"] in sizes and (above or not raised)
+            for one, colors, sizes, above in seen
+        )
+
+    found = set()
+    for pick, place in itertools.product(parts["pick"], parts["place"]):
+        kind, named = place["kind"], goal is None or place["goal"] in goal.lower()
+        if kind == "table":
+            fits = count("block", pick, raised=True) or (goal is not None and place["text"] in goal.lower())
+        elif kind == "area":
+            fits = named
+        elif kind in ("block", "relation"):
+            alike = (pick["color"], pick["size"]) == (place["color"], place["size"])
+            fits = named and count("block", place) > alike
+        else:
+            fits = count(kind, place)
+        if count("block", pick) and fits:
+            start, middle, end = parts["sentence"]
+            found.add(start + pick["text"] + middle + place["text"] + end)
+    return found
+
+
+def test_what_is_said_of_any_scene_is_what_the_rules_allow(tiny):
+    processor = tiny[1]
+    parts, sayable = processor.statistics["subtasks"], processor.sayable()
+    generator = torch.Generator().manual_seed(3)
+    sizes = set()
+    for goal in (
+        None,
+        "Put the blocks on the table.",
+        "Move it to the left of the red block.",
+        "To the top left area.",
+    ):
+        for _ in range(2):
+            facts = torch.rand(6, FACT_DIM, generator=generator).pow(3)
+            facts[torch.arange(6), torch.tensor([0, 0, 0, 0, 1, 2])] = 1.0
+            empty = torch.zeros(1, 6, 1)
+            grammar = sayable.of(
+                Objects(empty, facts[None], empty.expand(-1, -1, 2), empty[..., 0].long()), 0, (), goal
+            )
+            wanted, begun, said = plainly(parts, facts, goal), [[]], set()
+            while begun:
+                words = begun.pop()
+                following = grammar.after(words)
+                if processor.end in following:
+                    said.add(processor.sentence(words))
+                begun += [[*words, word] for word in following if word != processor.end]
+            if wanted:
+                assert said == {*wanted, "Done."}
+            else:
+                assert len(said) > 6000
+            sizes.add(len(wanted))
+    assert len(sizes) > 5
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -80,14 +80,14 @@ def plan_ahead(
         most: sub-tasks at most.
         seed: of the noise.
     """
-    sayable = processor.sayable()
+    sayable, goal = processor.sayable(), str(observation["instruction"])
     generator = torch.Generator().manual_seed(seed)
     done = processor.tokenizer.encode("Done.", add_special_tokens=False)
     steps: list[Imagination] = []
     for _ in range(most):
         inputs = processor([observation]).to(model.device)
         prefix = model.encode(inputs)
-        grammar = sayable.of(prefix.objects, 0) if sayable else None
+        grammar = sayable.of(prefix.objects, 0, goal=goal) if sayable else None
         words = planning.plan_ar(model, prefix, processor.start, processor.end, grammar)
         if words.tokens[0] == done:
             break

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from lohovla.collect.scenes import scene_env
-from lohovla.evaluate.storyboard import Imagination, follow, grounded
+from lohovla.evaluate.storyboard import Imagination, follow, grounded, plan_ahead
 from lohovla.evaluate.storyboard_page import record, sheet, write_page
+from lohovla.model.grammar import Grammar
+from lohovla.model.imagining import Brush
+from lohovla.model.sayable import Sayable
 
 TABLE = "Pick up the red block and place it on the table."
 
@@ -32,6 +35,16 @@ def test_of_two_that_fit_the_one_that_was_pointed_at_is_meant(hand_scene):
     scene = hand_scene({"a": ("red", 0.04, 0.4, -0.2, 0.0), "b": ("red", 0.04, 0.6, 0.2, 0.0)})
     assert grounded(scene, None, said(TABLE, 0.41, -0.19)).pick == "a"
     assert grounded(scene, None, said(TABLE, 0.58, 0.21)).pick == "b"
+
+
+def test_an_imagined_plan_keeps_to_the_goal(tiny, monkeypatch):
+    model, processor = tiny
+    observation, _ = scene_env("pick-and-place-primitive").reset(seed=1)
+    done = Grammar([processor.tokenizer.encode("Done.", add_special_tokens=False)], processor.end)
+    told = []
+    monkeypatch.setattr(Sayable, "of", lambda self, objects, row, without=(), goal=None: told.append(goal) or done)
+    assert plan_ahead(model, processor, observation, Brush(), 1, seed=0) == []
+    assert told == [observation["instruction"]]
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from lohovla.model import acting, planning
 from lohovla.model.acting import Attended
 from lohovla.model.core import Inputs, LoHoVLA, Prefix
 from lohovla.model.grammar import Grammar
-from lohovla.model.graphs import Compiled, Graphs, Plainly, double, up_to, widened
+from lohovla.model.graphs import Compiled, Graphs, Pass, Plainly, double, up_to, widened
 from lohovla.model.layout import Kind, Layout, expert_sees
 from lohovla.model.passes import OBJECTS, SEEN, Pairs, Passes, flat, pairs
 from lohovla.model.planning import Pointed, Words
@@ -60,11 +60,9 @@ class Fast:
         """See :meth:`LoHoVLA.encode`."""
         if self._passes is None:
             return self.model.encode(inputs)
-        rows, goal = inputs.goal.shape
-        given = list(vars(inputs).values())
-        sizes = {"b": double(rows), "g": min(up_to(goal, _GOAL), self.model.config.max_goal)}
-        shapes = [widened(x, axes, sizes) for x, axes in zip(given, ("b", "b", "bg", "bg"), strict=True)]
-        made = [x[:rows] for x in self._run("look", self._passes.look, given, shapes)]
+        goal = inputs.goal.shape[1]
+        wide = min(up_to(goal, _GOAL), self.model.config.max_goal)
+        made = self._pass("look", self._passes.look, list(vars(inputs).values()), ["b", "b", "bg", "bg"], g=wide)
         seen, made = Seen(*made[:SEEN]), made[SEEN:]
         objects, made = Objects(*made[:OBJECTS]), made[OBJECTS:]
         states, made = made[0], made[1:]
@@ -88,11 +86,9 @@ class Fast:
         words = planning.in_rows(waiting, fed, layout.kind.device)
         last = torch.tensor([max(0, len(row) - 1) for row in waiting], device=layout.kind.device)
         given = [*words, last, *vars(layout).values(), *flat(_pairs_of(cache))]
-        rows, width = words[0].shape
-        sizes = {"b": double(rows), "w": double(width), "l": up_to(layout.kind.shape[1], _LENGTH)}
+        width, length = words[0].shape[1], layout.kind.shape[1]
         axes = ["bw", "bw", "bw", "b", *["bl"] * LAYOUT, *["b.l"] * (len(given) - 4 - LAYOUT)]
-        shapes = [widened(x, own, sizes) for x, own in zip(given, axes, strict=True)]
-        logits, *new = [x[:rows] for x in self._run("feed", self._passes.feed, given, shapes)]
+        logits, *new = self._pass("feed", self._passes.feed, given, axes, w=double(width), l=up_to(length, _LENGTH))
         for number, (k, v) in enumerate(pairs(new)):
             cache.update(k[:, :, :width], v[:, :, :width], number)
         part = Layout.part(Kind.TEXT, words[1], 0, words[2])
@@ -108,12 +104,10 @@ class Fast:
         canvas = blocks.grow(canvas, Thresholds(accept=accept))
         state = [canvas.tokens, canvas.open, canvas.full, canvas.retired, canvas.ended]
         fixed = [prefix.layout.kind != int(Kind.PAD), *flat(_pairs_of(prefix.cache))]
-        sizes = {"b": double(rows), "l": up_to(prefix.layout.kind.shape[1], _LENGTH)}
-        axes = [*["b"] * len(state), "bl", *["b.l"] * (len(fixed) - 1)]
-        shapes = [widened(x, own, sizes) for x, own in zip([*state, *fixed], axes, strict=True)]
+        axes, length = [*["b"] * len(state), "bl", *["b.l"] * (len(fixed) - 1)], prefix.layout.kind.shape[1]
         work, forwards, over = partial(self._passes.say, end, mask, accept), 0, False
         while not over:
-            *state, done = [x[:rows] for x in self._run(f"say {accept}", work, [*state, *fixed], shapes)]
+            *state, done = self._pass(f"say {accept}", work, [*state, *fixed], axes, l=up_to(length, _LENGTH))
             forwards += 1
             over = bool(done.all())
         said = [row[: row.index(end)] if end in row else row for row in state[0].tolist()]
@@ -130,12 +124,11 @@ class Fast:
         seen = [*vars(prefix.seen).values(), *vars(prefix.objects).values(), prefix.tokens]
         past = flat(_pairs_of(words.cache))
         given = [*seen, *entered, *vars(words.layout).values(), *past]
-        rows, width = entered[0].shape
-        length = words.layout.kind.shape[1]
-        sizes = {"b": double(rows), "w": up_to(width, _WORDS), "l": up_to(length, _LENGTH)}
+        width, length = entered[0].shape[1], words.layout.kind.shape[1]
         axes = [*["b"] * len(seen), *["bw"] * 3, *["bl"] * LAYOUT, *["b.l"] * len(past)]
-        shapes = [widened(x, own, sizes) for x, own in zip(given, axes, strict=True)]
-        points, sure, *made = [x[:rows] for x in self._run("point", self._passes.point, given, shapes)]
+        points, sure, *made = self._pass(
+            "point", self._passes.point, given, axes, w=up_to(width, _WORDS), l=up_to(length, _LENGTH)
+        )
         new = pairs(made[LAYOUT:])
         # Behind the past, which may have been widened: the words, perhaps widened with padding, and the points.
         behind = new[0][0].shape[2]
@@ -168,13 +161,17 @@ class Fast:
         work = partial(self._passes.pick_place, steps)
         return self._act(f"pick_place {steps}", work, given, axes, attended)
 
-    def _act(self, name: str, work: Any, given: list[Tensor], axes: list[str], attended: Attended) -> Tensor:
-        rows, length = attended.valid.shape
-        past = flat(attended.cache)
-        sizes = {"b": double(rows), "l": up_to(length, _LENGTH)}
+    def _act(self, name: str, work: Pass, given: list[Tensor], axes: list[str], attended: Attended) -> Tensor:
+        past, length = flat(attended.cache), attended.valid.shape[1]
         axes = [*axes, *["b.l"] * len(past)]
-        shapes = [widened(x, own, sizes) for x, own in zip([*given, *past], axes, strict=True)]
-        return self._run(f"{name} {len(given)}", work, [*given, *past], shapes)[0][:rows]
+        return self._pass(f"{name} {len(given)}", work, [*given, *past], axes, l=up_to(length, _LENGTH))[0]
+
+    def _pass(self, name: str, work: Pass, given: Sequence[Tensor], axes: Sequence[str], **sizes: int) -> list[Tensor]:
+        """What ``work`` makes of the rows that are given; ``sizes`` are those of axes, beside the rows, to widen to."""
+        rows = given[0].shape[0]
+        sizes["b"] = double(rows)
+        shapes = [widened(x, own, sizes) for x, own in zip(given, axes, strict=True)]
+        return [x[:rows] for x in self._run(name, work, given, shapes)]
 
     def _cache(self, layers: Pairs) -> DynamicCache:
         cache = DynamicCache(config=self.model.decoder.config)

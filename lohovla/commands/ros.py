@@ -23,7 +23,6 @@ _WORLD_HZ = 100.0  # control rate of ros-sim's world
 
 def run(config: DictConfig) -> int:
     """Connect, wait until all is well, run, and say what happened. Exit code 1 after an emergency stop."""
-    check_packages()
     _check(config)
     from lohovla.ros.profile import Profile
 
@@ -47,6 +46,8 @@ def _check(config: DictConfig) -> None:
 
     if config.enable not in ENABLES:
         raise UserError(f"enable cannot be {config.enable!r}", f"choose one of {', '.join(ENABLES)}")
+    if config.transport == "rosbridge":
+        check_packages()
     if config.start not in ("auto", "wait"):
         raise UserError(f"start cannot be {config.start!r}", "choose auto or wait")
     if config.episodes < 1 or not config.seconds > 0:
@@ -64,12 +65,12 @@ class _Bridge:
         from lohovla.envs.tasks.registry import get_task
         from lohovla.evaluate.realtime import build_policy
         from lohovla.policies.registry import split_settings
+        from lohovla.ros.connect import connect
         from lohovla.ros.mirror import Mirror
         from lohovla.ros.operator import Operator
         from lohovla.ros.robot import RosRobot
         from lohovla.ros.session import Session
         from lohovla.ros.trace import Trace
-        from lohovla.ros.transport import connect
 
         self.config, self.profile, self.folder = config, profile, folder
         loop: Any = OmegaConf.to_container(config.loop)
@@ -127,8 +128,9 @@ class _Bridge:
         from lohovla.ros.reporter import Reporter
 
         self.close_all.append(Reporter(self.session, self.transport).close)
-        if self.config.page.port is not None:
-            page = Page(self.session, self.operator, self.trace, self.config.page.host, self.config.page.port)
+        page = self.config.page
+        if page.serve:
+            page = Page(self.session, self.operator, self.trace, page.host, page.port, list(page.names))
             self.close_all.append(page.close)
             print(f"watch it at {page.url}", flush=True)
 

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-import io
+import ipaddress
 import json
 import logging
+import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
-from PIL import Image
 
 from lohovla.errors import UserError
+from lohovla.ros.images import compress
 from lohovla.ros.trace import Trace, draw
 
 _log = logging.getLogger("lohovla.ros")
 _PAGE = Path(__file__).with_name("page.html")
 _PERIOD = 0.1  # s between words of the stream
 _LONGEST = 1024  # bytes of a request's body
-_LOCAL = ("127.0.0.1", "localhost", "[::1]")
+_EVERYWHERE = ("", "0.0.0.0", "::")  # addresses to listen at that are nobody's name
 
 
 class Page:
     """Serves the page from threads of its own; a press of its stop button is an emergency stop, at once.
 
     Who can reach the address can stop the robot and, with ``enable=page``, let it move. So it listens at loopback
-    unless told otherwise, and hears no other site's pages: requests that change something must come from itself.
+    unless told otherwise, and hears no other site's pages: requests that change something must come from itself, and
+    all must name this machine: ``localhost``, an address, its own name, or one of ``names``. A name of somebody
+    else's that leads here is none of these.
 
     Args:
         session: what is shown.
@@ -36,12 +40,16 @@ class Page:
         trace: of the commands.
         host: address to listen at.
         port: 0 takes a free one.
+        names: by which others know this machine, beside its own.
 
     Raises:
         UserError: the address is taken or not this machine's.
     """
 
-    def __init__(self, session: Any, operator: Any, trace: Trace, host: str = "127.0.0.1", port: int = 8010):
+    def __init__(
+        self, session: Any, operator: Any, trace: Trace, host: str = "127.0.0.1", port: int = 8010,
+        names: Sequence[str] = (),
+    ):  # fmt: skip
         self.session, self.operator, self.trace = session, operator, trace
         handler = type("Handler", (_Handler,), {"page": self})
         try:
@@ -50,8 +58,10 @@ class Page:
             raise UserError(f"cannot listen at {host}:{port}: {error.strerror}", "choose page.port=PORT") from None
         self._server.daemon_threads = True
         self.port = self._server.server_port
-        self.url = f"http://{host}:{self.port}"
-        self.hosts = {f"{name}:{self.port}" for name in (*_LOCAL, host)}
+        own = socket.gethostname().lower()
+        self.url = f"http://{own if host in _EVERYWHERE else host}:{self.port}"
+        self._names = {"localhost", own, f"{own}.local", socket.getfqdn().lower(), host.lower()}
+        self._names |= {str(name).lower() for name in names}
         self.closed = threading.Event()
         self._thread = threading.Thread(target=self._server.serve_forever, name="lohovla-page", daemon=True)
         self._thread.start()
@@ -61,6 +71,17 @@ class Page:
         self.closed.set()
         self._server.shutdown()
         self._server.server_close()
+
+    def is_here(self, host: str) -> bool:
+        """Whether a request's ``Host`` names this machine, at whatever port a tunnel ends."""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        try:
+            return bool(ipaddress.ip_address(name))  # an address is no name that could lead elsewhere
+        except ValueError:
+            return name in self._names
 
     def state(self) -> dict[str, Any]:
         """What the page shows."""
@@ -73,17 +94,17 @@ class Page:
         picture = pictures.get("images.top")
         if picture is None:
             picture = next((value for key, value in pictures.items() if key.startswith("images.")), None)
-        return None if picture is None else _encode(picture, "jpeg")
+        return None if picture is None else compress(picture, "jpeg")
 
     def subgoal(self) -> bytes | None:
         """The picture that the sub-task should lead to, as a png."""
         picture = self.session.loop.subgoal
-        return None if picture is None else _encode(picture, "png")
+        return None if picture is None else compress(picture, "png")
 
     def path(self) -> bytes:
         """The commands so far, drawn, as a png."""
         top = self.session.robot.eyes.sight.pictures.get("images.top")
-        return _encode(np.asarray(draw(list(self.trace.moments), top)), "png")
+        return compress(np.asarray(draw(list(self.trace.moments), top)), "png")
 
     def press(self, button: str, text: str) -> bool:
         """Do what a button says; returns whether there is such a button."""
@@ -113,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _from_here(self) -> bool:
         """Whether the request was meant for this server: no name of somebody else's that leads here."""
-        return self.headers.get("Host", "") in self.page.hosts
+        return self.page.is_here(self.headers.get("Host", ""))
 
     def do_GET(self) -> None:
         if not self._from_here():
@@ -137,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         origin = self.headers.get("Origin")
-        foreign = origin is not None and origin.partition("://")[2] not in self.page.hosts
+        foreign = origin is not None and origin.partition("://")[2] != self.headers.get("Host")
         # Another site's page cannot set this header without being asked first whether it may, and it is not.
         if not self._from_here() or foreign or self.headers.get("X-Lohovla") != "1":
             self.close_connection = True
@@ -179,9 +200,3 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
         except OSError:  # who asked has gone
             self.close_connection = True
-
-
-def _encode(picture: np.ndarray, format: str) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, format)
-    return file.getvalue()

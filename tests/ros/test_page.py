@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 import shutil
+import socket
 import subprocess
 import time
 import urllib.error
@@ -67,6 +68,7 @@ def test_requests(shown):
         ("/stop", {}, 403),  # a form of another site's page
         ("/stop", {"X-Lohovla": "1", "Origin": "http://evil.example"}, 403),
         ("/stop", {"X-Lohovla": "1", "Host": "evil.example"}, 403),  # a name of another that leads here
+        ("/stop", {"X-Lohovla": "1", "Origin": "http://localhost:1"}, 403),  # another page of this machine
         ("/dance", {"X-Lohovla": "1"}, 404),
         ("/goal", {"X-Lohovla": "1", "Content-Length": "4000"}, 413),
     ],
@@ -77,6 +79,24 @@ def test_requests_from_elsewhere_are_refused(shown, path, headers, status):
         ask(page, path, b"", **headers)
     assert error.value.code == status
     assert not run.operator.emergency
+
+
+def test_names_of_this_machine(bench):
+    run = bench(enable="page", dry=True)
+    page = Page(run.session, run.operator, Trace(), "0.0.0.0", 0, ["robot.lab"])
+    try:
+        own = socket.gethostname()
+        assert page.url == f"http://{own}:{page.port}"
+        page.url = f"http://127.0.0.1:{page.port}"
+        for name in (f"127.0.0.1:{page.port}", f"{own}:8010", "192.168.1.7:8010", "robot.lab", "localhost:9", "[::1]"):
+            assert ask(page, "/state", Host=name)[0] == 200
+            assert ask(page, "/pause", b"", Host=name, Origin=f"http://{name}", **{"X-Lohovla": "1"})[0] == 204
+        for name in ("evil.example", f"evil.example:{page.port}", f"{own}.evil.example", "[", ""):
+            with pytest.raises(urllib.error.HTTPError) as error:
+                ask(page, "/state", Host=name)
+            assert error.value.code == 403
+    finally:
+        page.close()
 
 
 class Browser:

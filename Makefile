@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ROOMS := envs policies configs kernels benchmarks
 
-.PHONY: help demo test test-slow lint types format bench numbers clean
+.PHONY: help demo test test-slow lint types format bench numbers ros clean
 
 help:
 	@echo "make demo       solve a long-horizon task and film it"
 	@echo "make test       run the tests"
 	@echo "make test-slow  the checks that take minutes"
 	@echo "make lint types style and types, as CI checks them"
+	@echo "make ros        install Debian's ROS 1, for the tests of real nodes"
 	@echo "make bench      the simulator's speed"
 	@echo "make numbers    the oracle's success on every task (about ten minutes)"
 
@@ -54,6 +55,9 @@ numbers: $(READY)
 	$(BIN)/lohovla evaluate suite=all control=ee episodes=100
 	$(BIN)/lohovla evaluate suite=all control=pick_place episodes=100 env.drop_probability=0.1
 	$(BIN)/lohovla evaluate suite=all control=ee episodes=100 env.drop_probability=0.1
+
+ros:
+	@sh scripts/ros.sh
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache

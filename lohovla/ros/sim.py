@@ -18,6 +18,7 @@ import numpy as np
 from lohovla.control.poses import compose, wrap
 from lohovla.envs.scene.arm import JOINTS
 from lohovla.envs.scene.cameras import CAMERAS
+from lohovla.errors import SetupError
 from lohovla.ros.frames import BadPose, pose_message, pose_of
 from lohovla.ros.geometry import tool_of_joints
 from lohovla.ros.images import compressed, image
@@ -93,7 +94,10 @@ class SimulatedRosRobot:
             self._transport.serve(action, kind, self._take_goal)
         elif self._transport.generation == 1:
             take: Callable[[Message], None] = lambda message: self._take_goal(message["goal"])  # noqa: E731
-            self._transport.subscribe(Subscription(f"{action}/goal", f"{kind}ActionGoal", take))
+            try:
+                self._transport.subscribe(Subscription(f"{action}/goal", f"{kind}ActionGoal", take))
+            except SetupError as error:  # Debian has no control_msgs; the gripper's topic is there
+                _log.warning("no gripper action: %s", error.cause)
 
     def _take_pose(self, message: Message) -> None:
         try:

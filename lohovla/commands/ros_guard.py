@@ -16,9 +16,9 @@ from lohovla.errors import UserError
 def run(config: DictConfig) -> int:
     """Guard until a signal comes, or write the file."""
     from lohovla.control.settings import LoopSettings
+    from lohovla.ros.connect import connect
     from lohovla.ros.guard_app import guard_robot, write_app
     from lohovla.ros.profile import Profile
-    from lohovla.ros.transport import connect
 
     if config.enable not in ("topic", "always"):
         raise UserError(f"enable cannot be {config.enable!r}", "choose topic or always")

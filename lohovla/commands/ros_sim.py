@@ -17,9 +17,10 @@ TRANSPORTS = ("serve", "rosbridge", "native")
 
 def run(config: DictConfig) -> int:
     """Serve a graph of our own over rosbridge, or join a ROS that is there, and run the world in real time."""
-    check_packages()
     if config.transport not in TRANSPORTS:
         raise UserError(f"transport cannot be {config.transport!r}", f"choose one of {', '.join(TRANSPORTS)}")
+    if config.transport != "native":
+        check_packages()
     if not 0.0 < config.camera_hz <= 60.0:
         raise UserError(f"camera_hz cannot be {config.camera_hz}", "it lies above 0 and at most at 60")
     from lohovla.envs.env import BlocksEnv
@@ -58,7 +59,7 @@ def _connect(config: DictConfig) -> tuple[Any, Any, str]:
         graph = Graph()
         server = RosbridgeServer(graph, config.generation, config.host, config.port).start()
         return server, LocalTransport(graph, config.generation), f"behind rosbridge at {server.url}"
-    from lohovla.ros.transport import connect
+    from lohovla.ros.connect import connect
 
     transport = connect(config.transport, config.url)
     return None, transport, f"on {config.url}" if config.transport == "rosbridge" else "as a native node"
@@ -74,4 +75,4 @@ def check_packages() -> None:
         import cbor2  # noqa: F401
         import websockets  # noqa: F401
     except ImportError as error:
-        raise SetupError(f"the ROS bridge needs {error.name}", "pip install 'lohovla[ros]'") from None
+        raise SetupError(f"rosbridge needs {error.name}", "pip install 'lohovla[ros]'") from None

@@ -176,17 +176,17 @@ class Limiter:
         self.limits, self.dt = limits, dt
         moves = (limits.velocity, limits.acceleration, limits.jerk, dt)
         turns = (limits.turn_velocity, limits.turn_acceleration, limits.turn_jerk, dt)
-        self._axes = [Axis(low, high, *moves) for low, high in zip(limits.low, limits.high, strict=True)]
+        self._axes = [Axis(low, high, *moves) for low, high in zip(limits.low, limits.high)]
         self._axes += [Axis(-math.inf, math.inf, *turns) for _ in range(3)]
 
     def reset(self, pose: np.ndarray) -> None:
         """Start at rest at ``pose`` (6,)."""
-        for axis, value in zip(self._axes, pose, strict=True):
+        for axis, value in zip(self._axes, pose):
             axis.p, axis.v, axis.a = float(value), 0.0, 0.0
 
     def set_speed(self, share: float) -> None:
         """Allow only that share of the velocities, 0 to 1; in motion it takes effect no faster than braking allows."""
-        for axis, most in zip(self._axes, [self.limits.velocity] * 3 + [self.limits.turn_velocity] * 3, strict=True):
+        for axis, most in zip(self._axes, [self.limits.velocity] * 3 + [self.limits.turn_velocity] * 3):
             axis.V = most * share
 
     def follow(self, pose: np.ndarray, velocity: np.ndarray, acceleration: np.ndarray) -> bool:
@@ -194,7 +194,7 @@ class Limiter:
         pose = np.concatenate([pose[:3], nearest(pose[3:], self.pose[3:])])
         held = [
             axis.follow(*moving)
-            for axis, *moving in zip(self._axes, pose.tolist(), velocity.tolist(), acceleration.tolist(), strict=True)
+            for axis, *moving in zip(self._axes, pose.tolist(), velocity.tolist(), acceleration.tolist())
         ]
         return any(held)
 

@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 
 from lohovla.errors import SetupError, UserError
-from lohovla.ros.messages import TYPES, Message, from_wire, to_wire
+from lohovla.ros.messages import TYPES, UPPER, Message, from_wire, short_name, to_wire, type_name
 from lohovla.ros.transport import Subscription
 
 _log = logging.getLogger("lohovla.ros")
 _WAITING = 2000  # messages that may wait for the disk; then the newest is dropped
-_UPPER = {"d": "D", "k": "K", "r": "R", "p": "P"}  # CameraInfo, in ROS 1
 
 
 class Bag:
@@ -47,9 +46,9 @@ class Bag:
         self._store = get_typestore(Stores.ROS1_NOETIC if generation == 1 else Stores.ROS2_HUMBLE)
         known = self._store.fielddefs
         for name, fields in TYPES.items():
-            if _long(name) not in known:
+            if type_name(name, 2) not in known:
                 text = "\n".join(f"{_old(kind, generation)} {field}" for field, kind in fields.items())
-                self._store.register(get_types_from_msg(text, _long(name)))
+                self._store.register(get_types_from_msg(text, type_name(name, 2)))
         self._writer: Any = Writer1(path) if generation == 1 else Writer2(path, version=9)
         self._connections: dict[tuple[str, str], Any] = {}
         self._queue: queue.Queue = queue.Queue(_WAITING)
@@ -91,16 +90,16 @@ class Bag:
     def _write(self, topic: str, type: str, message: Mapping[str, Any], nanoseconds: int) -> None:
         key = topic, type
         if key not in self._connections:
-            self._connections[key] = self._writer.add_connection(topic, _long(type), typestore=self._store)
+            self._connections[key] = self._writer.add_connection(topic, type_name(type, 2), typestore=self._store)
         native, store = self._native(type, to_wire(type, message, 2, binary=True)), self._store
         pack = store.serialize_ros1 if self._generation == 1 else store.serialize_cdr
-        self._writer.write(self._connections[key], nanoseconds, pack(native, _long(type)))
+        self._writer.write(self._connections[key], nanoseconds, pack(native, type_name(type, 2)))
         self.written += 1
 
     def _native(self, type: str, message: Mapping[str, Any]) -> Any:
         """A message as the rosbags package has it."""
-        make = self._store.types[_long(type)]
-        upper = _UPPER if type == "sensor_msgs/CameraInfo" and self._generation == 1 else {}
+        make = self._store.types[type_name(type, 2)]
+        upper = UPPER.get(type, {}) if self._generation == 1 else {}
         values = {upper.get(field, field): self._value(kind, message[field]) for field, kind in TYPES[type].items()}
         if type == "std_msgs/Header" and self._generation == 1:
             values["seq"] = 0
@@ -164,12 +163,8 @@ def read(path: Path, generation: int) -> list[tuple[str, int, Message]]:
         return [
             (link.topic, when, from_wire(short, from_native(short, reader.deserialize(data, link.msgtype))))
             for link, when, data in reader.messages()
-            if (short := link.msgtype.replace("/msg/", "/")) in TYPES
+            if (short := short_name(link.msgtype)) in TYPES
         ]
-
-
-def _long(name: str) -> str:
-    return name.replace("/", "/msg/", 1)
 
 
 def _old(kind: str, generation: int) -> str:

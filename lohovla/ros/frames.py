@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Tuple
 
 import numpy as np
 
-Offset = tuple[np.ndarray, np.ndarray]  # position (3,) m, rotation (3, 3)
+Offset = Tuple[np.ndarray, np.ndarray]  # position (3,) m, rotation (3, 3)
 
 _UNIT = 1e-3  # how far from length 1 a quaternion may be
 
@@ -41,7 +41,7 @@ def quaternion_of(rotvec: np.ndarray) -> dict[str, float]:
     angle = float(np.linalg.norm(rotvec))
     axis = np.asarray(rotvec, float) / angle if angle > 1e-12 else np.zeros(3)
     q = np.array([math.cos(angle / 2), *(math.sin(angle / 2) * axis)])
-    return dict(zip("wxyz", (q if q[0] >= 0.0 else -q).tolist(), strict=True))
+    return dict(zip("wxyz", (q if q[0] >= 0.0 else -q).tolist()))
 
 
 def matrix_of(rotvec: np.ndarray) -> np.ndarray:
@@ -69,12 +69,12 @@ def rotvec_of(matrix: np.ndarray) -> np.ndarray:
         q[0], q[1:] = skew[i], m[i] + m[:, i]
         q[k] = squares[k]
     q /= np.linalg.norm(q)
-    return rotvec_of_quaternion(dict(zip("wxyz", q.tolist(), strict=True)))
+    return rotvec_of_quaternion(dict(zip("wxyz", q.tolist())))
 
 
 def point_of(position: np.ndarray) -> dict[str, float]:
     """``geometry_msgs/Point`` or ``Vector3`` of (3,)."""
-    return dict(zip("xyz", np.asarray(position, float).tolist(), strict=True))
+    return dict(zip("xyz", np.asarray(position, float).tolist()))
 
 
 def vector_of(message: Mapping[str, float]) -> np.ndarray:

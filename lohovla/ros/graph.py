@@ -7,7 +7,16 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lohovla.ros.messages import ACTIONS, SERVICES, Message, check_type, from_wire, service_value, to_wire
+from lohovla.ros.messages import (
+    ACTIONS,
+    SERVICES,
+    Message,
+    check_type,
+    from_wire,
+    service_from_wire,
+    service_value,
+    to_wire,
+)
 from lohovla.ros.transport import Callback, Handler, ServiceFailed, Subscription
 
 
@@ -139,7 +148,7 @@ class LocalTransport:
         self.graph.offer(service, type, handler)
 
     def call(self, service: str, type: str, request: Mapping[str, Any], timeout: float) -> Message:
-        return self.graph.call(service, dict(request))
+        return service_from_wire(SERVICES[type][1], self.graph.call(service, dict(request)))
 
     def act(self, action: str, type: str, goal: Mapping[str, Any]) -> None:
         self.graph.act(action, type, service_value(ACTIONS[type], goal, 2))

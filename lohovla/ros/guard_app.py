@@ -16,11 +16,11 @@ from lohovla.errors import UserError
 from lohovla.ros.guard import GuardSettings
 from lohovla.ros.guard_node import GuardNode
 
-# What the guard is made of: nothing here needs more than numpy.
+# What the guard is made of: nothing here needs more than numpy, and Python 3.8, which ROS Noetic's Ubuntu has.
 MODULES = (
     "__init__", "errors", "control/__init__", "control/limits", "control/poses", "ros/__init__", "ros/clocks",
     "ros/frames", "ros/grippers", "ros/guard", "ros/guard_app", "ros/guard_node", "ros/guard_paths", "ros/messages",
-    "ros/native", "ros/transport",
+    "ros/native", "ros/ros1", "ros/ros2", "ros/transport",
 )  # fmt: skip
 _MAIN = '''"""Made by `lohovla ros-guard write=...`: the guard of one robot."""
 import sys
@@ -57,7 +57,7 @@ def main(settings: str, generation: int | None) -> int:
 
 
 def write_app(path: Path, settings: GuardSettings, generation: int | None) -> None:
-    """Write the guard with these settings as one file for ``python3``, 3.10 or newer."""
+    """Write the guard with these settings as one file for ``python3``, 3.8 or newer."""
     package = Path(__file__).resolve().parents[1]
     with TemporaryDirectory() as made:
         root = Path(made)

@@ -51,21 +51,24 @@ class GuardNode:
         guard, hear = self.guard, self._hear
         hear(COMMAND, _TYPES[self._settings.kind], self._take_command)
         hear(GRIPPER, "std_msgs/Float64", self._take_gripper)
-        hear("/lohovla/enable", "std_msgs/Bool", lambda m, now: guard.hear_enable(m["data"], now))
-        hear("/lohovla/emergency_stop", "std_msgs/Bool", lambda m, now: m["data"] and guard.hear_emergency(True, now))
-        hear("/lohovla/release", "std_msgs/Bool", lambda m, now: m["data"] and guard.hear_emergency(False, now))
-        hear("/lohovla/emergency", "std_msgs/Bool", lambda m, now: guard.hear_emergency(m["data"], now, "bridge"))
+        for name, take in (
+            ("enable", lambda m, now: guard.hear_enable(m["data"], now)),
+            ("emergency_stop", lambda m, now: m["data"] and guard.hear_emergency(True, now)),
+            ("release", lambda m, now: m["data"] and guard.hear_emergency(False, now)),
+            ("emergency", lambda m, now: guard.hear_emergency(m["data"], now, "bridge")),
+        ):
+            hear(f"/lohovla/{name}", "std_msgs/Bool", take, reliable=True)
         if self._settings.tool:
             hear(self._settings.tool, "geometry_msgs/PoseStamped", guard.hear_tool)
         if self._settings.joints:
             hear(self._settings.joints, "sensor_msgs/JointState", guard.hear_joints)
 
-    def _hear(self, topic: str, kind: str, take: Callable[[Message, float], Any]) -> None:
+    def _hear(self, topic: str, kind: str, take: Callable[[Message, float], Any], reliable: bool = False) -> None:
         def callback(message: Message) -> None:
             with self._lock:
                 take(message, time.monotonic())
 
-        self._transport.subscribe(Subscription(topic, kind, callback))
+        self._transport.subscribe(Subscription(topic, kind, callback, reliable=reliable))
 
     def _take_command(self, message: Message, now: float) -> None:
         passed = self.guard.command(message, now)

@@ -50,7 +50,7 @@ class _Path:
         self._heard["tool"] = now
 
     def hear_joints(self, message: Message, now: float) -> None:
-        known = dict(zip(message["name"], message["position"], strict=False))  # some drivers leave positions out
+        known = dict(zip(message["name"], message["position"]))  # some drivers leave positions out
         try:
             joints = np.array([known[name] for name in self._settings.names], float)
         except KeyError:
@@ -79,7 +79,7 @@ class _Path:
         """From here on, brake."""
         assert self._last is not None
         most = [axis.V for axis in self._axes]
-        for axis, place, speed, top in zip(self._axes, self._last, self._velocity, most, strict=True):
+        for axis, place, speed, top in zip(self._axes, self._last, self._velocity, most):
             axis.p, axis.v, axis.a = float(place), float(np.clip(speed, -top, top)), 0.0
 
     def brake(self, now: float) -> Message:

@@ -13,13 +13,13 @@ import binascii
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Dict
 
 import numpy as np
 
 from lohovla.errors import UserError
 
-Message = dict[str, Any]
+Message = Dict[str, Any]
 
 _TEXT = """
 std_msgs/Header: time stamp, string frame_id
@@ -67,7 +67,7 @@ _INTEGERS = {
     "uint8": (0, 2**8 - 1), "byte": (-(2**7), 2**8 - 1), "int32": (-(2**31), 2**31 - 1),
     "uint32": (0, 2**32 - 1), "int64": (-(2**63), 2**63 - 1),
 }  # fmt: skip
-_UPPER = {"sensor_msgs/CameraInfo": {"d": "D", "k": "K", "r": "R", "p": "P"}}  # as ROS 1 writes them
+UPPER = {"sensor_msgs/CameraInfo": {"d": "D", "k": "K", "r": "R", "p": "P"}}  # as ROS 1 writes them
 
 
 def _fields(text: str) -> dict[str, str]:
@@ -98,10 +98,19 @@ def check_type(name: str) -> str:
     Raises:
         UserError: this package does not know the type.
     """
-    short = name.replace("/msg/", "/")
+    short = short_name(name)
     if short not in TYPES:
         raise UserError(f"there is no message type {name!r} here", f"known are {', '.join(sorted(TYPES))}")
     return short
+
+
+def short_name(name: str) -> str:
+    """A type's name as ``package/Type``, however a generation writes it.
+
+    >>> short_name("sensor_msgs/msg/Image")
+    'sensor_msgs/Image'
+    """
+    return name.replace("/msg/", "/")
 
 
 def type_name(name: str, generation: int) -> str:
@@ -192,7 +201,7 @@ def _struct_to_wire(
 ) -> Message:
     if unknown := set(message) - set(fields):
         raise BadMessage(f"{name} has no field {sorted(unknown)[0]!r}")
-    upper = _UPPER.get(name, {}) if generation == 1 else {}
+    upper = UPPER.get(name, {}) if generation == 1 else {}
     wire = {}
     for field, kind in fields.items():
         value = message.get(field, _blank_value(kind))
@@ -212,7 +221,7 @@ def _value_to_wire(kind: str, value: Any, where: str, generation: int, binary: b
         return _struct_to_wire(TYPES[kind], kind, {**blank(kind), **value}, generation, binary)
     if kind in _TIMES:
         names = ("secs", "nsecs") if generation == 1 else _TIMES[kind]
-        return dict(zip(names, (int(value["sec"]), int(value["nanosec"])), strict=True))
+        return dict(zip(names, (int(value["sec"]), int(value["nanosec"]))))
     return _scalar(kind, value, where)
 
 
@@ -232,14 +241,14 @@ def _array_to_wire(base: str, count: int, value: Any, where: str, generation: in
 
 def _scalar(kind: str, value: Any, where: str) -> Any:
     if kind == "bool":
-        if not isinstance(value, bool | np.bool_):
+        if not isinstance(value, (bool, np.bool_)):
             raise BadMessage(f"{where} is {value!r}, not true or false")
         return bool(value)
     if kind == "string":
         if not isinstance(value, str):
             raise BadMessage(f"{where} is {value!r}, not a string")
         return value
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise BadMessage(f"{where} is {value!r}, not a number")
     if kind.startswith("float"):
         if not math.isfinite(value):
@@ -263,7 +272,7 @@ def from_wire(name: str, wire: Any) -> Message:
 def _struct_from_wire(name: str, wire: Any, where: str) -> Message:
     if not isinstance(wire, Mapping):
         raise BadMessage(f"{where} is {wire!r}, not a {name}")
-    lower = {big: small for small, big in _UPPER.get(name, {}).items()}
+    lower = {big: small for small, big in UPPER.get(name, {}).items()}
     message, fields = blank(name), TYPES[name]
     for key, value in wire.items():
         field = lower.get(key, key)
@@ -303,13 +312,13 @@ def _array_from_wire(base: str, count: int, value: Any, where: str) -> Any:
                 return base64.b64decode(value, validate=True)
             except binascii.Error:
                 raise BadMessage(f"{where} is no base64") from None
-        if isinstance(value, list | bytes | bytearray | memoryview | np.ndarray):
+        if isinstance(value, (list, bytes, bytearray, memoryview, np.ndarray)):
             try:
                 return bytes(value)
             except (TypeError, ValueError):
                 pass
         raise BadMessage(f"{where} is not bytes")
-    if not isinstance(value, list | tuple | np.ndarray):
+    if not isinstance(value, (list, tuple, np.ndarray)):
         raise BadMessage(f"{where} is {value!r}, not a list")
     if count and len(value) != count:
         raise BadMessage(f"{where} has {len(value)} entries, not {count}")
@@ -322,6 +331,18 @@ def action_goal(goal: Mapping[str, Any], action_id: str, seconds: float) -> Mess
     """An action's goal as ROS 1 has it: on the topic ``<action>/goal``, of the type ``<name>ActionGoal``."""
     stamp = stamp_of(seconds)
     return {"header": {"stamp": stamp}, "goal_id": {"stamp": stamp, "id": action_id}, "goal": dict(goal)}
+
+
+def service_from_wire(fields: Mapping[str, str], values: Mapping[str, Any]) -> Message:
+    """A service's request or response of either generation as this package has it; what it does not carry is zero.
+
+    Raises:
+        BadMessage: a field has another type.
+    """
+    return {
+        field: _value_from_wire(kind, values[field], field) if field in values else _blank_value(kind)
+        for field, kind in fields.items()
+    }
 
 
 def service_value(fields: Mapping[str, str], values: Mapping[str, Any], generation: int) -> Message:

@@ -112,7 +112,7 @@ class Operator:
         if self.enable == "topic":
             hear["enable"] = "std_msgs/Bool", lambda m: self.press() if m["data"] else self.let_go()
         for name, (kind, callback) in hear.items():
-            transport.subscribe(Subscription(f"{ROOT}/{name}", kind, callback))
+            transport.subscribe(Subscription(f"{ROOT}/{name}", kind, callback, reliable=True))
         transport.advertise(f"{ROOT}/emergency", "std_msgs/Bool", latch=True)
         transport.advertise(f"{ROOT}/release", "std_msgs/Bool")
         self._say_emergency()
@@ -126,7 +126,7 @@ class Operator:
         transport.offer(f"{ROOT}/pause", "std_srvs/SetBool", self._pause_service)
 
     def _pause_service(self, request: Message) -> Message:
-        self.pause(bool(request.get("data")))
+        self.pause(request["data"])
         return {"success": True, "message": "paused" if self.paused else "going on"}
 
     def _say_emergency(self) -> None:

@@ -24,18 +24,17 @@ from lohovla.errors import UserError
 from lohovla.ros.messages import (
     ACTIONS,
     SERVICES,
-    BadMessage,
     Message,
     action_goal,
     action_name,
     check_type,
-    from_wire,
+    service_from_wire,
     service_name,
     service_value,
     to_wire,
     type_name,
 )
-from lohovla.ros.transport import Handler, ServiceFailed, Subscription
+from lohovla.ros.transport import Handler, ServiceFailed, Subscription, respond
 from lohovla.ros.wire import BadFrame, Unpacker, pack
 
 _log = logging.getLogger("lohovla.ros")
@@ -118,7 +117,7 @@ class Rosbridge:
     def call(self, service: str, type: str, request: Mapping[str, Any], timeout: float) -> Message:
         if not self.connected:
             raise ServiceFailed(f"{service}: {self.trouble}")
-        return self._call(service, type, request, timeout)
+        return service_from_wire(SERVICES[type][1], self._call(service, type, request, timeout))
 
     def _call(self, service: str, type: str, request: Mapping[str, Any], timeout: float) -> Message:
         key, done, answer = f"call{next(self._numbers)}", threading.Event(), {}
@@ -304,28 +303,17 @@ class Rosbridge:
     def _hear(self, operation: dict[str, Any]) -> None:
         topic = operation.get("topic")
         for subscription in self._subscribed:
-            if subscription.topic != topic:
-                continue
-            try:
-                message = from_wire(subscription.type, operation.get("msg"))
-            except BadMessage as error:
+            if subscription.topic == topic and not subscription.deliver(operation.get("msg")):
                 self.refused += 1
-                _log.warning("%s: %s", topic, error)
-                continue
-            subscription.callback(message)
 
     def _answer(self, operation: dict[str, Any]) -> None:
         name = str(operation.get("service"))
         if name not in self._offered:
             return
         type, handler = self._offered[name]
-        try:
-            values = service_value(SERVICES[type][1], handler(dict(operation.get("args") or {})), self.generation)
-            result = True
-        except Exception as error:  # a handler's mistake is an answer too
-            _log.error("service %s: %s", name, error)
-            values, result = {}, False
-        response = {"op": "service_response", "service": name, "values": values, "result": result}
+        found = respond(name, type, handler, operation.get("args") or {})
+        values = {} if found is None else service_value(SERVICES[type][1], found, self.generation)
+        response = {"op": "service_response", "service": name, "values": values, "result": found is not None}
         if "id" in operation:
             response["id"] = operation["id"]
         self._say(response)

@@ -21,6 +21,7 @@ from lohovla.envs.language import vocabulary
 from lohovla.policies.base import PolicySpec
 from lohovla.ros.gate import Gate
 from lohovla.ros.homing import Homing
+from lohovla.ros.messages import BadMessage, seconds_of
 from lohovla.ros.operator import Operator
 from lohovla.ros.peers import Peers
 from lohovla.ros.robot import RosRobot
@@ -268,9 +269,7 @@ class Session:
         """Ask for the robot's time now and then."""
         while not self._closed.is_set():
             sent = time.monotonic()
-            with contextlib.suppress(ServiceFailed, KeyError, TypeError, ValueError):
-                answer = self.robot.transport.call("/rosapi/get_time", "rosapi/GetTime", {}, 1.0)["time"]
-                received = time.monotonic()
-                whole, part = answer.get("sec", answer.get("secs")), answer.get("nanosec", answer.get("nsecs"))
-                self.robot.clock.exchange(sent, float(whole) + 1e-9 * float(part), received)
+            with contextlib.suppress(ServiceFailed, BadMessage):
+                answer = self.robot.transport.call("/rosapi/get_time", "rosapi/GetTime", {}, 1.0)
+                self.robot.clock.exchange(sent, seconds_of(answer["time"]), time.monotonic())
             self._closed.wait(_ASK_TIME_EVERY)

@@ -1,19 +1,20 @@
 """What the bridge asks of ROS, whatever carries it: topics and services in this package's own message form.
 
-Three carry it: :class:`~lohovla.ros.rosbridge.Rosbridge` to a robot elsewhere, :class:`~lohovla.ros.native.Rclpy`
-or :class:`~lohovla.ros.native.Rospy` where ROS is installed, and :class:`~lohovla.ros.graph.LocalTransport` to a
+Three carry it: :class:`~lohovla.ros.rosbridge.Rosbridge` to a robot elsewhere, :class:`~lohovla.ros.ros2.Rclpy`
+or :class:`~lohovla.ros.ros1.Rospy` where ROS is installed, and :class:`~lohovla.ros.graph.LocalTransport` to a
 graph in this process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Callable, Protocol
 
-from lohovla.errors import UserError
-from lohovla.ros.messages import Message
+from lohovla.ros.messages import SERVICES, BadMessage, Message, from_wire, service_from_wire
 
+_log = logging.getLogger("lohovla.ros")
 Callback = Callable[[Message], None]
 Handler = Callable[[Message], Message]
 
@@ -27,12 +28,40 @@ class Subscription:
         type: ``package/Type``.
         callback: called with each message in the transport's thread; it must be quick.
         throttle: s, the least time between two messages; 0 takes all.
+        reliable: whether each must arrive, as a stop must; others are newest only, and one may be lost. ROS 2 tells
+            the difference: a reliable subscriber does not hear a publisher that promises best effort only.
     """
 
     topic: str
     type: str
     callback: Callback
     throttle: float = 0.0
+    reliable: bool = False
+
+    def deliver(self, wire: Any) -> bool:
+        """Hand a message on as it came; returns whether it was one of this type.
+
+        Whatever is wrong with it, or with the callback, is logged: the thread that reads the others must go on.
+        """
+        try:
+            message = from_wire(self.type, wire)
+        except BadMessage as error:
+            _log.warning("%s: %s", self.topic, error)
+            return False
+        try:
+            self.callback(message)
+        except Exception:
+            _log.exception("%s was not dealt with", self.topic)
+        return True
+
+
+def respond(service: str, type: str, handler: Handler, wire: Mapping[str, Any]) -> Message | None:
+    """What a handler answers to a request as it came; None, and a line in the log, where it fails."""
+    try:
+        return handler(service_from_wire(SERVICES[type][0], wire))
+    except Exception:  # a mistake in one answer must not end the thread that gives the others
+        _log.exception("service %s was not answered", service)
+        return None
 
 
 class ServiceFailed(RuntimeError):
@@ -71,11 +100,15 @@ class Transport(Protocol):
         ...
 
     def offer(self, service: str, type: str, handler: Handler) -> None:
-        """Answer a service; the handler is called in the transport's thread."""
+        """Answer a service; the handler is called in the transport's thread.
+
+        Raises:
+            SetupError: this ROS does not know the type.
+        """
         ...
 
     def call(self, service: str, type: str, request: Mapping[str, Any], timeout: float) -> Message:
-        """Ask a service and wait.
+        """Ask a service and wait; the answer is plain values in this package's names.
 
         Raises:
             ServiceFailed: there was no good answer in ``timeout`` seconds.
@@ -93,31 +126,3 @@ class Transport(Protocol):
     def close(self) -> None:
         """Leave."""
         ...
-
-
-def connect(kind: str, url: str, generation: int | None = None, compression: str = "cbor") -> Any:
-    """A connection to ROS.
-
-    Args:
-        kind: ``rosbridge``, or ``native`` where ROS is installed.
-        url: of the rosbridge server.
-        generation: 1 or 2; None asks the server, or takes what is installed.
-        compression: what the server sends messages in.
-
-    Raises:
-        UserError: nobody answers there, or there is no ROS.
-    """
-    if kind == "native":
-        from lohovla.ros.native import native
-
-        return native(generation)
-    if kind != "rosbridge":
-        raise UserError(f"transport cannot be {kind!r}", "choose rosbridge or native")
-    from lohovla.ros.rosbridge import Rosbridge
-
-    transport = Rosbridge(url, generation, compression)
-    if not transport.wait(5.0):
-        trouble = transport.trouble
-        transport.close()
-        raise UserError(f"no rosbridge answers at {url}: {trouble}", "start one there, or give url=ws://HOST:9090")
-    return transport

@@ -255,8 +255,70 @@ def test_the_file_for_the_robot_needs_numpy_only(tmp_path):
     )
     answer = subprocess.run([sys.executable, "-c", script, str(file)], capture_output=True, text=True, cwd=tmp_path)
     assert answer.stdout == "sound\n", answer.stderr
-    with zipfile.ZipFile(file) as packed:
-        for name in packed.namelist():
-            if name.endswith(".py"):
-                ast.parse(packed.read(name), name, feature_version=(3, 10))
     assert Path(guard_app.__file__).read_bytes() == zipfile.ZipFile(file).read("lohovla/ros/guard_app.py")
+
+
+PACKED = [pytest.param(name, id=name) for name in guard_app.MODULES]
+ROOT = Path(guard_app.__file__).parents[1]
+
+
+def tree_of(name, version=None):
+    return ast.parse((ROOT / f"{name}.py").read_text(encoding="utf-8"), name, feature_version=version)
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_everything_that_the_packed_guard_imports_is_packed(name):
+    wanted = set()
+    for node in ast.walk(tree_of(name)):
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports are whole"
+            wanted.add(node.module)
+            wanted |= {f"{node.module}.{one.name}" for one in node.names}
+        elif isinstance(node, ast.Import):
+            wanted |= {one.name for one in node.names}
+    ours = {part for part in wanted if part.split(".")[0] == "lohovla"}
+    files = {part: part.replace("lohovla", "", 1).strip(".").replace(".", "/") for part in ours}
+    for part, path in files.items():
+        if (ROOT / f"{path}.py").exists():
+            assert path in guard_app.MODULES, part
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_the_packed_guard_is_python_3_8(name):
+    tree = tree_of(name, (3, 8))
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            word = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+            if word in ("removeprefix", "removesuffix", "pairwise", "batched", "anext", "aiter", "cache"):
+                found.append(f"{word} at {node.lineno}")
+            if word == "zip" and node.keywords:
+                found.append(f"zip(strict=) at {node.lineno}")
+            if word in ("isinstance", "issubclass") and isinstance(node.args[1], ast.BinOp):
+                found.append(f"a union at {node.lineno}")
+            if word == "dataclass" and {one.arg for one in node.keywords} & {"slots", "kw_only"}:
+                found.append(f"dataclass at {node.lineno}")
+        elif isinstance(node, (ast.BinOp, ast.AugAssign)) and isinstance(node.op, ast.BitOr):
+            sides = (node.left, node.right) if isinstance(node, ast.BinOp) else (node.value,)
+            if any(isinstance(side, (ast.Dict, ast.DictComp)) for side in sides):
+                found.append(f"dicts joined by | at {node.lineno}")
+    # Annotations are never evaluated; whatever else subscripts a built-in class is.
+    assert name.endswith("__init__") or any(
+        isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body
+    )
+    for node in _run_nodes(tree):
+        name_of = getattr(node.value, "id", "") if isinstance(node, ast.Subscript) else ""
+        if name_of in ("dict", "list", "tuple", "set", "type", "deque", "Mapping", "Sequence"):
+            found.append(f"{name_of}[...] at {node.lineno}")
+    assert not found
+
+
+def _run_nodes(tree):
+    """All nodes but annotations."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for field, value in ast.iter_fields(node):
+            if field not in ("annotation", "returns"):
+                waiting += [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, ast.AST)]

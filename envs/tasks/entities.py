@@ -204,6 +204,11 @@ def in_area(scene: Scene, block: str, area: Area) -> bool:
     return block != scene.held and area.contains(*scene.centre(block)[:2])
 
 
+def free_blocks(scene: Scene) -> list[str]:
+    """Blocks that nothing lies on, in the scene's order."""
+    return [name for name in scene.blocks if not resting_above(scene, name)]
+
+
 def resting_above(scene: Scene, block: str) -> list[str]:
     """Blocks that lie over ``block``, the highest first; they must be moved before it can be picked."""
     x, y, z = scene.centre(block)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from lohovla.envs.control.rotations import quarter_turn
 from lohovla.envs.language import block_phrase, place_phrase, subtask_sentence
 from lohovla.envs.scene.objects import BOWL_FLOOR
-from lohovla.envs.tasks.entities import Pose, Scene, Zone, resting_above
+from lohovla.envs.tasks.entities import Area, Pose, Scene, Zone, resting_above
 from lohovla.envs.tasks.layout import free_spot
 
 
@@ -89,6 +89,19 @@ def put_in_zone(scene: Scene, pick: str, zone: str) -> Subtask:
     x, y = _in_frame(pose, a, b)
     ground = max([0.0, *(scene.top(name) for name in scene.blocks if _overlaps(scene, pick, name, x, y))])
     return _subtask(scene, pick, zone, x, y, ground, pose.yaw, place_phrase("zone", color=entity.color))
+
+
+def put_in(scene: Scene, pick: str, fixture: str) -> Subtask:
+    """Put a block in a bowl or a zone."""
+    put = put_in_zone if isinstance(scene.fixtures[fixture], Zone) else put_in_bowl
+    return put(scene, pick, fixture)
+
+
+def put_in_area(scene: Scene, pick: str, area: Area, inset: float = 0.0) -> Subtask | None:
+    """Put a block on a free place of an area, ``inset`` metres from its borders at least; None if it is full."""
+    x0, x1, y0, y1 = area.bounds
+    spot = find_spot(scene, pick, lambda x, y: x0 + inset <= x <= x1 - inset and y0 + inset <= y <= y1 - inset)
+    return put_at(scene, pick, area.name, *spot, words=place_phrase("area", area=area.name)) if spot else None
 
 
 def put_at(scene: Scene, pick: str, target: str, x: float, y: float, words: str) -> Subtask:

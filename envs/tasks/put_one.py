@@ -22,8 +22,7 @@ from lohovla.envs.tasks.goals import (
     Subtask,
     put_aside,
     put_at,
-    put_in_bowl,
-    put_in_zone,
+    put_in,
     put_on_block,
     uncovered,
 )
@@ -47,6 +46,13 @@ def beside(x: float, y: float, relation: str) -> tuple[float, float]:
     """The point where something lies left, right, top or bottom of (x, y)."""
     dx, dy = DIRECTIONS[relation]
     return x + RELATIVE_OFFSET * dx, y + RELATIVE_OFFSET * dy
+
+
+def put_beside(scene: Scene, pick: str, reference: str, relation: str, sized: bool = False) -> Subtask:
+    """Put a block to one side of another, named with its size where ``sized``."""
+    block = scene.blocks[reference]
+    words = place_phrase("relation", relation=relation, color=block.color, size=block.size if sized else None)
+    return put_at(scene, pick, reference, *beside(*scene.centre(reference)[:2], relation), words=words)
 
 
 class _One(Goal):
@@ -90,11 +96,8 @@ class PutOne(_One):
         return is_on(scene, self.pick, self.target, _TOLERANCE)
 
     def _put(self, scene: Scene) -> Subtask | None:
-        fixture = scene.fixtures.get(self.target)
-        if isinstance(fixture, Bowl):
-            return put_in_bowl(scene, self.pick, self.target)
-        if isinstance(fixture, Zone):
-            return put_in_zone(scene, self.pick, self.target)
+        if self.target in scene.fixtures:
+            return put_in(scene, self.pick, self.target)
         blocker = uncovered(scene, self.target)
         return put_on_block(scene, self.pick, self.target) if blocker == self.target else put_aside(scene, blocker)
 
@@ -114,6 +117,4 @@ class PutBeside(_One):
         return math.dist(scene.centre(self.pick)[:2], point) <= _TOLERANCE
 
     def _put(self, scene: Scene) -> Subtask | None:
-        point = beside(*scene.centre(self.reference)[:2], self.relation)
-        words = place_phrase("relation", relation=self.relation, color=scene.blocks[self.reference].color)
-        return put_at(scene, self.pick, self.reference, *point, words=words)
+        return put_beside(scene, self.pick, self.reference, self.relation)

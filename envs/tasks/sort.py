@@ -7,17 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lohovla.envs.language import place_phrase
 from lohovla.envs.tasks.entities import Area, Scene, Zone, in_area, in_bowl, in_zone
 from lohovla.envs.tasks.goals import (
     Goal,
     Subtask,
     farthest,
-    find_spot,
     put_aside,
-    put_at,
-    put_in_bowl,
-    put_in_zone,
+    put_in,
+    put_in_area,
     uncovered,
 )
 
@@ -59,8 +56,7 @@ class Sort(Goal):
         intruder = self._intruder(scene, goals[block])
         if intruder is not None:
             return put_aside(scene, uncovered(scene, intruder))
-        put = put_in_zone if isinstance(scene.fixtures[goals[block]], Zone) else put_in_bowl
-        return put(scene, block, goals[block])
+        return put_in(scene, block, goals[block])
 
     def _placed(self, scene: Scene) -> dict[str, str]:
         """Blocks that count, and where they lie."""
@@ -124,15 +120,7 @@ class MoveToArea(Goal):
         first = uncovered(scene, block)
         if first not in open_blocks:
             return put_aside(scene, first)
-        inset = 0.03 if x1 - x0 > 0.1 else 0.02
-
-        def well_inside(x: float, y: float) -> bool:
-            return x0 + inset <= x <= x1 - inset and y0 + inset <= y <= y1 - inset
-
-        spot = find_spot(scene, first, well_inside)
-        if spot is None:
-            return None
-        return put_at(scene, first, self.area.name, *spot, words=place_phrase("area", area=self.area.name))
+        return put_in_area(scene, first, self.area, inset=0.03 if x1 - x0 > 0.1 else 0.02)
 
 
 def _inside(scene: Scene, block: str, container: str) -> bool:

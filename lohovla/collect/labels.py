@@ -10,21 +10,20 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from lohovla.envs.control.rotations import quarter_turn
-from lohovla.envs.language import place_phrase, vocabulary
+from lohovla.envs.language import vocabulary
 from lohovla.envs.scene.objects import BOWL_HEIGHT
 from lohovla.envs.tasks.entities import (
     DIRECTIONS,
     QUADRANTS,
     Area,
-    Block,
     Bowl,
     Scene,
     Zone,
+    free_blocks,
     in_bowl,
-    resting_above,
 )
-from lohovla.envs.tasks.goals import Subtask, find_spot, put_aside, put_at, put_in_bowl, put_in_zone, put_on_block
-from lohovla.envs.tasks.put_one import beside
+from lohovla.envs.tasks.goals import Subtask, put_aside, put_in, put_in_area, put_on_block
+from lohovla.envs.tasks.put_one import put_beside
 
 KINDS = ("block", "bowl", "zone")
 SUPPORTS = ("table", "zone", "bowl", "block")
@@ -51,8 +50,7 @@ def objects_of(scene: Scene) -> np.ndarray:
 
 def visible(scene: Scene) -> list[str]:
     """Names of what can be seen from above, blocks before bowls and zones, at most MAX_OBJECTS."""
-    free = [name for name in scene.blocks if not resting_above(scene, name)]
-    return [*free, *scene.fixtures][:MAX_OBJECTS]
+    return [*free_blocks(scene), *scene.fixtures][:MAX_OBJECTS]
 
 
 def roles_of(scene: Scene, future: Sequence[Subtask]) -> np.ndarray:
@@ -142,7 +140,7 @@ def any_subtasks(scene: Scene, rng: np.random.Generator) -> Iterator[Subtask]:
 
     Only blocks and targets whose words fit one thing in the scene are drawn.
     """
-    free = [name for name in scene.blocks if not resting_above(scene, name)]
+    free = free_blocks(scene)
     picks = _unique(scene, free, free)
     surfaces = _unique(scene, free, list(scene.blocks))
     fixtures = _unique_fixtures(scene)
@@ -173,25 +171,15 @@ def _any_place(
 ) -> Subtask | None:
     kind = rng.choice(["fixture", "fixture", "block", "block", "area", "relation", "table"])
     if kind == "fixture" and fixtures:
-        name = fixtures[rng.integers(len(fixtures))]
-        return (
-            put_in_bowl(scene, pick, name) if isinstance(scene.fixtures[name], Bowl) else put_in_zone(scene, pick, name)
-        )
+        return put_in(scene, pick, fixtures[rng.integers(len(fixtures))])
     if kind == "block" and surfaces:
         return put_on_block(scene, pick, surfaces[rng.integers(len(surfaces))])
     if kind == "table":
         return put_aside(scene, pick)
     if kind == "relation" and surfaces:
         reference, relation = surfaces[rng.integers(len(surfaces))], rng.choice(list(DIRECTIONS))
-        block: Block = scene.blocks[reference]
-        x, y = beside(*scene.centre(reference)[:2], relation)
-        words = place_phrase(
-            "relation", relation=relation, color=block.color, size=block.size if scene.mixed_sizes else None
-        )
-        inside = 0.27 < x < 0.73 and -0.48 < y < 0.48
-        return put_at(scene, pick, reference, x, y, words) if inside else None
+        found = put_beside(scene, pick, reference, str(relation), scene.mixed_sizes)
+        return found if 0.27 < found.place.x < 0.73 and -0.48 < found.place.y < 0.48 else None
     if kind == "area":
-        area = Area(str(rng.choice([*QUADRANTS, "center"])))
-        spot = find_spot(scene, pick, area.contains)
-        return put_at(scene, pick, area.name, *spot, words=place_phrase("area", area=area.name)) if spot else None
+        return put_in_area(scene, pick, Area(str(rng.choice([*QUADRANTS, "center"]))))
     return None

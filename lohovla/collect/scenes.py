@@ -19,7 +19,7 @@ from lohovla.data.samples import Sample
 from lohovla.envs.env import BlocksEnv
 from lohovla.envs.language import goal_sentence, vocabulary
 from lohovla.envs.render.noise import Noise
-from lohovla.envs.tasks.entities import Scene, resting_above
+from lohovla.envs.tasks.entities import Scene, free_blocks
 from lohovla.envs.tasks.goals import Subtask
 
 _SETTLE, _LONGEST_SETTLE = 60, 300  # physics steps after a block is set down
@@ -163,7 +163,7 @@ def set_down(env: BlocksEnv, scene: Scene, subtask: Subtask, rng: np.random.Gene
     elif fate < mistakes.astray + mistakes.sloppy:
         x, y = x + rng.normal(0, 0.02), y + rng.normal(0, 0.02)
     elif fate < mistakes.astray + mistakes.sloppy + mistakes.other:
-        free = [name for name in scene.blocks if not resting_above(scene, name) and name != subtask.target]
+        free = [name for name in free_blocks(scene) if name != subtask.target]
         pick = free[rng.integers(len(free))]
     x, y = x + rng.normal(0, _EXECUTION), y + rng.normal(0, _EXECUTION)
     simulation = env.simulation

@@ -15,7 +15,7 @@ from lohovla.collect.scenes import primitive_goal, scene_env
 from lohovla.collect.stream import PARAPHRASED, Mistakes, TrainingStream
 from lohovla.data.samples import Sample
 from lohovla.envs.language import vocabulary
-from lohovla.envs.tasks.entities import Pose, Scene, resting_above
+from lohovla.envs.tasks.entities import Pose, Scene, free_blocks
 from lohovla.envs.tasks.goals import Subtask, find_spot
 from lohovla.envs.tasks.registry import Problem, get_task, initial_scene
 
@@ -105,7 +105,7 @@ def carried_out(scene: Scene, subtask: Subtask, rng: np.random.Generator, mistak
         spot = find_spot(scene, pick, _anywhere(rng), avoid_fixtures=bool(rng.random() < 0.5))
         return moved(scene, pick, Pose(*spot, 0.0, rng.uniform(-0.7, 0.7))) if spot else scene
     if fate < mistakes.astray + mistakes.sloppy + mistakes.other:
-        free = [name for name in scene.blocks if not resting_above(scene, name) and name != subtask.target]
+        free = [name for name in free_blocks(scene) if name != subtask.target]
         pick = free[rng.integers(len(free))]
     x, y = place.x + rng.normal(0, _PLACING), place.y + rng.normal(0, _PLACING)
     return moved(scene, pick, Pose(x, y, place.z, place.yaw))

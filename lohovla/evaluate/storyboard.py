@@ -10,19 +10,16 @@ import torch
 
 from lohovla.collect.labels import points_of
 from lohovla.envs.errors import EpisodeOver
-from lohovla.envs.language import place_phrase
-from lohovla.envs.tasks.entities import DIRECTIONS, QUADRANTS, Area, Block, Bowl, Scene, resting_above
+from lohovla.envs.tasks.entities import DIRECTIONS, QUADRANTS, Area, Scene, free_blocks
 from lohovla.envs.tasks.goals import (
     Subtask,
-    find_spot,
     name_of,
     put_aside,
-    put_at,
-    put_in_bowl,
-    put_in_zone,
+    put_in,
+    put_in_area,
     put_on_block,
 )
-from lohovla.envs.tasks.put_one import beside
+from lohovla.envs.tasks.put_one import put_beside
 from lohovla.model import planning
 from lohovla.model.configuration import DEPTH_UNIT
 from lohovla.model.core import LoHoVLA
@@ -143,30 +140,17 @@ def grounded(scene: Scene, planned: Subtask | None, step: Imagination) -> Subtas
 
 
 def _pickable(scene: Scene, text: str) -> list[str]:
-    return [
-        name for name in scene.blocks
-        if not resting_above(scene, name) and text.startswith(f"Pick up the {name_of(scene, name)} and")
-    ]  # fmt: skip
+    return [name for name in free_blocks(scene) if text.startswith(f"Pick up the {name_of(scene, name)} and")]
 
 
 def _placings(scene: Scene, pick: str) -> list[Subtask]:
     """Every sub-task that picks a block."""
-    others = [name for name in scene.blocks if name != pick]
-    found = [
-        put_in_bowl(scene, pick, name) if isinstance(fixture, Bowl) else put_in_zone(scene, pick, name)
-        for name, fixture in scene.fixtures.items()
-    ]
-    found += [put_on_block(scene, pick, name) for name in others if not resting_above(scene, name)]
-    if aside := put_aside(scene, pick):
-        found.append(aside)
-    for area in (Area(name) for name in (*QUADRANTS, "center")):
-        if spot := find_spot(scene, pick, area.contains):
-            found.append(put_at(scene, pick, area.name, *spot, words=place_phrase("area", area=area.name)))
-    for name in others:
-        block: Block = scene.blocks[name]
-        for relation in DIRECTIONS:
-            x, y = beside(*scene.centre(name)[:2], relation)
-            size = block.size if scene.mixed_sizes else None
-            words = place_phrase("relation", relation=relation, color=block.color, size=size)
-            found.append(put_at(scene, pick, name, x, y, words))
+    found: list[Subtask | None] = [put_in(scene, pick, name) for name in scene.fixtures]
+    found += [put_on_block(scene, pick, name) for name in free_blocks(scene) if name != pick]
+    found.append(put_aside(scene, pick))
+    found += [put_in_area(scene, pick, Area(name)) for name in (*QUADRANTS, "center")]
+    found += [
+        put_beside(scene, pick, name, relation, scene.mixed_sizes)
+        for name in scene.blocks if name != pick for relation in DIRECTIONS
+    ]  # fmt: skip
     return [subtask for subtask in found if subtask is not None]

@@ -59,13 +59,20 @@ class Processor:
         Raises:
             UserError: a key is missing, or has another shape, or is not finite; or the goal is too long.
         """
-        for observation in observations:
-            self.check(observation)
-        colors = torch.from_numpy(np.stack([o["images.top"] for o in observations]))
-        depths = torch.from_numpy(np.stack([o["depth.top"] for o in observations]))
-        states = torch.from_numpy(np.stack([o["state"] for o in observations]).astype(np.float32))
+        colors, depths, states = map(torch.from_numpy, self.arrays(observations))
         goal, valid = self.goals([str(o["instruction"]) for o in observations])
         return Inputs(picture_of(colors, depths), states, goal, valid)
+
+    def arrays(self, observations: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+        """Colours (B, H, W, 3), depths (B, H, W) and states (B, 13) of observations that were looked over.
+
+        Raises:
+            UserError: see :meth:`__call__`.
+        """
+        for observation in observations:
+            self.check(observation)
+        stacked = [np.stack([o[key] for o in observations]) for key in ("images.top", "depth.top", "state")]
+        return [stacked[0], *(values.astype(np.float32, copy=False) for values in stacked[1:])]
 
     @property
     def start(self) -> int:

@@ -39,15 +39,7 @@ class Upload:
         Raises:
             UserError: see :meth:`Processor.__call__`.
         """
-        for observation in observations:
-            self._processor.check(observation)
-        sent = self._send(
-            [
-                np.stack([o["images.top"] for o in observations]),
-                np.stack([o["depth.top"] for o in observations]).astype(np.float32),
-                np.stack([o["state"] for o in observations]).astype(np.float32),
-            ]
-        )
+        sent = self._send(self._processor.arrays(observations))
         goal, valid = self._processor.goals([str(o["instruction"]) for o in observations])
         if self._cuda:
             here = torch.cuda.current_stream(self._device)

@@ -24,13 +24,14 @@ _WORLD_HZ = 100.0  # control rate of ros-sim's world
 def run(config: DictConfig) -> int:
     """Connect, wait until all is well, run, and say what happened. Exit code 1 after an emergency stop."""
     _check(config)
-    from lohovla.ros.profile import Profile
+    from lohovla.ros.profile_file import profile_of
 
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     for noisy in ("websockets", "OpenGL"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    robot_settings: Any = OmegaConf.to_container(config.robot)
-    profile = Profile.of(robot_settings)
+    profile = profile_of(config.robot, config.profile)
+    if config.enable == "always" and not profile.world and not config.dry_run:
+        raise UserError("enable=always is for simulators", "hold the enable on /lohovla/enable, or use dry_run=true")
     folder = results_folder(config, "ros")
     bridge = _Bridge(config, profile, folder)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -52,8 +53,6 @@ def _check(config: DictConfig) -> None:
         raise UserError(f"start cannot be {config.start!r}", "choose auto or wait")
     if config.episodes < 1 or not config.seconds > 0:
         raise UserError("episodes and seconds must be above 0", "`lohovla ros --help` shows the defaults")
-    if config.enable == "always" and not config.robot.world and not config.dry_run:
-        raise UserError("enable=always is for simulators", "hold the enable on /lohovla/enable, or use dry_run=true")
 
 
 class _Bridge:

@@ -18,12 +18,13 @@ def run(config: DictConfig) -> int:
     from lohovla.control.settings import LoopSettings
     from lohovla.ros.connect import connect
     from lohovla.ros.guard_app import guard_robot, write_app
-    from lohovla.ros.profile import Profile
+    from lohovla.ros.profile_file import profile_of
 
     if config.enable not in ("topic", "always"):
         raise UserError(f"enable cannot be {config.enable!r}", "choose topic or always")
-    robot: Any = OmegaConf.to_container(config.robot)
-    profile = Profile.of(robot)
+    profile = profile_of(config.robot, config.profile)
+    if config.enable == "always" and not profile.world:
+        raise UserError("enable=always is for simulators", "hold the enable on /lohovla/enable")
     loop: Any = OmegaConf.to_container(config.loop)
     for key in ("clock", "worker", "delay", "command_hz"):
         loop.pop(key)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lohovla.ros.clocks import ClockOffset
-from lohovla.ros.messages import Message, seconds_of
-from lohovla.ros.transport import Subscription
+from lohovla.ros.messages import BadMessage, Message, seconds_of, short_name
+from lohovla.ros.transport import ServiceFailed, Subscription
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,13 @@ class Feed:
 
     Args:
         topic: its name.
+        type: of its messages, as subscribed.
         clock: maps its stamps.
         on_new: called after a message was kept, in the transport's thread.
     """
 
-    def __init__(self, topic: str, clock: ClockOffset, on_new: Callable[[], None] | None = None):
-        self.topic, self._clock, self._on_new = topic, clock, on_new
+    def __init__(self, topic: str, type: str, clock: ClockOffset, on_new: Callable[[], None] | None = None):
+        self.topic, self.type, self._clock, self._on_new = topic, type, clock, on_new
         self.newest: Arrival | None = None
         self.count = self.late = 0
 
@@ -80,9 +81,22 @@ class Feeds:
         """Subscribe; the same topic again gives the same feed."""
         with self._lock:
             if topic not in self._feeds:
-                self._feeds[topic] = Feed(topic, self._clock, on_new)
+                self._feeds[topic] = Feed(topic, type, self._clock, on_new)
                 self._transport.subscribe(Subscription(topic, type, self._feeds[topic], throttle))
             return self._feeds[topic]
 
-    def __iter__(self) -> Any:
-        return iter(list(self._feeds.values()))
+    def advice(self) -> list[str]:
+        """Why nothing comes on topics on which nothing ever came, as far as ROS can tell; asks, and so waits.
+
+        Servers answer a wrong type or name with silence.
+        """
+        found = []
+        for feed in [feed for feed in list(self._feeds.values()) if not feed.count]:
+            try:
+                answer = self._transport.call("/rosapi/topic_type", "rosapi/TopicType", {"topic": feed.topic}, 1.0)
+            except (ServiceFailed, BadMessage):
+                return []
+            there = short_name(str(answer["type"]))
+            if there and there != feed.type:
+                found.append(f"{feed.topic} is a {there}, the profile takes it for a {feed.type}")
+        return found

@@ -8,7 +8,8 @@ import numpy as np
 
 from lohovla.ros.verdicts import OPEN, Reason, Verdict
 
-_BEHIND = 0.10  # m between what is commanded and what is measured that count as not following
+_BEHIND = 0.10  # m between what is commanded and what is measured that count as not following,
+_LAG = 0.1  # s, or as far as the arm may go in that time: it follows late, and what it says is old
 
 
 class Gate:
@@ -51,7 +52,7 @@ class Gate:
             return verdict
         if commanded is not None and not robot.dry:
             behind = float(np.linalg.norm(measured[:3] - commanded[:3]))
-            if behind > _BEHIND:
+            if behind > max(_BEHIND, _LAG * robot.limits.velocity):
                 return Verdict(Reason.NOT_FOLLOWING, f"the tool is {1000 * behind:.0f} mm from where it was sent")
         if not robot.dry and (rival := self._peers.rival(now)):
             return Verdict(Reason.ANOTHER_BRIDGE, f"{rival} has the arm")

@@ -56,6 +56,7 @@ class RosRobot:
         dry: bool = False,
     ):
         self.transport, self.profile, self.instruction, self.dry = transport, profile, instruction, dry
+        self.limits = limits
         self.clock, self.mirror = ClockOffset(), mirror
         self.feeds = Feeds(transport, self.clock)
         self._commander = Commander(profile, limits)

@@ -31,7 +31,7 @@ from lohovla.ros.verdicts import OPEN, End, Ending, Reason
 from lohovla.ros.warmup import WarmUp
 
 _log = logging.getLogger("lohovla.ros")
-_ASK_TIME_EVERY = 5.0  # s
+_ASK_EVERY, _ADVISE_AFTER = 5.0, 3.0  # s
 _SETTLED = 0.3  # s of rest at the end before the bridge leaves
 
 
@@ -85,6 +85,7 @@ class Session:
         self.commanded: Command | None = None
         self.phase, self.verdict, self.subtask = "waiting", OPEN, ""
         self.log = EventLog()
+        self.log.origin = self.clock.now()
         self._spans: list[tuple[float, str]] = []
         self._goals = operator.goals
         self._over: Callable[[], End | None] = lambda: None
@@ -93,8 +94,7 @@ class Session:
         self._moving_since: float | None = None
         self._closed = threading.Event()
         operator.on_emergency = self.loop.stop
-        self._time = threading.Thread(target=self._ask_time, name="lohovla-clock", daemon=True)
-        self._time.start()
+        threading.Thread(target=self._ask, name="lohovla-ask", daemon=True).start()
 
     def close(self) -> None:
         """End the session's own threads."""
@@ -263,13 +263,19 @@ class Session:
             if self.log.counts[reason.words] > before:
                 _log.info("%s", self.verdict.words)
 
-    # -- clocks --------------------------------------------------------------------------------------------
+    # -- what is asked -------------------------------------------------------------------------------------
 
-    def _ask_time(self) -> None:
-        """Ask for the robot's time now and then."""
+    def _ask(self) -> None:
+        """Ask for the robot's time now and then, and once why nothing comes where nothing does."""
+        advised = False
         while not self._closed.is_set():
             sent = time.monotonic()
             with contextlib.suppress(ServiceFailed, BadMessage):
                 answer = self.robot.transport.call("/rosapi/get_time", "rosapi/GetTime", {}, 1.0)
                 self.robot.clock.exchange(sent, seconds_of(answer["time"]), time.monotonic())
-            self._closed.wait(_ASK_TIME_EVERY)
+            if not advised and self.phase == "waiting" and self.clock.now() - self.log.origin > _ADVISE_AFTER:
+                advice = self.robot.feeds.advice()
+                advised = bool(advice)
+                for line in advice:
+                    _log.warning("%s", line)
+            self._closed.wait(_ASK_EVERY)

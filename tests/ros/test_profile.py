@@ -10,6 +10,7 @@ from lohovla.errors import UserError
 from lohovla.ros.frames import BadPose, attach, inverse, pose_message, pose_of
 from lohovla.ros.geometry import joints_of_tool, tool_of_joints
 from lohovla.ros.profile import Profile
+from lohovla.ros.profile_file import profile_of
 from lohovla.settings import compose
 
 
@@ -63,6 +64,32 @@ def test_trajectories_need_all_limits_of_the_joints(change, cause):
     known["command"]["kind"] = "pose"  # which needs none
     if cause == "lacks jerk, high":
         assert Profile.of(known)
+
+
+def test_a_file_of_one_s_own(tmp_path):
+    file = tmp_path / "lab.yaml"
+    file.write_text(
+        "name: lab\ncameras: {front: {position: [1, 0, 0.75], rotation: [0, 0, 1]}}\nstart: {speed: 0.03}\n"
+    )
+    config = compose("ros", ["robot=ur5e", "robot.start.speed=0.02"])
+    profile = profile_of(config.robot, str(file))
+    assert (profile.name, profile.cameras["front"].position) == ("lab", [1, 0, 0.75])
+    assert profile.cameras["front"].image == "/camera/color/image_raw/compressed"
+    assert profile.start.speed == 0.02  # the command line wins
+    assert profile_of(compose("ros", ["robot=ur5e"]).robot, str(file)).start.speed == 0.03
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"), [(None, "cannot read"), ("{", "is no YAML"), ("- 1", "holds no settings"), ("speed: 1", "speed")]
+)
+def test_files_that_are_no_profile(tmp_path, text, cause):
+    file = tmp_path / "lab.yaml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(UserError) as error:
+        profile_of(compose("ros", []).robot, str(file))
+    assert cause in error.value.cause
+    assert "\n" not in error.value.cause
 
 
 def limits_of(command, *words):

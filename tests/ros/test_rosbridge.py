@@ -7,6 +7,8 @@ import time
 import pytest
 from websockets.sync.client import connect as open_socket
 
+from lohovla.ros.clocks import ClockOffset
+from lohovla.ros.feeds import Feeds
 from lohovla.ros.graph import Graph, LocalTransport
 from lohovla.ros.messages import BadMessage
 from lohovla.ros.rosbridge import Rosbridge
@@ -102,6 +104,24 @@ def test_services_both_ways(graph, client):
     assert node.call("/here", "std_srvs/SetBool", {"data": True}, WAIT) == {"success": True, "message": "here"}
     with pytest.raises(ServiceFailed, match="does not exist"):
         client.call("/nobody", "std_srvs/Trigger", {}, WAIT)
+
+
+def test_a_topic_of_another_type_is_told(graph, client):
+    LocalTransport(graph).advertise("/words", "std_msgs/String")
+    feeds = Feeds(client, ClockOffset())
+    feeds.hear("/words", "std_msgs/Bool")
+    feeds.hear("/switch", "std_msgs/Bool")
+    assert feeds.advice() == ["/words is a std_msgs/String, the profile takes it for a std_msgs/Bool"]
+
+
+def test_a_callback_s_mistake_does_not_end_the_connection(graph, client):
+    inbox, node = Inbox(), LocalTransport(graph)
+    node.advertise("/words", "std_msgs/String")
+    client.subscribe(Subscription("/words", "std_msgs/String", lambda message: inbox(message) or 1 / 0))
+    until(lambda: graph.listened("/words"))
+    for words in ("one", "two"):
+        node.publish("/words", {"data": words})
+    assert [message["data"] for message in inbox.wait(2)] == ["one", "two"]
 
 
 def test_mistakes_are_answered_by_silence(graph, server, generation):

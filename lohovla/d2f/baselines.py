@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from torch import Tensor
 from lohovla.d2f.decode import Answer
 from lohovla.d2f.denoiser import BlockDenoiser
 from lohovla.d2f.sampling import Sampling, choose, penalize
+from lohovla.d2f.stops import Stopped, stopped
 
 
 @torch.inference_mode()
@@ -53,7 +56,7 @@ def autoregress(
         token, sure, logprobs = choose(logits, sampling, chance)
         forwards = answer.forwards + 1
         if int(token) in denoiser.eos_ids:
-            yield _with(answer, forwards=forwards, reason="end")
+            yield replace(answer, forwards=forwards, reason="end")
             return
         ranked = zip(*(part[0].tolist() for part in reversed(logprobs.topk(sampling.logprobs, -1))), strict=True)
         answer = Answer(
@@ -65,9 +68,8 @@ def autoregress(
             forwards,
             "length",
         )
-        cut = _stop(answer.tokens, sampling.stop, text)
-        if cut is not None:
-            yield shorten(_with(answer, reason="stop"), cut)
+        if (stop := stopped(answer.tokens, sampling.stop, text)) is not None:
+            yield shorten(answer, stop)
             return
         yield answer
         window = token[:, None]
@@ -124,29 +126,15 @@ def diffuse(
             canvas[:cut].tolist(), sure[:cut].tolist(), likely[:cut].tolist(), [[] for _ in range(cut)],
             born[:cut].tolist(), forward + 1, "end" if len(stop) else "length",
         )  # fmt: skip
-        if done and (end := _stop(answer.tokens, sampling.stop, text)) is not None:
-            answer = shorten(_with(answer, reason="stop"), end)
+        if done and (found := stopped(answer.tokens, sampling.stop, text)) is not None:
+            answer = shorten(answer, found)
         yield canvas.clone(), answer
         if done:
             return
 
 
-def shorten(answer: Answer, length: int) -> Answer:
-    """The answer's first ``length`` tokens."""
-    lists = {name: getattr(answer, name)[:length] for name in ("tokens", "confidence", "logprob", "ranked", "step")}
-    return _with(answer, **lists)
-
-
-def _with(answer: Answer, **changes: object) -> Answer:
-    return Answer(**{**vars(answer), **changes})  # type: ignore[arg-type]
-
-
-def _stop(tokens: list[int], stops: tuple[str, ...], text: Callable[[list[int]], str] | None) -> int | None:
-    """How many tokens stand before the first stop string, if there is one."""
-    if not stops:
-        return None
-    if text is None:
-        raise ValueError("stop strings need a function that turns ids into text")
-    whole = text(tokens)
-    found = [at for at in (whole.find(stop) for stop in stops) if at >= 0]
-    return max(n for n in range(len(tokens) + 1) if len(text(tokens[:n])) <= min(found)) if found else None
+def shorten(answer: Answer, stop: Stopped) -> Answer:
+    """The part of an answer before a stop string."""
+    names = ("tokens", "confidence", "logprob", "ranked", "step")
+    lists: dict[str, Any] = {name: getattr(answer, name)[: stop.tokens] for name in names}
+    return replace(answer, **lists, reason="stop", characters=stop.characters)

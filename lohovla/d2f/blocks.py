@@ -113,19 +113,19 @@ class Canvas:
 
     @cached_property
     def end(self) -> Tensor:
-        """See :func:`first_end`."""
+        """(n,) position of the first end token that was decided, or the length of the canvas."""
         places = torch.arange(self.tokens.shape[1], device=self.tokens.device)
         found = self.ends(self.tokens) & self.opened
         return _first(found & (places >= self.given[:, :1]) if self.blocks else found)
 
     @cached_property
     def gap(self) -> Tensor:
-        """See :func:`first_mask`."""
+        """(n,) position of the first undecided token, or the length of the canvas."""
         return _first(self.masked)
 
     @cached_property
     def done(self) -> Tensor:
-        """See :func:`finished`."""
+        """(n,) bool: sequences with nothing left to decide; ask after :func:`grow`."""
         done = ~(self.masked & self.opened).any(1)
         return done | (self.end < self.gap) if self.early else done
 
@@ -206,11 +206,6 @@ def grow(canvas: Canvas, thresholds: Limits) -> Canvas:
     return replace(canvas, open=opened, full=full)
 
 
-def finished(canvas: Canvas) -> Tensor:
-    """(n,) bool: sequences with nothing left to decide; ask after :func:`grow`."""
-    return canvas.done
-
-
 def accept(canvas: Canvas, tokens: Tensor, confidence: Tensor, thresholds: Limits) -> tuple[Canvas, Tensor]:
     """Fill the masked positions that are sure enough.
 
@@ -224,7 +219,7 @@ def accept(canvas: Canvas, tokens: Tensor, confidence: Tensor, thresholds: Limit
         The new canvas, and (n, length) bool: what was filled. A fully activated block in which nothing passes gets
         its most confident position (the first of equals), so that a step always gets on.
     """
-    wanted = canvas.masked & canvas.opened & ~finished(canvas)[:, None]
+    wanted = canvas.masked & canvas.opened & ~canvas.done[:, None]
     sure = wanted & (confidence > thresholds.accept)
     shape = (len(canvas.tokens), canvas.blocks, canvas.size)
     ranked = confidence.masked_fill(~wanted, -1.0).view(shape)
@@ -242,7 +237,7 @@ def retire(canvas: Canvas) -> Canvas:
     opened = canvas.open
     tokens = canvas.tokens
     if canvas.early:
-        last = first_end(canvas) // canvas.size + 1
+        last = canvas.end // canvas.size + 1
         opened = torch.minimum(opened, last)
         tokens = torch.where(_upto(opened * canvas.size, tokens.shape[1]), tokens, canvas.mask_id)
     whole = ~(tokens == canvas.mask_id).view(len(tokens), -1, canvas.size).any(-1) & _upto(opened, canvas.blocks)
@@ -253,16 +248,6 @@ def retire(canvas: Canvas) -> Canvas:
 def commit(canvas: Canvas) -> Canvas:
     """Note that a forward has put every retired block into the cache."""
     return replace(canvas, cached=canvas.retired)
-
-
-def first_end(canvas: Canvas) -> Tensor:
-    """(n,) position of the first end token that was decided, or the length of the canvas."""
-    return canvas.end
-
-
-def first_mask(canvas: Canvas) -> Tensor:
-    """(n,) position of the first undecided token, or the length of the canvas."""
-    return canvas.gap
 
 
 def _first(found: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from lohovla.d2f import blocks
 from lohovla.d2f.blocks import Canvas, Thresholds
 from lohovla.d2f.denoiser import BlockCache, BlockDenoiser
 from lohovla.d2f.sampling import Proposals, Sampling, choose, penalize
+from lohovla.d2f.stops import stopped
 from lohovla.d2f.verify import Plain, Verifier
 from lohovla.d2f.window import Window
 from lohovla.errors import UserError
@@ -22,13 +23,14 @@ class Answer:
     """One decoded sequence, cut before its end token or stop string.
 
     Attributes:
-        tokens: ids.
+        tokens: ids; a stop string may begin inside the last one.
         confidence: of each token when it was accepted, in [0, 1].
         logprob: of each token then, in nats.
         ranked: for each token the ``Sampling.logprobs`` likeliest (id, log-probability) then.
         step: the forward, counted from 0, that each token was accepted from.
         forwards: model calls that this sequence took part in.
         reason: ``end`` (an end token), ``stop`` (a stop string) or ``length``.
+        characters: of the tokens' text that count; None is all.
     """
 
     tokens: list[int]
@@ -38,6 +40,11 @@ class Answer:
     step: list[int]
     forwards: int
     reason: str
+    characters: int | None = None
+
+    def text(self, decode: Callable[[list[int]], str]) -> str:
+        """What it says; ``decode`` turns ids into text."""
+        return decode(self.tokens)[: self.characters]
 
 
 @dataclass(frozen=True)
@@ -255,41 +262,29 @@ class Session:
 
     def _finish(self) -> None:
         """Take out the sequences that are complete."""
-        done = blocks.finished(self.canvas)
-        cuts: dict[int, tuple[int, str]] = {}
-        for row in range(len(self.rows)):
-            cut = self._stop(row)
-            if cut is not None:
-                cuts[row] = (cut, "stop")
-            elif done[row]:
-                end, length = int(blocks.first_end(self.canvas)[row]), int(self.canvas.limit[row]) * self.canvas.size
-                cuts[row] = (min(end, length), "end" if end < length else "length")
-        for row, (cut, reason) in cuts.items():
-            self._finished[int(self.rows[row])] = self._answer(row, cut, reason)
-        if cuts:
-            keep = torch.tensor([row for row in range(len(self.rows)) if row not in cuts], dtype=torch.long)
+        places = torch.stack([self.canvas.done.long(), self.canvas.gap, self.canvas.end, self.canvas.limit], 1)
+        over = set()
+        for row, (done, gap, end, limit) in enumerate(places.tolist()):
+            room = limit * self.canvas.size
+            known = self.canvas.tokens[row, self._given(row) : min(gap, end, room)].tolist()
+            if (stop := stopped(known, self.settings.sampling.stop, self.text)) is not None:
+                answer = self._answer(row, self._given(row) + stop.tokens, "stop", stop.characters)
+            elif done:
+                answer = self._answer(row, min(end, room), "end" if end < room else "length")
+            else:
+                continue
+            self._finished[int(self.rows[row])] = answer
+            over.add(row)
+        if over:
+            keep = torch.tensor([row for row in range(len(self.rows)) if row not in over], dtype=torch.long)
             self._select(keep.to(self.rows.device))
 
-    def _stop(self, row: int) -> int | None:
-        """Where a stop string cuts a sequence: the tokens before it, or None."""
-        stops = self.settings.sampling.stop
-        if not stops:
-            return None
-        if self.text is None:
-            raise ValueError("stop strings need a function that turns ids into text")
-        given = int(self.canvas.given[row, 0]) if self.canvas.blocks else 0
-        known = min(int(blocks.first_mask(self.canvas)[row]), int(blocks.first_end(self.canvas)[row]))
-        ids = self.canvas.tokens[row, given:known].tolist()
-        text = self.text(ids)
-        found = [at for at in (text.find(stop) for stop in stops) if at >= 0]
-        if not found:
-            return None
-        # The most tokens whose text ends before the stop string begins.
-        return given + max(n for n in range(len(ids) + 1) if len(self.text(ids[:n])) <= min(found))
+    def _given(self, row: int) -> int:
+        """Tokens of the prompt that open a sequence's canvas."""
+        return int(self.canvas.given[row, 0]) if self.canvas.blocks else 0
 
-    def _answer(self, row: int, cut: int, reason: str) -> Answer:
-        given = int(self.canvas.given[row, 0]) if self.canvas.blocks else 0
-        span = slice(given, cut)
+    def _answer(self, row: int, cut: int, reason: str, characters: int | None = None) -> Answer:
+        span = slice(self._given(row), cut)
         kept = self._kept
         ranked = zip(kept.ranked[row, span].tolist(), kept.ranked_logprob[row, span].tolist(), strict=True)
         return Answer(
@@ -300,6 +295,7 @@ class Session:
             self.born[row, span].tolist(),
             self.forwards,
             reason,
+            characters,
         )
 
     def _select(self, keep: Tensor) -> None:

@@ -160,7 +160,7 @@ class TextModel:
         for _, done in self._run(prompt, mode, sampling or Sampling(), n, thresholds, size, width):
             answers |= done  # no view is made: nobody looks
         seconds = time.perf_counter() - began
-        return [Result(self.decode(answers[k].tokens), answers[k], seconds) for k in sorted(answers)]
+        return [Result(answers[k].text(self.decode), answers[k], seconds) for k in sorted(answers)]
 
     def watch(
         self,
@@ -176,7 +176,7 @@ class TextModel:
         began = time.perf_counter()
         for view, done in self._run(prompt, mode, sampling or Sampling(), 1, thresholds, size, width):
             seconds = time.perf_counter() - began
-            yield view(), Result(self.decode(done[0].tokens), done[0], seconds) if done else None
+            yield view(), Result(done[0].text(self.decode), done[0], seconds) if done else None
 
     def decode(self, ids: list[int]) -> str:
         """Text of token ids."""

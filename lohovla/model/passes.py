@@ -97,7 +97,7 @@ class Passes:
         limits = Thresholds(accept=accept)
         canvas, _ = blocks.accept(canvas, word.view(rows, n), sure.view(rows, n), limits)
         canvas = blocks.grow(blocks.retire(canvas), limits)
-        return canvas.tokens, canvas.open, canvas.full, canvas.retired, canvas.ended, blocks.finished(canvas)
+        return canvas.tokens, canvas.open, canvas.full, canvas.retired, canvas.ended, canvas.done
 
     def point(self, *given: Tensor) -> tuple[Tensor, ...]:
         """Points, confidences, the layout of all, and the cache of what was run.

@@ -45,7 +45,7 @@ def test_a_trace_by_hand():
     state, filled = step(state, limits, values, [1.0] * 12)
     assert filled == [8, 9, 10, 11]
     state = blocks.grow(state, limits)
-    assert blocks.finished(state).item()
+    assert state.done.item()
     assert state.tokens[0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3]
 
 
@@ -76,16 +76,16 @@ def test_an_end_stops_appending_and_every_open_block_goes_on():
     assert state.ended.item()
     state, filled = step(state, limits, [1] * 12, [0.9] * 12)
     assert (state.open.item(), filled) == (1, [2, 3])
-    assert blocks.finished(blocks.grow(state, limits)).item()
+    assert blocks.grow(state, limits).done.item()
 
 
 def test_early_ends_as_soon_as_the_text_is_known():
     limits = Thresholds(accept=0.5, add=0.1, activate=1.0)
     state = canvas()
     state, _ = step(state, limits, [1, 1, EOS, 1] + [1] * 8, [0.1, 0.9, 0.9, 0.1] + [0.0] * 8)
-    assert not blocks.finished(state).item(), "position 0 is open"
+    assert not state.done.item(), "position 0 is open"
     state, _ = step(state, limits, [1] * 12, [0.9, 0.0, 0.0, 0.1] + [0.0] * 8)
-    assert blocks.finished(state).item(), "position 3 does not matter any more"
+    assert state.done.item(), "position 3 does not matter any more"
     assert state.tokens[0, :4].tolist() == [1, 1, EOS, MASK]
 
 
@@ -104,7 +104,7 @@ def test_room_is_whole_blocks():
     assert canvas(max_tokens=11).blocks == 2
     empty = blocks.grow(canvas(max_tokens=3), Thresholds())
     assert empty.blocks == 0
-    assert blocks.finished(empty).item()
+    assert empty.done.item()
 
 
 def test_rows_are_apart():

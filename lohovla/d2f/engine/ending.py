@@ -6,38 +6,26 @@ from collections.abc import Callable
 
 import torch
 
-from lohovla.d2f import blocks
+from lohovla.d2f.decode import Answer
 from lohovla.d2f.engine.lane import Lane
+from lohovla.d2f.stops import stopped
 
 
-def cut_of(lane: Lane, row: int, done: bool, text: Callable[[list[int]], str] | None) -> tuple[int | None, str]:
-    """Where an answer ends, as a place of the canvas, and why; None while it goes on.
+def endings(lane: Lane, text: Callable[[list[int]], str] | None) -> dict[int, Answer]:
+    """The answers of a lane that are over, by their row.
 
     Args:
-        lane: it is in.
-        row: its place there.
-        done: whether its blocks are decided.
+        lane: of the texts.
         text: turns ids into text, for stop strings.
     """
-    canvas, own_text = lane.canvas, lane.texts[row]
-    stops = own_text.request.sampling.stop
-    if stops or done:
-        own = canvas.select(torch.tensor([row], device=canvas.tokens.device))
-        end, room = int(blocks.first_end(own)), int(own.limit) * own.size
-        known = min(int(blocks.first_mask(own)), end, room)
-        given = len(own_text.tail)
-        if stops and (place := _stop(own.tokens[0, given:known].tolist(), stops, text)) is not None:
-            return given + place, "stop"
-        if done:
-            return min(end, room), "end" if end < room else "length"
-    return None, ""
-
-
-def _stop(ids: list[int], stops: tuple[str, ...], text: Callable[[list[int]], str] | None) -> int | None:
-    """How many tokens stand before the first stop string, if there is one."""
-    assert text is not None
-    whole = text(ids)
-    found = [at for at in (whole.find(stop) for stop in stops) if at >= 0]
-    if not found:
-        return None
-    return max(n for n in range(len(ids) + 1) if len(text(ids[:n])) <= min(found))
+    canvas = lane.canvas
+    places = torch.stack([canvas.done.long(), canvas.gap, canvas.end, canvas.limit], 1).tolist()
+    over = {}
+    for row, (own, (done, gap, end, limit)) in enumerate(zip(lane.texts, places, strict=True)):
+        given, room, stops = len(own.tail), limit * canvas.size, own.request.sampling.stop
+        known = canvas.tokens[row, given : min(gap, end, room)].tolist() if stops else []
+        if (stop := stopped(known, stops, text)) is not None:
+            over[row] = lane.answer(row, given + stop.tokens, "stop", stop.characters)
+        elif done:
+            over[row] = lane.answer(row, min(end, room), "end" if end < room else "length")
+    return over

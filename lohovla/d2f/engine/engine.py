@@ -15,7 +15,7 @@ from lohovla.d2f import blocks
 from lohovla.d2f.denoiser import DecoderDenoiser
 from lohovla.d2f.engine.batch import build
 from lohovla.d2f.engine.choose import propose
-from lohovla.d2f.engine.ending import cut_of
+from lohovla.d2f.engine.ending import endings
 from lohovla.d2f.engine.lane import Kind, Lane, Text
 from lohovla.d2f.engine.opening import begin
 from lohovla.d2f.engine.pages import PagePool
@@ -269,7 +269,7 @@ class Engine:
         now = time.monotonic()
         for lane in lanes:
             canvas = lane.canvas
-            known = torch.minimum(blocks.first_mask(canvas), blocks.first_end(canvas)).tolist()
+            known = torch.minimum(canvas.gap, canvas.end).tolist()
             open_, tokens, born, forwards = (
                 part.tolist() for part in (canvas.open, canvas.tokens, lane.born, lane.forwards)
             )
@@ -287,21 +287,14 @@ class Engine:
 
     def _dismiss_finished(self) -> None:
         for lane in list(self._lanes.values()):
-            done = blocks.finished(lane.canvas).tolist()
-            over: list[tuple[Text, Update]] = []
-            for row, text in enumerate(lane.texts):
-                cut, reason = cut_of(lane, row, done[row], self.text)
-                if cut is None:
-                    continue
-                answer = lane.answer(row, cut, reason)
-                over.append((text, Update(answer.tokens, list(answer.tokens), answer.step, answer.forwards, answer)))
+            over = [(lane.texts[row], answer) for row, answer in endings(lane, self.text).items()]
             self._leave([text for text, _ in over])
-            for text, update in over:
+            for text, answer in over:
                 self.stats.finished += 1
-                self.stats.tokens += len(update.tokens)
-                self.stats.steps += update.forwards
+                self.stats.tokens += len(answer.tokens)
+                self.stats.steps += answer.forwards
                 self.stats.whole.append(time.monotonic() - text.arrived)
-                text.listener(update)
+                text.listener(Update(answer.tokens, list(answer.tokens), answer.step, answer.forwards, answer))
 
     def _leave(self, texts: list[Text]) -> None:
         """Take texts out of their lanes, and their pages back."""

@@ -229,13 +229,13 @@ class Lane:
 
     # What came of it.
 
-    def answer(self, row: int, cut: int, reason: str) -> Answer:
-        """The tokens before ``cut`` (a place of the canvas)."""
+    def answer(self, row: int, cut: int, reason: str, characters: int | None = None) -> Answer:
+        """The tokens before ``cut`` (a place of the canvas); ``characters`` of their text count, all if None."""
         span = slice(len(self.texts[row].tail), cut)
         kept = self.kept
         ranked = zip(kept.ranked[row, span].tolist(), kept.ranked_logprob[row, span].tolist(), strict=True)
         return Answer(
             self.canvas.tokens[row, span].tolist(), kept.confidence[row, span].tolist(),
             kept.logprob[row, span].tolist(), [list(zip(*pair, strict=True)) for pair in ranked],
-            self.born[row, span].tolist(), int(self.forwards[row]), reason,
+            self.born[row, span].tolist(), int(self.forwards[row]), reason, characters,
         )  # fmt: skip

@@ -23,7 +23,7 @@ from lohovla.serve.text.errors import ApiError, PlainJson
 from lohovla.serve.text.limit import BodyLimit
 from lohovla.serve.text.schema import ChatRequest, CompletionRequest, ErrorAnswer
 from lohovla.serve.text.service import Plan, TextService, refusal
-from lohovla.serve.text.spoken import Spoken, whole
+from lohovla.serve.text.spoken import Spoken
 from lohovla.serve.text.worker import Job, Worker
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -113,9 +113,7 @@ class Answering:
                 if update.answer is not None:
                     answers[index] = update.answer
         ordered = [answers[index] for index in sorted(answers)]
-        texts = [
-            Spoken(self.service.decode, plan.stops, plan.most).further(answer.tokens, over=True) for answer in ordered
-        ]
+        texts = [Spoken(self.service.decode, plan.stops, plan.most).rest(answer) for answer in ordered]
         return PlainJson(form.answer(ordered, texts, plan.prompt_tokens))
 
     async def _events(
@@ -133,7 +131,7 @@ class Answering:
                 shown = view(update, self.service.decode, plan.size) if body.provisional else None
                 if update.answer is not None:
                     answers[index] = update.answer
-                    text = spoken[index].further(whole(update.answer, plan.most)[0], over=True)
+                    text = spoken[index].rest(update.answer)
                     yield form.ending(index, text, update.answer, shown)
                 elif (text := spoken[index].further(update.tokens)) or shown:
                     yield form.piece(index, text, shown)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from lohovla.d2f.decode import Answer
+from lohovla.d2f.stops import ahead, begins
 
 
 class Spoken:
@@ -23,28 +24,25 @@ class Spoken:
         self._decode, self._stops, self._most = decode, stops, most
         self._told = 0
 
-    def further(self, tokens: Sequence[int], over: bool = False) -> str:
-        """What can be told besides, when ``tokens`` are decided.
-
-        Args:
-            tokens: all so far.
-            over: nothing will follow.
-        """
+    def further(self, tokens: Sequence[int]) -> str:
+        """What can be told besides, when ``tokens`` (all so far) are decided."""
         text = self._decode(tokens[: self._most])
-        cut = min((at for at in (text.find(stop) for stop in self._stops) if at >= 0), default=None)
-        if cut is not None:
-            text = text[:cut]
-        elif not over:
+        cut = begins(text, self._stops)
+        if cut is None:
             text = text.rstrip("\ufffd")
-            text = text[: len(text) - max((_begun(text, stop) for stop in self._stops), default=0)]
+            cut = len(text) - ahead(text, self._stops)
+        return self._tell(text[:cut])
+
+    def rest(self, answer: Answer) -> str:
+        """What is left to tell when the answer is complete."""
+        if len(answer.tokens) > self._most:
+            return self._tell(self._decode(answer.tokens[: self._most]))
+        return self._tell(answer.text(self._decode))
+
+    def _tell(self, text: str) -> str:
         further = text[self._told :]
         self._told += len(further)
         return further
-
-
-def _begun(text: str, stop: str) -> int:
-    """How many characters of ``stop`` the text ends with, not all of them."""
-    return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)
 
 
 def whole(answer: Answer, most: int) -> tuple[list[int], str]:

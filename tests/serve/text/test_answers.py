@@ -3,6 +3,7 @@
 import openai
 import pytest
 
+from lohovla.d2f.decode import Answer
 from lohovla.d2f.sampling import Sampling
 from lohovla.serve.text.spoken import Spoken
 
@@ -147,4 +148,19 @@ def test_what_may_still_change_is_not_told():
     assert [spoken.further(text[:n]) for n in (2, 3, 4, 5, 6, 8)] == ["Gr", "", "ü", "", "n ", ""]
     assert spoken.further(text + b"emy") == "enemy"
     assert spoken.further(text + b"emy nn and more") == " "
-    assert spoken.further(text + b"emy nn and more", over=True) == ""
+    whole = Answer(list(text + b"emy nn"), [], [], [], [], 1, "stop", characters=len("Grün enemy "))
+    assert spoken.rest(whole) == ""
+
+
+def test_a_stop_string_inside_a_token_takes_nothing_from_before_it():
+    pieces = ["Lift ", "it. ", "Put it"]
+    answer = Answer([0, 1], [], [], [], [], 1, "stop", characters=7)
+
+    def decode(ids):
+        return "".join(pieces[i] for i in ids)
+
+    for stream in (False, True):
+        spoken = Spoken(decode, (". P",), 100)
+        told = spoken.further([0, 1]) if stream else ""
+        assert told + spoken.rest(answer) == "Lift it"
+    assert Spoken(decode, (". P",), 1).rest(answer) == "Lift "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import ipaddress
 import logging
 import ssl
 import sys
@@ -38,8 +37,7 @@ def run(config: DictConfig) -> int:
 async def _serve_policy(config: DictConfig) -> int:
     from lohovla.serve.policy_server import PolicyServer, ServerSettings
 
-    keys, tls = check_key(config), _tls(config.tls.cert, config.tls.key)
-    _check(config)
+    keys, tls = check(config, {"sessions": 1, "max_batch": 1}, ("max_frame_mb", "deadline", "keepalive"))
     policy, expected, about = _policy(config)
     settings = ServerSettings(
         config.host, config.port, config.sessions, config.max_batch, round(config.max_frame_mb * 2**20),
@@ -82,47 +80,36 @@ def _policy(config: DictConfig) -> tuple[Any, Any, dict[str, Any]]:
     return policy, Expected(policy.spec.observation_keys, env.observation_space.spaces), {"policy": name, "env": about}
 
 
-def check_key(config: DictConfig) -> Any:
-    """The keys that are asked for; a UserError where other machines could come in without one."""
-    from lohovla.serve.keys import VARIABLE, ApiKeys, read_keys
+def check(config: DictConfig, least: dict[str, int], above: tuple[str, ...]) -> tuple[Any, ssl.SSLContext | None]:
+    """What every server asks before its model is loaded: its keys, and its TLS.
 
+    Args:
+        config: of the command.
+        least: the lowest values of further settings; None is fine too.
+        above: settings that must be above 0.
+
+    Raises:
+        UserError: a setting cannot be, the certificate cannot be read, or other machines could come in without a key.
+    """
+    from lohovla.serve.keys import VARIABLE, ApiKeys, read_keys
+    from lohovla.serve.listening import certificate, is_loopback
+
+    for name, lowest in {"port": 0, "threads": 1, "drain": 0, **least}.items():
+        value = config[name]
+        if value is not None and value < lowest:
+            raise UserError(f"{name} cannot be {value}", f"it is at least {lowest}")
+    for name in above:
+        if not config[name] > 0:
+            raise UserError(
+                f"{name} must be above 0, not {config[name]}",
+                f"`lohovla serve {config.what} --help` lists the defaults",
+            )
+    if config.port > 65535:
+        raise UserError(f"port cannot be {config.port}", "it is at most 65535")
     keys = ApiKeys(read_keys(config.api_keys))
-    if not keys and not config.anonymous and not _is_loopback(config.host):
+    if not keys and not config.anonymous and not is_loopback(config.host):
         raise UserError(
             f"host={config.host} lets other machines in, and there is no API key",
             f"set {VARIABLE} or api_keys=FILE; anonymous=true serves everybody",
         )
-    return keys
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _check(config: DictConfig) -> None:
-    for name, lowest in (("sessions", 1), ("max_batch", 1), ("port", 0), ("threads", 1)):
-        value = config[name]
-        if value is not None and value < lowest:
-            raise UserError(f"{name} cannot be {value}", f"it is at least {lowest}")
-    for name in ("max_frame_mb", "deadline", "keepalive"):
-        if not config[name] > 0:
-            raise UserError(f"{name} must be above 0, not {config[name]}", "`lohovla serve --help` lists the defaults")
-    if config.port > 65535 or config.drain < 0:
-        name = "drain" if config.drain < 0 else "port"
-        raise UserError(f"{name} cannot be {config[name]}", "`lohovla serve --help` lists the defaults")
-
-
-def _tls(cert: str | None, key: str | None) -> ssl.SSLContext | None:
-    if cert is None and key is None:
-        return None
-    if cert is None:
-        raise UserError("tls.key is given without tls.cert", "give both files")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(cert, key)
-    except (OSError, ssl.SSLError) as error:
-        raise UserError(f"cannot read the TLS certificate: {error}", "tls.cert and tls.key are PEM files") from None
-    return context
+    return keys, certificate(config.tls.cert, config.tls.key)

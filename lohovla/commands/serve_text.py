@@ -9,11 +9,15 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lohovla.errors import SetupError, UserError
+from lohovla.commands.serve import check
+from lohovla.errors import SetupError
+
+_LIMITS = ("page", "cache_mb", "running", "waiting", "step_tokens", "share")  # of an engine
 
 
 async def serve_text(config: DictConfig) -> int:
     """Serve; returns when the drain after SIGTERM or Ctrl-C is over."""
+    keys, tls = check(config, {"block": 1}, ("body_mb", "cache_mb"))
     try:
         from lohovla.serve.text.server import TextServer, TextServerSettings
         from lohovla.serve.text.service import TextService
@@ -21,10 +25,9 @@ async def serve_text(config: DictConfig) -> int:
         if (error.name or "").partition(".")[0] == "lohovla":
             raise
         raise SetupError(f"the text server needs {error.name}", "pip install 'lohovla[serve]'") from None
-    from lohovla.commands.serve import check_key
-    from lohovla.d2f.engine import parallel
+    from lohovla.d2f.engine import EngineSettings, parallel
 
-    keys, limits = check_key(config), _check(config)
+    limits = EngineSettings(**{name: config[name] for name in _LIMITS})
     rank, processes = parallel.join(config.device)
     text, name = _model(config, rank, processes)
     if rank:
@@ -32,7 +35,7 @@ async def serve_text(config: DictConfig) -> int:
     lead = {} if processes == 1 else {"runner": lambda number: partial(parallel.Leader, number=number)}
     try:
         settings = TextServerSettings(config.host, config.port, config.body_mb, config.drain)
-        server = TextServer(TextService(text, name, limits, **lead), settings, keys, (config.tls.cert, config.tls.key))
+        server = TextServer(TextService(text, name, limits, **lead), settings, keys, tls)
         await server.start()
         server.drain.on_signals()
         place = f"{'https' if config.tls.cert else 'http'}://{config.host}:{server.port}"
@@ -52,8 +55,7 @@ def _follow(text: Any, limits: Any) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    models = [text.student] if text.base is text.student else [text.student, text.base]
-    parallel.follow([Runner(model, pages_of(model, limits), limits.page) for model in models])
+    parallel.follow([Runner(model, pages_of(model, limits), limits.page) for model in text.denoisers])
     return 0
 
 
@@ -69,7 +71,7 @@ def _model(config: DictConfig, rank: int, processes: int) -> tuple[Any, str]:
         torch.set_num_threads(config.threads)
     text = TextModel.load(config.model, config.adapter, dtype=config.dtype, device=config.device)
     if processes > 1:
-        for denoiser in {id(text.base): text.base, id(text.student): text.student}.values():
+        for denoiser in text.denoisers:
             shard(denoiser, rank, processes)
     if config.weights is not None:
         narrow(text, config.weights)
@@ -77,24 +79,3 @@ def _model(config: DictConfig, rank: int, processes: int) -> tuple[Any, str]:
         text.size = config.block
     name = config.name or ("lohovla-text" if config.model is None else Path(str(config.model)).resolve().name)
     return text, str(name)
-
-
-def _check(config: DictConfig) -> Any:
-    """The engine's limits."""
-    from lohovla.d2f.engine import EngineSettings
-
-    for key, lowest in (("port", 0), ("threads", 1), ("block", 1)):
-        if config[key] is not None and config[key] < lowest:
-            raise UserError(f"{key} cannot be {config[key]}", f"it is at least {lowest}")
-    if config.port > 65535 or config.drain < 0:
-        key = "drain" if config.drain < 0 else "port"
-        raise UserError(f"{key} cannot be {config[key]}", "`lohovla serve text --help` lists the defaults")
-    for key in ("body_mb", "cache_mb"):
-        if not config[key] > 0:
-            raise UserError(
-                f"{key} must be above 0, not {config[key]}", "`lohovla serve text --help` lists the defaults"
-            )
-    if config.tls.key is not None and config.tls.cert is None:
-        raise UserError("tls.key is given without tls.cert", "give both files")
-    names = ("page", "cache_mb", "running", "waiting", "step_tokens", "share")
-    return EngineSettings(size=config.block, **{name: config[name] for name in names})

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import queue
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ import numpy as np
 from lohovla.errors import UserError
 from lohovla.policies.base import Context, Decision, Policy
 from lohovla.serve.errors import RequestError
+from lohovla.serve.thread import Owner
 
 _LOG = logging.getLogger(__name__)
 
@@ -65,22 +66,15 @@ class Batcher:
     Args:
         policy: what decides.
         max_batch: most observations in one forward.
+
+    Attributes:
+        owner: the thread.
     """
 
     def __init__(self, policy: Policy, max_batch: int):
         self._policy, self._max_batch = policy, max_batch
-        self._waiting: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
-        self._loop = asyncio.get_running_loop()
-        self._running_since: float | None = None
-        # A daemon, so that a policy that hangs does not keep the process from ending.
-        self._thread = threading.Thread(target=self._work, name="lohovla-policy", daemon=True)
-        self._thread.start()
-
-    @property
-    def running(self) -> float:
-        """Seconds that the present forward has been running; 0 between forwards."""
-        since = self._running_since
-        return 0.0 if since is None else time.monotonic() - since
+        self._waiting: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        self.owner = Owner("policy", self._turn)
 
     @property
     def waiting(self) -> int:
@@ -89,43 +83,27 @@ class Batcher:
 
     def submit(self, observation: dict[str, Any], context: Context, seed: int | None) -> asyncio.Future[Outcome]:
         """Queue an observation; returns the future of its outcome."""
-        item = Item(observation, context, seed, self._loop.create_future())
+        item = Item(observation, context, seed, asyncio.get_running_loop().create_future())
         self._waiting.put(item)
+        self.owner.wake()
         return item.future
 
-    def stop(self, patience: float) -> bool:
-        """End the thread after its present forward; False if that took longer than ``patience`` seconds."""
-        self._waiting.put(None)
-        self._thread.join(patience)
-        return not self._thread.is_alive()
+    # In the thread.
 
-    def _work(self) -> None:
-        stopped = False
-        while not stopped:
-            batch, stopped = self._gather()
-            # Checked when the batch is complete: a slot given to somebody new is then in it only once.
-            batch = [item for item in batch if not item.future.done()]
-            if batch:
-                self._running_since = began = time.monotonic()
-                outcomes = self._decide(batch, began)
-                self._running_since = None
-                try:
-                    self._loop.call_soon_threadsafe(_deliver, batch, outcomes)
-                except RuntimeError:  # the loop was closed: nobody listens any more
-                    return
+    def _turn(self) -> bool:
+        gathered = self._gather()
+        # Checked when the batch is complete: a slot given to somebody new is then in it only once.
+        batch = [item for item in gathered if not item.future.done()]
+        if batch:
+            self.owner.tell(_deliver, batch, self._decide(batch, time.monotonic()))
+        return bool(gathered)
 
-    def _gather(self) -> tuple[list[Item], bool]:
+    def _gather(self) -> list[Item]:
         batch: list[Item] = []
-        item = self._waiting.get()
-        while item is not None:
-            batch.append(item)
-            if len(batch) == self._max_batch:
-                return batch, False
-            try:
-                item = self._waiting.get_nowait()
-            except queue.Empty:
-                return batch, False
-        return batch, True
+        with contextlib.suppress(queue.Empty):
+            while len(batch) < self._max_batch:
+                batch.append(self._waiting.get_nowait())
+        return batch
 
     def _decide(self, batch: list[Item], began: float) -> list[Outcome | RequestError]:
         try:

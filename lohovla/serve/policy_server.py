@@ -22,13 +22,13 @@ from lohovla.serve.batcher import Batcher
 from lohovla.serve.errors import RequestError
 from lohovla.serve.keys import ApiKeys
 from lohovla.serve.life import UNAUTHORIZED, Answer, Drain, Pages
+from lohovla.serve.listening import listen
 from lohovla.serve.metrics import Registry, resident_bytes
 from lohovla.serve.requests import Expected
 from lohovla.serve.sessions import Session, Slots
 from lohovla.serve.wire import encode
 
 _LOG = logging.getLogger(__name__)
-_HUNG = 30.0  # s of one forward after which the server calls itself ill
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class PolicyServer:
         self._sessions: set[Session] = set()
         self._emptied = asyncio.Event()
         self._measure()
-        self._pages = Pages(keys, self._registry, self.drain, self._ailment)
+        self._pages = Pages(keys, self._registry, self.drain, self.batcher.owner.ailment)
         spec = policy.spec
         self._greeting = encode({
             "server": "lohovla", "version": __version__,
@@ -117,10 +117,6 @@ class PolicyServer:
             "lohovla_batch_size", "Observations in a request's forward.", (1, 2, 4, 8, 16, 32, 64)
         )
 
-    def _ailment(self) -> str:
-        running = self.batcher.running
-        return f"the policy has not answered for {running:.0f} s" if running > _HUNG else ""
-
     @property
     def port(self) -> int:
         """Where it listens."""
@@ -149,19 +145,13 @@ class PolicyServer:
         settings = self.settings
         quiet = logging.getLogger(f"{__name__}.websockets")
         quiet.setLevel(logging.CRITICAL)  # what strangers send to a port is counted, not told with a traceback
-        try:
-            self._server = await serve(
-                self._handle, settings.host, settings.port, process_request=self._admit, compression=None,
-                max_size=settings.max_frame, max_queue=1, ping_interval=settings.keepalive,
-                ping_timeout=settings.keepalive, open_timeout=10, close_timeout=5, ssl=self._tls,
-                origins=[None],  # a page in somebody's browser must not drive a robot
-                logger=quiet,
-            )  # fmt: skip
-        except OSError as error:
-            raise UserError(
-                f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}",
-                "choose another place with host=... and port=...",
-            ) from None
+        self._server = await serve(
+            self._handle, sock=listen(settings.host, settings.port), process_request=self._admit, compression=None,
+            max_size=settings.max_frame, max_queue=1, ping_interval=settings.keepalive,
+            ping_timeout=settings.keepalive, open_timeout=10, close_timeout=5, ssl=self._tls,
+            origins=[None],  # a page in somebody's browser must not drive a robot
+            logger=quiet,
+        )  # fmt: skip
 
     async def run(self) -> bool:
         """Serve until the drain is over; False if the policy had to be left hanging."""
@@ -184,7 +174,7 @@ class PolicyServer:
             self._server.close()
             await self._server.wait_closed()
         self.decoders.shutdown(wait=False, cancel_futures=True)
-        return await asyncio.to_thread(self.batcher.stop, self.settings.deadline)
+        return await asyncio.to_thread(self.batcher.owner.stop, self.settings.deadline)
 
     def _admit(self, connection: ServerConnection, request: HttpRequest) -> Response | None:
         authorization = request.headers.get("Authorization")

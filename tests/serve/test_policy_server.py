@@ -265,7 +265,7 @@ def test_who_dies_while_waiting_is_not_decided_for(serve_policy, echo):
 
 
 def test_a_policy_that_hangs_shows_in_the_health(serve_policy, echo, monkeypatch):
-    monkeypatch.setattr("lohovla.serve.policy_server._HUNG", 0.01)
+    monkeypatch.setattr("lohovla.serve.thread.HUNG", 0.01)
     policy = echo()
     server = serve_policy(policy)
     client = Client(server)

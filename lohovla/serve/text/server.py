@@ -16,16 +16,15 @@ import uvicorn
 from lohovla import __version__
 from lohovla.d2f.engine import Update
 from lohovla.d2f.engine.stats import percentile
-from lohovla.errors import UserError
 from lohovla.serve.keys import ApiKeys
 from lohovla.serve.life import Drain, Pages
+from lohovla.serve.listening import listen
 from lohovla.serve.metrics import Registry, resident_bytes
 from lohovla.serve.text.app import GOING, Answering, build
 from lohovla.serve.text.service import TextService
 from lohovla.serve.text.worker import Worker
 
 _LOG = logging.getLogger(__name__)
-_HUNG = 30.0  # s of one step after which the server calls itself ill
 _LONG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
 
@@ -52,12 +51,12 @@ class TextServer:
         service: the model.
         settings: limits and places.
         keys: who may come in.
-        tls: files of certificate and key, for ``https://``.
+        tls: for ``https://``.
     """
 
     def __init__(
         self, service: TextService, settings: TextServerSettings, keys: ApiKeys,
-        tls: tuple[str | None, str | None] = (None, None),
+        tls: ssl.SSLContext | None = None,
     ):  # fmt: skip
         self.service, self.settings, self.drain = service, settings, Drain()
         registry = Registry()
@@ -67,17 +66,14 @@ class TextServer:
         self.worker = Worker(service.engines, first.observe)
         self.answering = Answering(service, self.worker, self.drain.draining.is_set, self._count)
         _measure(registry, service, self)
-        pages = Pages(keys, registry, self.drain, self._ailment)
+        pages = Pages(keys, registry, self.drain, self.worker.owner.ailment)
         config = uvicorn.Config(
             build(self.answering, pages, settings.body_mb), log_config=None, access_log=False, lifespan="off",
             ws="none", http="h11", timeout_keep_alive=60, timeout_graceful_shutdown=10, server_header=False,
-            ssl_certfile=tls[0], ssl_keyfile=tls[1],
         )  # fmt: skip
         logging.getLogger("uvicorn").setLevel(logging.ERROR)
-        try:
-            config.load()
-        except (OSError, ssl.SSLError) as error:
-            raise UserError(f"cannot read the TLS certificate: {error}", "tls.cert and tls.key are PEM files") from None
+        config.load()
+        config.ssl = tls
         self._server = _Uvicorn(config)
         self._socket: socket.socket | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -94,15 +90,7 @@ class TextServer:
         Raises:
             UserError: the place is taken or cannot be.
         """
-        host, port = self.settings.host, self.settings.port
-        try:
-            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-            self._socket = socket.create_server((host, port), family=family, backlog=2048)
-        except OSError as error:
-            raise UserError(
-                f"cannot listen on {host}:{port}: {error.strerror or error}",
-                "choose another place with host=... and port=...",
-            ) from None
+        self._socket = listen(self.settings.host, self.settings.port)
         self._serving = asyncio.ensure_future(self._server.serve([self._socket]))
         while not self._server.started:
             await asyncio.sleep(0.01)
@@ -129,11 +117,7 @@ class TextServer:
         if self._serving is not None:
             await self._serving
         self.service.close()
-        return await asyncio.to_thread(self.worker.stop, 10.0)
-
-    def _ailment(self) -> str:
-        running = self.worker.running
-        return f"the model has not answered for {running:.0f} s" if running > _HUNG else ""
+        return await asyncio.to_thread(self.worker.owner.stop, 10.0)
 
     def _count(self, outcome: str, seconds: float) -> None:
         self._requests.add(outcome=outcome)

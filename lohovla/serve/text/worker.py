@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from lohovla.d2f.engine import Engine, Request, Update
+from lohovla.serve.thread import Owner
 
 _LOG = logging.getLogger(__name__)
 
@@ -58,23 +58,15 @@ class Worker:
     Args:
         engines: each is stepped in turn while it has anything to do.
         first: told the seconds from a request's arrival to its first token.
+
+    Attributes:
+        owner: the thread.
     """
 
     def __init__(self, engines: Sequence[Engine], first: Callable[[float], None] = lambda seconds: None):
         self.engines, self._first = engines, first
-        self._loop = asyncio.get_running_loop()
-        self._wake, self._stopping = threading.Event(), False
         self._outbox: list[tuple[Job, int, Update]] = []
-        self._since: float | None = None
-        # A daemon, so that a step that hangs does not keep the process from ending.
-        self._thread = threading.Thread(target=self._work, name="lohovla-text", daemon=True)
-        self._thread.start()
-
-    @property
-    def running(self) -> float:
-        """Seconds that the present step has been running; 0 between steps."""
-        since = self._since
-        return 0.0 if since is None else time.monotonic() - since
+        self.owner = Owner("model", self._turn)
 
     def submit(self, engine: Engine, requests: Sequence[Request], every: bool) -> Job:
         """Queue requests, all or none.
@@ -92,7 +84,7 @@ class Worker:
         except BaseException:
             self.leave(job)
             raise
-        self._wake.set()
+        self.owner.wake()
         return job
 
     def leave(self, job: Job) -> None:
@@ -101,29 +93,16 @@ class Worker:
             if index in job.open:
                 job.engine.abort(number)
         job.open.clear()
-        self._wake.set()
-
-    def stop(self, patience: float) -> bool:
-        """End the thread after its present step; False if that took longer than ``patience`` seconds."""
-        self._stopping = True
-        self._wake.set()
-        self._thread.join(patience)
-        return not self._thread.is_alive()
+        self.owner.wake()
 
     # In the thread.
 
-    def _work(self) -> None:
-        while not self._stopping:
-            self._wake.clear()
-            self._since = time.monotonic()
-            busy = [self._step(engine) for engine in self.engines]
-            self._since = None
-            try:
-                self._deliver()
-            except RuntimeError:  # the loop was closed: nobody listens any more
-                return
-            if not any(busy):
-                self._wake.wait()
+    def _turn(self) -> bool:
+        busy = [self._step(engine) for engine in self.engines]
+        if self._outbox:
+            outbox, self._outbox = self._outbox, []
+            self.owner.tell(_hand_out, outbox)
+        return any(busy)
 
     def _step(self, engine: Engine) -> bool:
         try:
@@ -139,11 +118,6 @@ class Worker:
             self._first(job.first - job.began)
         if job.every or update.answer is not None or update.error is not None:
             self._outbox.append((job, index, update))
-
-    def _deliver(self) -> None:
-        if self._outbox:
-            outbox, self._outbox = self._outbox, []
-            self._loop.call_soon_threadsafe(_hand_out, outbox)
 
 
 def _hand_out(outbox: list[tuple[Job, int, Update]]) -> None:

@@ -1,0 +1,63 @@
+"""The thread that a model belongs to."""
+
+import asyncio
+import threading
+
+from lohovla.serve.thread import Owner
+
+
+def test_it_sleeps_until_it_is_woken_and_tells_the_loop():
+    async def look():
+        work, told, heard = [], asyncio.Event(), []
+
+        def turn():
+            if not work:
+                return False
+            owner.tell(lambda item: (heard.append((item, threading.current_thread().name)), told.set()), work.pop())
+            return True
+
+        owner = Owner("model", turn)
+        for item in ("first", "second"):
+            work.append(item)
+            owner.wake()
+            await told.wait()
+            told.clear()
+        assert heard == [("first", threading.current_thread().name), ("second", threading.current_thread().name)]
+        assert owner.ailment() == ""
+        assert await asyncio.to_thread(owner.stop, 10.0)
+
+    asyncio.run(look())
+
+
+def test_a_turn_that_hangs_is_an_ailment_and_stops_nobody(monkeypatch):
+    monkeypatch.setattr("lohovla.serve.thread.HUNG", -1.0)
+    inside, gate = threading.Event(), threading.Event()
+
+    async def look():
+        owner = Owner("model", lambda: bool(inside.set()) or gate.wait(30))
+        await asyncio.to_thread(inside.wait, 10.0)
+        assert owner.ailment() == "the model has not answered for 0 s"
+        assert not await asyncio.to_thread(owner.stop, 0.0)
+        gate.set()
+        assert await asyncio.to_thread(owner.stop, 10.0)
+
+    asyncio.run(look())
+
+
+def test_it_ends_where_nobody_listens_any_more():
+    closed, gate = threading.Event(), threading.Event()
+    owners = []
+
+    def turn():
+        gate.wait(30)
+        owners[0].tell(print)
+        closed.set()
+        return True
+
+    async def begin():
+        owners.append(Owner("model", turn))
+
+    asyncio.run(begin())
+    gate.set()
+    assert closed.wait(10)
+    assert owners[0].stop(10.0)

@@ -44,7 +44,7 @@ def run(
         picture: file for the plot of it.
         adapters: further students of the model, which solve the same problems in mode ``d2f``; then nothing else is
             measured.
-        blocks: tokens a block for those; their own if empty.
+        blocks: of those, the blocks of decoding as multiples of the blocks of training; 1 if empty.
     """
     import torch
 
@@ -62,7 +62,7 @@ def run(
     if adapters:
         from lohovla.benchmarks import variants
 
-        rows = variants.run(model, adapters, blocks or [], tasks, problems, FIRST)
+        rows = variants.run(model, adapters, blocks or [1], tasks, problems, FIRST)
         return emit("d2f", f"tokens a forward, {rows[0]['task']}, {rows[0]['adapter']}", rows[0]["tokens_a_forward"],
                     "tokens/forward", problems=problems, model=model or "shipped", figures=rows)  # fmt: skip
     text = TextModel.load(model, dtype="float32")

@@ -1,4 +1,4 @@
-"""``lohovla bench d2f adapters=[...]``: several students of one teacher, side by side on the same problems."""
+"""Several students of one teacher, side by side on the same problems."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def run(
     Args:
         model: the checkpoint that the adapters were trained on; the shipped one if None.
         adapters: folders.
-        blocks: tokens a block in decoding; empty is each adapter's own.
+        blocks: tokens a block in decoding, as multiples of each adapter's own.
         tasks: text tasks.
         problems: of each.
         first: seed of the first problem.
@@ -27,7 +27,7 @@ def run(
     print(f"{'adapter':24s} {'block':>5s} {'task':10s} {'right':>7s} {'valid':>7s} {'tokens/forward':>15s}")
     for folder in tqdm(adapters, desc="adapters", disable=None):
         text = TextModel.load(model, folder, dtype="float32")
-        for size in blocks or [text.size]:
+        for size in [text.size * times for times in blocks]:
             for task in tasks:
                 row = {
                     "adapter": _name(folder),

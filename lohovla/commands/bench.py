@@ -26,6 +26,9 @@ _BENCHMARKS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("model", "text_tasks", "modes", "problems", "torch_threads", "chain_prompts", "sweep", "picture", "adapters",
          "blocks"),
     ),
+    "ablation": (
+        "ablation", ("model", "students", "steps", "batch", "text_tasks", "problems", "blocks", "torch_threads")
+    ),
     "engine": ("engine", ("model", "modes", "answers", "rounds", "tokens", "torch_threads", "weights")),
     "serve-text": ("text_load", ("model", "requests", "clients", "threads")),
     "model": ("model", ("checkpoint", "task", "repeats", "torch_threads", "backend")),
@@ -38,8 +41,9 @@ _BENCHMARKS: dict[str, tuple[str, tuple[str, ...]]] = {
 _AS_THEY_GO: dict[str, Callable[[DictConfig, Path], list[Any]]] = {
     "gpu": lambda config, folder: [folder / "gpu.json"],
     "control": lambda config, folder: [config, folder],
+    "ablation": lambda config, folder: [folder],
 }
-_LISTS = ("text_tasks", "modes", "adapters", "blocks", "backend", "tasks", "parts")  # one may be given bare
+_LISTS = ("text_tasks", "modes", "adapters", "blocks", "students", "backend", "tasks", "parts")  # one may be given bare
 
 
 def run(config: DictConfig) -> int:

@@ -19,12 +19,23 @@ from lohovla.errors import UserError
 _PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.model"]
 
 
-def find(name: str | Path) -> Path:
+SHIPPED = Path(__file__).parent / "weights"
+
+
+def find(name: str | Path | None) -> Path:
     """The folder of a checkpoint: a path, or a name on the hub, which is downloaded (safetensors and JSON only).
+
+    None is the text model that ships with the package.
 
     Raises:
         UserError: there is neither.
     """
+    if name is None:
+        if not (SHIPPED / "config.json").exists():
+            raise UserError(
+                "no text model ships with this version", "model=FOLDER; `lohovla distill stage=base` trains a small one"
+            )
+        return SHIPPED
     path = Path(name)
     if path.exists():
         return path

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from lohovla.cli import main
 from lohovla.d2f.distill import checkpoint, loop, stages
 from lohovla.d2f.distill.batches import Batch, Mixture, stream
 from lohovla.d2f.distill.loss import distillation_loss
@@ -13,6 +14,7 @@ from lohovla.d2f.distill.muon import orthogonal
 from lohovla.d2f.distill.noise import corrupt, ratios
 from lohovla.d2f.distill.objectives import Base, Noise, Student, at, head, run, student_mask
 from lohovla.d2f.tasks.tokenizer import build_tokenizer
+from lohovla.d2f.text import TextModel
 from lohovla.errors import UserError
 
 
@@ -197,3 +199,17 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tokenizer, tmp_path):
     (tmp_path / "parts" / "checkpoint" / "weights.safetensors").write_bytes(b"12")
     with pytest.raises(UserError, match="cannot read the checkpoint"):
         train(tmp_path / "parts", 6)
+
+
+def test_the_command_writes_an_adapter_that_names_no_folder(tokenizer, tmp_path):
+    base = tmp_path / "base"
+    tiny(tokenizer).save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    output = tmp_path / "mine"
+    words = ["steps=1", "batch=1", "student.rank=2", "student.prompt=causal", "tasks={arithmetic: 1.0}", "device=cpu"]
+    assert main(["distill", f"model={base}", f"output={output}", *words]) == 0
+    settings = json.loads((output / "adapter" / "adapter_config.json").read_text())
+    assert settings["base_model_name_or_path"] is None
+    assert str(tmp_path) not in "".join(file.read_text() for file in (output / "adapter").glob("*.json"))
+    text = TextModel.load(base, output / "adapter")
+    assert (text.student.prompt, text.base.prompt, text.size) == ("causal", "bidirectional", 16)

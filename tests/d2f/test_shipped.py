@@ -5,9 +5,10 @@ import torch
 
 from lohovla.cli import main
 from lohovla.d2f.decode import decode
+from lohovla.d2f.load import SHIPPED
 from lohovla.d2f.sampling import Sampling
 from lohovla.d2f.tasks import text_task
-from lohovla.d2f.text import SHIPPED, TextModel
+from lohovla.d2f.text import TextModel
 
 PROBLEMS = 8
 ROOM = {"open-plan": 192, "arithmetic": 112}

@@ -45,10 +45,10 @@ def base(config: DictConfig, folder: Path) -> bool:
 def student(config: DictConfig, folder: Path) -> bool:
     """Distil a D2F adapter; writes it in PEFT's layout, with how it decodes, to ``folder/adapter``."""
     from lohovla.d2f.load import denoiser_of, find, load_model
-    from lohovla.d2f.text import load_tokenizer, shipped
+    from lohovla.d2f.text import load_tokenizer
 
     settings = config.student
-    where = shipped() if config.model is None else find(config.model)
+    where = find(config.model)
     bare, layout, raw = load_model(where, getattr(torch, config.dtype))
     if layout.prompt == "blocks":
         raise UserError(f"{layout.name} models decode by blocks as they are", "distil LLaDA, Dream, Qwen or Llama ones")
@@ -66,14 +66,16 @@ def student(config: DictConfig, folder: Path) -> bool:
         model, stages.student_optimizers(model, settings.rate, settings.weight_decay), objective, tokenizer,
         _mixture(config), _schedule(config), folder, config.seed, config.resume, config.device,
     )  # fmt: skip
-    save_adapter(model, folder / "adapter", str(config.model or "the shipped model"))
+    # A folder's name means nothing on another machine.
+    named = config.model is not None and not Path(config.model).exists()
+    save_adapter(model, folder / "adapter", config.model if named else None)
     own = {"prompt": settings.prompt, "block": config.block}
     (folder / "adapter" / "d2f.json").write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8")
     return complete
 
 
-def save_adapter(model: Any, folder: Path, base_name: str) -> None:
-    """Write a PEFT model's adapter: settings as JSON, matrices in bfloat16."""
+def save_adapter(model: Any, folder: Path, base_name: str | None) -> None:
+    """Write a PEFT model's adapter: settings as JSON, with the base's name on the hub, and matrices in bfloat16."""
     from peft import get_peft_model_state_dict
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -78,7 +78,7 @@ class Answering:
             count(outcome)
 
     def refused(self) -> None:
-        """Count a request that is not even one."""
+        """Count a request that was refused before it came here."""
         self._count("refused", 0.0)
 
     async def _begin(self, body: CompletionRequest | ChatRequest) -> tuple[Job, Plan, Form]:
@@ -128,7 +128,7 @@ class Answering:
         while len(answers) < len(plan.requests):
             for index, update in sorted((await job.news()).items()):
                 _check(update)
-                shown = view(update, self.service.decode, plan.size) if body.provisional else None
+                shown = view(update, self.service.decode, plan.requests[index].size) if body.provisional else None
                 if update.answer is not None:
                     answers[index] = update.answer
                     text = spoken[index].rest(update.answer)
@@ -191,12 +191,13 @@ def build(answering: Answering, pages: Pages, body_mb: float) -> FastAPI:
         body_mb: largest body, MB.
     """
     app = FastAPI(title="LoHoVLA text server", version=__version__, docs_url=None, redoc_url=None)
-    app.add_middleware(BodyLimit, most=int(body_mb * 2**20))
+    app.add_middleware(BodyLimit, most=int(body_mb * 2**20), refused=answering.refused)
     errors.install(app, answering.refused)
     service, started = answering.service, int(time.time())
 
     def admit(request: Request) -> None:
         if not pages.keys.allows(request.headers.get("Authorization")):
+            answering.refused()
             raise ApiError(401, "an API key is needed: Authorization: Bearer ...", code="invalid_api_key")
 
     keyed = [Depends(admit)]
@@ -223,6 +224,7 @@ def build(answering: Answering, pages: Pages, body_mb: float) -> FastAPI:
     async def model(name: str) -> dict[str, Any]:
         """One of them."""
         if name not in service.names:
+            answering.refused()
             raise ApiError(404, f"there is no model {name[:80]!r}", "model", "model_not_found")
         return card(name)
 

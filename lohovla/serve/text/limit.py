@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from lohovla.serve.text.errors import ApiError, response_of
@@ -13,10 +14,11 @@ class BodyLimit:
     Args:
         app: the application.
         most: bytes.
+        refused: told of each refusal.
     """
 
-    def __init__(self, app: Any, most: int):
-        self._app, self._most = app, most
+    def __init__(self, app: Any, most: int, refused: Callable[[], None]):
+        self._app, self._most, self._refused = app, most, refused
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Pass a request on, its body read up to the limit."""
@@ -30,6 +32,7 @@ class BodyLimit:
                 return  # the client has gone
             body += message.get("body", b"")
             if len(body) > self._most:
+                self._refused()
                 error = ApiError(413, f"the body has more than {self._most} bytes", code="too_large")
                 await response_of(error, {"Connection": "close"})(scope, receive, send)
                 return

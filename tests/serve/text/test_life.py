@@ -90,7 +90,7 @@ def test_a_client_that_leaves_frees_its_pages_within_one_step(serve, stream):
     gate.open.set()
     held = [gate.after.get(timeout=30), gate.after.get(timeout=30)]  # the step that was running, and the next
     assert held[1] == 0
-    until(lambda: engine.stats.aborted == 1 and engine.idle, "the request is still there")
+    until(lambda: engine.stats.aborted == 1 and not engine.running, "the request is still there")
     assert not running.server.answering.jobs
 
 

@@ -104,17 +104,22 @@ def test_keys(serve):
 
 
 def test_metrics_count_what_happened(serve):
-    running = serve()
+    running, keyed = serve(body_mb=0.01), {"Authorization": f"Bearer {KEY}"}
     post(running.url, ask())
     post(running.url, ask(n=0))
     post(running.url, ask(model="other"))
+    assert post(running.url, ask(user="x" * 20_000))[0] == 413
+    assert get(running.url, "/v1/models/other")[0] == 404
     lines = dict(line.rsplit(" ", 1) for line in get(running.url, "/metrics")[1].splitlines() if line[0] != "#")
     assert lines['lohovla_text_requests_total{outcome="ok"}'] == "1"
-    assert lines['lohovla_text_requests_total{outcome="refused"}'] == "2"
+    assert lines['lohovla_text_requests_total{outcome="refused"}'] == "4"
     assert lines['lohovla_text_tokens_total{engine="d2f"}'] == "8"
     assert int(lines['lohovla_text_forwards_total{engine="d2f"}']) == running.engine.stats.forwards > 0
     assert lines["lohovla_text_request_seconds_count"] == lines["lohovla_text_first_token_seconds_count"] == "1"
     assert lines['lohovla_text_pages_held{engine="d2f"}'] == "0"
+    locked = serve(keys=(KEY,))
+    assert post(locked.url, ask())[0] == 401
+    assert 'lohovla_text_requests_total{outcome="refused"} 1\n' in get(locked.url, "/metrics", **keyed)[1]
 
 
 @pytest.mark.parametrize("reached", [False, True])

@@ -92,7 +92,7 @@ COMMANDS = {
         "lohovla.commands.distill",
         "Teach a diffusion language model to decode several blocks at once.",
         (
-            "lohovla distill model=outputs/distill/base/model steps=600 output=outputs/distill/mine",
+            "lohovla distill steps=600 output=outputs/distill/mine",
             "lohovla distill model=GSAI-ML/LLaDA-8B-Instruct data=examples.jsonl student.rate=1e-5 dtype=bfloat16",
             "lohovla distill stage=base output=outputs/distill/base",
         ),
@@ -103,7 +103,8 @@ COMMANDS = {
         (
             "lohovla serve policy checkpoint=outputs/train/mine port=8000",
             "lohovla serve policy policy=random control=pick_place port=8001 sessions=8",
-            "lohovla serve text model=outputs/distill/base/model adapter=outputs/distill/mine/adapter port=8080",
+            "lohovla serve text",
+            "lohovla serve text model=outputs/distill/base/model adapter=outputs/distill/mine/adapter port=8081",
         ),
     ),
     "train": Command(
@@ -148,14 +149,15 @@ COMMANDS = {
     ),
     "bench": Command(
         "lohovla.commands.bench",
-        "Measure: sim, data, evaluate, serve (policy server), picture (sub-goals), control (loop), d2f (text), engine,"
-        " serve-text, model, cpu, kernels, gpu.",
+        "Measure: sim, data, evaluate, serve (policy server), picture (sub-goals), control (loop), d2f (text),"
+        " ablation, engine, serve-text, model, cpu, kernels, gpu.",
         (
             "lohovla bench sim",
             "lohovla bench sim seconds=10 workers=1 profile=true",
             "lohovla bench serve minutes=1",
             "lohovla bench picture scenes=2",
             "lohovla bench d2f problems=5",
+            "lohovla bench ablation students=[monotone,random] steps=10 problems=8 output=outputs/ablation",
             "lohovla bench engine modes=[d2f,ar]",
             "lohovla bench serve-text requests=1000 clients=32",
             "lohovla bench control study=joins trials=20 delays=[0.0,0.2]",

@@ -18,7 +18,7 @@ def run(config: DictConfig) -> int:
     if (config.prompt is None) == (config.example is None):
         raise UserError(
             "a prompt or an example is wanted, one of them",
-            'for instance `lohovla generate "7480+1100-1691="` or `lohovla generate example=plan`',
+            'for instance `lohovla generate "7480+1100-1691="` or `lohovla generate example=open-plan`',
         )
     if config.picture is not None and Path(config.picture).suffix not in (".gif", ".png"):
         raise UserError(f"{config.picture} is no GIF or PNG", "picture=FILE.gif or picture=FILE.png")
@@ -56,7 +56,7 @@ def run(config: DictConfig) -> int:
 
 def _generate(model: Any, prompt: str, sampling: Any, config: DictConfig) -> list[Any]:
     """The answers; a single one is shown as it comes, and filmed if asked for."""
-    limits = _thresholds(model, config)
+    limits = model.limits(**{name: config[name] for name in ("accept", "add", "activate")})
     settings = {"thresholds": limits, "size": config.block, "width": config.width}
     live = config.live and sys.stdout.isatty() and config.n == 1
     if not live and config.picture is None:
@@ -78,14 +78,6 @@ def _generate(model: Any, prompt: str, sampling: Any, config: DictConfig) -> lis
     if config.picture is not None:
         draw(views, prompt, Path(config.picture))
     return [result]
-
-
-def _thresholds(model: Any, config: DictConfig) -> Any:
-    from lohovla.d2f.blocks import Thresholds
-
-    own = model.thresholds
-    given = {name: config[name] for name in ("accept", "add", "activate") if config[name] is not None}
-    return Thresholds(**{**vars(own), **given})
 
 
 def _write(folder: Path, prompt: str, results: list[Any]) -> None:

@@ -1,23 +1,27 @@
-"""The block states of discrete diffusion forcing, as pure functions over tensors.
+"""The block states of discrete diffusion forcing, as pure functions over arrays.
 
 A *canvas* holds the answers of several sequences as blocks of masks that fill up. Every step the caller runs
 
     grow -> (a forward over the blocks not yet cached) -> accept -> retire
 
-and nothing here knows a model, so that the whole can be tested by hand and can live on the device. The rules are
-those of Discrete Diffusion Forcing (arXiv 2508.09192).
+and nothing here knows a model, so that the whole can be tested by hand. Arrays are torch's, so that the state can live
+on the device, or NumPy's, in which so many small operations cost a fraction. The rules are those of Discrete Diffusion
+Forcing (arXiv 2508.09192).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lohovla.errors import UserError
+
+Array: TypeAlias = Any  # a torch Tensor or a NumPy array, all of a canvas of one kind
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Thresholds:
 
 
 class Limits(Protocol):
-    """Thresholds as the rules read them: numbers, or tensors with a value for each sequence.
+    """Thresholds as the rules read them: numbers, or arrays with a value for each sequence.
 
     Attributes:
         accept: a number or (n, 1).
@@ -53,11 +57,11 @@ class Limits(Protocol):
     """
 
     @property
-    def accept(self) -> float | Tensor: ...
+    def accept(self) -> float | Array: ...
     @property
-    def add(self) -> float | Tensor: ...
+    def add(self) -> float | Array: ...
     @property
-    def activate(self) -> float | Tensor: ...
+    def activate(self) -> float | Array: ...
 
 
 @dataclass(frozen=True)
@@ -75,29 +79,27 @@ class Canvas:
         open: (n,) blocks appended so far.
         full: (n, blocks) blocks that are fully activated; once so, they stay so.
         retired: (n,) leading blocks without a mask, ready for the cache.
-        cached: (n,) leading blocks whose keys and values are in the cache.
         ended: (n,) an end token was accepted: nothing more is appended.
         early: stop at the first end token whose left side is complete, and drop the blocks behind it. The text is
             the same, since a block never sees a later one, and what is filled never changes.
     """
 
-    tokens: Tensor
+    tokens: Array
     size: int
     mask_id: int
-    eos_ids: Tensor
-    given: Tensor
-    limit: Tensor
-    open: Tensor
-    full: Tensor
-    retired: Tensor
-    cached: Tensor
-    ended: Tensor
+    eos_ids: Array
+    given: Array
+    limit: Array
+    open: Array
+    full: Array
+    retired: Array
+    ended: Array
     early: bool = True
 
     # What follows from the state is computed once: a canvas never changes, and small operations add up.
 
     @cached_property
-    def masked(self) -> Tensor:
+    def masked(self) -> Array:
         """(n, length) bool: positions that are not decided."""
         return self.tokens == self.mask_id
 
@@ -106,45 +108,53 @@ class Canvas:
         """How many blocks the canvas has room for."""
         return self.tokens.shape[1] // self.size
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Sequences, blocks, tokens a block."""
+        return len(self.tokens), self.blocks, self.size
+
     @cached_property
-    def opened(self) -> Tensor:
+    def opened(self) -> Array:
         """(n, length) bool: positions of appended blocks."""
         return _upto(self.open * self.size, self.tokens.shape[1])
 
     @cached_property
-    def end(self) -> Tensor:
+    def end(self) -> Array:
         """(n,) position of the first end token that was decided, or the length of the canvas."""
-        places = torch.arange(self.tokens.shape[1], device=self.tokens.device)
         found = self.ends(self.tokens) & self.opened
-        return _first(found & (places >= self.given[:, :1]) if self.blocks else found)
+        return _first(found & (_places(found) >= self.given[:, :1]) if self.blocks else found)
 
     @cached_property
-    def gap(self) -> Tensor:
+    def gap(self) -> Array:
         """(n,) position of the first undecided token, or the length of the canvas."""
         return _first(self.masked)
 
     @cached_property
-    def done(self) -> Tensor:
+    def done(self) -> Array:
         """(n,) bool: sequences with nothing left to decide; ask after :func:`grow`."""
         done = ~(self.masked & self.opened).any(1)
         return done | (self.end < self.gap) if self.early else done
 
-    def ends(self, tokens: Tensor) -> Tensor:
+    def ends(self, tokens: Array) -> Array:
         """Which of ``tokens`` end an answer."""
-        return tokens == self.eos_ids if len(self.eos_ids) == 1 else torch.isin(tokens, self.eos_ids)
+        return tokens == self.eos_ids if len(self.eos_ids) == 1 else library(tokens).isin(tokens, self.eos_ids)
 
-    def progress(self) -> Tensor:
+    def progress(self) -> Array:
         """(n, blocks) float: the decided share of each block's masks, 1 for a block that never had one."""
-        total = self.size - self.given
-        left = self.masked.view(len(self.tokens), -1, self.size).sum(-1)
-        return torch.where(total > 0, (total - left) / total.clamp(min=1), 1.0)
+        lib, total = library(self.tokens), self.size - self.given
+        left = self.masked.reshape(self.shape).sum(-1)
+        return lib.where(total > 0, (total - left) / (total + (total == 0)), 1.0)
 
-    def select(self, rows: Tensor) -> Canvas:
+    def select(self, rows: Array) -> Canvas:
         """The sequences ``rows`` (indices or bool), in that order; repeats give copies."""
         return replace(self, **{name: getattr(self, name)[rows] for name in PER_ROW})
 
+    def on_host(self) -> Canvas:
+        """The same in NumPy's arrays."""
+        return replace(self, **{name: getattr(self, name).numpy(force=True) for name in (*PER_ROW, "eos_ids")})
 
-PER_ROW = ("tokens", "given", "limit", "open", "full", "retired", "cached", "ended")
+
+PER_ROW = ("tokens", "given", "limit", "open", "full", "retired", "ended")
 
 
 def start(
@@ -186,7 +196,7 @@ def start(
     zero = torch.zeros(rows, dtype=torch.long, device=device)
     return Canvas(
         tokens, size, mask_id, torch.tensor(eos_ids, device=device), count, limit.clone(), zero,
-        torch.zeros(rows, blocks, dtype=torch.bool, device=device), zero, zero,
+        torch.zeros(rows, blocks, dtype=torch.bool, device=device), zero,
         torch.zeros(rows, dtype=torch.bool, device=device), early,
     )  # fmt: skip
 
@@ -198,15 +208,16 @@ def grow(canvas: Canvas, thresholds: Limits) -> Canvas:
     """
     if not canvas.blocks:
         return canvas
-    before = torch.nn.functional.pad(canvas.progress(), (1, 0), value=1.0)  # (n, blocks + 1): of the block before each
-    last = before.gather(1, canvas.open[:, None])[:, 0]
+    lib, progress = library(canvas.tokens), canvas.progress()
+    before = lib.concatenate([lib.ones_like(progress[:, :1]), progress], 1)  # (n, blocks + 1): of the block before each
+    last = before[_places(canvas.open[None]), canvas.open]
     more = (last >= thresholds.add) & ~canvas.ended & (canvas.open < canvas.limit)
     opened = canvas.open + more
     full = canvas.full | ((before[:, :-1] >= thresholds.activate) & _upto(opened, canvas.blocks))
     return replace(canvas, open=opened, full=full)
 
 
-def accept(canvas: Canvas, tokens: Tensor, confidence: Tensor, thresholds: Limits) -> tuple[Canvas, Tensor]:
+def accept(canvas: Canvas, tokens: Array, confidence: Array, thresholds: Limits) -> tuple[Canvas, Array]:
     """Fill the masked positions that are sure enough.
 
     Args:
@@ -219,43 +230,45 @@ def accept(canvas: Canvas, tokens: Tensor, confidence: Tensor, thresholds: Limit
         The new canvas, and (n, length) bool: what was filled. A fully activated block in which nothing passes gets
         its most confident position (the first of equals), so that a step always gets on.
     """
+    lib, shape = library(canvas.tokens), canvas.shape
     wanted = canvas.masked & canvas.opened & ~canvas.done[:, None]
     sure = wanted & (confidence > thresholds.accept)
-    shape = (len(canvas.tokens), canvas.blocks, canvas.size)
-    ranked = confidence.masked_fill(~wanted, -1.0).view(shape)
-    best = ranked.argmax(-1, keepdim=True) == torch.arange(canvas.size, device=ranked.device)
-    stuck = canvas.full & ~sure.view(shape).any(-1) & wanted.view(shape).any(-1)
-    filled = sure | (best & stuck[..., None]).view_as(sure)
+    ranked = lib.where(wanted, confidence, -1.0).reshape(shape)
+    best = _places(ranked) == ranked.argmax(-1)[..., None]
+    stuck = canvas.full & ~sure.reshape(shape).any(-1) & wanted.reshape(shape).any(-1)
+    filled = sure | (best & stuck[..., None]).reshape(sure.shape)
     ended = canvas.ended | (filled & canvas.ends(tokens)).any(1)
-    return replace(canvas, tokens=torch.where(filled, tokens, canvas.tokens), ended=ended), filled
+    return replace(canvas, tokens=lib.where(filled, tokens, canvas.tokens), ended=ended), filled
 
 
 def retire(canvas: Canvas) -> Canvas:
     """Mark the leading blocks without a mask as ready for the cache, and drop what stands behind an end."""
     if not canvas.blocks:
         return canvas
-    opened = canvas.open
-    tokens = canvas.tokens
+    lib, opened, tokens = library(canvas.tokens), canvas.open, canvas.tokens
     if canvas.early:
-        last = canvas.end // canvas.size + 1
-        opened = torch.minimum(opened, last)
-        tokens = torch.where(_upto(opened * canvas.size, tokens.shape[1]), tokens, canvas.mask_id)
-    whole = ~(tokens == canvas.mask_id).view(len(tokens), -1, canvas.size).any(-1) & _upto(opened, canvas.blocks)
-    leading = whole.long().cumprod(1).sum(1)
-    return replace(canvas, tokens=tokens, open=opened, retired=torch.maximum(canvas.retired, leading))
+        opened = lib.minimum(opened, canvas.end // canvas.size + 1)
+        tokens = lib.where(_upto(opened * canvas.size, tokens.shape[1]), tokens, canvas.mask_id)
+    open_ = ~_upto(opened, canvas.blocks) | (tokens == canvas.mask_id).reshape(canvas.shape).any(-1)
+    return replace(canvas, tokens=tokens, open=opened, retired=lib.maximum(canvas.retired, _first(open_)))
 
 
-def commit(canvas: Canvas) -> Canvas:
-    """Note that a forward has put every retired block into the cache."""
-    return replace(canvas, cached=canvas.retired)
+def library(array: Array) -> Any:
+    """``torch`` or ``numpy``, whose array it is."""
+    return np if isinstance(array, np.ndarray) else torch
 
 
-def _first(found: Tensor) -> Tensor:
-    length = found.shape[1]
-    places = torch.arange(length, device=found.device).expand_as(found)
-    return torch.where(found, places, length).amin(1) if length else torch.zeros_like(found[:, :0].sum(1))
+def _places(array: Array) -> Array:
+    """0, 1, ... along the last axis."""
+    return library(array).arange(array.shape[-1], device=array.device)
 
 
-def _upto(count: Tensor, length: int) -> Tensor:
+def _first(found: Array) -> Array:
+    """(n,) the first place that is true, or the length."""
+    lib, length = library(found), found.shape[1]
+    return lib.amin(lib.where(found, _places(found), length), 1) if length else found.sum(1)
+
+
+def _upto(count: Array, length: int) -> Array:
     """(n, length) bool: the first ``count`` of each row."""
-    return torch.arange(length, device=count.device) < count[:, None]
+    return library(count).arange(length, device=count.device) < count[:, None]

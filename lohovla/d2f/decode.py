@@ -163,7 +163,7 @@ class Session:
             if not len(self.rows):
                 return
             versions = self.settings.verifier.versions(self)
-            proposals = self._forward(versions)
+            proposals = self._forward([version.canvas for version in versions])
             self.canvas, self.proposals = self.settings.verifier.settle(self, versions, proposals)
             yield self.canvas
 
@@ -200,7 +200,6 @@ class Session:
         )
         self.forwards += 1
         self.fed = self.fed + window.lead.sum(1)
-        self.canvas = blocks.commit(self.canvas)
         chance = None
         if self.settings.sampling.temperature > 0:
             length = self.canvas.tokens.shape[1]

@@ -32,7 +32,6 @@ class BlockCache(Cache):
         self.lengths = torch.zeros(rows, dtype=torch.long, device=device)
         self.last: Tensor | None = None
         self._kept = 0  # columns in use: the longest sequence's length
-        self._window = 0
         self._keys: list[Tensor] = []
         self._values: list[Tensor] = []
 
@@ -63,7 +62,6 @@ class BlockCache(Cache):
         if layer_idx == len(self._keys):
             self._keys.append(key_states.new_empty(*key_states.shape[:2], 0, key_states.shape[3]))
             self._values.append(value_states.new_empty(*value_states.shape[:2], 0, value_states.shape[3]))
-        self._window = window
         end = self._kept + window
         for store, states in ((self._keys, key_states), (self._values, value_states)):
             if store[layer_idx].shape[2] < end:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lohovla.d2f.blocks import Array, library
 from lohovla.errors import UserError
 
 
@@ -65,25 +66,23 @@ class Proposals:
         ranked_logprob: their log-probabilities; k is ``Sampling.logprobs``.
     """
 
-    tokens: Tensor
-    confidence: Tensor
-    logprob: Tensor
-    ranked: Tensor
-    ranked_logprob: Tensor
+    tokens: Array
+    confidence: Array
+    logprob: Array
+    ranked: Array
+    ranked_logprob: Array
 
-    def select(self, rows: Tensor) -> Proposals:
+    def select(self, rows: Array) -> Proposals:
         """The sequences ``rows``."""
         return Proposals(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
-    def where(self, rows: Tensor, other: Proposals) -> Proposals:
+    def where(self, rows: Array, other: Proposals) -> Proposals:
         """Of the sequences ``rows`` (n,) bool these, of the others ``other``'s."""
-        mine, theirs = vars(self), vars(other)
-        return Proposals(
-            **{
-                name: torch.where(rows.view(-1, *[1] * (mine[name].ndim - 1)), mine[name], theirs[name])
-                for name in mine
-            }
-        )
+        lib, theirs = library(rows), vars(other)
+        return Proposals(**{
+            name: lib.where(rows.reshape(-1, *[1] * (mine.ndim - 1)), mine, theirs[name])
+            for name, mine in vars(self).items()
+        })  # fmt: skip
 
 
 def choose(logits: Tensor, sampling: Sampling, chance: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

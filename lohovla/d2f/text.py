@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ from lohovla.d2f.tasks.tokenizer import encode
 from lohovla.d2f.verify import Branch, Chain, Plain, Verifier
 from lohovla.errors import UserError
 
-SHIPPED = Path(__file__).parent / "weights"
 MODES = ("ar", "diffusion", "cache", "block", "d2f", "d2f+branch", "d2f+chain")
 
 
@@ -111,7 +110,7 @@ class TextModel:
         Raises:
             UserError: see :mod:`lohovla.d2f.load`.
         """
-        folder = shipped() if model is None else find(model)
+        folder = find(model)
         kind = _dtype(dtype or ("float32" if model is None else None))
         bare, layout, raw = load_model(folder, kind, device)
         base = denoiser_of(bare, layout, raw)
@@ -178,9 +177,23 @@ class TextModel:
             seconds = time.perf_counter() - began
             yield view(), Result(done[0].text(self.decode), done[0], seconds) if done else None
 
-    def decode(self, ids: list[int]) -> str:
+    @property
+    def denoisers(self) -> list[DecoderDenoiser]:
+        """The student, and the base where it has weights of its own."""
+        return [self.student] if self.base is self.student else [self.student, self.base]
+
+    def limits(self, **given: float | None) -> Thresholds:
+        """The model's own thresholds, but for those that are given and not None."""
+        return replace(self.thresholds, **{name: value for name, value in given.items() if value is not None})
+
+    def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids."""
-        return self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        return self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+
+    def decoder(self) -> Callable[[Sequence[int]], str]:
+        """As :meth:`decode`, by a tokenizer of its own: tokenizers are not made for several threads."""
+        own = copy.deepcopy(self.tokenizer)
+        return lambda ids: own.decode(list(ids), clean_up_tokenization_spaces=False)
 
     def encode(self, prompt: str) -> list[int]:
         """Token ids of a prompt; a UserError where it has words that the tokenizer does not know."""
@@ -266,15 +279,6 @@ class TextModel:
     def _view(self, ids: list[int], born: list[int], size: int, forwards: int) -> View:
         mask = self.base.mask_id
         return View([None if i == mask else self.decode([i]) for i in ids], born, size, forwards)
-
-
-def shipped() -> Path:
-    """The folder of the text model that ships with the package; a UserError where this installation has none."""
-    if not (SHIPPED / "config.json").exists():
-        raise UserError(
-            "no text model ships with this version", "model=FOLDER; `lohovla distill stage=base` trains a small one"
-        )
-    return SHIPPED
 
 
 def _dtype(name: str | None) -> torch.dtype | None:

@@ -6,19 +6,29 @@ cache and itself, so that neither the cache nor what is being committed is copie
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-import torch
-from torch import Tensor
-
 from lohovla.d2f import blocks
-from lohovla.d2f.blocks import Canvas
+from lohovla.d2f.blocks import PER_ROW, Array, Canvas, library
 from lohovla.d2f.sampling import Proposals, Sampling
 from lohovla.errors import UserError
 
 if TYPE_CHECKING:
     from lohovla.d2f.decode import Session
+
+
+@dataclass(frozen=True)
+class Version:
+    """A canvas that the decoder might come to.
+
+    Attributes:
+        canvas: of all sequences; of those that do not try it, the present state.
+        rows: (n,) bool: the sequences that try it. The first version is tried by all.
+    """
+
+    canvas: Canvas
+    rows: Array
 
 
 class Verifier(Protocol):
@@ -28,11 +38,11 @@ class Verifier(Protocol):
         """Refuse sampling that this cannot do."""
         ...
 
-    def versions(self, session: Session) -> list[Canvas]:
-        """The canvases to run, from the session's present one."""
+    def versions(self, session: Session) -> list[Version]:
+        """What to run, from the session's present canvas on; at least one version."""
         ...
 
-    def settle(self, session: Session, versions: list[Canvas], proposals: list[Proposals]) -> tuple[Canvas, Proposals]:
+    def settle(self, session: Session, versions: list[Version], proposals: list[Proposals]) -> tuple[Canvas, Proposals]:
         """The canvas to go on from, and the proposals made for it."""
         ...
 
@@ -44,11 +54,11 @@ class Plain:
     def check(self, sampling: Sampling) -> None:
         """Anything goes."""
 
-    def versions(self, session: Session) -> list[Canvas]:
+    def versions(self, session: Session) -> list[Version]:
         """The present canvas."""
-        return [session.canvas]
+        return [_present(session)]
 
-    def settle(self, session: Session, versions: list[Canvas], proposals: list[Proposals]) -> tuple[Canvas, Proposals]:
+    def settle(self, session: Session, versions: list[Version], proposals: list[Proposals]) -> tuple[Canvas, Proposals]:
         """The present canvas."""
         return session.canvas, proposals[0]
 
@@ -61,9 +71,12 @@ class Branch:
 
     Attributes:
         width: branches.
+        least: confidence of a token from which on it may make a branch. A token is taken before the plain decoder
+            would take it, and nothing takes it back; without this bound most wrong answers begin with a guess.
     """
 
     width: int = 4
+    least: float = 0.9
 
     def __post_init__(self) -> None:
         if self.width < 1:
@@ -72,31 +85,29 @@ class Branch:
     def check(self, sampling: Sampling) -> None:
         """Anything goes."""
 
-    def versions(self, session: Session) -> list[Canvas]:
-        """The present canvas with each of its surest masked positions filled."""
-        ranking = surest(session, self.width)
+    def versions(self, session: Session) -> list[Version]:
+        """The present canvas with each of its surest masked positions filled; the canvas itself where none is sure."""
+        ranking = surest(session, self.width, self.least)
         if ranking is None:
-            return [session.canvas]
+            return [_present(session)]
         places, usable = ranking
-        versions = [
-            advance(session, pick(session, places[:, k : k + 1], usable[:, k : k + 1])) for k in range(places.shape[1])
-        ]
-        return versions
+        made = [_advanced(session, places[:, k : k + 1], usable[:, k : k + 1]) for k in range(places.shape[1])]
+        return [replace(made[0], rows=_everybody(session)), *made[1:]]
 
-    def settle(self, session: Session, versions: list[Canvas], proposals: list[Proposals]) -> tuple[Canvas, Proposals]:
+    def settle(self, session: Session, versions: list[Version], proposals: list[Proposals]) -> tuple[Canvas, Proposals]:
         """The version with the highest mean confidence over what is still masked."""
-        scores = []
-        for canvas, proposal in zip(versions, proposals, strict=True):
-            left = canvas.masked & canvas.opened
-            mean = (proposal.confidence * left).sum(1) / left.sum(1).clamp(min=1)
-            scores.append(torch.where(left.any(1), mean, 1.0))
-        best = torch.stack(scores).argmax(0)
-        chosen, proposed = versions[0], proposals[0]
+        lib, scores = library(session.canvas.tokens), []
+        for version, proposal in zip(versions, proposals, strict=True):
+            left = version.canvas.masked & version.canvas.opened
+            mean = (proposal.confidence * left).sum(1) / lib.clip(left.sum(1), 1, None)
+            scores.append(lib.where(version.rows, lib.where(left.any(1), mean, 1.0), -1.0))
+        best = lib.stack(scores).argmax(0)
+        chosen, proposed = versions[0].canvas, proposals[0]
         for k in range(1, len(versions)):
-            chosen, proposed = merge(best == k, versions[k], chosen), proposals[k].where(best == k, proposed)
+            chosen, proposed = merge(best == k, versions[k].canvas, chosen), proposals[k].where(best == k, proposed)
         if session.proposals is not None:
             session.note(session.canvas.masked & ~chosen.masked, session.proposals)
-        return replace(chosen, cached=session.canvas.cached), proposed
+        return chosen, proposed
 
 
 @dataclass(frozen=True)
@@ -123,76 +134,88 @@ class Chain:
         if sampling.temperature > 0:
             raise UserError("mode d2f+chain needs temperature 0", "use mode=d2f or mode=d2f+branch with a temperature")
 
-    def versions(self, session: Session) -> list[Canvas]:
+    def versions(self, session: Session) -> list[Version]:
         """The present canvas and its drafts."""
         ranking = surest(session, self.depth)
         if ranking is None:
-            return [session.canvas]
+            return [_present(session)]
         places, usable = ranking
-        drafts = [advance(session, pick(session, places[:, :k], usable[:, :k])) for k in range(1, places.shape[1] + 1)]
-        return [session.canvas, *drafts]
+        drafts = [_advanced(session, places[:, :k], usable[:, :k]) for k in range(1, places.shape[1] + 1)]
+        return [_present(session), *drafts]
 
-    def settle(self, session: Session, versions: list[Canvas], proposals: list[Proposals]) -> tuple[Canvas, Proposals]:
+    def settle(self, session: Session, versions: list[Version], proposals: list[Proposals]) -> tuple[Canvas, Proposals]:
         """As many plain steps as the drafts cover."""
-        versions = [replace(version, cached=session.canvas.cached) for version in versions]
-        canvas, proposed = session.canvas, proposals[0]
+        canvas, proposed, nobody = session.canvas, proposals[0], versions[0].rows & False
         while True:
-            following = session.follow(canvas, proposed, torch.zeros_like(session.rows, dtype=torch.bool))
-            moved = torch.zeros_like(session.rows, dtype=torch.bool)
-            landed, answer = canvas, proposed
+            following = session.follow(canvas, proposed, nobody)
+            moved, landed, answer = nobody, canvas, proposed
             for draft, proposal in zip(versions[1:], proposals[1:], strict=True):
-                hit = same(following, draft) & ~same(following, canvas) & ~moved
-                landed, answer = merge(hit, draft, landed), proposal.where(hit, answer)
-                moved |= hit
+                hit = draft.rows & same(following, draft.canvas) & ~same(following, canvas) & ~moved
+                landed, answer = merge(hit, draft.canvas, landed), proposal.where(hit, answer)
+                moved = moved | hit
             if not moved.any():
                 return canvas, proposed
             session.follow(canvas, proposed, moved)
             canvas, proposed = landed, answer
 
 
-def surest(session: Session, count: int) -> tuple[Tensor, Tensor] | None:
-    """The most confident masked positions of the last forward: (n, count) places, and which of them are usable.
+def surest(session: Session, count: int, least: float = 0.0) -> tuple[Array, Array] | None:
+    """The most confident masked positions of the last forward: (n, k) places with k <= count, and which are usable.
 
-    None where no sequence has any: before the first forward, or when all that is masked was appended just now.
+    None where no sequence has any of at least the confidence ``least``: before the first forward, for example, or
+    when all that is masked was appended just now.
     """
     if session.proposals is None:
         return None
-    canvas = session.canvas
-    proposed = session.proposals.confidence
-    confidence = proposed.masked_fill(~(canvas.masked & canvas.opened), 0.0)
-    best, places = confidence.topk(min(count, confidence.shape[1]), -1)
-    usable = best > 0
-    return (places, usable) if usable.any() else None
+    canvas, lib = session.canvas, library(session.canvas.tokens)
+    confidence = lib.where(canvas.masked & canvas.opened, session.proposals.confidence, 0.0)
+    places = lib.argsort(-confidence, stable=True)[:, :count]
+    best = confidence[lib.arange(len(places), device=places.device)[:, None], places]
+    usable = (best > 0) & (best >= least)
+    most = int(usable.sum(1).max())
+    return (places[:, :most], usable[:, :most]) if most else None
 
 
-def pick(session: Session, places: Tensor, usable: Tensor) -> Canvas:
+def pick(session: Session, places: Array, usable: Array) -> Canvas:
     """The session's canvas with the proposals at ``places`` (n, k) filled in."""
     assert session.proposals is not None
-    canvas, proposals = session.canvas, session.proposals
-    filled = torch.zeros_like(canvas.masked).scatter(1, places, usable)
-    tokens = torch.where(filled, proposals.tokens, canvas.tokens)
-    ended = canvas.ended | (filled & torch.isin(tokens, canvas.eos_ids)).any(1)
-    return replace(canvas, tokens=tokens, ended=ended)
+    canvas, proposals, lib = session.canvas, session.proposals, library(session.canvas.tokens)
+    column = lib.arange(canvas.tokens.shape[1], device=places.device)
+    filled = ((places[..., None] == column) & usable[..., None]).any(1)
+    tokens = lib.where(filled, proposals.tokens, canvas.tokens)
+    return replace(canvas, tokens=tokens, ended=canvas.ended | (filled & canvas.ends(tokens)).any(1))
 
 
-def advance(session: Session, canvas: Canvas) -> Canvas:
-    """What the plain rules do after a fill."""
-    return blocks.grow(blocks.retire(canvas), session.settings.thresholds)
-
-
-def merge(rows: Tensor, mine: Canvas, other: Canvas) -> Canvas:
+def merge(rows: Array, mine: Canvas, other: Canvas) -> Canvas:
     """Of the sequences ``rows`` (n,) bool the state in ``mine``, of the others that in ``other``."""
-    parts = {
-        field.name: torch.where(rows.view(-1, *[1] * (value.ndim - 1)), value, getattr(other, field.name))
-        for field in fields(Canvas)
-        if isinstance(value := getattr(mine, field.name), Tensor) and field.name != "eos_ids"
-    }
+    lib = library(rows)
+    parts = {}
+    for name in PER_ROW:
+        value, instead = getattr(mine, name), getattr(other, name)
+        parts[name] = (
+            value if value is instead else lib.where(rows.reshape(-1, *[1] * (value.ndim - 1)), value, instead)
+        )
     return replace(mine, **parts)
 
 
-def same(mine: Canvas, other: Canvas) -> Tensor:
+def same(mine: Canvas, other: Canvas) -> Array:
     """(n,) bool: sequences whose states are equal in everything that decides what comes next."""
     equal = (mine.tokens == other.tokens).all(1) & (mine.full == other.full).all(1)
     for name in ("open", "retired", "ended"):
-        equal &= getattr(mine, name) == getattr(other, name)
+        equal = equal & (getattr(mine, name) == getattr(other, name))
     return equal
+
+
+def _present(session: Session) -> Version:
+    return Version(session.canvas, _everybody(session))
+
+
+def _everybody(session: Session) -> Array:
+    return library(session.canvas.tokens).ones_like(session.canvas.ended)
+
+
+def _advanced(session: Session, places: Array, usable: Array) -> Version:
+    """What the plain rules make of the session's canvas with ``places`` (n, k) filled, where the last one is usable."""
+    canvas = blocks.grow(blocks.retire(pick(session, places, usable)), session.settings.thresholds)
+    rows = usable[:, -1]
+    return Version(merge(rows, canvas, session.canvas), rows)

@@ -83,7 +83,7 @@ class Passes:
         zero = torch.zeros_like(retired)
         canvas = Canvas(
             tokens, config.block_size, mask, torch.full((1,), end, device=device), zero[:, None].expand(-1, count),
-            zero + count, opened, full, retired, zero, ended,
+            zero + count, opened, full, retired, ended,
         )  # fmt: skip
         place = torch.arange(n, device=device)
         own = block_causal((place // config.block_size).expand(rows, -1))

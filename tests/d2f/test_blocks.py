@@ -40,8 +40,6 @@ def test_a_trace_by_hand():
     state, filled = step(state, limits, values, [0.0] * 4 + [0.95] * 4 + [0.0] * 4)
     assert filled == [4, 6, 7]
     assert (state.open.item(), state.retired.item()) == (3, 2)
-    state = blocks.commit(state)
-    assert state.cached.item() == 2
     state, filled = step(state, limits, values, [1.0] * 12)
     assert filled == [8, 9, 10, 11]
     state = blocks.grow(state, limits)
@@ -130,3 +128,21 @@ def test_a_prompts_tail_is_no_progress():
     state, filled = step(state, Thresholds(accept=0.5), [1] * 12, [0.9, 0.9, 0.9, 0.1] + [0.0] * 8)
     assert filled == [2]
     assert state.progress()[0, 0] == 0.5
+
+
+def test_both_libraries_go_the_same_way():
+    limits, generator = Thresholds(0.7, 0.25, 0.75), torch.Generator().manual_seed(0)
+    ours = canvas(rows=6, max_tokens=torch.tensor([16, 16, 12, 8, 4, 3]))
+    host, moves = ours.on_host(), 0
+    while not blocks.grow(ours, limits).done.all():
+        tokens = torch.randint(0, MASK, ours.tokens.shape, generator=generator)
+        sure = torch.rand(ours.tokens.shape, generator=generator)
+        ours, filled = blocks.accept(blocks.grow(ours, limits), tokens, sure, limits)
+        host, same = blocks.accept(blocks.grow(host, limits), tokens.numpy(), sure.numpy(), limits)
+        assert (filled.numpy() == same).all()
+        ours, host = blocks.retire(ours), blocks.retire(host)
+        for name in blocks.PER_ROW:
+            assert (getattr(ours, name).numpy() == getattr(host, name)).all(), name
+        assert type(host.select(host.ended).tokens) is type(host.tokens)
+        moves += 1
+    assert moves > 5

@@ -108,21 +108,35 @@ def test_branches_take_one_token_more(models, prompts, shift):
     one_by_one = (1.0, 1.0, 1.0)  # the plain decoder fills one position a forward
     whole = {"min_tokens": 32}  # no end before the end
     plain = decode(denoiser, prompts, settings(limits=one_by_one, sampling=whole))
-    branched = decode(denoiser, prompts, settings(limits=one_by_one, sampling=whole, verifier=Branch(3)))
+    branched = decode(denoiser, prompts, settings(limits=one_by_one, sampling=whole, verifier=Branch(3, least=0.0)))
     for a, b in zip(branched, plain, strict=True):
         assert b.forwards == 32
         assert a.forwards <= 20
         assert len(a.tokens) == 32
         assert all(token < shared.EOS for token in a.tokens)
-    again = decode(denoiser, prompts[1:2], settings(limits=one_by_one, sampling=whole, verifier=Branch(3)))
+    again = decode(denoiser, prompts[1:2], settings(limits=one_by_one, sampling=whole, verifier=Branch(3, least=0.0)))
     assert again[0].tokens == branched[1].tokens
+
+
+def test_nothing_that_is_less_sure_than_least_makes_a_branch(models, prompts):
+    denoiser = shared.wrap(models[True], True)
+    limits = (1.0, 0.1, 0.95)
+    plain = decode(denoiser, prompts, settings(limits=limits, tokens=32))
+    never = decode(denoiser, prompts, settings(limits=limits, tokens=32, verifier=Branch(3, least=1.1)))
+    assert [(a.tokens, a.step) for a in never] == [(a.tokens, a.step) for a in plain]
+    sure = decode(denoiser, prompts, settings(limits=limits, tokens=32, verifier=Branch(3, least=0.6)))
+    assert sum(a.forwards for a in sure) < sum(a.forwards for a in plain)
+    # At most one token a forward is one that the plain decoder would not have taken.
+    for answer in sure:
+        forced = [c for c, step in zip(answer.confidence, answer.step, strict=True) if c < 0.6]
+        assert len(forced) <= answer.forwards
 
 
 def test_a_branch_of_one_over_a_sure_model_changes_nothing(models, prompts):
     denoiser = shared.wrap(models[False], False)
     greedy = settings(limits=(0.0, 0.0, 0.0), tokens=32)
     plain = decode(denoiser, prompts, greedy)
-    branched = decode(denoiser, prompts, settings(limits=(0.0, 0.0, 0.0), tokens=32, verifier=Branch(1)))
+    branched = decode(denoiser, prompts, settings(limits=(0.0, 0.0, 0.0), tokens=32, verifier=Branch(1, least=0.0)))
     assert [a.tokens for a in plain] == [a.tokens for a in branched]
 
 

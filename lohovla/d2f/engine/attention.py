@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -68,12 +69,15 @@ class Plan:
     parts: Parts | None = None
 
     def visible(self, text: int) -> Tensor:
-        """(w, cached + w) bool: what each row of a text's window sees."""
+        """(w, cached + w) bool, on the host: what each row of a text's window sees."""
         rows = slice(self.starts[text], self.starts[text + 1])
-        column = torch.arange(rows.start, rows.stop, device=self.lead_end.device)
-        sees = column < self.lead_end[rows, None]
-        sees |= (column >= self.own_start[rows, None]) & (column < self.own_end[rows, None])
-        return torch.nn.functional.pad(sees, (self.cached[text], 0), value=True)
+        lead_end, own_start, own_end = (
+            part[rows, None].numpy(force=True) for part in (self.lead_end, self.own_start, self.own_end)
+        )
+        column = np.arange(rows.start, rows.stop)
+        sees = np.ones((len(column), self.cached[text] + len(column)), bool)
+        sees[:, self.cached[text] :] = (column < lead_end) | ((column >= own_start) & (column < own_end))
+        return torch.from_numpy(sees)
 
 
 def attend(
@@ -129,9 +133,8 @@ class Pages:
         """Set a forward up."""
         self.plan, self.masks = plan, []
         for text in range(0 if plan.parts is not None else len(plan.tables)):
-            visible = plan.visible(text)
-            self.masks.append(torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(
-                ~visible, torch.finfo(dtype).min))  # fmt: skip
+            hidden = plan.visible(text).logical_not_().to(self.keys[0].device)
+            self.masks.append(hidden.new_zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, torch.finfo(dtype).min))
 
     def layer(self, number: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """Attend, then keep what is committed."""

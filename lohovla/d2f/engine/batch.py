@@ -10,8 +10,9 @@ from torch import Tensor
 
 from lohovla.d2f.blocks import Canvas
 from lohovla.d2f.engine.attention import Parts, Plan
-from lohovla.d2f.engine.lane import Lane
+from lohovla.d2f.engine.lane import Lane, Text
 from lohovla.d2f.engine.runner import ROWS
+from lohovla.d2f.verify import Version
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,9 @@ class Section:
     """
 
     canvas: Canvas
-    rows: Tensor
-    columns: Tensor
-    states: Tensor
+    rows: np.ndarray
+    columns: np.ndarray
+    states: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -52,48 +53,48 @@ class Batch:
 
 
 def build(
-    lanes: list[Lane], versions: list[tuple[list[Canvas], Tensor]], page: int, shift: bool, direct: bool
-) -> Batch:
+    lanes: list[Lane], versions: list[list[Version]], page: int, shift: bool, direct: bool, device: torch.device
+) -> Batch:  # fmt: skip
     """The rows that the lanes' versions need.
 
     Args:
         lanes: what is decoded.
-        versions: of each lane, with the texts that have more than one.
+        versions: of each lane.
         page: tokens a page; each text already holds the pages that it commits to.
         shift: whether a row's hidden state predicts the next token.
         direct: whether pages are read where they lie.
+        device: where the forward runs.
     """
     rows = _Rows(page, shift)
     sections, ends = [], []
-    for lane, (made, hopeful) in zip(lanes, versions, strict=True):
+    for lane, made in zip(lanes, versions, strict=True):
         size = lane.canvas.size
-        open_ = torch.stack([version.open for version in made]).tolist()
-        retired, several = lane.canvas.retired.tolist(), hopeful.tolist()
+        retired, befores = lane.canvas.retired.tolist(), []
+        opens = [version.canvas.open.tolist() for version in made]
+        tried = [version.rows.tolist() for version in made]
         firsts = np.full((len(made), len(lane.texts)), -1)  # the row of each version's first place
-        befores = np.full(len(lane.texts), -1)
         for row, text in enumerate(lane.texts):
-            ready = len(text.head) + retired[row] * size
-            befores[row] = rows.begin(text, ready, size, row)
-            for k in range(len(made) if several[row] else 1):
-                firsts[k, row] = rows.version(k, ready, len(text.head) + open_[k][row] * size)
+            begun = len(text.head)
+            ready = begun + retired[row] * size
+            befores.append(rows.begin(text, ready, size, lane.canvas.tokens[row]))
+            for k, version in enumerate(made):
+                if tried[k][row]:
+                    end = begun + opens[k][row] * size
+                    firsts[k, row] = rows.version(ready, end, version.canvas.tokens[row, ready - begun : end - begun])
             rows.end()
-        rows.read(lane, made)
-        ends.append(befores.tolist())
-        sections.append([
-            _section(version, lane, torch.from_numpy(firsts[k]), torch.from_numpy(befores), shift)
-            for k, version in enumerate(made)
-        ])  # fmt: skip
-    return rows.batch(sections, ends, direct)
+        ends.append(befores)
+        sections.append(
+            [_section(version.canvas, lane, firsts[k], np.array(befores), shift) for k, version in enumerate(made)]
+        )
+    return rows.batch(sections, ends, direct, device)
 
 
-def _section(version: Canvas, lane: Lane, firsts: Tensor, befores: Tensor, shift: bool) -> Section:
-    firsts, befores = firsts.to(version.tokens.device), befores.to(version.tokens.device)
-    wanted = version.masked & version.opened & (firsts >= 0)[:, None]
-    rows, columns = wanted.nonzero(as_tuple=True)
+def _section(version: Canvas, lane: Lane, firsts: np.ndarray, befores: np.ndarray, shift: bool) -> Section:
+    rows, columns = (version.masked & version.opened & (firsts >= 0)[:, None]).nonzero()
     local = columns - lane.canvas.retired[rows] * version.size
     states = firsts[rows] + local
     if shift:
-        states = torch.where(local == 0, befores[rows], states - 1)
+        states = np.where(local == 0, befores[rows], states - 1)
     return Section(version, rows, columns, states)
 
 
@@ -104,47 +105,53 @@ class _Rows:
         self.page, self.shift = page, shift
         self.starts, self.cached, self.tables = [0], [], []
         self.windows, self.before, self.pages = [0], [], []  # of each part
-        self.places: list[np.ndarray] = []
-        self.lead_end: list[np.ndarray] = []
-        self.own: list[np.ndarray] = []  # (rows, 2)
-        self.kept: list[np.ndarray] = []
-        self.slots: list[np.ndarray] = []
-        self.tokens: list[Tensor] = []
-        self._where: list[tuple[np.ndarray, int, int]] = []  # places, row of the lane, version
+        # Of each row: token, position, end of the lead that it sees, start and end of its own version.
+        self.rows: list[np.ndarray] = []
+        self.kept: list[np.ndarray] = []  # (2, rows): rows whose keys and values are kept, and the slots for them
         self._at = 0
 
-    def begin(self, text, ready: int, size: int, row: int) -> int:
+    def begin(self, text: Text, ready: int, size: int, canvas: np.ndarray) -> int:
         """The rows that are committed now: tokens from what is cached up to ``ready``. Returns the last one's row."""
-        self._row, self._size, self._text = row, size, text
-        prefix = text.request.prefix
+        self._size, self._text = size, text
+        prefix, prompt = text.request.prefix, len(text.head)
         self._offset = 0 if prefix is None else prefix.start - prefix.length
-        self._start, self._prompt = self._at, len(text.head)
         # A token that was found in the cache, and whose hidden state is wanted, runs once more.
         again = self.shift and text.cached == ready and text.last is None and ready > 0
-        first = ready - 1 if again else text.cached
-        self._cached = first
-        places = np.arange(first, ready)
-        head = places[places < self._prompt]
-        answer = places[len(head) :]
-        ends = np.concatenate([text.sees[head], self._prompt + ((answer - self._prompt) // size + 1) * size])
-        self._put(places, self._start + ends - first, np.zeros((len(places), 2), np.int64), 0)
-        if len(places) and not again:
-            table = np.asarray(text.pages)
-            self.kept.append(np.arange(self._start, self._at))
-            self.slots.append(table[places // self.page] * self.page + places % self.page)
+        first = self._cached = ready - 1 if again else text.cached
+        start, count = self._at, ready - first
+        if count:
+            places = np.arange(first, ready)
+            tokens, ends = canvas[first - prompt : ready - prompt], ((places - prompt) // size + 1) * size + prompt
+            if first < prompt:
+                tokens = np.concatenate([text.head[first:], canvas[: ready - prompt]])
+                ends[: prompt - first] = text.sees[first:]
+            self._put(tokens, places, start + ends - first, 0, 0)
+            if not again:
+                slots = np.asarray(text.pages)[places // self.page] * self.page + places % self.page
+                self.kept.append(np.stack([np.arange(start, self._at), slots]))
         self._lead_end = self._at
         self._part(first)
-        return self._at - 1 if len(places) else -1
+        return self._at - 1 if count else -1
 
-    def version(self, number: int, ready: int, end: int) -> int:
+    def version(self, ready: int, end: int, tokens: np.ndarray) -> int:
         """The open rows of a version: places from ``ready`` to ``end``. Returns the first one's row."""
         first = self._at
         places = np.arange(ready, end)
-        ends = first + ((places - ready) // self._size + 1) * self._size
-        own = np.stack([np.full(len(places), first), ends], 1)
-        self._put(places, np.full(len(places), self._lead_end), own, number)
+        self._put(tokens, places, self._lead_end, first, first + ((places - ready) // self._size + 1) * self._size)
         self._part(ready)
         return first
+
+    def end(self) -> None:
+        """The text is complete."""
+        self.starts.append(self._at)
+        self.cached.append(self._cached)
+        self.tables.append(self._text.pages[: -(-self._cached // self.page)])
+
+    def _put(self, tokens, places, lead_end, own_start, own_end) -> None:
+        made = np.empty((5, len(places)), np.int64)
+        made[0], made[1], made[2], made[3], made[4] = tokens, places + self._offset, lead_end, own_start, own_end
+        self.rows.append(made)
+        self._at += len(places)
 
     def _part(self, before: int) -> None:
         """What was put since the last one is a part that sees ``before`` tokens in pages."""
@@ -153,57 +160,30 @@ class _Rows:
             self.before.append(before)
             self.pages.append(self._text.pages[: -(-before // self.page)])
 
-    def end(self) -> None:
-        """The text is complete."""
-        self.starts.append(self._at)
-        self.cached.append(self._cached)
-        self.tables.append(torch.as_tensor(self._text.pages[: -(-self._cached // self.page)], dtype=torch.long))
-
-    def _put(self, places: np.ndarray, lead_end: np.ndarray, own: np.ndarray, version: int) -> None:
-        self.places.append(places + self._offset)
-        self.lead_end.append(lead_end)
-        self.own.append(own)
-        self._where.append((places, self._row, version))
-        self._at += len(places)
-
-    def read(self, lane: Lane, versions: list[Canvas]) -> None:
-        """Fetch the tokens of the rows collected since the last call."""
-        canvases = torch.stack([version.tokens for version in versions])
-        device = canvases.device
-        parts, self._where = self._where, []
-        place = np.concatenate([part[0] for part in parts])
-        row = np.concatenate([np.full(len(part[0]), part[1]) for part in parts])
-        version = np.concatenate([np.full(len(part[0]), part[2]) for part in parts])
-        prompts = np.array([len(text.head) for text in lane.texts])
-        local = place - prompts[row]
-        inside = local < 0
-        values = np.zeros(len(place), np.int64)
-        for number, text in enumerate(lane.texts):
-            own = inside & (row == number)
-            if own.any():
-                values[own] = text.head[place[own]]
-        index = [torch.from_numpy(x).to(device) for x in (version, row, np.maximum(local, 0))]
-        tokens = torch.from_numpy(values).to(device)
-        if canvases.shape[2]:
-            tokens = torch.where(torch.from_numpy(inside).to(device), tokens, canvases[index[0], index[1], index[2]])
-        self.tokens.append(tokens)
-
-    def batch(self, sections: list[list[Section]], ends: list[list[int]], direct: bool) -> Batch:
+    def batch(self, sections: list[list[Section]], ends: list[list[int]], direct: bool, device: torch.device) -> Batch:
         """All of them."""
-        device = self.tokens[0].device
         extra = -self._at % ROWS
-
-        def flat(parts: list[np.ndarray]) -> Tensor:
-            return torch.from_numpy(np.concatenate(parts) if parts else np.zeros(0, np.int64)).to(device)
-
-        own, lead_end = flat(self.own), flat(self.lead_end)
+        rows = np.concatenate([*self.rows, np.zeros((5, extra), np.int64)], 1)
+        kept = np.concatenate(self.kept, 1) if self.kept else np.zeros((2, 0), np.int64)
+        pages = np.array([page for table in self.tables for page in table], np.int64)
+        # All numbers go to the device at once.
+        parts = (
+            rows[0],
+            rows[1],
+            rows[2, : self._at],
+            rows[3, : self._at],
+            rows[4, : self._at],
+            kept[0],
+            kept[1],
+            pages,
+        )
+        flat = torch.from_numpy(np.concatenate(parts)).to(device)
+        tokens, positions, lead_end, own_start, own_end, keep, slots, tables = flat.split([len(part) for part in parts])
         plan = Plan(
-            self.starts, [table.to(device) for table in self.tables], self.cached, lead_end, own[:, 0], own[:, 1],
-            flat(self.kept), flat(self.slots), self._parts(own[:, 1], lead_end) if direct else None,
+            self.starts, list(tables.split([len(table) for table in self.tables])), self.cached, lead_end, own_start,
+            own_end, keep, slots, self._parts(own_end, lead_end) if direct else None,
         )  # fmt: skip
-        tokens, places = torch.cat(self.tokens), flat(self.places)
-        pad = torch.nn.functional.pad
-        return Batch(pad(tokens, (0, extra)), pad(places, (0, extra)), plan, sections, ends, self._at)
+        return Batch(tokens, positions, plan, sections, ends, self._at)
 
     def _parts(self, own_end: Tensor, lead_end: Tensor) -> Parts:
         most = max(map(len, self.pages), default=0)

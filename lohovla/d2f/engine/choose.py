@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,34 +24,46 @@ def propose(runner: Runner, hidden: Tensor, lane: Lane, sections: list[Section])
         lane: whose texts they are.
         sections: one a version.
     """
-    texts = lane.texts
-    lasts = torch.stack([torch.zeros_like(hidden[0]) if text.last is None else text.last for text in texts])
-    length = lane.canvas.tokens.shape[1]
-    chance = torch.zeros(len(texts), length, device=hidden.device)
-    for row, text in enumerate(texts):
-        if text.request.sampling.temperature > 0:
-            own = int(lane.canvas.limit[row]) * lane.canvas.size
-            chance[row, :own] = torch.rand(own, generator=text.generator).to(hidden.device)
-    plain = lane.texts[0].kind.ranks == 0 and all(_greedy(text.request.sampling) for text in texts)
+    plain = lane.texts[0].kind.ranks == 0 and all(_greedy(text.request.sampling) for text in lane.texts)
+    chance = None if plain else _chance(lane)
     made = []
     for section in sections:
         found = []
         for start in range(0, max(1, len(section.rows)), _TILE):
             tile = slice(start, start + _TILE)
-            rows, columns, states = section.rows[tile], section.columns[tile], section.states[tile]
-            picked = torch.where((states >= 0)[:, None], hidden[states], lasts[rows])
-            if plain and (likeliest := runner.likeliest(picked)) is not None:
-                tokens, sure = likeliest
-                none = sure.new_zeros(len(sure), 0)
-                found.append((tokens, sure, sure.log(), none.long(), none))
-                continue
-            logits = _adjusted(runner, picked, lane, section, rows, columns)
-            found.append(_choose(logits, lane, rows, chance[rows, columns]))
-        where = (section.rows, section.columns)
-        values = [torch.cat(parts) for parts in zip(*found, strict=True)]
-        blank = [torch.zeros_like(old) for old in vars(lane.kept).values()]
-        made.append(Proposals(*(b.index_put(where, value) for b, value in zip(blank, values, strict=True))))
+            rows, columns = section.rows[tile], section.columns[tile]
+            picked = _picked(hidden, lane, rows, section.states[tile])
+            if chance is None:
+                found.append(runner.likeliest(picked))
+            else:
+                logits = _adjusted(runner, picked, lane, section, rows, columns)
+                found.append(_choose(logits, lane, rows, chance[rows, columns]))
+        values = [torch.cat(parts) if len(parts) > 1 else parts[0] for parts in zip(*found, strict=True)]
+        blank = [np.zeros(old.shape, old.dtype) for old in vars(lane.kept).values()]
+        for array, value in zip(blank, values, strict=False):  # where no ranks are asked for, there are none
+            array[section.rows, section.columns] = value.numpy(force=True)
+        made.append(Proposals(*blank))
     return made
+
+
+def _picked(hidden: Tensor, lane: Lane, rows: np.ndarray, states: np.ndarray) -> Tensor:
+    """(m, d) the hidden states that tell masked places."""
+    picked = hidden.index_select(0, torch.from_numpy(np.maximum(states, 0)).to(hidden.device))
+    for place in np.flatnonzero(states < 0).tolist():
+        last = lane.texts[rows[place]].last
+        assert last is not None
+        picked[place] = last
+    return picked
+
+
+def _chance(lane: Lane) -> np.ndarray:
+    """(n, length) uniform numbers for the draws."""
+    chance = np.zeros(lane.canvas.tokens.shape, np.float32)
+    for row, text in enumerate(lane.texts):
+        if text.request.sampling.temperature > 0:
+            own = int(lane.canvas.limit[row]) * lane.canvas.size
+            chance[row, :own] = torch.rand(own, generator=text.generator).numpy()
+    return chance
 
 
 def _greedy(sampling: Sampling) -> bool:
@@ -59,7 +72,7 @@ def _greedy(sampling: Sampling) -> bool:
 
 
 def _adjusted(
-    runner: Runner, picked: Tensor, lane: Lane, section: Section, rows: Tensor, columns: Tensor
+    runner: Runner, picked: Tensor, lane: Lane, section: Section, rows: np.ndarray, columns: np.ndarray
 ) -> Tensor:  # fmt: skip
     """Logits without the mask token, and with what requests say of end tokens and repetition."""
     denoiser = runner.denoiser
@@ -67,21 +80,23 @@ def _adjusted(
     logits[:, denoiser.mask_id] = -torch.inf
     samplings = [text.request.sampling for text in lane.texts]
     if any(sampling.min_tokens for sampling in samplings):
-        least = torch.tensor([sampling.min_tokens for sampling in samplings], device=logits.device)
-        early = columns - lane.canvas.given[rows, 0] < least[rows]
-        logits[early.nonzero(), torch.tensor(denoiser.eos_ids, device=logits.device)] = -torch.inf
+        least = np.array([sampling.min_tokens for sampling in samplings])
+        early = np.flatnonzero(columns - lane.canvas.given[rows, 0] < least[rows])
+        logits[torch.from_numpy(early)[:, None], torch.tensor(denoiser.eos_ids)] = -torch.inf
     for row, (text, sampling) in enumerate(zip(lane.texts, samplings, strict=True)):
-        if sampling.repetition_penalty != 1.0 and bool((own := rows == row).any()):
+        if sampling.repetition_penalty != 1.0 and (own := rows == row).any():
             canvas = section.canvas
+            said = np.concatenate([text.request.prompt, canvas.tokens[row][~canvas.masked[row]]]).astype(np.int64)
             present = torch.zeros_like(logits[:1], dtype=torch.bool)
-            present[0, torch.as_tensor(text.request.prompt, dtype=torch.long, device=logits.device)] = True
-            present[0, canvas.tokens[row][~canvas.masked[row]]] = True
-            logits[own] = penalize(logits[own], present, sampling.repetition_penalty)
+            present[0, torch.from_numpy(said)] = True
+            mine = torch.from_numpy(own)
+            logits[mine] = penalize(logits[mine], present, sampling.repetition_penalty)
     return logits
 
 
-def _choose(logits: Tensor, lane: Lane, rows: Tensor, chance: Tensor) -> tuple[Tensor, ...]:
+def _choose(logits: Tensor, lane: Lane, rows: np.ndarray, chance: np.ndarray) -> tuple[Tensor, ...]:
     """Tokens, confidences, log-probabilities, and the likeliest with theirs; of each request by its own settings."""
+    drawn, device = torch.from_numpy(chance).to(logits.device), logits.device
     groups: dict[tuple[float, float, int], list[int]] = {}
     for row, text in enumerate(lane.texts):
         sampling = text.request.sampling
@@ -89,12 +104,12 @@ def _choose(logits: Tensor, lane: Lane, rows: Tensor, chance: Tensor) -> tuple[T
         groups.setdefault(key, []).append(row)
     ranks = lane.texts[0].kind.ranks
     if len(groups) == 1:
-        return _choose_alike(logits, lane.texts[0].request.sampling, chance, ranks)
+        return _choose_alike(logits, lane.texts[0].request.sampling, drawn, ranks)
     parts = []
     for members in groups.values():
-        own = torch.isin(rows, torch.tensor(members, device=rows.device))
-        parts.append((own, _choose_alike(logits[own], lane.texts[members[0]].request.sampling, chance[own], ranks)))
-    whole = [torch.empty(len(rows), *value.shape[1:], dtype=value.dtype, device=value.device) for value in parts[0][1]]
+        own = torch.from_numpy(np.isin(rows, members)).to(device)
+        parts.append((own, _choose_alike(logits[own], lane.texts[members[0]].request.sampling, drawn[own], ranks)))
+    whole = [torch.empty(len(rows), *value.shape[1:], dtype=value.dtype, device=device) for value in parts[0][1]]
     for own, values in parts:
         for target, value in zip(whole, values, strict=True):
             target[own] = value

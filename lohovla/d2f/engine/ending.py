@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-
 from lohovla.d2f.decode import Answer
 from lohovla.d2f.engine.lane import Lane
 from lohovla.d2f.stops import stopped
@@ -19,9 +17,9 @@ def endings(lane: Lane, text: Callable[[list[int]], str] | None) -> dict[int, An
         text: turns ids into text, for stop strings.
     """
     canvas = lane.canvas
-    places = torch.stack([canvas.done.long(), canvas.gap, canvas.end, canvas.limit], 1).tolist()
+    places = (part.tolist() for part in (canvas.done, canvas.gap, canvas.end, canvas.limit))
     over = {}
-    for row, (own, (done, gap, end, limit)) in enumerate(zip(lane.texts, places, strict=True)):
+    for row, (own, done, gap, end, limit) in enumerate(zip(lane.texts, *places, strict=True)):
         given, room, stops = len(own.tail), limit * canvas.size, own.request.sampling.stop
         known = canvas.tokens[row, given : min(gap, end, room)].tolist() if stops else []
         if (stop := stopped(known, stops, text)) is not None:

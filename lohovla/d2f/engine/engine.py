@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
-from lohovla.d2f import blocks
 from lohovla.d2f.denoiser import DecoderDenoiser
 from lohovla.d2f.engine.batch import build
 from lohovla.d2f.engine.choose import propose
@@ -24,8 +23,6 @@ from lohovla.d2f.engine.runner import Runner, pages_of
 from lohovla.d2f.engine.settings import EngineSettings
 from lohovla.d2f.engine.stats import Stats
 from lohovla.errors import UserError
-
-_LOG = logging.getLogger(__name__)
 
 
 class Engine:
@@ -48,7 +45,6 @@ class Engine:
         runner: Callable[[DecoderDenoiser, int, int], Runner] = Runner,
     ):  # fmt: skip
         self.denoiser, self.settings, self.text = denoiser, settings or EngineSettings(), text
-        self.size = self.settings.size or denoiser.block or 32
         pages, page = pages_of(denoiser, self.settings), self.settings.page
         self.pool, self.runner, self.stats = PagePool(pages, page), runner(denoiser, pages, page), Stats()
         self._lanes: dict[Kind, Lane] = {}
@@ -74,11 +70,6 @@ class Engine:
         """Requests that wait."""
         return len(self._waiting) + len(self._arrived)
 
-    @property
-    def idle(self) -> bool:
-        """Whether there is nothing to do."""
-        return not (self._order or self._waiting or self._arrived)
-
     def submit(self, request: Request, listener: Listener) -> int:
         """Queue a request; returns its number. ``listener`` is called in the engine's thread, after each forward.
 
@@ -87,7 +78,7 @@ class Engine:
             Overloaded: too many are waiting.
         """
         self._check(request)
-        text = begin(next(self._numbers), request, listener, self.denoiser, self.size, self.pool.size)
+        text = begin(next(self._numbers), request, listener, self.denoiser, self.pool.size)
         with self._lock:
             if self.queued >= self.settings.waiting and self.queued + self.running >= self.settings.running:
                 raise Overloaded(self._patience())
@@ -168,7 +159,7 @@ class Engine:
         held_back: list[Text] = []
         while self._waiting and len(self._order) < self.settings.running:
             text = self._waiting[0]
-            lane = text.state or Lane.begin(text, self.denoiser)
+            lane = text.state = text.state or Lane.begin(text, self.denoiser)
             ready = len(text.head) + int(lane.canvas.retired[0]) * lane.canvas.size
             keys = text.chain.keys if self.settings.share else []
             known = self.pool.known(keys)
@@ -199,26 +190,29 @@ class Engine:
 
     def _enter(self, text: Text, lane: Lane) -> None:
         if text.started is None:
-            text.started, text.shared = time.monotonic(), text.cached
+            text.started = time.monotonic()
             self.stats.queued.append(text.started - text.arrived)
             self.stats.prompt_tokens += len(text.head)
             self.stats.shared_tokens += text.cached
         text.state = None
-        self._lanes[text.kind] = self._lanes[text.kind].with_(lane) if text.kind in self._lanes else lane
+        if text.kind in self._lanes:
+            self._lanes[text.kind].join(lane)
+        else:
+            self._lanes[text.kind] = lane
         self._order.append(text)
 
     def _make_room(self) -> None:
         """Take the pages that this step commits to; where there are too few, the latest comers wait again."""
+        needed = {}
+        for lane in self._lanes.values():
+            for text, retired in zip(lane.texts, lane.canvas.retired.tolist(), strict=True):
+                ready = len(text.head) + retired * lane.canvas.size
+                needed[text.number] = -(-ready // self.pool.size) - len(text.pages)
         for text in list(self._order):
-            if text not in self._order:
-                continue
-            lane = self._lanes[text.kind]
-            ready = len(text.head) + int(lane.canvas.retired[lane.texts.index(text)]) * lane.canvas.size
-            needed = -(-ready // self.pool.size) - len(text.pages)
-            while needed > self.pool.available and text in self._order:
+            while needed[text.number] > self.pool.available and text in self._order:
                 self._preempt(self._order[-1])
-            if text in self._order and needed > 0:
-                text.pages += self.pool.take(needed)
+            if needed[text.number] > 0 and text in self._order:
+                text.pages += self.pool.take(needed[text.number])
 
     def _preempt(self, text: Text) -> None:
         """Keep what is decided and drop the pages; the text goes on when there is room again."""
@@ -234,14 +228,13 @@ class Engine:
     def _forward(self, lanes: list[Lane]) -> None:
         shift = self.denoiser.shift
         versions = [lane.versions() for lane in lanes]
-        batch = build(lanes, versions, self.pool.size, shift, self.runner.paged.direct)
+        batch = build(lanes, versions, self.pool.size, shift, self.runner.paged.direct, self.denoiser.device)
         hidden = self.runner.forward(batch.tokens, batch.positions, batch.plan)
         self.stats.forwards += 1
         self.stats.rows += batch.width
-        for lane, (made, _), sections, ends in zip(lanes, versions, batch.sections, batch.ends, strict=True):
+        for lane, made, sections, ends in zip(lanes, versions, batch.sections, batch.ends, strict=True):
             self._commit(lane, hidden, ends)
             lane.forwards = lane.forwards + 1
-            lane.canvas = blocks.commit(lane.canvas)
             lane.settle(made, propose(self.runner, hidden, lane, sections))
         self.stats.forward_seconds = self.runner.seconds
 
@@ -266,19 +259,15 @@ class Engine:
     # Going out.
 
     def _tell(self, lanes: list[Lane]) -> None:
-        now = time.monotonic()
         for lane in lanes:
             canvas = lane.canvas
-            known = torch.minimum(canvas.gap, canvas.end).tolist()
+            known = np.minimum(canvas.gap, canvas.end).tolist()
             open_, tokens, born, forwards = (
                 part.tolist() for part in (canvas.open, canvas.tokens, lane.born, lane.forwards)
             )
             for row, text in enumerate(lane.texts):
                 given, end = len(text.tail), open_[row] * canvas.size
                 shown = tokens[row][given:end]
-                if text.first is None and known[row] > given:
-                    text.first = now
-                    self.stats.first.append(now - text.arrived)
                 text.listener(Update(
                     tokens[row][given : max(given, known[row])],
                     [None if token == canvas.mask_id else token for token in shown], born[row][given:end],

@@ -1,10 +1,13 @@
-"""Answers in the making that decode by the same plan, as one canvas: the block states of all of them at once."""
+"""Answers in the making that decode by the same plan, as one canvas: the block states of all of them at once.
+
+The states are NumPy's arrays, on the host: what a forward proposes comes there once a step, and so many operations on
+so little are cheaper there than on any device.
+"""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -17,7 +20,7 @@ from lohovla.d2f.denoiser import BlockDenoiser
 from lohovla.d2f.engine.pages import Chain
 from lohovla.d2f.engine.request import Listener, Request
 from lohovla.d2f.sampling import Proposals
-from lohovla.d2f.verify import Verifier, merge
+from lohovla.d2f.verify import Verifier, Version
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,12 @@ class Text:
         tail: prompt tokens that open the canvas.
         sees: (p,) for each of ``head`` where what it sees ends.
         chain: names of its whole pages.
+        generator: of its draws.
         pages: that it holds.
         cached: tokens whose keys and values are in them.
-        shared: of those, tokens that were there before it came.
         last: (d,) hidden state of the last committed token, which predicts the next one in models that shift.
-        generator: of its draws.
-        arrived, started, first: when (s of the monotonic clock) it was submitted, first run, first told a token.
+        arrived, started: when (s of the monotonic clock) it was submitted, and first run.
+        state: while it waits, a lane of its own.
     """
 
     number: int
@@ -58,114 +61,93 @@ class Text:
     generator: torch.Generator
     pages: list[int] = field(default_factory=list)
     cached: int = 0
-    shared: int = 0
     last: Tensor | None = None
     arrived: float = field(default_factory=time.monotonic)
     started: float | None = None
-    first: float | None = None
-    state: Lane | None = None  # while it waits
+    state: Lane | None = None
 
 
 @dataclass(frozen=True)
 class Limits:
     """Thresholds of several texts: ``accept`` (n, 1), ``add`` (n,), ``activate`` (n, 1)."""
 
-    accept: Tensor
-    add: Tensor
-    activate: Tensor
+    accept: np.ndarray
+    add: np.ndarray
+    activate: np.ndarray
+
+
+@dataclass(frozen=True)
+class LaneSettings:
+    """What a verifier reads as a session's settings."""
+
+    thresholds: Limits
 
 
 class Lane:
     """Texts of one kind. It offers what a :class:`~lohovla.d2f.verify.Verifier` works on.
 
-    Attributes:
+    Args:
         texts: n of them.
         canvas: their state.
+        limits: their thresholds.
+        kept: what is known of the tokens that were accepted.
         proposals: the last forward's; confidence 0 for a text that had none.
-        forwards: (n,) model calls so far.
         born: (n, length) the forward that each token came from; -1 before.
+        forwards: (n,) model calls so far.
     """
 
     def __init__(
         self, texts: list[Text], canvas: Canvas, limits: Limits, kept: Proposals, proposals: Proposals,
-        born: Tensor, forwards: Tensor,
+        born: np.ndarray, forwards: np.ndarray,
     ):  # fmt: skip
-        self.texts, self.canvas, self.limits = texts, canvas, limits
+        self.texts, self.canvas, self.settings = texts, canvas, LaneSettings(limits)
         self.kept, self.proposals, self.born, self.forwards = kept, proposals, born, forwards
 
     @classmethod
     def begin(cls, text: Text, denoiser: BlockDenoiser) -> Lane:
         """A text that has not begun."""
-        request, kind, device = text.request, text.kind, denoiser.device
-        tail = torch.as_tensor(text.tail, dtype=torch.long, device=device)
+        request, kind = text.request, text.kind
         canvas = blocks.start(
-            1, request.sampling.max_tokens + len(tail), kind.size, denoiser.mask_id, denoiser.eos_ids, [tail],
-            device=device,
-        )  # fmt: skip
+            1, request.sampling.max_tokens + len(text.tail), kind.size, denoiser.mask_id, denoiser.eos_ids,
+            [torch.from_numpy(text.tail)],
+        ).on_host()  # fmt: skip
         given = request.thresholds
-        limits = Limits(*(
-            torch.tensor(value, dtype=torch.float32, device=device)
-            for value in ([[given.accept]], [given.add], [[given.activate]])
-        ))  # fmt: skip
-        shape = canvas.tokens.shape
+        # Confidences are float32, shares of a block are not: each is compared with a number of its own precision.
+        limits = Limits(np.array([[given.accept]], np.float32), np.array([given.add]), np.array([[given.activate]]))
+        shape, ranked = canvas.tokens.shape, (*canvas.tokens.shape, kind.ranks)
         blank = Proposals(
-            torch.zeros(shape, dtype=torch.long, device=device), torch.zeros(shape, device=device),
-            torch.zeros(shape, device=device), torch.zeros(*shape, kind.ranks, dtype=torch.long, device=device),
-            torch.zeros(*shape, kind.ranks, device=device),
+            np.zeros(shape, np.int64), np.zeros(shape, np.float32), np.zeros(shape, np.float32),
+            np.zeros(ranked, np.int64), np.zeros(ranked, np.float32),
         )  # fmt: skip
-        kept = replace(blank, confidence=torch.ones(shape, device=device))
-        born = torch.full(shape, -1, device=device)
+        kept = Proposals(**{name: value.copy() for name, value in vars(blank).items()})
         canvas = blocks.grow(canvas, limits)
-        return cls([text], canvas, limits, kept, blank, born, torch.zeros(1, dtype=torch.long, device=device))
+        return cls([text], canvas, limits, kept, blank, np.full(shape, -1), np.zeros(1, np.int64))
 
     # What verifiers use beside canvas and proposals.
 
-    @property
-    def settings(self) -> SimpleNamespace:
-        """With the ``thresholds``."""
-        return SimpleNamespace(thresholds=self.limits)
-
-    @property
-    def rows(self) -> Tensor:
-        """(n,) numbers of the texts in this lane."""
-        return torch.arange(len(self.texts), device=self.born.device)
-
-    def follow(self, canvas: Canvas, proposals: Proposals, note: Tensor | None = None) -> Canvas:
+    def follow(self, canvas: Canvas, proposals: Proposals, note: np.ndarray | None = None) -> Canvas:
         """The state after ``canvas`` by the plain rules; see :meth:`lohovla.d2f.decode.Session.follow`."""
-        after, filled = blocks.accept(canvas, proposals.tokens, proposals.confidence, self.limits)
+        limits = self.settings.thresholds
+        after, filled = blocks.accept(canvas, proposals.tokens, proposals.confidence, limits)
         self.note(filled if note is None else filled & note[:, None], proposals)
-        return blocks.grow(blocks.retire(after), self.limits)
+        return blocks.grow(blocks.retire(after), limits)
 
-    def note(self, filled: Tensor, proposals: Proposals) -> None:
+    def note(self, filled: np.ndarray, proposals: Proposals) -> None:
         """Keep what is known of the tokens ``filled`` (n, length)."""
-        if not bool(filled.any()):
+        if not filled.any():
             return
-        kept, given = vars(self.kept), vars(proposals)
-        self.kept = Proposals(**{
-            name: torch.where(filled if kept[name].ndim == 2 else filled[..., None], given[name], kept[name])
-            for name in kept
-        })  # fmt: skip
-        self.born = torch.where(filled & (self.born < 0), self.forwards[:, None] - 1, self.born)
+        for name, kept in vars(self.kept).items():
+            if kept.size:
+                kept[filled] = getattr(proposals, name)[filled]
+        self.born = np.where(filled & (self.born < 0), self.forwards[:, None] - 1, self.born)
 
     # The step.
 
-    def versions(self) -> tuple[list[Canvas], Tensor]:
-        """The canvases to run, and (n,) bool: texts of which all of them are run, not the first one only.
+    def versions(self) -> list[Version]:
+        """What to run."""
+        return self.texts[0].kind.verifier.versions(self)  # type: ignore[arg-type]
 
-        A text of whose open masks nothing was proposed yet has one version, its present state; what a verifier makes
-        of it beside others' is not used.
-        """
-        hopeful = ((self.proposals.confidence > 0) & self.canvas.masked & self.canvas.opened).any(1)
-        if not bool(hopeful.any()):
-            return [self.canvas], hopeful
-        made = self.texts[0].kind.verifier.versions(self)  # type: ignore[arg-type]
-        if len(made) == 1 and made[0] is self.canvas:
-            return made, hopeful
-        return [
-            version if version is self.canvas else merge(hopeful, version, self.canvas) for version in made
-        ], hopeful
-
-    def settle(self, versions: list[Canvas], proposals: list[Proposals]) -> None:
+    def settle(self, versions: list[Version], proposals: list[Proposals]) -> None:
         """Go on by what a forward over ``versions`` proposed."""
         verifier = self.texts[0].kind.verifier
         canvas, self.proposals = verifier.settle(self, versions, proposals)  # type: ignore[arg-type]
@@ -175,57 +157,47 @@ class Lane:
 
     def select(self, rows: list[int]) -> Lane:
         """The texts ``rows``."""
-        at = torch.tensor(rows, dtype=torch.long, device=self.born.device)
-        limits = Limits(*(part[at] for part in (self.limits.accept, self.limits.add, self.limits.activate)))
+        at = np.array(rows, np.int64)
+        limits = Limits(**{name: part[at] for name, part in vars(self.settings.thresholds).items()})
         made = Lane(
             [self.texts[row] for row in rows], self.canvas.select(at), limits, self.kept.select(at),
             self.proposals.select(at), self.born[at], self.forwards[at],
         )  # fmt: skip
-        return made.resized(int(made.canvas.limit.max()) if rows else 0)
+        made.resize(int(made.canvas.limit.max(initial=0)))
+        return made
 
-    def resized(self, count: int) -> Lane:
-        """With room for ``count`` blocks."""
-        canvas = self.canvas
-        if count == canvas.blocks:
-            return self
-        more = count * canvas.size - canvas.tokens.shape[1]
-
-        def fit(x: Tensor, by: int, value: float = 0) -> Tensor:
-            pad = (0, 0) * (x.ndim - 2) + (0, by)
-            return torch.nn.functional.pad(x, pad, value=value)
-
-        extra = count - canvas.blocks
-        canvas = replace(
-            canvas, tokens=fit(canvas.tokens, more, canvas.mask_id), given=fit(canvas.given, extra),
-            full=fit(canvas.full, extra),
+    def resize(self, count: int) -> None:
+        """Make room for ``count`` blocks."""
+        canvas, extra = self.canvas, count - self.canvas.blocks
+        if not extra:
+            return
+        more = extra * canvas.size
+        self.canvas = replace(
+            canvas, tokens=_fit(canvas.tokens, more, canvas.mask_id), given=_fit(canvas.given, extra),
+            full=_fit(canvas.full, extra),
         )  # fmt: skip
+        self.kept, self.proposals = (
+            Proposals(**{name: _fit(value, more) for name, value in vars(parts).items()})
+            for parts in (self.kept, self.proposals)
+        )
+        self.born = _fit(self.born, more, -1)
 
-        def all_of(parts: Proposals, sure: float) -> Proposals:
-            return Proposals(**{
-                name: fit(value, more, sure if name == "confidence" else 0) for name, value in vars(parts).items()
-            })  # fmt: skip
-
-        return Lane(
-            self.texts, canvas, self.limits, all_of(self.kept, 1.0), all_of(self.proposals, 0.0),
-            fit(self.born, more, -1), self.forwards,
-        )  # fmt: skip
-
-    def with_(self, other: Lane) -> Lane:
-        """The texts of both."""
+    def join(self, other: Lane) -> None:
+        """Take the texts of another lane in, which is used up."""
         count = max(self.canvas.blocks, other.canvas.blocks)
-        mine, theirs = self.resized(count), other.resized(count)
+        self.resize(count)
+        other.resize(count)
 
-        def join(a: object, b: object, names: tuple[str, ...]) -> dict[str, Tensor]:
-            return {name: torch.cat([getattr(a, name), getattr(b, name)]) for name in names}
+        def both(mine: object, others: object, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+            return {name: np.concatenate([getattr(mine, name), getattr(others, name)]) for name in names}
 
-        return Lane(
-            mine.texts + theirs.texts,
-            replace(mine.canvas, **join(mine.canvas, theirs.canvas, blocks.PER_ROW)),
-            Limits(**join(mine.limits, theirs.limits, ("accept", "add", "activate"))),
-            Proposals(**join(mine.kept, theirs.kept, tuple(vars(mine.kept)))),
-            Proposals(**join(mine.proposals, theirs.proposals, tuple(vars(mine.kept)))),
-            torch.cat([mine.born, theirs.born]), torch.cat([mine.forwards, theirs.forwards]),
-        )  # fmt: skip
+        limits, parts = self.settings.thresholds, tuple(vars(self.kept))
+        self.texts = self.texts + other.texts
+        self.canvas = replace(self.canvas, **both(self.canvas, other.canvas, blocks.PER_ROW))
+        self.settings = LaneSettings(Limits(**both(limits, other.settings.thresholds, tuple(vars(limits)))))
+        self.kept = Proposals(**both(self.kept, other.kept, parts))
+        self.proposals = Proposals(**both(self.proposals, other.proposals, parts))
+        self.born, self.forwards = both(self, other, ("born", "forwards")).values()
 
     # What came of it.
 
@@ -239,3 +211,10 @@ class Lane:
             kept.logprob[row, span].tolist(), [list(zip(*pair, strict=True)) for pair in ranked],
             self.born[row, span].tolist(), int(self.forwards[row]), reason, characters,
         )  # fmt: skip
+
+
+def _fit(x: np.ndarray, by: int, value: float = 0) -> np.ndarray:
+    """``x`` with ``by`` more columns of ``value``, or fewer."""
+    if by <= 0:
+        return x[:, : x.shape[1] + by]
+    return np.concatenate([x, np.full((len(x), by, *x.shape[2:]), value, x.dtype)], 1)

@@ -12,7 +12,7 @@ from lohovla.d2f.engine.request import Listener, Prefix, Request
 from lohovla.errors import UserError
 
 
-def begin(number: int, request: Request, listener: Listener, denoiser: DecoderDenoiser, size: int, page: int) -> Text:
+def begin(number: int, request: Request, listener: Listener, denoiser: DecoderDenoiser, page: int) -> Text:
     """The text of a request.
 
     Args:
@@ -20,7 +20,6 @@ def begin(number: int, request: Request, listener: Listener, denoiser: DecoderDe
         request: what is asked.
         listener: told of its answer.
         denoiser: the model.
-        size: tokens a block, where the request does not say.
         page: tokens a page.
 
     Raises:
@@ -31,9 +30,9 @@ def begin(number: int, request: Request, listener: Listener, denoiser: DecoderDe
         raise UserError("the prompt holds the mask token", "leave it out")
     if not request.prompt and request.prefix is None:
         raise UserError("the prompt is empty", "say something")
-    size = request.size or size
+    size = request.size
     if request.prefix is not None:
-        return _after(request.prefix, number, request, listener, denoiser, size, page)
+        return _after(request.prefix, number, request, listener, denoiser, page)
     prompt = np.asarray(request.prompt, np.int64)
     tail = len(prompt) % size if denoiser.prompt == "blocks" and not request.causal else 0
     head = prompt[: len(prompt) - tail]
@@ -49,12 +48,12 @@ def begin(number: int, request: Request, listener: Listener, denoiser: DecoderDe
 
 
 def _after(
-    prefix: Prefix, number: int, request: Request, listener: Listener, denoiser: DecoderDenoiser, size: int, page: int
+    prefix: Prefix, number: int, request: Request, listener: Listener, denoiser: DecoderDenoiser, page: int
 ) -> Text:  # fmt: skip
     """A text whose beginning has keys and values and no tokens; nobody else can share its pages."""
     if request.prompt or denoiser.shift or denoiser.prompt == "blocks":
         raise ValueError("a prefix stands alone, and before models that do not shift and have no blocks in prompts")
-    kind = Kind(size, request.verifier, request.sampling.logprobs)
+    kind = Kind(request.size, request.verifier, request.sampling.logprobs)
     head, none = np.zeros(prefix.length, np.int64), np.zeros(0, np.int64)
     generator = torch.Generator().manual_seed(request.sampling.seed + request.number)
     sees = np.full(prefix.length, prefix.length)

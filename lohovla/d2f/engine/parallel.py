@@ -30,7 +30,10 @@ def join(device: str = "cpu") -> tuple[int, int]:
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count < 2:
         return 0, 1
-    kind = "nccl" if device.startswith("cuda") else "gloo"
+    kind = "gloo"
+    if device.startswith("cuda"):
+        kind = "nccl"
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))  # "cuda" is then a GPU of one's own
     # An idle server sends nothing for as long as it likes.
     dist.init_process_group(kind, timeout=datetime.timedelta(days=365))
     return dist.get_rank(), count

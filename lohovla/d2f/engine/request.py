@@ -42,7 +42,7 @@ class Request:
         sampling: how tokens are chosen and the answer ends.
         thresholds: of the pipeline.
         verifier: what is tried side by side in one forward.
-        size: tokens a block; None is the engine's.
+        size: tokens a block.
         causal: read the prompt causally, for autoregression (with ``size`` 1 and thresholds of 1).
         seams: places in the prompt behind which a new part begins, in rising order. A part sees itself and the parts
             before it, so that a conversation's beginning keeps its keys and values. No effect on models whose
@@ -55,7 +55,7 @@ class Request:
     sampling: Sampling = field(default_factory=Sampling)
     thresholds: Thresholds = field(default_factory=Thresholds)
     verifier: Verifier = field(default_factory=Plain)
-    size: int | None = None
+    size: int = 32
     causal: bool = False
     seams: tuple[int, ...] = ()
     number: int = 0

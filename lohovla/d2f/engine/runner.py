@@ -30,7 +30,8 @@ class Runner:
 
     Attributes:
         fused: find confidences by the kernel, without logits in memory; on CUDA.
-        seconds: spent in the model, the language head included; on CUDA until its work is queued.
+        seconds: spent in the model, the language head and its likeliest words included; on CUDA until its work is
+            queued.
     """
 
     def __init__(self, denoiser: DecoderDenoiser, pages: int, size: int):
@@ -71,25 +72,37 @@ class Runner:
             self.seconds += time.perf_counter() - began
 
     @torch.inference_mode()
-    def likeliest(self, hidden: Tensor) -> tuple[Tensor, Tensor] | None:
-        """The likeliest word (r,), the mask excepted, and its probability; None where that takes logits."""
-        head = self.denoiser.head
-        if not self.fused or not isinstance(head, nn.Linear) or head.bias is not None:
-            return None
-        began = time.perf_counter()
-        rows = torch.arange(len(hidden), dtype=torch.int32, device=hidden.device)
-        found = confidence(hidden, rows, head.weight, self.denoiser.mask_id)
+    def likeliest(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The likeliest word (r,), the mask excepted, its probability and the logarithm of that.
+
+        By the kernel where it is used, without logits in memory.
+        """
+        began, head = time.perf_counter(), self.denoiser.head
+        if self.fused and isinstance(head, nn.Linear) and head.bias is None:
+            rows = torch.arange(len(hidden), dtype=torch.int32, device=hidden.device)
+            word, sure = confidence(hidden, rows, head.weight, self.denoiser.mask_id)
+            logprob = sure.log()
+        else:
+            logits = self._logits(hidden)
+            logits[:, self.denoiser.mask_id] = -torch.inf
+            logprob, word = logits.log_softmax(-1).max(-1)
+            sure = logprob.exp()
         self.seconds += time.perf_counter() - began
-        return found
+        return word, sure, logprob
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
         """The language head on (r, d) hidden states."""
-        began, count = time.perf_counter(), len(hidden)
-        padded = torch.nn.functional.pad(hidden, (0, 0, 0, -count % ROWS))
-        logits = self.denoiser.logits(padded)[:count]
+        began = time.perf_counter()
+        logits = self._logits(hidden)
         self.seconds += time.perf_counter() - began
         return logits
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        count = len(hidden)
+        if count % ROWS:
+            hidden = torch.nn.functional.pad(hidden, (0, 0, 0, -count % ROWS))
+        return self.denoiser.logits(hidden)[:count]
 
 
 def page_shape(denoiser: DecoderDenoiser) -> tuple[int, int, int]:

@@ -12,7 +12,6 @@ class EngineSettings:
     """Limits of an engine.
 
     Attributes:
-        size: tokens a block, where a request does not say; None is the model's own, or 32.
         page: tokens a page.
         cache_mb: memory for pages, MB.
         running: requests decoded at once.
@@ -21,7 +20,6 @@ class EngineSettings:
         share: use the pages of earlier requests that begin alike.
     """
 
-    size: int | None = None
     page: int = 16
     cache_mb: float = 256.0
     running: int = 32

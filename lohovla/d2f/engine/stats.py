@@ -18,8 +18,7 @@ class Stats:
         prompt_tokens: of admitted requests; ``shared_tokens`` of them were in the cache already.
         finished, aborted, failed, preempted: requests.
         seconds: in steps, and ``forward_seconds`` of them in the model, the language head included.
-        queued, first, whole: seconds from submission to the first forward, the first token, the end, of the last
-            1000 requests.
+        queued, whole: seconds from submission to the first forward, and to the end, of the last 1000 requests.
     """
 
     forwards: int = 0
@@ -35,18 +34,12 @@ class Stats:
     seconds: float = 0.0
     forward_seconds: float = 0.0
     queued: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
-    first: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
     whole: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
 
     @property
     def tokens_a_forward(self) -> float:
         """Tokens of an answer for each forward that it took part in."""
         return self.tokens / self.steps if self.steps else 0.0
-
-    @property
-    def overhead(self) -> float:
-        """Share of the steps' time that was not the model's."""
-        return 1 - self.forward_seconds / self.seconds if self.seconds else 0.0
 
 
 def percentile(values: deque[float], share: float) -> float:

@@ -48,7 +48,7 @@ def narrow(text: Any, kind: str) -> None:
     """
     if kind not in KINDS:
         raise UserError(f"there are no weights {kind!r}", f"there are {', '.join(KINDS)}")
-    for denoiser in {id(text.base): text.base, id(text.student): text.student}.values():
+    for denoiser in text.denoisers:
         inner: nn.Module = denoiser.decoder
         for module in list(inner.modules()):
             for name, child in list(module.named_children()):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +33,6 @@ class Plan:
         most: tokens of an answer at most; the engine fills whole blocks.
         stops: strings that end one.
         ranks: alternatives to report; None reports no log-probabilities.
-        size: tokens a block.
     """
 
     engine: Engine
@@ -43,7 +41,6 @@ class Plan:
     most: int
     stops: tuple[str, ...]
     ranks: int | None
-    size: int
 
 
 class TextService:
@@ -61,15 +58,10 @@ class TextService:
     ):
         self.text, self.name = text, name
         self.vocabulary = int(text.student.decoder.config.vocab_size)  # type: ignore[union-attr]
-        # Tokenizers are not made for several threads: the event loop, the engine and the preparation have one each.
-        self.tokenizer, own = copy.deepcopy(text.tokenizer), copy.deepcopy(text.tokenizer)
-
-        def decode(ids: list[int]) -> str:
-            return own.decode(ids, clean_up_tokenization_spaces=False)
-
-        self.student = Engine(text.student, limits, decode, runner(0))
-        self.base = self.student if text.base is text.student else Engine(text.base, limits, decode, runner(1))
-        self.engines = [self.student] if self.base is self.student else [self.student, self.base]
+        # The event loop, the engines' thread and the preparation have a tokenizer each.
+        self.decode, own = text.decoder(), text.decoder()
+        self.engines = [Engine(denoiser, limits, own, runner(number)) for number, denoiser in enumerate(text.denoisers)]
+        self.student, self.base = self.engines[0], self.engines[-1]
         self.modes = tuple(mode for mode in MODES if mode != "ar" or text.base.shift)
         self._preparing = ThreadPoolExecutor(1, thread_name_prefix="lohovla-tokenize")
 
@@ -77,10 +69,6 @@ class TextService:
     def names(self) -> list[str]:
         """What can be asked for."""
         return [self.name, *(f"{self.name}:{mode}" for mode in self.modes if mode != "d2f")]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of token ids, for the event loop."""
-        return self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
 
     async def prepare(self, body: CompletionRequest | ChatRequest) -> Plan:
         """What a request means.
@@ -111,7 +99,7 @@ class TextService:
         engine = self.base if mode == "ar" else self.student
         if len(prompts) * body.n > 64:
             raise UserError(f"{len(prompts) * body.n} answers at once", "64 are the most")
-        requests, most, size = [], body.most or _ROOM, 1
+        requests, most = [], body.most or _ROOM
         seed = secrets.randbits(62) if body.seed is None else body.seed
         for prompt, parts in zip(prompts, seams, strict=True):
             if max(prompt) >= self.vocabulary:
@@ -122,11 +110,8 @@ class TextService:
                     f"prompt and answer may have {engine.longest} tokens, not {len(prompt)} + {most}", "ask for fewer"
                 )
             most = min(most, room)
-            for number in range(body.n):
-                made = self._request(body, mode, prompt, parts, most, seed, number)
-                requests.append(made)
-                size = made.size or engine.size
-        return Plan(engine, requests, sum(map(len, prompts)), most, body.stops, body.ranks, size)
+            requests += [self._request(body, mode, prompt, parts, most, seed, number) for number in range(body.n)]
+        return Plan(engine, requests, sum(map(len, prompts)), most, body.stops, body.ranks)
 
     def _mode(self, model: str) -> str:
         if model == self.name:
@@ -141,11 +126,7 @@ class TextService:
     def _request(
         self, body: Common, mode: str, prompt: list[int], seams: tuple[int, ...], most: int, seed: int, number: int
     ) -> Request:  # fmt: skip
-        own, denoiser = self.text.thresholds, self.text.student
-        limits = Thresholds(*(
-            getattr(own, name) if getattr(body, name) is None else getattr(body, name)
-            for name in ("accept", "add", "activate")
-        ))  # fmt: skip
+        limits = self.text.limits(accept=body.accept, add=body.add, activate=body.activate)
         sampling: dict[str, Any] = {
             "temperature": body.temperature or 0.0, "top_p": body.top_p or 1.0, "top_k": body.top_k or 0,
             "min_tokens": min(body.min_tokens or 0, most), "repetition_penalty": body.repetition_penalty or 1.0,
@@ -157,8 +138,8 @@ class TextService:
                 number=number,
             )  # fmt: skip
         how = self.text.settings(mode, Sampling(), limits, body.block, body.width)
-        size = how.size or self.student.size
-        tail = len(prompt) % size if denoiser.prompt == "blocks" else 0
+        size = body.block or self.text.size
+        tail = len(prompt) % size if self.text.student.prompt == "blocks" else 0
         # Whole blocks are decoded, at least as many tokens as are wanted; where there is no room for the last block
         # the answer is a few tokens shorter.
         room = min(-(-(most + tail) // size) * size - tail, self.student.longest - len(prompt))

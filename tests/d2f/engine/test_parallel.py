@@ -29,7 +29,7 @@ denoiser = tests.shared.wrap(tests.shared.sharpen(Qwen2ForCausalLM(Qwen2Config(*
 limits = EngineSettings(page=4, cache_mb=0.5)
 requests = [
     tests.request(p, tests.LIMITS[k % 4], verifier=v)
-    for k, (p, v) in enumerate(zip(tests.draw(6, 3), [tests.Plain(), tests.Branch(3), tests.Chain(4)] * 2))
+    for k, (p, v) in enumerate(zip(tests.draw(6, 3), [tests.Plain(), tests.Branch(3, 0.2), tests.Chain(4)] * 2))
 ]
 wanted = tests.finish(Engine(denoiser, limits), requests)
 rank, count = parallel.join()

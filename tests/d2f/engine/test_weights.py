@@ -32,7 +32,7 @@ def test_a_narrow_layer_is_close_to_the_whole_one(kind, bound):
 @pytest.mark.parametrize("kind", ["int8", "fp8"])
 def test_narrow_weights_serve_and_company_changes_no_bit(models, kind):
     denoiser = shared.wrap(copy.deepcopy(models[True]), True)
-    narrow(SimpleNamespace(base=denoiser, student=denoiser), kind)
+    narrow(SimpleNamespace(denoisers=[denoiser]), kind)
     assert not any(type(module) is nn.Linear for module in denoiser.decoder.modules())
     requests = [engine_tests.request(p, engine_tests.LIMITS[k % 4]) for k, p in enumerate(engine_tests.draw(6, 5))]
     crowd = engine_tests.finish(Engine(denoiser, EngineSettings(page=4, cache_mb=0.5)), requests)

@@ -12,7 +12,6 @@ from typing import Any
 from lohovla.benchmarks.report import emit
 from lohovla.errors import UserError
 
-_FIRST = 1  # validation seeds: choices are made by these
 STUDENTS: dict[str, tuple[str, ...]] = {
     "monotone": (),
     "chain-uniform": ("student.schedule=chain-uniform",),
@@ -46,6 +45,7 @@ def run(
     import torch
 
     from lohovla.benchmarks import variants
+    from lohovla.benchmarks.d2f import VALIDATION
 
     unknown = [name for name in students if name not in STUDENTS]
     if unknown or not students:
@@ -55,7 +55,7 @@ def run(
     if threads is not None:
         torch.set_num_threads(threads)
     made = [_student(folder / name, model, STUDENTS[name], steps, batch) for name in students]
-    rows = variants.run(model, [str(one) for one in made], blocks, tasks, problems, _FIRST)
+    rows = variants.run(model, [str(one) for one in made], blocks, tasks, problems, VALIDATION)
     first = rows[0]
     return emit(
         "ablation", f"tokens a forward, {first['task']}, {students[0]}", first["tokens_a_forward"], "tokens/forward",

@@ -17,6 +17,7 @@ from lohovla.errors import UserError
 
 ROOM = {"plan": 192, "open-plan": 192, "arithmetic": 112}
 FIRST = 10001  # test seeds
+VALIDATION = 1  # thresholds are chosen by these
 
 
 def run(
@@ -163,19 +164,19 @@ def _agreement(text: Any, task: str, prompts: int) -> dict[str, float]:
 
 
 def _sweep(text: Any, task: str, problems: int) -> list[dict[str, Any]]:
-    """Tokens a forward and right answers over the thresholds and block sizes."""
+    """Tokens a forward and right answers over the thresholds and block sizes, on validation problems."""
     from lohovla.benchmarks.variants import score
     from lohovla.d2f.blocks import Thresholds
 
     points = []
     settings = [
-        (mode, accept, size) for mode in ("d2f", "d2f+branch") for size in (16, 32)
-        for accept in (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
+        (mode, accept, size) for mode in ("d2f", "d2f+branch") for size in (8, 16)
+        for accept in (0.5, 0.8, 0.9, 0.95, 0.98, 0.995, 0.999)
     ]  # fmt: skip
     for mode, accept, size in tqdm(settings, desc=f"{task}: thresholds", disable=None):
         limits = Thresholds(accept, text.thresholds.add, text.thresholds.activate)
-        found = score(text, task, size, problems, FIRST, mode, limits)
+        found = score(text, task, size, problems, VALIDATION, mode, limits)
         points.append({"mode": mode, "accept": accept, "block": size, **found})
-        print(f"  {mode:11s} block {size:3d} accept {accept:.2f}: {found['tokens_a_forward']:6.2f} tokens a "
+        print(f"  {mode:11s} block {size:3d} accept {accept:.3f}: {found['tokens_a_forward']:6.2f} tokens a "
               f"forward, {found['right']:5.1f} % right", flush=True)  # fmt: skip
     return points

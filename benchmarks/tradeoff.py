@@ -9,8 +9,8 @@ from lohovla.errors import UserError
 
 _WIDE, _HIGH, _LEFT, _TOP, _BOTTOM = 460, 340, 56, 36, 48
 _COLORS = {
-    ("d2f", 16): (31, 119, 180), ("d2f", 32): (23, 190, 207),
-    ("d2f+branch", 16): (214, 90, 20), ("d2f+branch", 32): (240, 170, 60),
+    ("d2f", 8): (23, 190, 207), ("d2f", 16): (31, 119, 180),
+    ("d2f+branch", 8): (240, 170, 60), ("d2f+branch", 16): (214, 90, 20),
 }  # fmt: skip
 _INK, _GRID = (40, 44, 52), (226, 229, 234)
 

@@ -76,7 +76,7 @@ class Branch:
     """
 
     width: int = 4
-    least: float = 0.9
+    least: float = 0.98
 
     def __post_init__(self) -> None:
         if self.width < 1:

@@ -28,7 +28,7 @@ def propose(runner: Runner, hidden: Tensor, lane: Lane, sections: list[Section])
     chance = None if plain else _chance(lane)
     made = []
     for section in sections:
-        found = []
+        found: list[tuple[Tensor, ...]] = []
         for start in range(0, max(1, len(section.rows)), _TILE):
             tile = slice(start, start + _TILE)
             rows, columns = section.rows[tile], section.columns[tile]
@@ -38,7 +38,7 @@ def propose(runner: Runner, hidden: Tensor, lane: Lane, sections: list[Section])
             else:
                 logits = _adjusted(runner, picked, lane, section, rows, columns)
                 found.append(_choose(logits, lane, rows, chance[rows, columns]))
-        values = [torch.cat(parts) if len(parts) > 1 else parts[0] for parts in zip(*found, strict=True)]
+        values = [torch.cat(parts) for parts in zip(*found, strict=True)]
         blank = [np.zeros(old.shape, old.dtype) for old in vars(lane.kept).values()]
         for array, value in zip(blank, values, strict=False):  # where no ranks are asked for, there are none
             array[section.rows, section.columns] = value.numpy(force=True)

@@ -149,8 +149,8 @@ COMMANDS = {
     ),
     "bench": Command(
         "lohovla.commands.bench",
-        "Measure: sim, data, evaluate, serve (policy server), picture (sub-goals), control (loop), d2f (text),"
-        " ablation, engine, serve-text, model, cpu, kernels, gpu.",
+        "Measure: sim, data, evaluate, serve (policy server), picture (sub-goals), control (loop), ros (bridge),"
+        " d2f (text), ablation, engine, serve-text, model, cpu, kernels, gpu.",
         (
             "lohovla bench sim",
             "lohovla bench sim seconds=10 workers=1 profile=true",
@@ -161,6 +161,7 @@ COMMANDS = {
             "lohovla bench engine modes=[d2f,ar]",
             "lohovla bench serve-text requests=1000 clients=32",
             "lohovla bench control study=joins trials=20 delays=[0.0,0.2]",
+            "lohovla bench ros seconds=30",
             "lohovla bench gpu dry=true",
         ),
     ),

@@ -35,6 +35,7 @@ _BENCHMARKS: dict[str, tuple[str, tuple[str, ...]]] = {
     "picture": ("picture", ("checkpoint", "tasks", "scenes", "guidance", "torch_threads")),
     "cpu": ("cpu", ("checkpoint", "task", "repeats", "torch_threads")),
     "kernels": ("counts", ()),
+    "ros": ("ros", ("seconds", "camera_hz", "checkpoint")),
     "gpu": ("gpu", ("tune", "dry", "parts")),
 }  # fmt: skip
 # What those that write as they go take besides.

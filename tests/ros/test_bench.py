@@ -10,8 +10,8 @@ from lohovla.errors import UserError
 
 def test_every_picture_is_answered():
     found = ros.measure(partial(ros.echo, kind="jpeg"), "jpeg", 3.0, 5.0)
-    assert 8.0 < found["pictures_hz"] < 10.5
-    assert found["commands_hz"] > 4.0
+    assert 5.0 < found["pictures_hz"] < 11.0
+    assert found["commands_hz"] > 2.0
     assert 0.0 < found["median_ms"] < 500.0
 
 

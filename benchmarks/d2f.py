@@ -96,34 +96,38 @@ def _compare(text: Any, task: str, modes: list[str], problems: int) -> dict[str,
     warm = judge.draw(FIRST - 2).prompt
     for mode in modes:
         text.generate(warm, mode, sampling)
-    kept: dict[str, list[tuple[bool, bool, int, int, float]]] = {mode: [] for mode in modes}
+    kept: dict[str, list[tuple[bool, bool, int, int, float, float]]] = {mode: [] for mode in modes}
     for number in tqdm(range(problems), desc=task, unit="problem", disable=None):
         example = judge.draw(FIRST + 2 * number)
         turn = number % len(modes)
         for mode in modes[turn:] + modes[:turn]:
-            began = time.perf_counter()
+            began, worked = time.perf_counter(), time.process_time()
             result = text.generate(example.prompt, mode, sampling)[0]
-            seconds = time.perf_counter() - began
+            spent = time.perf_counter() - began, time.process_time() - worked
             score = judge.score(example, result.text)
-            kept[mode].append((score.right, score.valid, len(result.answer.tokens), result.answer.forwards, seconds))
+            kept[mode].append((score.right, score.valid, len(result.answer.tokens), result.answer.forwards, *spent))
     rows: dict[str, dict[str, float]] = {}
     print(f"\n{task}, {problems} problems, blocks of {text.size}")
-    print(f"{'mode':12s} {'right':>7s} {'valid':>7s} {'tokens/forward':>15s} {'ms/answer':>10s} {'times ar':>9s}")
+    print(f"{'mode':12s} {'right':>7s} {'valid':>7s} {'tokens/forward':>15s} {'ms/answer':>10s} {'times ar':>9s} "
+          f"{'cpu ms':>8s} {'times ar':>9s}")  # fmt: skip
     for mode, samples in kept.items():
-        rights, valids, tokens, forwards, times = zip(*samples, strict=True)
+        rights, valids, tokens, forwards, times, worked = zip(*samples, strict=True)
         row = {
             "right": 100 * sum(rights) / problems,
             "valid": 100 * sum(valids) / problems,
             "tokens": sum(tokens) / problems,
             "tokens_a_forward": sum(tokens) / sum(forwards),
             "ms": 1000 * median(times),
+            "cpu_ms": 1000 * median(worked),
         }
         if "ar" in kept:
             row["speed_up"] = median([ar[4] / own for ar, own in zip(kept["ar"], times, strict=True)])
+            row["cpu_speed_up"] = median([ar[5] / own for ar, own in zip(kept["ar"], worked, strict=True)])
         rows[mode] = {key: round(value, 3) for key, value in row.items()}
         print(
             f"{mode:12s} {row['right']:6.1f}% {row['valid']:6.1f}% {row['tokens_a_forward']:15.2f} {row['ms']:10.1f} "
-            f"{row.get('speed_up', float('nan')):9.2f}"
+            f"{row.get('speed_up', float('nan')):9.2f} {row['cpu_ms']:8.1f} "
+            f"{row.get('cpu_speed_up', float('nan')):9.2f}"
         )
     return {"modes": rows}
 

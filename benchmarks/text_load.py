@@ -117,7 +117,7 @@ def _sum(metrics: str, name: str) -> float:
 async def _load(server: Served, modes: list[str], requests: int, clients: int) -> Tally:
     from lohovla.d2f.tasks import text_task
 
-    tasks = [text_task(name) for name in ("arithmetic", "plan")]
+    tasks = [text_task(name) for name in ("arithmetic", "open-plan")]
     prompts = [tasks[k % 2].draw(10001 + 2 * k).prompt for k in range(_PROMPTS)]
     tally, rng, numbers = Tally(), random.Random(0), iter(range(requests))
     with tqdm(total=requests, desc="requests", disable=None, leave=False) as bar:

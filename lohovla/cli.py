@@ -130,7 +130,7 @@ COMMANDS = {
         (
             'lohovla ros robot=ur5e goal="put the red block in the red bowl" dry_run=true',
             "lohovla ros robot=sim policy=teacher enable=always",
-            "lohovla ros robot=sim policy=teacher enable=always episodes=5 seed=10001",
+            "lohovla ros robot=sim transport=sim enable=always episodes=50 output=outputs/through-ros",
         ),
     ),
     "ros-sim": Command(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
@@ -14,37 +12,21 @@ from lohovla.control.asker import Asker, prefix_for
 from lohovla.control.clock import Clock
 from lohovla.control.events import EventLog
 from lohovla.control.jobs import Job
+from lohovla.control.joining import Joiner, Posed
 from lohovla.control.limits import Limiter
-from lohovla.control.poses import POSE, to_absolute
+from lohovla.control.looking import Looking
+from lohovla.control.poses import POSE
 from lohovla.control.priority import uncollected, urgent
 from lohovla.control.receiver import Command
-from lohovla.control.robots import Robot, Sample
-from lohovla.control.safety import CameraWatch, Deadman, EmergencyStop, bound_changes, fault_of
+from lohovla.control.robots import Robot
+from lohovla.control.safety import Deadman, EmergencyStop
 from lohovla.control.settings import LoopSettings
-from lohovla.control.track import Chunk, Setpoint, Track
+from lohovla.control.track import Setpoint, Track
 from lohovla.control.worker import Worker
 from lohovla.errors import UserError
-from lohovla.policies.base import Context, Decision, PolicySpec
+from lohovla.policies.base import Decision, PolicySpec
 
 _LAGGING = 0.01  # m between the path and the command that count as held back by the limits
-_STILL = 0.005  # m; less is no motion that a chunk would have to continue
-_LOOK_AGAIN = 0.05  # s until the cameras are looked at again after one was found wanting
-
-
-class _Posed(NamedTuple):
-    """How the arm was when a chunk was asked for.
-
-    Attributes:
-        measured: its pose (6,).
-        commanded: the last command (6,).
-        ahead: actions that the path still had; 0 if there was none to continue.
-        waits: whether that path stood still.
-    """
-
-    measured: np.ndarray
-    commanded: np.ndarray
-    ahead: int
-    waits: bool
 
 
 class ControlLoop:
@@ -69,6 +51,7 @@ class ControlLoop:
         self.robot, self.spec, self.worker, self.settings, self.clock = robot, spec, worker, settings, clock
         self.log, self.accounts = EventLog(), Accounts()
         self.asker = Asker(worker, spec, settings, self.log, self.accounts)
+        self.joiner = Joiner(spec, settings, self.asker.period, self.log)
         self.limiter = Limiter(settings.limits, settings.period)
         self.track = Track(settings.bridge, settings.decay if settings.join == "ensemble" else None)
         self.deadman, self.emergency = Deadman(settings.safety.deadman_timeout), EmergencyStop()
@@ -91,18 +74,15 @@ class ControlLoop:
         self.asker.begin(now, seed)
         self.emergency.release()
         self.deadman.release()
-        self.cameras = CameraWatch(self.settings.safety)
-        self.mode, self.progress, self._began, self._rewarded = "wait", 0.0, now, 0.0
-        self.subgoal = None
-        self._sent: deque[tuple[float, np.ndarray]] = deque(
-            maxlen=math.ceil(self.asker.period / self.settings.period) + 2
-        )
+        self.looking = Looking(self.robot, self.spec, self.settings, self.asker.period, self.log)
+        self.looking.begin(now, 0.0)
+        self.mode, self.progress, self.subgoal = "wait", 0.0, None
         self._gripper, self._chunks, self._commands = 0.0, 0, 0
         self._path: tuple[np.ndarray, np.ndarray] = self.limiter.pose, np.zeros(POSE)  # its last pose and velocity
         self._ticked: float | None = None
         self._halted = self._joined = False
-        self._idle_since, self._look_at = now, now
-        self._posed: dict[int, _Posed] = {}
+        self._idle_since = now
+        self._posed: dict[int, Posed] = {}
         self._expires = now  # when the path is too old to be followed
 
     def reset(self, seed: int = 0) -> None:
@@ -110,7 +90,8 @@ class ControlLoop:
         now = self.clock.now()
         self._halt(now, "the episode was reset")
         self.asker.begin(now, seed)
-        self._began, self._rewarded, self._posed = now, self.robot.reward, {}
+        self.looking.begin(now, self.robot.reward)
+        self._posed = {}
 
     def run(self, until: Callable[[], bool]) -> None:
         """Tick at the fixed rate until ``until()``. A command that is due and too late is left out, not caught up."""
@@ -178,9 +159,8 @@ class ControlLoop:
         if gap < 0.0 or gap > self.settings.period + self.settings.safety.late:
             self.log.add(now, "clock jump", f"{gap:+.3f} s between two commands {self.settings.period:g} s apart")
             self._halt(now, "the clock jumped")
-            self._idle_since = self._look_at = now
-            self._began += gap - self.settings.period
-            self._sent.clear()
+            self._idle_since = now
+            self.looking.jump(now, gap - self.settings.period)
             self.asker.rebase(now)
 
     def _halt(self, now: float, cause: str) -> None:
@@ -195,7 +175,7 @@ class ControlLoop:
         if not self.accounts.modes or self.accounts.modes[-1][1] != self.mode:
             self.accounts.modes.append((now, self.mode))
         self._commands += 1
-        self._sent.append((ahead, np.append(self.limiter.pose, self._gripper)))
+        self.looking.sent(ahead, self.limiter.pose, self._gripper)
         self.last = Command(
             self._commands, ahead, self.limiter.pose, self.limiter.velocity, self.limiter.acceleration,
             self._gripper, self.mode,
@@ -268,7 +248,7 @@ class ControlLoop:
         kind = self.asker.due(now, self.robot.reward, self._chunk_due(now))
         if kind == "reset":
             self.asker.ask(now, "reset")
-        elif kind and now >= self._look_at and not self.robot.ended:
+        elif kind and self.looking.ready(now) and not self.robot.ended:
             self._ask_about(now, kind)
 
     def _chunk_due(self, now: float) -> bool:
@@ -285,76 +265,35 @@ class ControlLoop:
         sample = self.robot.observe(now, "world" in self.spec.observation_keys)
         if not self.clock.simulated:
             self.accounts.add("capture", self.clock.now() - now)
-        if self._is_blind(sample, now):
-            self._look_at = now + _LOOK_AGAIN
+        if self.looking.blind(sample, now):
             return
         keys = {*self.spec.observation_keys, "state", "instruction"}
         seen = {key: value for key, value in sample.observation.items() if key in keys}
-        context = self._context(sample)
+        context = self.looking.context(sample)
         if kind == "plan":
             self.asker.ask(now, "plan", observation=seen, context=context, taken=sample.taken)
             return
-        horizon, here = max(self.spec.horizon, 1), self.limiter.pose
+        horizon = max(self.spec.horizon, 1)
         ahead = None if self._sync else self.track.remainder(sample.taken, self.asker.period, horizon)
         measured = np.asarray(seen["state"][:POSE], dtype=np.float64)
-        waits = ahead is not None and bool(np.abs(ahead[:, :3] - here[:3]).max() < _STILL)
         frozen = 0 if ahead is None or self.settings.join == "ensemble" else min(self.asker.delay, len(ahead))
         job = self.asker.ask(
             now, "chunk", observation=seen, context=context, taken=sample.taken,
             prefix=prefix_for(self.spec, ahead, measured),
             frozen=frozen,
         )  # fmt: skip
-        self._posed = {job.number: _Posed(measured, here, 0 if ahead is None else len(ahead), waits)}
-
-    def _context(self, sample: Sample) -> Context:
-        """What the policy may know beside the observation."""
-        step = int((sample.taken - self._began) / self.asker.period + 1e-6)
-        reward, self._rewarded = self.robot.reward - self._rewarded, self.robot.reward
-        return Context(step, reward, sample.world, commanded=self._commanded(sample.taken))
-
-    def _commanded(self, now: float) -> np.ndarray | None:
-        """The commands (2, 7) of one period ago and of this moment."""
-        if not self._sent:
-            return None
-        times, rows = np.array([time for time, _ in self._sent]), np.array([row for _, row in self._sent])
-        moments = (now - self.asker.period, now)
-        both = np.stack([[np.interp(moment, times, column) for column in rows.T] for moment in moments])
-        return both.astype(np.float32)
-
-    def _is_blind(self, sample: Sample, now: float) -> bool:
-        watched = {k: v for k, v in sample.stamps.items() if k in self.spec.observation_keys}
-        wrong = self.cameras.check(sample.observation, watched, now, self.robot.sight)
-        for key in watched:
-            for fault in ("stale", "frozen"):
-                self.log.state(now, f"{fault} camera {key}", wrong.get(key) == fault, "its pictures are not used")
-        return bool(wrong)
+        self._posed = {job.number: Posed.of(measured, self.limiter.pose, ahead)}
 
     def _join(self, now: float, job: Job, decision: Decision) -> None:
         """Let a chunk take over, if it is sound and still of use."""
-        measured, commanded, ahead, waits = self._posed.pop(job.number)
-        anew = decision.planned and waits  # a motion that begins from rest begins with its first action, however late
-        safety, period = self.settings.safety, self.asker.period
-        if fault := fault_of(decision, self.spec):
-            self.log.add(now, "bad chunk", fault)
+        posed = self._posed.pop(job.number)
+        joined = self.joiner.join(now, job.taken, decision, posed, self.limiter.pose, self._chunks + 1)
+        if joined is None:
             return
-        fresh = job.taken + safety.stale_after
-        actions = np.asarray(decision.actions, dtype=np.float64)
-        # No action is skipped that nothing went ahead in place of: where the old path ended early, the arm waited.
-        start = max(job.taken, now - ahead * period) if ahead and not anew else now
-        if start + len(actions) * period <= now + self.settings.period:
-            self.log.add(now, "slow model", f"all {len(actions)} actions were past when they came")
-            start = now
-        usable = int((fresh - start) / period + 1e-6)
-        if usable < 1 or now >= fresh:
-            self.log.add(now, "stale chunk", f"it came {now - job.taken:.2f} s after its observation")
-            return
-        actions = actions[: min(usable, self.settings.execute if self._sync else usable)]
-        actions = self._bounded(now, to_absolute(actions, measured) if self.spec.relative else actions, commanded)
         self._chunks += 1
-        origin = commanded if start < now else self.limiter.pose
-        self.track.add(Chunk.of(self._chunks, actions, start, period, origin, self.settings.limits), alone=anew)
-        self._joined, self._expires = True, fresh
-        self.accounts.delays.append(math.ceil((now - job.taken) / period - 1e-6))
+        self.track.add(joined.chunk, alone=joined.alone)
+        self._joined, self._expires = True, joined.expires
+        self.accounts.delays.append(math.ceil((now - job.taken) / self.asker.period - 1e-6))
         self.accounts.chunks.append((job.taken, now))
         self.progress = float(decision.progress)
         self.asker.note_progress(job, decision.progress)
@@ -362,14 +301,3 @@ class ControlLoop:
             self.asker.note_planned(now)
             self.subgoal = decision.subgoal
             self.on_subtask(decision.subtask)
-
-    def _bounded(self, now: float, actions: np.ndarray, before: np.ndarray) -> np.ndarray:
-        limits = self.settings.limits
-        inside = np.clip(actions[:, :3], limits.low, limits.high)
-        outside = int(np.any(np.abs(inside - actions[:, :3]) > 1e-6, axis=1).sum())
-        if outside:
-            self.log.add(now, "workspace", f"{outside} actions of a chunk led outside")
-        bounded, moved = bound_changes(np.hstack([inside, actions[:, 3:]]), before, self.settings.safety)
-        if moved:
-            self.log.add(now, "change bound", f"{moved} actions of a chunk leapt")
-        return bounded

@@ -17,6 +17,9 @@ from lohovla.envs.scene.objects import BOWL_FLOOR
 from lohovla.envs.tasks.entities import Area, Pose, Scene, Zone, resting_above
 from lohovla.envs.tasks.layout import free_spot
 
+_GAP = 0.003  # m between blocks, at least
+_APART = 0.01  # m between blocks in the quarters of a zone, at least
+
 
 @dataclass(frozen=True)
 class Subtask:
@@ -74,17 +77,28 @@ def put_in_bowl(scene: Scene, pick: str, bowl: str) -> Subtask:
 
 
 def put_in_zone(scene: Scene, pick: str, zone: str) -> Subtask:
-    """Put a block in a zone, at the free place nearest its middle on a grid of 5 cm along its edges."""
+    """Put a block in a zone: in a large one in the nearest free quarter, else at the free place nearest its middle.
+
+    Quarters leave four blocks the most room on all sides: the whole of a block must lie within the zone. Where they are
+    taken, and in a small zone, places are on a grid of 5 cm along its edges.
+    """
     pose, entity = scene.fixture_poses[zone], scene.fixtures[zone]
     assert isinstance(entity, Zone)
     edge = scene.blocks[pick].edge
     reach = entity.edge / 2 - edge / 2 - 0.004
+    side = entity.edge / 5  # as far from the next quarter's block as from the edge, nearly
+    if 2 * side - edge > _APART:
+        quarters = [_in_frame(pose, a * side, b * side) for a in (-1, 1) for b in (-1, 1)]
+        free = [spot for spot in quarters if _room(scene, pick, *spot) > _GAP]
+        if free:
+            x, y = min(free, key=lambda spot: math.dist(spot, scene.centre(pick)[:2]))
+            return _subtask(scene, pick, zone, x, y, 0.0, pose.yaw, place_phrase("zone", color=entity.color))
     steps = [0.0] if reach < 0.025 else [-min(0.05, reach), 0.0, min(0.05, reach)]
     places = sorted(
         ((a, b) for a in steps for b in steps),
         key=lambda place: -_room(scene, pick, *_in_frame(pose, *place)),
     )
-    roomy = [place for place in places if _room(scene, pick, *_in_frame(pose, *place)) > 0.003]
+    roomy = [place for place in places if _room(scene, pick, *_in_frame(pose, *place)) > _GAP]
     a, b = min(roomy, key=lambda place: math.hypot(*place)) if roomy else places[0]
     x, y = _in_frame(pose, a, b)
     ground = max([0.0, *(scene.top(name) for name in scene.blocks if _overlaps(scene, pick, name, x, y))])

@@ -111,5 +111,6 @@ mismatching colours is as above, for every bowl; time is simulated time; one see
 end are refused and a truncation says its reason; the drop probability is that of losing a held block within a second;
 camera noise works; bowls are fixed and cannot be gripped. Blocks that distract never have the colour of a hidden block,
 so that a sub-task has one meaning. Towers stand where one of their blocks stands, unless the goal names a zone or an
-area, and in any order unless the goal gives one.
+area, and in any order unless the goal gives one. Blocks share a large zone by
+quarters, which leaves each the most room.
 """

@@ -15,7 +15,7 @@ import pytest
 from lohovla.envs.language import palette, vocabulary
 from lohovla.envs.scene.cameras import WORKSPACE
 from lohovla.envs.tasks.entities import Area, Block, Bowl, Pose, Scene, Zone
-from lohovla.envs.tasks.goals import Goal, Subtask
+from lohovla.envs.tasks.goals import Goal, Subtask, put_in_zone
 from lohovla.envs.tasks.layout import Layout
 from lohovla.envs.tasks.names import TASKS, gym_name
 from lohovla.envs.tasks.put_one import PutBeside, PutOne
@@ -556,3 +556,23 @@ def test_a_pose_is_written_down_as_drawn():
     problem = problems("B", 1)[0]
     assert all(isinstance(pose, Pose) for pose in problem.layout.poses.values())
     assert set(problem.layout.poses) == set(problem.layout.entities)
+
+
+def test_a_large_zone_is_shared_by_quarters(hand_scene):
+    """Each of four blocks has 2 cm to the next and 2.5 cm to the edge, and goes to the free quarter nearest to it."""
+    fixtures = {"zone0": ("red", 0.15, 0.5, 0.0)}
+    corners = {"a": (0.4, -0.3), "b": (0.41, -0.3), "c": (0.42, -0.3), "d": (0.6, 0.3), "e": (0.7, 0.3)}
+    at = {name: ("red", 0.04, *corner, 0.0) for name, corner in corners.items()}
+    places = []
+    for name in "abcd":
+        place = put_in_zone(hand_scene(at, fixtures), name, "zone0").place
+        places.append((round(place.x, 6), round(place.y, 6)))
+        at[name] = ("red", 0.04, place.x, place.y, 0.0)
+    assert places[0] == (0.47, -0.03)
+    assert places[3] == (0.53, 0.03)
+    assert set(places) == {(x, y) for x in (0.47, 0.53) for y in (-0.03, 0.03)}
+    # No quarter is left for a fifth, and none at all in a small zone: the middle, or where it stands least in the way.
+    fifth = put_in_zone(hand_scene(at, fixtures), "e", "zone0").place
+    assert math.dist((fifth.x, fifth.y), (0.5, 0.0)) < 0.08
+    small = put_in_zone(hand_scene({"a": at["a"]}, {"zone0": ("red", 0.10, 0.5, 0.2)}), "a", "zone0").place
+    assert (small.x, small.y) == (0.5, 0.2)

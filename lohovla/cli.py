@@ -130,7 +130,7 @@ COMMANDS = {
         (
             'lohovla ros robot=ur5e goal="put the red block in the red bowl" dry_run=true',
             "lohovla ros robot=sim policy=teacher enable=always",
-            "lohovla ros robot=sim transport=sim enable=always episodes=50 output=outputs/through-ros",
+            "lohovla ros robot=sim policy=teacher enable=always episodes=5 seed=10001",
         ),
     ),
     "ros-sim": Command(
@@ -149,11 +149,12 @@ COMMANDS = {
     ),
     "bench": Command(
         "lohovla.commands.bench",
-        "Measure: sim, data, evaluate, serve (policy server), picture (sub-goals), control (loop), ros (bridge),"
-        " d2f (text), ablation, engine, serve-text, model, cpu, kernels, gpu.",
+        "Measure: sim, data, evaluate, policy (ablations), serve (policy server), picture (sub-goals), control (loop),"
+        " ros (bridge), d2f (text), ablation, engine, serve-text, model, cpu, kernels, gpu.",
         (
             "lohovla bench sim",
             "lohovla bench sim seconds=10 workers=1 profile=true",
+            "lohovla bench policy tasks=[A,B,E] episodes=20",
             "lohovla bench serve minutes=1",
             "lohovla bench picture scenes=2",
             "lohovla bench d2f problems=5",

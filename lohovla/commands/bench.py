@@ -31,6 +31,7 @@ _BENCHMARKS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "engine": ("engine", ("model", "modes", "answers", "rounds", "tokens", "torch_threads", "weights")),
     "serve-text": ("text_load", ("model", "requests", "clients", "threads")),
+    "policy": ("policy", ("checkpoint", "tasks", "episodes", "env", "ablations", "workers")),
     "model": ("model", ("checkpoint", "task", "repeats", "torch_threads", "backend")),
     "picture": ("picture", ("checkpoint", "tasks", "scenes", "guidance", "torch_threads")),
     "cpu": ("cpu", ("checkpoint", "task", "repeats", "torch_threads")),
@@ -42,9 +43,11 @@ _BENCHMARKS: dict[str, tuple[str, tuple[str, ...]]] = {
 _AS_THEY_GO: dict[str, Callable[[DictConfig, Path], list[Any]]] = {
     "gpu": lambda config, folder: [folder / "gpu.json"],
     "control": lambda config, folder: [config, folder],
+    "policy": lambda config, folder: [folder],
     "ablation": lambda config, folder: [folder],
 }
-_LISTS = ("text_tasks", "modes", "adapters", "blocks", "students", "backend", "tasks", "parts")  # one may be given bare
+# One may be given bare.
+_LISTS = ("text_tasks", "modes", "adapters", "blocks", "students", "backend", "tasks", "parts", "ablations")
 
 
 def run(config: DictConfig) -> int:
@@ -68,4 +71,4 @@ def run(config: DictConfig) -> int:
 def _value(config: DictConfig, setting: str) -> Any:
     value = config[setting]
     value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-    return [value] if setting in _LISTS and not isinstance(value, list) else value
+    return [value] if setting in _LISTS and isinstance(value, str | int) else value

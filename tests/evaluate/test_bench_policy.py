@@ -1,0 +1,44 @@
+"""The table of ablations, on a core that knows nothing."""
+
+import pytest
+
+from lohovla.benchmarks import policy
+from lohovla.cli import main
+from lohovla.model.checkpoint import save
+
+
+@pytest.fixture
+def bench(tiny, tmp_path, capsys):
+    save(*tiny, tmp_path / "core")
+
+    def run(*settings):
+        code = main(
+            ["bench", "policy", f"checkpoint={tmp_path / 'core'}", "tasks=[A]", "episodes=1", "workers=1",
+             f"output={tmp_path / 'out'}", *settings]
+        )  # fmt: skip
+        return code, capsys.readouterr()
+
+    return run
+
+
+def test_each_changes_one_thing_and_a_run_is_taken_up_again(bench, tmp_path, monkeypatch):
+    code, said = bench("ablations=[shipped,none,words]")
+    assert code == 0, said.err
+    titles = [line.split("|")[1].strip() for line in said.out.splitlines() if line.startswith("| ")]
+    assert titles[1:] == ["as shipped", "no sub-tasks: the goal alone", "goals in other words"]
+    logs = {name: (tmp_path / "out" / name / "episodes.jsonl").read_text() for name in ("shipped", "none", "words")}
+    assert '"text": "Pick up' in logs["shipped"]
+    assert '"text": "Pick up' not in logs["none"]
+    goals = {name: log.split('"instruction": ')[1].split(",")[0] for name, log in logs.items()}
+    assert goals["shipped"] == goals["none"] != goals["words"]
+    played = []
+    evaluate = policy.evaluate
+    monkeypatch.setattr(policy, "evaluate", lambda *a, **b: played.append(evaluate(*a, **b)) or played[-1])
+    assert bench("ablations=[shipped,none,words]")[0] == 0
+    assert [seconds for _, seconds in played] == [0.0] * 3
+
+
+def test_an_unknown_one_is_named(bench):
+    code, said = bench("ablations=[shipped,salt]")
+    assert code == 2
+    assert "no ablation 'salt'" in said.err

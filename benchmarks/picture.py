@@ -1,4 +1,4 @@
-"""Sub-goal pictures: how near they come to what really comes, against copying what is seen, and what they cost."""
+"""Sub-goal pictures: how near they come to what really comes, what they cost, and how well they tell what to do."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def run(
 
     from lohovla.evaluate.painted import cases, compare
     from lohovla.evaluate.protocol import seeds_of, tasks_of
+    from lohovla.evaluate.told import compare_told
     from lohovla.model.checkpoint import load
     from lohovla.model.imagining import Brush, require_painter
 
@@ -44,9 +45,15 @@ def run(
             f"| {_TITLES.get(name, name)} | {row['psnr']:.1f} | {row['depth_mm']:.1f} | {shares} |"
             f" {row.get('ms', 0):.0f} |"
         )
+    with tqdm(total=len(found), unit="sub-task", disable=None) as bar:
+        told = compare_told(model, processor, found, progress=bar.update)
+    print("\n| told | pick within 2 cm | place within 2 cm | both |")
+    print("|---|---|---|---|")
+    for name, row in told.items():
+        print(f"| {name} | " + " | ".join(f"{100 * row[key]:.0f} %" for key in ("pick", "place", "both")) + " |")
     ours, copied = figures["parallel 4"], figures["copy"]
     return emit(
         "picture", "PSNR on changed patches", ours["psnr"], "dB", baseline=copied["psnr"],
-        ratio=ours["psnr"] - copied["psnr"], floor=figures["coded"]["psnr"], figures=figures, subtasks=len(found),
-        tasks=list(tasks), scenes=scenes, guidance=guidance,
+        ratio=ours["psnr"] - copied["psnr"], floor=figures["coded"]["psnr"], figures=figures, told=told,
+        subtasks=len(found), tasks=list(tasks), scenes=scenes, guidance=guidance,
     )  # fmt: skip

@@ -13,19 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from lohovla.model import acting, planning
+from lohovla.model import acting
 from lohovla.model.acting import Attended
 from lohovla.model.action import EE_HZ, ee_action, ee_scaled
 from lohovla.model.checkpoint import load
-from lohovla.model.core import LoHoVLA, Prefix
+from lohovla.model.core import LoHoVLA
 from lohovla.model.fast import Fast
-from lohovla.model.grammar import Grammar
-from lohovla.model.imagining import imagine, require_painter
-from lohovla.model.planning import Pointed, Words
 from lohovla.model.processor import KEYS, Processor
-from lohovla.model.stem import Seen
-from lohovla.model.upload import Upload
 from lohovla.policies.base import Context, Decision, Policy, PolicySpec
+from lohovla.policies.planner import Planner
 from lohovla.policies.realtime import Plan
 from lohovla.policies.rules import Memory, Rules, motion_of
 
@@ -42,17 +38,14 @@ class LoHoVLAPolicy(Policy):
 
     def __init__(self, env: Any, model: LoHoVLA, processor: Processor, rules: Rules):
         self.model, self.processor, self.rules = model, processor, rules
-        self._fast, self._inputs = Fast(model, rules.backend), Upload(processor, model.device)
-        if rules.imagine:
-            require_painter(model)
+        self._fast = Fast(model, rules.backend)
+        self.planner = Planner(model, processor, rules, self._fast)
         control = env.control
         self.spec = PolicySpec(
             KEYS, control, env.action_space.shape, model.config.horizons[control], EE_HZ,
-            frozenset({"subtask", "progress", *(["subgoal"] if rules.imagine else [])}), prefix=control == "ee",
+            frozenset({"subtask", "progress", *(["subgoal"] if rules.paints else [])}), prefix=control == "ee",
         )  # fmt: skip
         self.flow_steps = rules.steps
-        self._start, self._end, self._mask = processor.start, processor.end, processor.mask
-        self._sayable = processor.sayable(rules.stop) if rules.grammar != "none" else None
         self._home = np.array(model.config.look)
         self._memories: dict[int, Memory] = {}
 
@@ -103,7 +96,7 @@ class LoHoVLAPolicy(Policy):
             if self._motion_over(memory, o, c)
         ]  # fmt: skip
         if turn:
-            fresh = self._plan([observations[i] for i in turn], [memories[i] for i in turn])
+            fresh = self.planner.plan([observations[i] for i in turn], [memories[i] for i in turn])
             for i, new in zip(turn, fresh, strict=True):
                 planned[i] = new
                 memories[i].started, memories[i].gripped, memories[i].reward = contexts[i].step, False, 0.0
@@ -119,97 +112,6 @@ class LoHoVLAPolicy(Policy):
         away = float(np.linalg.norm(np.asarray(state[:3]) - self._home))
         back = memory.gripped and state[6] < 0.5 and away < 0.03
         return back or seconds >= self.rules.limit
-
-    # -- planning ------------------------------------------------------------------------------------------
-
-    def _plan(self, observations: Sequence[Mapping[str, Any]], memories: Sequence[Memory]) -> list[bool]:
-        """Look, judge the sub-task, plan another where one is due, and point; returns where one was planned."""
-        began = time.perf_counter()
-        inputs = self._inputs(observations)
-        prefix = self._fast.encode(inputs)
-        encoded = time.perf_counter()
-        for memory, observation in zip(memories, observations, strict=True):
-            memory.goal = str(observation["instruction"])
-        due = [self._due(memory, prefix.seen.row(row)) for row, memory in enumerate(memories)]
-        words = self._words(prefix, memories, due)
-        planned = time.perf_counter()
-        pointed = self._fast.point(prefix, words)
-        attended = Attended.of(pointed)
-        before = self.model.progress.remember(prefix.seen, pointed.points)
-        timing = {
-            "encode": (encoded - began) * 1e3,
-            "plan": (planned - encoded) * 1e3,
-            "point": (time.perf_counter() - planned) * 1e3,
-        }
-        for row, memory in enumerate(memories):
-            memory.words, memory.attended = words.tokens[row], attended.row(row)
-            memory.before, memory.timing = before[row : row + 1], timing
-        if self.rules.imagine:
-            self._imagine(inputs.picture, prefix.seen, pointed, memories, due)
-        return due
-
-    def _imagine(
-        self, picture: torch.Tensor, seen: Seen, pointed: Pointed, memories: Sequence[Memory], due: Sequence[bool]
-    ) -> None:
-        """Paint where new sub-tasks lead, one by one: an episode's pictures must not depend on its neighbours."""
-        for row in (row for row, new in enumerate(due) if new):
-            began = time.perf_counter()
-            one, memory = pointed.row(row), memories[row]
-            painted = imagine(self.model, picture[row : row + 1], seen.row(row), one, generator=memory.pictures)
-            memory.subgoal = painted.color()
-            memory.timing = {**memory.timing, "imagine": (time.perf_counter() - began) * 1e3}
-
-    def _due(self, memory: Memory, seen: Seen) -> bool:
-        """Whether a new sub-task is due; counts failures."""
-        if memory.words is None:
-            return True
-        assert memory.attended is not None
-        assert memory.before is not None
-        points = memory.attended.points
-        now = self.model.progress.remember(seen, points)
-        memory.progress = float(torch.sigmoid(self.model.progress(memory.before, now, points)))
-        success = memory.reward > 1e-6 if self.rules.progress == "reward" else memory.progress > self.rules.done
-        if success:
-            memory.fails, memory.failed = 0, []
-            return True
-        memory.fails += 1
-        if self.rules.replan == "always" or (self.rules.replan == "patient" and memory.fails > self.rules.failures):
-            memory.fails = 0
-            if self.rules.avoid:
-                memory.failed.append(memory.words)
-            return True
-        return False
-
-    def _words(self, prefix: Prefix, memories: Sequence[Memory], due: Sequence[bool]) -> Words:
-        """New sub-tasks where they are due, the old ones elsewhere."""
-        if self.rules.planner == "none":
-            return planning.given(self.model, prefix, [[] for _ in memories], self._start)
-        if all(due):
-            return self._new_words(prefix, memories)
-        words = [memory.words or [] for memory in memories]
-        if rows := [row for row, is_due in enumerate(due) if is_due]:
-            new = self._new_words(planning.some(self.model, prefix, rows), [memories[row] for row in rows])
-            words = _replaced(words, rows, new.tokens)
-        return planning.given(self.model, prefix, words, self._start)
-
-    def _new_words(self, prefix: Prefix, memories: Sequence[Memory]) -> Words:
-        grammars = self._grammars(prefix, memories)
-        if self.rules.planner == "ar":
-            return self._fast.plan_ar(prefix, self._start, self._end, grammars)
-        words = self._fast.plan_d2f(prefix, self._start, self._end, self._mask)
-        rows = [row for row, said in enumerate(words.tokens) if grammars is not None and said not in grammars[row]]
-        if grammars is None or not rows:
-            return words
-        part, own = planning.some(self.model, prefix, rows), [grammars[row] for row in rows]
-        again = self._fast.plan_ar(part, self._start, self._end, own)
-        return planning.given(self.model, prefix, _replaced(words.tokens, rows, again.tokens), self._start)
-
-    def _grammars(self, prefix: Prefix, memories: Sequence[Memory]) -> list[Grammar] | None:
-        if self._sayable is None:
-            return None
-        if self.rules.grammar == "all":
-            return [self._sayable.everything] * len(memories)
-        return [self._sayable.of(prefix.objects, k, memory.failed, memory.goal) for k, memory in enumerate(memories)]
 
     # -- acting --------------------------------------------------------------------------------------------
 
@@ -289,12 +191,6 @@ class LoHoVLAPolicy(Policy):
         """The decision of a denoised chunk (H, D)."""
         memory, state = self._guided
         return self._decision(memory, ee_action(x.detach()[None], state)[0].cpu().numpy(), False, 0.0)
-
-
-def _replaced(words: list[list[int]], rows: Sequence[int], new: Sequence[list[int]]) -> list[list[int]]:
-    """Sub-tasks of which those of ``rows`` are new."""
-    fresh = dict(zip(rows, new, strict=True))
-    return [fresh.get(row, old) for row, old in enumerate(words)]
 
 
 def make(env: Any, checkpoint: str | None = None, device: str = "cpu", **rules: Any) -> LoHoVLAPolicy:

@@ -12,7 +12,8 @@ from lohovla.model.acting import Attended
 from lohovla.model.fast import BACKENDS
 
 _CHOICES = {
-    "planner": ("ar", "d2f", "none"),
+    "subtasks": ("text", "image", "text+image", "none"),
+    "planner": ("ar", "d2f"),
     "grammar": ("scene", "all", "none"),
     "replan": ("never", "always", "patient"),
     "progress": ("reward", "model"),
@@ -25,7 +26,9 @@ class Rules:
     """How the policy plans and acts.
 
     Attributes:
-        planner: ``ar`` (word by word), ``d2f`` (block diffusion), or ``none`` (acts without a sub-task).
+        subtasks: what is acted on: ``text`` (the planned words), ``image`` (the picture of the end, painted from the
+            words, which are hidden from acting), ``text+image`` (both), ``none`` (the goal alone: nothing is planned).
+        planner: ``ar`` (word by word) or ``d2f`` (block diffusion).
         grammar: what may be said word by word: ``scene`` (sub-tasks of what is seen and asked for), ``all``
             (sub-tasks), ``none`` (anything). What block diffusion says is checked, and said again word by word where
             it may not be said.
@@ -40,9 +43,10 @@ class Rules:
         stop: may say that all is done. In a simulator, which ends an episode itself, saying it too early only loses.
         limit: seconds after which an ``ee`` sub-task is given up.
         backend: how the passes are computed: ``eager``, ``fused`` or ``compile`` (:mod:`lohovla.model.fast`).
-        imagine: paint the end of each new sub-task: the decision's ``subgoal``. It is for people; nothing acts on it.
+        imagine: paint the end of each new sub-task, the decision's ``subgoal``, for people where nothing acts on it.
     """
 
+    subtasks: str = "text"
     planner: str = "ar"
     grammar: str = "scene"
     avoid: bool = True
@@ -69,6 +73,16 @@ class Rules:
                 "4, 8 and 2 are the defaults",
             )
 
+    @property
+    def pictured(self) -> bool:
+        """Whether sub-goal pictures are acted on."""
+        return "image" in self.subtasks
+
+    @property
+    def paints(self) -> bool:
+        """Whether sub-goal pictures are painted."""
+        return self.pictured or self.imagine
+
 
 @dataclass
 class Memory:
@@ -89,6 +103,7 @@ class Memory:
         motion: difference of the last two commands, x, y, z, yaw.
         timing: of the last look, ms by stage.
         subgoal: the picture of the sub-task's end, uint8 (H, W, 3), if one was painted.
+        painted: the same as the stem sees it (1, 4, H, W).
         pictures: the noise of such pictures: a stream of its own, so that they change no action.
     """
 
@@ -106,6 +121,7 @@ class Memory:
     motion: np.ndarray = field(default_factory=lambda: np.zeros(4, np.float32))
     timing: dict[str, float] = field(default_factory=dict)
     subgoal: np.ndarray | None = None
+    painted: torch.Tensor | None = None
     pictures: torch.Generator = field(default_factory=torch.Generator)
 
 

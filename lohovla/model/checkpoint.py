@@ -86,7 +86,7 @@ def renew_picture_parts(model: LoHoVLA, report: dict[str, Any]) -> None:
     defaults = LoHoVLAConfig()
     for name in _PICTURE_SIZES:
         setattr(model.config, name, getattr(defaults, name))
-    model.config.learned = [name for name in model.config.learned if name not in ("code", "paint", "image")]
+    model.config.learned = [name for name in model.config.learned if name not in ("code", "paint")]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model.add_picture_parts()

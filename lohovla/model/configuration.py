@@ -42,8 +42,9 @@ class LoHoVLAConfig(PretrainedConfig):
         image_target: ``flow`` or ``v``: what the image head predicts.
         image_codes: entries of the soft codebook that embeds image tokens; 0 embeds them by a linear map.
         image_tau: its temperature; towards 0 it is hard vector quantisation.
-        learned: stages that were trained to their end, and ``image`` where planning saw sub-goal pictures, so that a
-            checkpoint can say what it cannot do.
+        subtasks: it learns sub-tasks; without them it learns to act from the goal alone, the published baseline
+            ``vanilla``.
+        learned: stages that were trained to their end, so that a checkpoint can say what it cannot do.
         lora_rank: rank of the LoRA adapters in all linear layers of the decoder; 0 has none. Where there are some, they
             alone are trained of the decoder, and the vision tower and its projector are frozen.
         backbone_dtype: ``float32`` or ``bfloat16``: of the decoder, the vision tower and the projector; adapters,
@@ -83,6 +84,7 @@ class LoHoVLAConfig(PretrainedConfig):
         image_target: str = "flow",
         image_codes: int = 0,
         image_tau: float = 1.0,
+        subtasks: bool = True,
         learned: list[str] | None = None,
         lora_rank: int = 0,
         backbone_dtype: str = "float32",
@@ -101,7 +103,7 @@ class LoHoVLAConfig(PretrainedConfig):
         self.image_channels = image_channels
         self.image_head_dim, self.image_head_blocks = image_head_dim, image_head_blocks
         self.image_target, self.image_codes, self.image_tau = image_target, image_codes, image_tau
-        self.learned = list(learned or ())
+        self.subtasks, self.learned = subtasks, list(learned or ())
         self.lora_rank, self.backbone_dtype = lora_rank, backbone_dtype
         self._check()
         super().__init__(**kwargs)

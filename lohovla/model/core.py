@@ -1,4 +1,4 @@
-"""The hybrid core, and its heads: one decoder over ``[objects | patches | state | goal] [sub-task] [points]``."""
+"""The hybrid core, and its heads: one decoder over ``[prefix] [words] [sub-goal] [points]``, see :mod:`.layout`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from lohovla.model.picture import Painter
 from lohovla.model.pointer import FOURIER_DIM, Pointer, fourier
 from lohovla.model.progress import ProgressHead
 from lohovla.model.stem import FACT_DIM, Objects, Seen, Stem, choose_objects, halves
+from lohovla.model.subgoal import SubgoalEntry
 
 ROLES = 3  # what becomes of an object: it moves, it receives, it receives next; see lohovla.collect.labels.roles_of
 
@@ -92,8 +93,9 @@ class LoHoVLA(PreTrainedModel):
             nn.Linear(config.stem_dim + FACT_DIM + FOURIER_DIM + 2, hidden), nn.SiLU(), nn.Linear(hidden, hidden)
         )
         self.state_entry = nn.Sequential(nn.Linear(config.state_dim, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
-        self.kind_entry = nn.Embedding(len(Kind) if config.vision_config else int(Kind.PATCH), hidden)
+        self.kind_entry = nn.Embedding(int(Kind.PATCH) + bool(config.vision_config), hidden)
         self.point_entry = nn.Embedding(2, hidden)
+        self.subgoal_entry = SubgoalEntry(config)
         self.pointer = Pointer(config)
         self.roles = nn.Linear(hidden, ROLES)  # of objects, given the goal: a dense target of training alone
         self.progress = ProgressHead(config)

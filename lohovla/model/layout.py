@@ -2,8 +2,9 @@
 
 ``[objects | patches | state | goal]`` is the prefix: it sees itself, both ways, and everything after it sees the
 prefix. Then, once for each sub-task that is judged on the same prefix (a *group*): the sub-task's words, causal; a
-noised copy of them, block-causal, for block diffusion; the two pointing tokens; the sub-goal picture's tokens. The
-action chunk is denoised by an expert of its own on the cache, so nothing here sees it.
+noised copy of them, block-causal, for block diffusion; what the sub-goal picture would change, both ways; the two
+pointing tokens; the tokens of a picture that is being painted. The action chunk is denoised by an expert of its own on
+the cache, so nothing here sees it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class Kind(enum.IntEnum):
     POINT = 6
     CONTENT = 7
     QUERY = 8
-    PATCH = 9  # last, as only some configurations have it
+    PATCH = 9  # only some configurations have it
+    SUBGOAL = 10  # has an entry of its own
 
 
 PREFIX = (Kind.OBJECT, Kind.PATCH, Kind.STATE, Kind.GOAL)
@@ -44,7 +46,7 @@ class Places:
     goal: int
     text: int
     point: int
-    image: int
+    subgoal: int
     patch: int = 0
     object: int = 0
 
@@ -95,13 +97,15 @@ class Layout(Rows):
         seen, same, before = self.kind[:, None], self.group[:, None] == group, self.order[:, None]
         text = is_(seen, Kind.TEXT) & same
         point = is_(seen, Kind.POINT) & same
+        subgoal = is_(seen, Kind.SUBGOAL) & same
         content = is_(seen, Kind.CONTENT) & same
         picture = is_(kind, Kind.CONTENT) | is_(kind, Kind.QUERY)
         itself = torch.eye(self.kind.shape[1], dtype=torch.bool, device=kind.device)[q][None]
         may = is_(seen, *PREFIX)
         may = may | (is_(kind, Kind.TEXT) & text & (before <= order))
         may = may | (is_(kind, Kind.NOISED) & is_(seen, Kind.NOISED) & same & (before <= order))
-        may = may | (is_(kind, Kind.POINT) & (text | (point & (before <= order))))
+        may = may | (is_(kind, Kind.SUBGOAL) & (text | subgoal))
+        may = may | (is_(kind, Kind.POINT) & (text | subgoal | (point & (before <= order))))
         may = may | (picture & (text | point))
         may = may | (is_(kind, Kind.CONTENT) & content & (before <= order))
         may = may | (is_(kind, Kind.QUERY) & content & (before < order))
@@ -109,8 +113,8 @@ class Layout(Rows):
 
 
 def expert_sees(layout: Layout, group: int) -> Tensor:
-    """Which cached positions the action expert may see (B, L): the prefix, the sub-task's words and points."""
-    own = (layout.group == group) & is_(layout.kind, Kind.TEXT, Kind.POINT)
+    """Which cached positions the action expert may see (B, L): the prefix, the sub-task's words, picture and points."""
+    own = (layout.group == group) & is_(layout.kind, Kind.TEXT, Kind.SUBGOAL, Kind.POINT)
     return own | ((layout.group == -1) & ~is_(layout.kind, Kind.PAD))
 
 

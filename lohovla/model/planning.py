@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -262,6 +262,24 @@ def in_rows(waiting: list[list[int]], fed: list[int], device: torch.device) -> t
 def embedded(model: LoHoVLA, tokens: Tensor, valid: Tensor, order: Tensor) -> tuple[Tensor, Layout, Tensor]:
     """Words of :func:`in_rows`, embedded, with their layout and their position numbers."""
     return model.words(tokens, Kind.TEXT), Layout.part(Kind.TEXT, valid, 0, order), model.places.text + order
+
+
+@torch.no_grad()
+def shown(model: LoHoVLA, words: Words, subgoal: Tensor) -> Words:
+    """The words with a sub-goal picture behind them, both seen by the decoder: what is pointed at follows from both.
+
+    Args:
+        model: the core.
+        words: of the sub-tasks; empty ones leave all to the picture.
+        subgoal: tokens of :class:`lohovla.model.subgoal.SubgoalEntry` (B, n, hidden).
+    """
+    rows, count, _ = subgoal.shape
+    tokens, part, places = embedded(model, *in_rows(words.waiting, words_fed(words), subgoal.device))
+    always = torch.ones(rows, count, dtype=torch.bool, device=subgoal.device)
+    layout = Layout.join([words.layout, part, Layout.part(Kind.SUBGOAL, always, 0)])
+    places = torch.cat([places, torch.full_like(always, model.places.subgoal, dtype=places.dtype)], 1)
+    model.run(torch.cat([tokens, subgoal], 1), layout, places, words.cache)
+    return replace(words, waiting=[[] for _ in words.tokens], layout=layout)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lohovla.model.configuration import LoHoVLAConfig
-from lohovla.model.stem import ATTRIBUTE_DIM, Seen
+from lohovla.model.stem import Seen, seen_dim
 
 
 class ProgressHead(nn.Module):
@@ -20,7 +20,7 @@ class ProgressHead(nn.Module):
     def __init__(self, config: LoHoVLAConfig):
         super().__init__()
         self.config = config
-        self.dim = config.stem_dim + 3 * (1 + ATTRIBUTE_DIM)
+        self.dim = seen_dim(config)
         self.judge = nn.Sequential(
             nn.Linear(4 * self.dim + 5, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 1)
         )  # fmt: skip
@@ -29,8 +29,8 @@ class ProgressHead(nn.Module):
         """What is seen at the pick and the place (B, 2, 5), interpolated to the point: (B, 2, dim)."""
         (x0, x1), (y0, y1) = self.config.bounds
         grid = torch.stack([(points[..., 1] - y0) / (y1 - y0), (points[..., 0] - x0) / (x1 - x0)], -1) * 2 - 1
-        everything = torch.cat([seen.map, seen.heat, seen.attributes.flatten(1, 2)], 1)
-        found = F.grid_sample(everything, grid[:, None].to(everything), align_corners=False, padding_mode="border")
+        said = seen.everything()
+        found = F.grid_sample(said, grid[:, None].to(said), align_corners=False, padding_mode="border")
         return found[:, :, 0].transpose(1, 2)
 
     def forward(self, before: Tensor, now: Tensor, points: Tensor) -> Tensor:

@@ -77,6 +77,15 @@ class Seen(Rows):
     heat: Tensor
     attributes: Tensor
 
+    def everything(self) -> Tensor:
+        """All of it by cell (B, :func:`seen_dim`, rows, columns)."""
+        return torch.cat([self.map, self.heat, self.attributes.flatten(1, 2)], 1)
+
+
+def seen_dim(config: LoHoVLAConfig) -> int:
+    """How many numbers the stem says of each cell."""
+    return config.stem_dim + len(KINDS) * (1 + ATTRIBUTE_DIM)
+
 
 class Stem(nn.Module):
     """Colour and depth (B, 4, H, W) to :class:`Seen` at an eighth of the resolution."""

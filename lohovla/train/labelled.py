@@ -38,6 +38,24 @@ class Labelled:
         """The same with the oracle's sub-task alone."""
         return replace(self, subtasks=self.subtasks[:, :1], points=self.points[:, :1])
 
+    def goal_alone(self) -> Labelled:
+        """The same with no sub-task but the empty one."""
+        return replace(self, subtasks=self.subtasks[:, -1:], points=self.points[:, -1:])
+
+    def pictured(self, end: int) -> Labelled:
+        """The same with one more: what the oracle's led to as a picture, for half of them without its words.
+
+        Where it led elsewhere, or nothing was done, there are no points.
+
+        Args:
+            end: the token that stands for no word.
+        """
+        hidden = torch.rand(len(self.subtasks), 1, 1, device=self.subtasks.device) < 0.5
+        words = torch.where(hidden, end, self.subtasks[:, :1])
+        points = torch.where(self.reached[:, None, None, None] > 0.5, self.points[:, :1], torch.nan)
+        subtasks = torch.cat([self.subtasks, words], 1)
+        return replace(self, subtasks=subtasks, points=torch.cat([self.points, points], 1))
+
     def to(self, device: torch.device) -> Labelled:
         """On another device."""
         return Labelled(*(value.to(device) for value in vars(self).values()))

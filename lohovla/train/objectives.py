@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from lohovla.model.action import ee_anchors, ee_condition, ee_scaled, sample_time
+from lohovla.model.autoencoder import small
 from lohovla.model.core import LoHoVLA
 from lohovla.model.grounding import WEIGHTS, dense_losses
+from lohovla.model.imagining import shown
 from lohovla.model.layout import expert_sees
 from lohovla.model.processor import Processor
 from lohovla.model.stem import Seen
@@ -16,6 +20,8 @@ from lohovla.train.labelled import Labelled, Pieces
 from lohovla.train.sequence import Sequence, mean_of
 
 _SMALL_NOISE = 0.1
+_TRUE_PICTURES = 0.5  # share of batches whose sub-goal pictures are the camera's
+_PLAIN = 0.25  # share of observations whose objects are told by facts alone
 
 
 def stem_losses(model: LoHoVLA, batch: Labelled) -> dict[str, Tensor]:
@@ -29,20 +35,50 @@ def core_losses(model: LoHoVLA, batch: Labelled, processor: Processor) -> dict[s
     """Losses of planning (both ways), pointing, acting with ``pick_place`` and progress; the stem stays as it is."""
     with torch.no_grad():
         seen, objects = model.see(batch.inputs)
-    sequence = Sequence(model, batch, seen, objects, processor)
-    losses = sequence.text_losses() | sequence.point_losses()
+        after = model.stem(batch.after.to(model.dtype))
+    # Tables have no features: some pictures without them tie what was learned from both.
+    plain = torch.rand(len(objects.features), 1, 1, device=objects.features.device) < _PLAIN
+    objects = replace(objects, features=torch.where(plain, 0.0, objects.features))
+    if model.config.subtasks:
+        subgoal = model.subgoal_entry(seen, _seen_of_pictures(model, batch, after))
+        sequence = Sequence(model, batch.pictured(processor.end), seen, objects, processor, subgoal=subgoal)
+        losses = sequence.text_losses() | sequence.point_losses()
+    else:
+        sequence = Sequence(model, batch.goal_alone(), seen, objects, processor, noised=False)
+        losses = sequence.point_losses()
     losses["act/pick_place"] = sequence.action_loss()
-    losses["progress"] = progress_loss(model, batch, seen)
+    losses["progress"] = progress_loss(model, batch, seen, after)
     return losses
+
+
+@torch.no_grad()
+def _seen_of_pictures(model: LoHoVLA, batch: Labelled, after: Seen) -> Seen:
+    """What the stem sees in sub-goal pictures: those of the camera, or such as are painted."""
+    true = bool(torch.rand(()) < _TRUE_PICTURES)
+    return after if true else model.stem(as_painted(model, batch).to(model.dtype))
+
+
+def as_painted(model: LoHoVLA, batch: Labelled) -> Tensor:
+    """The pictures after the moves (B, 4, H, W) as a painter that makes no mistake would show them."""
+    if "code" not in model.config.learned:
+        return batch.after
+    now = batch.inputs.picture
+    both = model.autoencoder.encode(small(torch.cat([now, batch.after]))).mode()
+    observed, tokens = model.painter.tokens(both).chunk(2)
+    return shown(model, now, observed, tokens)
 
 
 @torch.no_grad()
 def expert_inputs(
     model: LoHoVLA, batch: Labelled, processor: Processor
 ) -> tuple[Tensor, list[tuple[Tensor, Tensor]], Sequence]:
-    """What an expert reads of the oracle's sub-task: the points (B, 2, 5) as the model reads them, cache, sequence."""
+    """What an expert reads: the points (B, 2, 5) as the model reads them, the cache, and the sequence.
+
+    They are of the oracle's sub-task, or of the goal alone where the model learns no sub-tasks.
+    """
     seen, objects = model.see(batch.inputs)
-    sequence = Sequence(model, batch.oracle(), seen, objects, processor, noised=False)
+    told = batch.oracle() if model.config.subtasks else batch.goal_alone()
+    sequence = Sequence(model, told, seen, objects, processor, noised=False)
     return sequence.read_points(0), model.expert_cache(sequence.cache), sequence
 
 
@@ -75,12 +111,11 @@ def motion_loss(model: LoHoVLA, batch: Labelled, pieces: Pieces, processor: Proc
     return mean_of(error, wanted)
 
 
-def progress_loss(model: LoHoVLA, batch: Labelled, seen: Seen) -> Tensor:
+def progress_loss(model: LoHoVLA, batch: Labelled, seen: Seen, after: Seen) -> Tensor:
     """Binary cross-entropy of "done": true moves, moves that failed, no move, and sub-tasks not carried out."""
     exists = ~batch.points.isnan().any(-1).any(-1)
     points = torch.nan_to_num(batch.points, nan=0.05)
     with torch.no_grad():
-        after = model.stem(batch.after.to(model.dtype))
         before, now, others, others_now = (
             model.progress.remember(m, p) for m, p in (
                 (seen, points[:, 0]), (after, points[:, 0]), (seen, points[:, 1]), (after, points[:, 1]),

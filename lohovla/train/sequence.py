@@ -29,6 +29,7 @@ class Sequence:
         objects: chosen as tokens.
         processor: of the model.
         noised: add words for block diffusion.
+        subgoal: tokens of the sub-goal picture (B, n, hidden) that the last sub-task is told by.
     """
 
     def __init__(
@@ -39,8 +40,10 @@ class Sequence:
         objects: Objects,
         processor: Processor,
         noised: bool = True,
+        subgoal: Tensor | None = None,
     ):
         self.model, self.batch, self.seen, self.objects, self.noisy = model, batch, seen, objects, noised
+        self.subgoal = subgoal
         self.end, self.mask_id = processor.end, processor.mask
         self.start = processor.start
         self.exists = ~batch.points.isnan().any(-1).any(-1)  # (B, S)
@@ -91,6 +94,10 @@ class Sequence:
             given = torch.cat([words.new_full((count, 1), self.start), words], 1)
             valid = steps <= self.lengths[:, group, None]
             add("text", group, model.words(given, Kind.TEXT), valid, Kind.TEXT, steps, model.places.text + steps)
+            if self.subgoal is not None and group == batch.subtasks.shape[1] - 1:
+                always = torch.ones(self.subgoal.shape[:2], dtype=torch.bool, device=device)
+                every = torch.zeros(always.shape[1], dtype=torch.long, device=device)
+                add("subgoal", group, self.subgoal, always, Kind.SUBGOAL, every, model.places.subgoal + every)
             points = [model.point_tokens(self.seen, None, count)]
             if self.seen is not None:
                 points.append(model.point_tokens(self.seen, self.read_cell[:, group, :1]))

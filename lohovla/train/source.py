@@ -43,7 +43,14 @@ class Source:
     overfit: int = 0
 
     def batches(self, stage: Stage, start: int, rank: int, world: int) -> Iterator[dict[str, Any]]:
-        """Endless batches; ``start`` is the step to go on from."""
+        """Endless batches; ``start`` is the step to go on from. Those of tables are the item ``tables`` of a batch."""
+        own = self._batches(stage, start, rank, world)
+        if not stage.tables:
+            return own
+        tables = self._batches(Stage("read", stage.steps, stage.tables, fresh=1.0), start, rank, world)
+        return ({**batch, "tables": read} for batch, read in zip(own, tables, strict=True))
+
+    def _batches(self, stage: Stage, start: int, rank: int, world: int) -> Iterator[dict[str, Any]]:
         if self.overfit:
             kept = list(islice(iter(self.samples(stage, 0, rank, world)), self.overfit))
             step = start

@@ -16,14 +16,13 @@ from lohovla.train import objectives, painting
 from lohovla.train.labelled import Pieces, labelled
 from lohovla.train.tables import table_losses
 
-STAGES = ("see", "read", "plan", "act", "code", "paint")
+STAGES = ("see", "read", "code", "plan", "act", "paint")
 _TRAINS = {
     "see": ("stem.",),
     "read": ("decoder.", "object_entry.", "state_entry.", "kind_entry.", "point_entry.", "pointer.query.",
              "pointer.object_key.", "roles."),
     "plan": ("decoder.", "vision.", "projector.", "object_entry.", "state_entry.", "kind_entry.", "point_entry.",
-             "pointer.", "progress.",
-             "experts.pick_place."),
+             "subgoal_entry.", "pointer.", "progress.", "experts.pick_place."),
     "act": ("experts.ee.",),
     "code": ("autoencoder.",),
     "paint": ("painter.",),
@@ -44,6 +43,7 @@ class Stage:
         lr: the highest learning rate.
         fresh: share of each batch that is new.
         weights: of the losses; 1 where none is given.
+        tables: examples of ``read`` in each step of ``plan`` beside the pictures, so that what they taught stays known.
     """
 
     name: str
@@ -52,12 +52,15 @@ class Stage:
     lr: float = 1e-3
     fresh: float = 0.5
     weights: Mapping[str, float] = field(default_factory=dict)
+    tables: int = 0
 
     def __post_init__(self) -> None:
         if self.name not in STAGES:
             raise UserError(f"there is no stage {self.name!r}", f"choose of {', '.join(STAGES)}")
         if self.steps < 1 or self.batch < 1 or not 0 < self.fresh <= 1:
             raise UserError(f"stage {self.name}: steps and batch are at least 1, fresh in (0, 1]", "see configs/train")
+        if self.tables < 0 or (self.tables and self.name != "plan"):
+            raise UserError(f"stage {self.name}: tables are for stage plan, at least 0", "see configs/recipe/nano.yaml")
 
     def trains(self, parameter: str, lora: bool = False) -> bool:
         """Whether the stage moves a parameter, by its name in the model.
@@ -68,7 +71,7 @@ class Stage:
         """
         if lora and parameter.startswith(_PRETRAINED):
             return self.name in ("read", "plan") and ".lora_" in parameter
-        return parameter.startswith(_TRAINS[self.name])
+        return parameter.startswith(_TRAINS[self.name]) or bool(self.tables and parameter.startswith("roles."))
 
 
 class StageLosses(nn.Module):
@@ -83,6 +86,11 @@ class StageLosses(nn.Module):
     def __init__(self, model: LoHoVLA, processor: Processor, stage: Stage):
         super().__init__()
         self.model, self.processor, self.stage = model, processor, stage
+        if not model.config.subtasks and (stage.tables or stage.name in ("read", "paint")):
+            raise UserError(
+                f"stage {stage.name} teaches sub-tasks, which this model has none of",
+                "recipe=vanilla has the stages see, plan and act, without tables",
+            )
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(stage.trains(name, bool(model.config.lora_rank)))
 
@@ -95,7 +103,11 @@ class StageLosses(nn.Module):
         if self.stage.name == "see":
             return objectives.stem_losses(self.model, given)
         if self.stage.name == "plan":
-            return objectives.core_losses(self.model, given, self.processor)
+            losses = objectives.core_losses(self.model, given, self.processor)
+            if "tables" in batch:
+                read = table_losses(self.model, batch["tables"], self.processor)
+                losses |= {f"table/{name}": loss for name, loss in read.items()}
+            return losses
         if self.stage.name == "act":
             pieces = Pieces(*(batch[f"piece.{k}"].to(device) for k in ("state", "motion", "action")))
             return {"act/ee": objectives.motion_loss(self.model, given, pieces, self.processor)}

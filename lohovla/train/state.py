@@ -76,7 +76,7 @@ class TrainingState:
         for number, (name, p) in enumerate(self._moved.items()):
             tensors[f"weight/{name}"] = p.detach().contiguous()
             tensors[f"average/{name}"] = self._average[name].contiguous()
-            for part in ("exp_avg", "exp_avg_sq"):
+            for part in ("exp_avg", "exp_avg_sq") if number in states else ():  # none, if no loss asks for it
                 tensors[f"{part}/{name}"] = states[number][part].contiguous()
         # Buffers that a stage measures, the painter's scale say, belong to it as well.
         tensors |= {f"buffer/{n}": b.contiguous() for n, b in self._buffers().items()}
@@ -116,8 +116,9 @@ class TrainingState:
                 for number, (name, p) in enumerate(self._moved.items()):
                     p.copy_(tensors[f"weight/{name}"])
                     self._average[name].copy_(tensors[f"average/{name}"])
-                    states[number] = {part: tensors[f"{part}/{name}"] for part in ("exp_avg", "exp_avg_sq")}
-                    states[number]["step"] = torch.tensor(float(facts["step"]))
+                    if f"exp_avg/{name}" in tensors:
+                        states[number] = {part: tensors[f"{part}/{name}"] for part in ("exp_avg", "exp_avg_sq")}
+                        states[number]["step"] = torch.tensor(float(facts["step"]))
                 for name, buffer in buffers.items():
                     buffer.copy_(tensors[f"buffer/{name}"])
         except (KeyError, RuntimeError) as error:

@@ -6,24 +6,26 @@ from lohovla.model.layout import Kind, Layout, additive, expert_sees
 
 # One line a position: what it is, its sub-task, its order there, and which of the positions it sees.
 SEQUENCE = """
-OBJECT  -1 0  1110 000 00 00 000 00 00
-STATE   -1 0  1110 000 00 00 000 00 00
-GOAL    -1 0  1110 000 00 00 000 00 00
-PAD     -1 1  1111 000 00 00 000 00 00
-TEXT     0 0  1110 100 00 00 000 00 00
-TEXT     0 1  1110 110 00 00 000 00 00
-PAD      0 2  1110 001 00 00 000 00 00
-POINT    0 0  1110 110 10 00 000 00 00
-POINT    0 1  1110 110 11 00 000 00 00
-TEXT     1 0  1110 000 00 10 000 00 00
-POINT    1 0  1110 000 00 11 000 00 00
-NOISED   0 0  1110 000 00 00 110 00 00
-NOISED   0 0  1110 000 00 00 110 00 00
-NOISED   0 1  1110 000 00 00 111 00 00
-CONTENT  0 0  1110 110 11 00 000 10 00
-CONTENT  0 1  1110 110 11 00 000 11 00
-QUERY    0 1  1110 110 11 00 000 10 10
-QUERY    0 2  1110 110 11 00 000 11 01
+OBJECT  -1 0  1110 000 00 00 00 000 00 00
+STATE   -1 0  1110 000 00 00 00 000 00 00
+GOAL    -1 0  1110 000 00 00 00 000 00 00
+PAD     -1 1  1111 000 00 00 00 000 00 00
+TEXT     0 0  1110 100 00 00 00 000 00 00
+TEXT     0 1  1110 110 00 00 00 000 00 00
+PAD      0 2  1110 001 00 00 00 000 00 00
+SUBGOAL  0 0  1110 110 11 00 00 000 00 00
+SUBGOAL  0 0  1110 110 11 00 00 000 00 00
+POINT    0 0  1110 110 11 10 00 000 00 00
+POINT    0 1  1110 110 11 11 00 000 00 00
+TEXT     1 0  1110 000 00 00 10 000 00 00
+POINT    1 0  1110 000 00 00 11 000 00 00
+NOISED   0 0  1110 000 00 00 00 110 00 00
+NOISED   0 0  1110 000 00 00 00 110 00 00
+NOISED   0 1  1110 000 00 00 00 111 00 00
+CONTENT  0 0  1110 110 00 11 00 000 10 00
+CONTENT  0 1  1110 110 00 11 00 000 11 00
+QUERY    0 1  1110 110 00 11 00 000 10 10
+QUERY    0 2  1110 110 00 11 00 000 11 01
 """
 ROWS = [line.split() for line in SEQUENCE.strip().splitlines()]
 EXPECTED = torch.tensor([[int(digit) for digit in "".join(row[3:])] for row in ROWS]).bool()
@@ -50,7 +52,7 @@ def test_patches_of_a_vision_tower_are_like_objects():
 
 
 def test_the_last_positions_see_the_same_on_their_own():
-    assert torch.equal(sequence().allowed(slice(11, None))[0, 0], EXPECTED[11:])
+    assert torch.equal(sequence().allowed(slice(13, None))[0, 0], EXPECTED[13:])
 
 
 def test_rows_of_a_batch_have_masks_of_their_own():
@@ -64,8 +66,8 @@ def test_rows_of_a_batch_have_masks_of_their_own():
 
 def test_the_action_expert_sees_the_prefix_and_its_subtask():
     seen = {group: "".join(str(int(b)) for b in expert_sees(sequence(), group)[0]) for group in (0, 1)}
-    assert seen[0] == "111011011000000000"
-    assert seen[1] == "111000000110000000"
+    assert seen[0] == "11101101111000000000"
+    assert seen[1] == "11100000000110000000"
 
 
 def test_parts_are_padded_where_they_are_not_valid():

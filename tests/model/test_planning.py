@@ -37,12 +37,14 @@ def full_pass(tiny, inputs, labels, monkeypatch):
     monkeypatch.setattr(sequence_module, "_JITTER", 0.0)
 
     @torch.no_grad()
-    def run(cells):
+    def run(cells, subgoal=None, worded=True):
         points = torch.full((3, 1, 2, 5), 0.05)
         points[:, 0, :, :2] = cell_centres(model.config, cells)
         batch = labels(inputs, [[text] for text in SENTENCES], points)
+        if not worded:
+            batch.subtasks.fill_(processor.end)
         seen, objects = model.see(inputs)
-        return sequence_module.Sequence(model, batch, seen, objects, processor)
+        return sequence_module.Sequence(model, batch, seen, objects, processor, subgoal=subgoal)
 
     return run
 
@@ -70,16 +72,25 @@ def test_words_fed_one_by_one_have_the_logits_of_the_full_pass(tiny, inputs, ful
                     torch.testing.assert_close(logits[row], expected[row, step], atol=1e-4, rtol=1e-4)
 
 
-def test_points_on_the_cache_are_those_of_the_full_pass(tiny, inputs, full_pass, spoken, ids):
+@pytest.mark.parametrize("told_by", ["text", "image", "text+image"])
+def test_points_on_the_cache_are_those_of_the_full_pass(tiny, inputs, full_pass, spoken, ids, told_by):
     model, _ = tiny
     prefix = model.encode(inputs)
-    pointed = planning.point(model, prefix, planning.given(model, prefix, spoken, ids[0]))
+    given = planning.given(model, prefix, [[]] * 3 if told_by == "image" else spoken, ids[0])
+    how = {}
+    if "image" in told_by:
+        with torch.no_grad():
+            how["subgoal"] = model.subgoal_entry(prefix.seen, model.stem(inputs.picture.roll(1, 0)))
+        given = planning.shown(model, given, how["subgoal"])
+    if told_by == "image":
+        how["worded"] = False
+    pointed = planning.point(model, prefix, given)
     with torch.no_grad():
         nowhere = torch.zeros(3, 2, dtype=torch.long)
-        picked = pointing(model, full_pass(nowhere))[:, 0].argmax(-1)
-        placed = pointing(model, full_pass(torch.stack([picked, picked], 1)))[:, 1].argmax(-1)
+        picked = pointing(model, full_pass(nowhere, **how))[:, 0].argmax(-1)
+        placed = pointing(model, full_pass(torch.stack([picked, picked], 1), **how))[:, 1].argmax(-1)
         cells = torch.stack([picked, placed], 1)
-        sequence = full_pass(cells)
+        sequence = full_pass(cells, **how)
         logits = pointing(model, sequence)
     torch.testing.assert_close(pointed.confidence, logits.softmax(-1).amax(-1), atol=1e-4, rtol=1e-4)
     expected = sequence.read_points(0)

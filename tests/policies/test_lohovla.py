@@ -1,5 +1,7 @@
 """The LoHoVLA policy's rules, on a tiny untrained core whose plans are written by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from lohovla.envs.env import BlocksEnv
 from lohovla.errors import UserError
 from lohovla.model import planning
 from lohovla.model.grammar import Grammar
+from lohovla.policies import planner
 from lohovla.policies.base import Context
 from lohovla.policies.lohovla import LoHoVLAPolicy, Rules
 
@@ -75,13 +78,13 @@ def test_when_a_new_subtask_is_planned(make, scripted, replan, planned):
 
 def refused(policy, monkeypatch):
     """What each plan is told not to say, in sentences."""
-    told, sayable = [], policy._sayable
+    told, sayable = [], policy.planner.sayable
 
     def of(objects, row, without=(), goal=None):
         told.append([policy.processor.sentence(words) for words in without])
         return sayable.everything
 
-    monkeypatch.setattr(policy._sayable, "of", of)
+    monkeypatch.setattr(policy.planner.sayable, "of", of)
     return told
 
 
@@ -110,7 +113,7 @@ def test_only_what_the_scene_allows_is_said(make, tiny, monkeypatch):
     processor = tiny[1]
     policy = make(grammar="scene")
     only = Grammar([processor.tokenizer.encode(SENTENCES[2], add_special_tokens=False)], processor.end)
-    monkeypatch.setattr(policy._sayable, "of", lambda *_: only)
+    monkeypatch.setattr(policy.planner.sayable, "of", lambda *_: only)
     assert run(policy, [0])[0].subtask == SENTENCES[2]
 
 
@@ -120,7 +123,7 @@ def test_the_scene_need_not_be_asked(make, monkeypatch, grammar):
     given, plan = [], planning.plan_ar
     monkeypatch.setattr(planning, "plan_ar", lambda *args, **more: given.append(args[4]) or plan(*args, **more))
     run(policy, [0])
-    assert given == ([[policy._sayable.everything]] if grammar == "all" else [None])
+    assert given == ([[policy.planner.sayable.everything]] if grammar == "all" else [None])
 
 
 def test_block_diffusion_is_said_again_word_by_word_only_where_it_may_not_be_said(make, tiny, monkeypatch):
@@ -194,9 +197,14 @@ def test_with_progress_from_the_model_rewards_do_not_count(make, scripted, tiny,
 
 
 @pytest.mark.parametrize("control", ["pick_place", "ee"])
-@pytest.mark.parametrize("planner", ["ar", "d2f", "none"])
-def test_a_batch_decides_as_each_would_alone(make, control, planner):
-    together, alone = make(control, planner=planner), make(control, planner=planner)
+@pytest.mark.parametrize(
+    "rules",
+    [{}, {"planner": "d2f"}, {"subtasks": "none"}, {"subtasks": "image"}, {"subtasks": "text+image"}],
+    ids=lambda rules: "-".join(rules.values()),
+)
+def test_a_batch_decides_as_each_would_alone(make, control, rules, tiny, monkeypatch):
+    monkeypatch.setattr(tiny[0].config, "learned", ["code", "paint"])
+    together, alone = make(control, **rules), make(control, **rules)
     for slot in (0, 1):
         together.reset(10 + slot, slot)
         alone.reset(10 + slot, slot)
@@ -256,7 +264,7 @@ def test_ee_looks_again_when_the_tool_is_back_or_time_is_up(make, scripted):
 
 
 @pytest.mark.parametrize(
-    "rules", [{"planner": "x"}, {"replan": "x"}, {"progress": "x"}, {"steps": 0}, {"failures": -1}]
+    "rules", [{"subtasks": "x"}, {"planner": "x"}, {"replan": "x"}, {"progress": "x"}, {"steps": 0}, {"failures": -1}]
 )
 def test_bad_rules_are_named(rules):
     with pytest.raises(UserError, match=next(iter(rules))):
@@ -285,6 +293,49 @@ def test_in_real_time_the_last_commands_tell_how_the_tool_moves(make, scripted):
     np.testing.assert_array_equal(chunk(0.05), chunk(0.05))
     prefix = np.full((8, 7), 0.25, np.float32)
     np.testing.assert_array_equal(chunk(0.0, prefix)[:3], prefix[:3])
+
+
+@pytest.mark.parametrize(("subtasks", "words", "picture"), [("text", 1, 0), ("image", 0, 1), ("text+image", 1, 1)])
+def test_what_is_acted_on_is_what_the_rule_names(make, scripted, tiny, monkeypatch, subtasks, words, picture):
+    """Other words, or another picture of the end, change where it points only where they are to be heeded."""
+    monkeypatch.setattr(tiny[0].config, "learned", ["code", "paint"])
+    imagine = planner.imagine
+    pictures = {k: torch.rand(1, 4, 160, 320, generator=torch.Generator().manual_seed(k)) for k in (0, 1)}
+
+    def acts(said, painted):
+        scripted.clear()
+        scripted.extend([""] * said)
+        monkeypatch.setattr(
+            planner, "imagine",
+            lambda *args, **more: replace(imagine(*args, **more), picture=pictures[painted]),
+        )  # fmt: skip
+        return run(make(subtasks=subtasks), [0])[0].actions
+
+    plain = acts(0, 0)
+    np.testing.assert_array_equal(acts(0, 0), plain)
+    assert np.array_equal(acts(1, 0), plain) != bool(words)
+    assert np.array_equal(acts(0, 1), plain) != bool(picture)
+
+
+def test_a_picture_is_kept_until_the_next_subtask(make, scripted, tiny, monkeypatch):
+    monkeypatch.setattr(tiny[0].config, "learned", ["code", "paint"])
+    decisions = run(make(subtasks="image", replan="never"), [0, 0, 0.5])
+    assert [decision.planned for decision in decisions] == [True, False, True]
+    np.testing.assert_array_equal(decisions[0].subgoal, decisions[1].subgoal)
+    assert not np.array_equal(decisions[1].subgoal, decisions[2].subgoal)
+
+
+def test_who_knows_no_subtasks_acts_from_the_goal_alone(make_tiny):
+    env = BlocksEnv("pick-and-place-primitive", control="pick_place", cameras={})
+    core = make_tiny(subtasks=False)
+    with pytest.raises(UserError, match="trained without sub-tasks"):
+        LoHoVLAPolicy(env, *core, Rules())
+    assert run(LoHoVLAPolicy(env, *core, Rules(subtasks="none")), [0])[0].subtask == ""
+
+
+def test_who_cannot_paint_cannot_act_on_pictures(make):
+    with pytest.raises(UserError, match="paints no sub-goals"):
+        make(subtasks="image")
 
 
 def test_imagined_ends_come_with_new_subtasks_and_change_no_action(make, scripted, tiny, monkeypatch):

@@ -60,7 +60,7 @@ def test_it_does_not_say_that_all_is_done_unless_it_may():
     assert done not in processor.sayable(stop=False).everything
     env = scene_env("pick-and-place-primitive")
     for stop in (False, True):
-        sayable = make_policy("lohovla", env, stop=stop)._sayable
+        sayable = make_policy("lohovla", env, stop=stop).planner.sayable
         assert (done in sayable.everything) is stop
 
 

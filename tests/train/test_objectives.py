@@ -1,6 +1,7 @@
 """The losses of the core, on cases worked out by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -35,6 +36,21 @@ def test_a_batch_has_the_oracles_subtask_then_others_then_none(tiny, batch, draw
         for number, points in enumerate([sample["points"], *sample["other.points"], sample["points"]]):
             expected = torch.from_numpy(points).float()
             torch.testing.assert_close(batch.points[row, number], expected, equal_nan=True)
+
+
+def test_one_more_is_told_by_its_picture_half_of_the_time_alone_where_the_move_succeeded(tiny, batch):
+    _, processor = tiny
+    torch.manual_seed(0)
+    reached = torch.arange(len(batch.reached)) % 2
+    again = [replace(batch, reached=reached).pictured(processor.end) for _ in range(200)]
+    words = torch.stack([one.subtasks[:, -1] for one in again])
+    hidden = (words == processor.end).all(-1)
+    assert hidden.float().mean().item() == pytest.approx(0.5, abs=0.08)
+    assert (hidden | (words == batch.subtasks[:, 0]).all(-1)).all()
+    assert torch.equal(again[0].subtasks[:, :-1], batch.subtasks)
+    for row, points in enumerate(again[0].points[:, -1]):
+        expected = batch.points[row, 0] if reached[row] else torch.full_like(points, torch.nan)
+        torch.testing.assert_close(points, expected, equal_nan=True)
 
 
 def test_words_are_scored_up_to_their_end_each_alike(tiny, sequence, batch):
@@ -112,15 +128,15 @@ def test_progress_knows_what_happened_and_what_did_not(tiny, batch, monkeypatch)
     """A head that says 0 everywhere pays ln 2; one that says what happened pays nothing."""
     model, _ = tiny
     with torch.no_grad():
-        seen, _ = model.see(batch.inputs)
+        seen, after = model.stem(batch.inputs.picture), model.stem(batch.after)
     monkeypatch.setattr(model.progress, "forward", lambda before, now, points: torch.zeros(len(points)))
-    assert progress_loss(model, batch, seen).item() == pytest.approx(math.log(2), rel=1e-5)
+    assert progress_loss(model, batch, seen, after).item() == pytest.approx(math.log(2), rel=1e-5)
     calls = iter([batch.reached * 80 - 40, torch.full_like(batch.reached, -40), torch.full_like(batch.reached, -40)])
     monkeypatch.setattr(model.progress, "forward", lambda *_: next(calls))
-    assert progress_loss(model, batch, seen).item() == pytest.approx(0, abs=1e-6)
+    assert progress_loss(model, batch, seen, after).item() == pytest.approx(0, abs=1e-6)
     calls = iter([torch.full_like(batch.reached, -40)] * 2 + [torch.full_like(batch.reached, 40)])
     monkeypatch.setattr(model.progress, "forward", lambda *_: next(calls))
-    assert progress_loss(model, batch, seen).item() > 1
+    assert progress_loss(model, batch, seen, after).item() > 1
 
 
 def test_an_observation_without_a_subtask_moves_only_its_words(tiny, batch, drawn):
@@ -131,6 +147,21 @@ def test_an_observation_without_a_subtask_moves_only_its_words(tiny, batch, draw
         sample["other.points"] = sample["other.points"] * float("nan")
     losses = objectives.core_losses(model, labelled(collate(done), processor), processor)
     assert {name for name, loss in losses.items() if loss != 0} == {"text/ar", "text/d2f"}
+
+
+def test_without_subtasks_it_learns_from_the_goal_alone(make_tiny, batch, drawn):
+    """The published baseline: the same points and actions, told by nothing but goal and scene; no words."""
+    model, processor = make_tiny(subtasks=False)
+    losses = objectives.core_losses(model, batch, processor)
+    assert set(losses) == {"point/pick", "point/place", "point/read", "act/pick_place", "progress"}
+    said = [{**sample, "subtask": "Pick up the red block and place it on the table."} for sample in drawn["scenes"]]
+    torch.manual_seed(0)
+    points, _, sequence = objectives.expert_inputs(model, batch, processor)
+    torch.manual_seed(0)
+    again, _, _ = objectives.expert_inputs(model, labelled(collate(said), processor), processor)
+    torch.testing.assert_close(points, again)
+    assert (sequence.batch.subtasks == processor.end).all()
+    assert torch.equal(sequence.exists[:, 0], ~batch.points[:, 0].isnan().flatten(1).any(1))
 
 
 def test_the_first_actions_of_a_chunk_are_given_clean_and_not_scored(tiny, drawn, monkeypatch):

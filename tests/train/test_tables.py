@@ -1,15 +1,18 @@
 """Tables as the stem would describe them."""
 
 import numpy as np
+import pytest
 import torch
 
 from lohovla.collect.labels import NO_COLOR, objects_of
 from lohovla.collect.scenes import scene_env
 from lohovla.collect.tables import TableScenes
 from lohovla.data.samples import collate
+from lohovla.errors import UserError
 from lohovla.model.checkpoint import load
 from lohovla.model.stem import HEIGHT_UNIT, split_attributes
-from lohovla.train.stages import Stage
+from lohovla.train.source import Source
+from lohovla.train.stages import Stage, StageLosses
 from lohovla.train.tables import said_of, table_losses
 
 
@@ -127,3 +130,23 @@ def test_an_objects_token_says_what_becomes_of_it(tiny, monkeypatch):
                     expected.append(-torch.where(roles > 0.5, chance, 1 - chance).log().mean())
     assert len(expected) >= 6 * 5
     torch.testing.assert_close(found, torch.stack(expected).mean(), rtol=1e-4, atol=1e-4)
+
+
+def test_tables_beside_pictures_teach_what_becomes_of_objects(make_tiny):
+    """Their losses are among those of a step of ``plan``, as many examples as asked for, and the roles learn."""
+    model, processor = make_tiny()
+    stage = Stage("plan", 4, 2, tables=3)
+    source = Source(("pick-and-place-primitive",), seed=0, workers=0, ring=8)
+    batches = source.batches(stage, 0, 0, 1)
+    first, second = next(batches), next(batches)
+    assert len(first["instruction"]) == 2
+    assert len(first["tables"]["instruction"]) == len(second["tables"]["instruction"]) == 3
+    assert first["tables"]["instruction"] != second["tables"]["instruction"]
+    losses = StageLosses(model, processor, stage)(first, 0)
+    assert {"text/ar", "table/text/ar", "table/roles"} <= set(losses)
+    losses["table/roles"].backward()
+    assert model.roles.weight.grad is not None
+    with pytest.raises(UserError, match="teaches sub-tasks"):
+        StageLosses(*make_tiny(subtasks=False), stage)
+    with pytest.raises(UserError, match="tables are for stage plan"):
+        Stage("act", 4, tables=3)

@@ -1,0 +1,81 @@
+"""Where the model points by what it is told of a sub-task: its words, the picture of its end, both, or neither."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lohovla.evaluate.painted import Case
+from lohovla.model import planning
+from lohovla.model.core import LoHoVLA
+from lohovla.model.imagining import imagine
+from lohovla.model.planning import Pointed
+from lohovla.model.processor import Processor, picture_of
+
+_NEAR = 0.02  # m
+# What is told: whether the words, and which picture.
+TOLD: dict[str, tuple[bool, str | None]] = {
+    "nothing": (False, None),
+    "words": (True, None),
+    "painted picture": (False, "painted"),
+    "words and painted picture": (True, "painted"),
+    "true picture": (False, "true"),
+    "words and true picture": (True, "true"),
+    "another scene's picture": (False, "other"),
+    "words and another scene's picture": (True, "other"),
+}
+
+
+@torch.no_grad()
+def compare_told(
+    model: LoHoVLA,
+    processor: Processor,
+    found: Sequence[Case],
+    batch: int = 8,
+    progress: Callable[[int], object] = lambda count: None,
+) -> dict[str, dict[str, float]]:
+    """Shares of cases that are pointed at within 2 cm of the oracle's pick, its place, and both, for each of TOLD.
+
+    Words may leave a place open, "on the table" say, where a picture does not.
+
+    Args:
+        model: the core; it must paint.
+        processor: of the model.
+        found: at least two; neighbours lend each other their pictures.
+        batch: cases in a pass.
+        progress: called with the number of cases done.
+    """
+    hits: dict[str, list[np.ndarray]] = {name: [] for name in TOLD}
+    after = [torch.from_numpy(np.stack([case.after[k] for case in found])) for k in range(2)]
+    true = picture_of(*after)
+    pictures = {"true": true, "other": true.roll(1, 0)}
+    for first in range(0, len(found), batch):
+        some, at = found[first : first + batch], slice(first, first + batch)
+        inputs = processor([case.observation for case in some]).to(model.device)
+        prefix = model.encode(inputs)
+        tokens = [processor.tokenizer.encode(case.text, add_special_tokens=False) for case in some]
+
+        def point(worded: bool, picture: Tensor | None) -> Pointed:
+            said = tokens if worded else [[]] * len(tokens)  # noqa: B023 - called within this turn
+            words = planning.given(model, prefix, said, processor.start)  # noqa: B023
+            if picture is not None:
+                then = model.stem(picture.to(model.device, model.dtype))
+                words = planning.shown(model, words, model.subgoal_entry(prefix.seen, then))  # noqa: B023
+            return planning.point(model, prefix, words)  # noqa: B023
+
+        noise = torch.Generator().manual_seed(first)
+        painted = imagine(model, inputs.picture, prefix.seen, point(True, None), generator=noise).picture
+        given = {"painted": painted, **{name: all_of_them[at] for name, all_of_them in pictures.items()}}
+        wanted = np.stack([case.points for case in some])[..., :2]
+        for name, (worded, which) in TOLD.items():
+            points = point(worded, given.get(which or "")).points.cpu().numpy()[..., :2]
+            hits[name].append(np.linalg.norm(points - wanted, axis=-1) < _NEAR)
+        progress(len(some))
+    return {name: _shares(np.concatenate(rows)) for name, rows in hits.items()}
+
+
+def _shares(hits: np.ndarray) -> dict[str, float]:
+    return {"pick": float(hits[:, 0].mean()), "place": float(hits[:, 1].mean()), "both": float(hits.all(1).mean())}

@@ -1,0 +1,56 @@
+"""Where the model points by what it is told."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lohovla.evaluate.painted import cases
+from lohovla.evaluate.told import TOLD, compare_told
+from lohovla.model import planning
+from lohovla.model.layout import Kind
+from lohovla.model.processor import picture_of
+
+
+@pytest.fixture(scope="module")
+def found():
+    return list(cases(("pick-and-place-primitive",), (1, 3, 5)))
+
+
+def test_each_way_is_told_what_its_name_says(tiny, found, monkeypatch):
+    """A pointer that picks right where there are words, and places right where there is a picture."""
+    model, processor = tiny
+    right = torch.from_numpy(np.stack([case.points for case in found])).float()
+    point = planning.point
+
+    def scripted(model, prefix, words):
+        pointed = point(model, prefix, words)
+        points = torch.zeros_like(pointed.points)
+        of = right[:2] if len(points) == 2 else right[2:]
+        if any(words.tokens):
+            points[:, 0] = of[:, 0]
+        if (words.layout.kind == int(Kind.SUBGOAL)).any():
+            points[:, 1] = of[:, 1]
+        return replace(pointed, points=points)
+
+    shown = []
+    monkeypatch.setattr(planning, "point", scripted)
+    monkeypatch.setattr(model.stem, "forward", _noting(model.stem.forward, shown))
+    done = []
+    figures = compare_told(model, processor, found, batch=2, progress=done.append)
+    assert done == [2, 1]
+    for name, (worded, which) in TOLD.items():
+        assert figures[name] == {"pick": worded, "place": which is not None, "both": worded and which is not None}
+    # The true pictures and the neighbours' were looked at, each as often as two ways need them.
+    after = [picture_of(*(torch.from_numpy(case.after[k])[None] for k in range(2)))[0] for case in found]
+    for picture in after:
+        assert sum(torch.equal(picture, one) for one in shown) == 4
+
+
+def _noting(forward, shown):
+    def noted(picture):
+        shown.extend(picture)
+        return forward(picture)
+
+    return noted

@@ -5,6 +5,8 @@ import json
 import queue
 import signal
 import socket
+import ssl
+import subprocess
 import threading
 import time
 import urllib.request
@@ -170,6 +172,22 @@ def test_thirty_two_at_once_get_what_each_gets_alone(serve):
         together = list(pool.map(text, bodies))
     assert [text(body) for body in bodies[::8]] == together[::8]
     assert running.engine.pool.held == 0
+
+
+def test_it_serves_over_tls(checkpoint, tmp_path):
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    made = subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost", "-addext",
+         "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert], capture_output=True,
+    )  # fmt: skip
+    if made.returncode:
+        pytest.skip("openssl makes no certificate here")
+    settings = (f"model={checkpoint}", "threads=1", f"tls.cert={cert}", f"tls.key={key}")
+    with Served(*settings, what="text", log=tmp_path / "log") as server:
+        assert server.url.startswith("https://")
+        context = ssl.create_default_context(cafile=str(cert))
+        health = f"https://127.0.0.1:{server.port}/healthz"
+        assert urllib.request.urlopen(health, timeout=30, context=context).read() == b"OK\n"
 
 
 def test_sigterm_ends_the_command_with_code_0(checkpoint, tmp_path):

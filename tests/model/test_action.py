@@ -111,6 +111,12 @@ def test_noise_levels_are_high_more_often_and_never_zero():
     assert t.mean() == pytest.approx(0.999 * 0.6 + 0.001, abs=0.01)  # the mean of Beta(1.5, 1)
 
 
+@pytest.mark.parametrize(("drawn", "level"), [(0.0, 0.001), (0.125, 0.999 * 0.25 + 0.001), (1.0, 1.0)])
+def test_noise_levels_of_what_is_drawn(monkeypatch, drawn, level):
+    monkeypatch.setattr(torch, "rand", lambda shape, device: torch.full(shape, drawn, device=device))
+    assert sample_time((1,), torch.device("cpu")).item() == pytest.approx(level, abs=1e-6)
+
+
 def test_noise_levels_are_told_apart():
     embedded = sinusoid(torch.tensor([[0.0, 0.001, 0.5, 1.0]]))
     assert embedded.shape == (1, 4, 64)
@@ -141,11 +147,11 @@ def test_a_chunk_begins_with_its_prefix(tiny, attended, steps, given):
     model, _ = tiny
     state = torch.randn(3, 13, generator=torch.Generator().manual_seed(2))
     noise = acting.noise_for(model, "ee", [torch.Generator().manual_seed(k) for k in range(3)])
-    prefix = ee_action(torch.randn(3, given, 7, generator=torch.Generator().manual_seed(3)), state)
+    prefix = torch.rand(3, given, 7, generator=torch.Generator().manual_seed(3))  # to the last bit, whatever it is
     chunk = acting.ee_chunk(model, attended, state, STILL, steps, noise, prefix)
     assert chunk.shape == (3, 16, 7)
     assert torch.equal(chunk[:, :given], prefix)
-    assert set(chunk[..., 6].unique().tolist()) <= {0.0, 1.0}
+    assert set(chunk[:, given:, 6].unique().tolist()) <= {0.0, 1.0}
     free = acting.ee_chunk(model, attended, state, STILL, steps, noise)
     assert torch.equal(free, chunk) is (given == 0), "the rest of the chunk must take the prefix into account"
 
@@ -163,7 +169,8 @@ def test_actions_given_clean_are_at_level_zero(tiny, attended):
     denoise.velocity = spy
     prefix = torch.full((3, 2, 7), 0.5)
     with torch.no_grad():
-        denoise.run(torch.zeros(3, 16, 7), 2, prefix)
+        chunk = denoise.run(torch.zeros(3, 16, 7), 2, prefix)
+    assert torch.equal(chunk[:, :2], prefix)
     for x, t in seen:
         assert torch.equal(x[:, :2], prefix)
         assert t[:, :2].eq(0).all()

@@ -64,6 +64,16 @@ def test_rows_of_a_batch_have_masks_of_their_own():
     assert torch.equal(allowed[1], EXPECTED.flip(0, 1))
 
 
+def test_tokens_of_one_set_see_each_other_and_nothing_of_another_subtask():
+    kinds = [Kind.NOISED, Kind.CONTENT, Kind.CONTENT, Kind.NOISED, Kind.CONTENT, Kind.TEXT, Kind.QUERY]
+    layout = Layout(
+        torch.tensor([[int(kind) for kind in kinds]]), torch.tensor([[0, 0, 0, 1, 1, 1, 1]]),
+        torch.zeros(1, 7, dtype=torch.long),
+    )  # fmt: skip
+    expected = ["1000000", "0110000", "0110000", "0001000", "0000110", "0000010", "0000011"]
+    assert ["".join(str(int(sees)) for sees in row) for row in layout.allowed()[0, 0]] == expected
+
+
 def test_the_action_expert_sees_the_prefix_and_its_subtask():
     seen = {group: "".join(str(int(b)) for b in expert_sees(sequence(), group)[0]) for group in (0, 1)}
     assert seen[0] == "11101101111000000000"

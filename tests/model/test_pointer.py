@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lohovla.model.pointer import FOURIER_DIM, fourier, to_points, to_readout
-from lohovla.model.stem import ATTRIBUTE_DIM, HEIGHT_UNIT, Seen, cell_centres, cells_of, choose_objects
+from lohovla.model.stem import ATTRIBUTE_DIM, HEIGHT_UNIT, Objects, Seen, cell_centres, cells_of, choose_objects
 
 
 @pytest.fixture
@@ -79,3 +79,19 @@ def test_an_object_adds_to_the_score_of_its_cell_alone(tiny, inputs):
     expected = torch.zeros(3, 800, dtype=torch.bool)
     expected[torch.arange(3), objects.cell[:, 0]] = True
     assert torch.equal(changed.any(1), expected)
+
+
+def test_a_cell_is_scored_by_its_key_and_by_the_objects_that_stand_there(tiny):
+    model, _ = tiny
+    pointer, size = model.pointer, model.config.key_dim
+    hidden, keys = torch.randn(1, 1, model.config.text_config.hidden_size), torch.randn(1, 6, size)
+    tokens = torch.randn(1, 3, model.config.text_config.hidden_size)
+    empty = torch.zeros(1, 3, 1)
+    objects = Objects(empty, empty, empty.expand(-1, -1, 2), torch.tensor([[4, 1, 4]]))
+    with torch.no_grad():
+        logits = pointer.score(hidden, keys, objects, tokens)[0, 0]
+        place, thing = pointer.query(hidden)[0, 0].split(size)
+        wanted = keys[0] @ place
+        for cell, key in zip((4, 1, 4), pointer.object_key(tokens)[0], strict=True):
+            wanted[cell] += key @ thing
+    torch.testing.assert_close(logits, wanted / size**0.5, atol=1e-5, rtol=1e-4)

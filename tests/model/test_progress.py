@@ -26,3 +26,18 @@ def test_what_is_remembered_is_what_lies_at_the_points(tiny):
     torch.testing.assert_close(found[0, :, 0], torch.tensor([125.0, 431.0]), atol=1e-3, rtol=0)
     points[0, 0, 1] += model.config.cell_size[1] / 2  # halfway to the next column
     torch.testing.assert_close(model.progress.remember(seen, points)[0, 0, 0], torch.tensor(125.5), atol=1e-3, rtol=0)
+    points[0, :, :2] = torch.tensor([[-3.0, -3.0], [3.0, 3.0]])  # beyond the table: what lies at its border
+    assert model.progress.remember(seen, points)[0, :, 0].tolist() == [0.0, 799.0]
+
+
+def test_it_judges_by_what_changed_and_by_heights(tiny, monkeypatch):
+    model, _ = tiny
+    head, given = model.progress, []
+    monkeypatch.setattr(head.judge, "forward", lambda x: given.append(x) or x[:, :1])
+    before, now = torch.rand(1, 2, head.dim), torch.rand(1, 2, head.dim)
+    points = torch.tensor([[[0.4, 0.1, 0.05, 0.2, 0.04], [0.6, -0.2, 0.1, 0.3, 0.03]]])
+    head(before, now, points)
+    was, change, heights = given[0][0].split([2 * head.dim, 2 * head.dim, 5])
+    torch.testing.assert_close(was, before.flatten())
+    torch.testing.assert_close(change, (now - before).flatten())
+    torch.testing.assert_close(heights, torch.tensor([1.0, 2.0, 0.8, 0.6, -0.2]))

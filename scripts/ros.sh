@@ -10,20 +10,5 @@ packages="$packages libtrajectory-msgs-dev libstd-srvs-dev python3-numpy"
 
 command -v roscore >/dev/null 2>&1 && /usr/bin/python3 -c 'import rospy, diagnostic_msgs, actionlib_msgs' 2>/dev/null && exit 0
 
-if ! command -v apt-get >/dev/null 2>&1; then
-    echo "no ROS here, and no apt-get to install it with: tests that need one are skipped"
-    exit 2
-fi
-if [ "$(id -u)" = 0 ]; then
-    sudo=""
-elif sudo -n true 2>/dev/null; then
-    sudo="sudo -n"
-else
-    echo "no ROS here: sudo apt-get install -y --no-install-recommends $packages"
-    exit 2
-fi
-export DEBIAN_FRONTEND=noninteractive
 # shellcheck disable=SC2086
-$sudo apt-get install -y -q --no-install-recommends $packages && exit 0
-# shellcheck disable=SC2086
-$sudo apt-get update -q && $sudo apt-get install -y -q --no-install-recommends $packages
+exec sh "$(dirname "$0")/apt.sh" "no ROS here" $packages

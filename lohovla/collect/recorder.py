@@ -12,12 +12,11 @@ import numpy as np
 from lohovla import __version__
 from lohovla.collect.disturb import Disturbance, Disturber
 from lohovla.data.episode import EpisodeRecord
-from lohovla.data.layout import depth_feature, feature, to_steps, video_feature
+from lohovla.data.layout import EE_NAMES, depth_feature, feature, frame_features, to_steps, video_feature
 from lohovla.envs.language import vocabulary
 from lohovla.envs.sensors import STATE_NAMES
 from lohovla.policies.base import Context, Policy
 
-_EE_NAMES = ["x", "y", "z", "rx", "ry", "rz", "gripper"]
 _PICK_PLACE_NAMES = [f"{part}.{axis}" for part in ("pick", "place") for axis in ("x", "y", "z", "yaw")]
 _NOTHING = np.array([[0.3, -0.45, 0.0, 0.0]] * 2, np.float32)  # the pick and place that says "done"
 
@@ -36,20 +35,10 @@ def features_of(env: Any) -> dict[str, Any]:
         features[f"observation.images.{name}"] = video_feature(*size, fps)
         if f"depth.{name}" in env.observation_space.spaces:
             features[f"observation.depth.{name}"] = depth_feature(*size, camera["depth_unit"])
-    names = _EE_NAMES if env.control == "ee" else _PICK_PLACE_NAMES
+    names = EE_NAMES if env.control == "ee" else _PICK_PLACE_NAMES
     return {
         **features,
-        "observation.state": feature("float32", (len(STATE_NAMES),), list(STATE_NAMES)),
-        "action": feature("float32", (len(names),), names),
-        "action.executed": feature("float32", (len(names),), names),
-        "perturbed": feature("bool", (1,)),
-        "subtask_number": feature("int64", (1,)),
-        "subgoal_index": feature("int64", (1,)),
-        "progress": feature("float32", (1,)),
-        "score": feature("float32", (1,)),
-        "next.reward": feature("float32", (1,)),
-        "next.done": feature("bool", (1,)),
-        "next.success": feature("bool", (1,)),
+        **frame_features(STATE_NAMES, names),
         "hash.physics": feature("int64", (1,)),
         "hash.observation": feature("int64", (1,)),
     }

@@ -6,7 +6,7 @@ of the format, which find each episode's files through its row, do not mind.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 STATES_PATH = "states/chunk-{chunk_index:03d}/file-{file_index:03d}.npz"
+
+EE_NAMES = ("x", "y", "z", "rx", "ry", "rz", "gripper")  # of an `ee` action: m, rad, 0 open to 1 closed
 
 # Columns that the format asks for; each frame has one value of each.
 AUTOMATIC = {
@@ -47,6 +49,28 @@ def feature(dtype: str, shape: tuple[int, ...], names: list[str] | None = None, 
     """A feature's entry in ``info.json``."""
     entry: dict[str, Any] = {"dtype": dtype, "shape": list(shape), "names": names}
     return {**entry, "info": info} if info else entry
+
+
+def frame_features(state: Sequence[str], action: Sequence[str]) -> dict[str, Any]:
+    """The entries of what every frame holds beside pictures, by whomever it was recorded.
+
+    Args:
+        state: names of the state's numbers.
+        action: names of an action's.
+    """
+    return {
+        "observation.state": feature("float32", (len(state),), list(state)),
+        "action": feature("float32", (len(action),), list(action)),
+        "action.executed": feature("float32", (len(action),), list(action)),
+        "perturbed": feature("bool", (1,)),
+        "subtask_number": feature("int64", (1,)),
+        "subgoal_index": feature("int64", (1,)),
+        "progress": feature("float32", (1,)),
+        "score": feature("float32", (1,)),
+        "next.reward": feature("float32", (1,)),
+        "next.done": feature("bool", (1,)),
+        "next.success": feature("bool", (1,)),
+    }
 
 
 def video_feature(height: int, width: int, fps: int) -> dict[str, Any]:

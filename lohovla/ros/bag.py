@@ -42,7 +42,7 @@ class Bag:
             raise SetupError("a bag needs the rosbags package", "pip install 'lohovla[ros]'") from None
         if path.exists():
             raise UserError(f"{path} is there already", "name another folder with output=FOLDER")
-        self._generation, self.dropped, self.written = generation, 0, 0
+        self._generation, self.dropped = generation, 0
         self._store = get_typestore(Stores.ROS1_NOETIC if generation == 1 else Stores.ROS2_HUMBLE)
         known = self._store.fielddefs
         for name, fields in TYPES.items():
@@ -94,7 +94,6 @@ class Bag:
         native, store = self._native(type, to_wire(type, message, 2, binary=True)), self._store
         pack = store.serialize_ros1 if self._generation == 1 else store.serialize_cdr
         self._writer.write(self._connections[key], nanoseconds, pack(native, type_name(type, 2)))
-        self.written += 1
 
     def _native(self, type: str, message: Mapping[str, Any]) -> Any:
         """A message as the rosbags package has it."""

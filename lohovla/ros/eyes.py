@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -79,8 +78,6 @@ class Eyes:
     Attributes:
         sight: what was seen last.
         trouble: what is wrong with the pictures that come, or "".
-        made: how many were made.
-        seconds: how long the last took.
     """
 
     def __init__(self, profile: Profile, feeds: Feeds, size: tuple[int, int], top: bool = True):
@@ -91,7 +88,7 @@ class Eyes:
             name: _Camera(name, topics, feeds, throttle, self._wake.set) for name, topics in profile.cameras.items()
         }
         self._fuse = TopView(*size, profile.top_every)
-        self.sight, self.trouble, self.made, self.seconds = Sight(), "", 0, 0.0
+        self.sight, self.trouble = Sight(), ""
         self._seen: tuple[int, ...] = ()
         self._thread = threading.Thread(target=self._run, name="lohovla-eyes", daemon=True)
         self._thread.start()
@@ -123,7 +120,6 @@ class Eyes:
                 self.trouble = cause
 
     def _look(self) -> None:
-        began = time.monotonic()
         found = {name: camera.newest() for name, camera in self.cameras.items()}
         order = tuple(pair[0].order if pair else -1 for pair in found.values())
         if order == self._seen:
@@ -140,8 +136,6 @@ class Eyes:
             return
         self._seen, self.trouble = order, ""
         self.sight = Sight(pictures, stamps)
-        self.made += 1
-        self.seconds = time.monotonic() - began
 
     def _look_down(self, found: dict, pictures: dict[str, np.ndarray], stamps: dict[str, float]) -> None:
         names = self._profile.top_from

@@ -6,7 +6,7 @@ Nothing but numpy: this runs on the robot's side too.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Tuple
 
 import numpy as np
@@ -97,6 +97,15 @@ def pose_of(message: Mapping[str, Any]) -> np.ndarray:
     if not np.isfinite(position).all():
         raise BadPose(f"the position is {position.tolist()}")
     return np.concatenate([position, rotvec_of_quaternion(message["orientation"])])
+
+
+def joints_of(message: Mapping[str, Any], names: Sequence[str]) -> np.ndarray | None:
+    """Positions (n,) of joints in a ``sensor_msgs/JointState``, found by their names; None where one is missing."""
+    known = dict(zip(message["name"], message["position"]))  # some drivers leave positions out
+    if any(name not in known for name in names):
+        return None
+    joints = np.array([known[name] for name in names], float)
+    return joints if np.isfinite(joints).all() else None
 
 
 def offset_of(settings: Mapping[str, Any] | None) -> Offset:

@@ -12,7 +12,17 @@ import numpy as np
 
 from lohovla.control.limits import Axis
 from lohovla.control.poses import nearest
-from lohovla.ros.frames import BadPose, attach, inverse, offset_of, point_of, pose_message, pose_of, vector_of
+from lohovla.ros.frames import (
+    BadPose,
+    attach,
+    inverse,
+    joints_of,
+    offset_of,
+    point_of,
+    pose_message,
+    pose_of,
+    vector_of,
+)
 from lohovla.ros.messages import Message, header, seconds_of, stamp_of
 
 _INSIDE = 0.002  # m or rad that a command may be outside by rounding
@@ -50,12 +60,8 @@ class _Path:
         self._heard["tool"] = now
 
     def hear_joints(self, message: Message, now: float) -> None:
-        known = dict(zip(message["name"], message["position"]))  # some drivers leave positions out
-        try:
-            joints = np.array([known[name] for name in self._settings.names], float)
-        except KeyError:
-            return
-        if np.isfinite(joints).all():
+        joints = joints_of(message, self._settings.names)
+        if joints is not None:
             self._joints, self._heard["joints"] = joints, now
 
     def state_age(self, now: float) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lohovla.errors import SetupError
-from lohovla.ros.messages import TYPES, UPPER, Message
+from lohovla.ros.messages import TYPES, UPPER, Message, check_type, to_wire
 from lohovla.ros.transport import Subscription
 
 _DEBIAN = Path("/usr/lib/python3/dist-packages")  # where Debian and Ubuntu keep rospy
@@ -51,6 +51,48 @@ def _importable(name: str) -> bool:
         importlib.import_module(name)
         return True
     return False
+
+
+class NativeNode:
+    """What the nodes of both generations have in common: classes of messages, and publishers."""
+
+    generation: int
+    trouble = "the node was shut down"
+
+    def __init__(self) -> None:
+        self._publishers: dict[str, tuple[str, Any]] = {}
+        self._classes: dict[str, Any] = {}
+
+    def _installed(self, name: str) -> tuple[Any, dict[str, str]]:
+        """A message's class, and its fields with their types in ROS 1's words.
+
+        Raises:
+            SetupError: it is not installed.
+        """
+        raise NotImplementedError
+
+    def _class(self, name: str) -> Any:
+        """The class of a type, after its fields were compared with ours.
+
+        Raises:
+            SetupError: it is not installed, or is another than this package knows.
+        """
+        if name not in self._classes:
+            known, fields = self._installed(check_type(name))
+            check_definition(name, fields)
+            self._classes[name] = known
+        return self._classes[name]
+
+    def _make(self, name: str) -> Any:
+        return self._class(name)()
+
+    def publish(self, topic: str, message: Mapping[str, Any], newest: bool = False) -> None:
+        name, publisher = self._publishers[topic]
+        wire = to_wire(name, message, self.generation, binary=True)
+        publisher.publish(fill(name, self._make(name), wire, self.generation, self._make))
+
+    def flush(self, timeout: float = 0.5) -> None:
+        """Messages were handed over already."""
 
 
 class Throttle:

@@ -5,23 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from lohovla import __version__
 from lohovla.data.episode import EpisodeRecord, stage
-from lohovla.data.layout import STAGING, depth_feature, feature, to_steps, video_feature
+from lohovla.data.layout import EE_NAMES, STAGING, depth_feature, feature, frame_features, to_steps, video_feature
 from lohovla.data.writer import DatasetWriter
 from lohovla.envs.sensors import STATE_NAMES
 from lohovla.ros.eyes import DEPTH_STEP
+from lohovla.ros.images import color_of, compress
 from lohovla.ros.profile import Profile
 
 _log = logging.getLogger("lohovla.ros")
-_ACTION = ["x", "y", "z", "rx", "ry", "rz", "gripper"]
 _MOST = 6_000  # frames of an episode that are kept: five minutes at 20 a second
 _SHORTEST = 2  # frames; fewer is no episode
 
@@ -53,13 +51,11 @@ class _Kept(Sequence):
 
 
 def _png(picture: np.ndarray) -> bytes:
-    file = BytesIO()
-    Image.fromarray(picture).save(file, "png", compress_level=1)
-    return file.getvalue()
+    return compress(picture, "png")
 
 
 def _from_png(data: bytes) -> np.ndarray:
-    return np.asarray(Image.open(BytesIO(data)))
+    return color_of({"format": "png", "data": data})
 
 
 class Recording:
@@ -146,7 +142,8 @@ class Recording:
         numbers = np.searchsorted(begins, np.arange(count), "right") - 1
         ends = np.array([*begins[1:], count - 1])
         columns |= {"subtask_number": numbers, "subgoal_index": ends[numbers]}
-        features |= _features()
+        features |= frame_features(STATE_NAMES, EE_NAMES)
+        features["picture.age"] = feature("float32", (1,), None, unit="s")
         units = dict.fromkeys((name for name in columns if ".depth." in name), DEPTH_STEP)
         known = {**attributes, "plan": [self.subtasks[k] for k in begins if self.subtasks[k]]}
         states = np.zeros((count, 0))  # a robot does not tell the state of the world
@@ -165,23 +162,6 @@ def _age(session: Any) -> float:
 
 def _to_steps(depth: np.ndarray) -> np.ndarray:
     return to_steps(depth, DEPTH_STEP)
-
-
-def _features() -> dict[str, Any]:
-    return {
-        "observation.state": feature("float32", (len(STATE_NAMES),), list(STATE_NAMES)),
-        "action": feature("float32", (7,), _ACTION),
-        "action.executed": feature("float32", (7,), _ACTION),
-        "perturbed": feature("bool", (1,)),
-        "subtask_number": feature("int64", (1,)),
-        "subgoal_index": feature("int64", (1,)),
-        "progress": feature("float32", (1,)),
-        "picture.age": feature("float32", (1,), None, unit="s"),
-        "score": feature("float32", (1,)),
-        "next.reward": feature("float32", (1,)),
-        "next.done": feature("bool", (1,)),
-        "next.success": feature("bool", (1,)),
-    }
 
 
 def save(recording: Recording, root: Path, profile: Profile, attributes: Mapping[str, Any]) -> int | None:

@@ -17,7 +17,7 @@ from lohovla.ros.clocks import ClockOffset
 from lohovla.ros.commands import Commander
 from lohovla.ros.eyes import Eyes
 from lohovla.ros.feeds import Feeds
-from lohovla.ros.frames import BadPose, attach, pose_of
+from lohovla.ros.frames import BadPose, attach, joints_of, pose_of
 from lohovla.ros.geometry import tool_of_joints
 from lohovla.ros.grippers import Gripper
 from lohovla.ros.guard import COMMAND, GRIPPER
@@ -103,13 +103,7 @@ class RosRobot:
         """Joint positions (6,), rad, found by their names; None where one is missing."""
         if self._joints is None or self._joints.newest is None:
             return None
-        message = self._joints.newest.message
-        known = dict(zip(message["name"], message["position"], strict=False))
-        try:
-            joints = np.array([known[name] for name in self.profile.joints["names"]], float)
-        except KeyError:
-            return None
-        return joints if np.isfinite(joints).all() else None
+        return joints_of(self._joints.newest.message, self.profile.joints["names"])
 
     def measured(self) -> np.ndarray | None:
         """The tool's pose (6,) as the robot tells it, or by its joints; None while that is not known."""
@@ -139,8 +133,8 @@ class RosRobot:
     def _gripper_told(self) -> float | None:
         if self.profile.gripper_state["kind"] == "joint":
             message = self._joints.newest.message if self._joints and self._joints.newest else None
-            known = dict(zip(message["name"], message["position"], strict=False)) if message else {}
-            return known.get(self.profile.gripper_state["topic"])
+            told = joints_of(message, [self.profile.gripper_state["topic"]]) if message else None
+            return None if told is None else float(told[0])
         if self._gripper_feed is None or self._gripper_feed.newest is None:
             return None
         return float(self._gripper_feed.newest.message["data"])

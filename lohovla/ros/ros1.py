@@ -9,19 +9,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from lohovla.errors import SetupError, UserError
-from lohovla.ros.messages import SERVICES, Message, action_goal, check_type, service_value, short_name, to_wire
-from lohovla.ros.native import Throttle, check_definition, fill, fill_service, service_from_native
+from lohovla.ros.messages import SERVICES, Message, action_goal, service_value, short_name
+from lohovla.ros.native import NativeNode, Throttle, fill_service, service_from_native
 from lohovla.ros.transport import Handler, ServiceFailed, Subscription, respond
 
 _BUFFER = 2**24  # bytes that rospy reads at once; less than a picture makes it fall behind
 
 
-class Rospy:
+class Rospy(NativeNode):
     """A ROS 1 node in this process; a process can have one."""
 
     generation = 1
 
     def __init__(self, name: str = "lohovla"):
+        super().__init__()
         import rosgraph  # pyright: ignore[reportMissingImports]
         import roslib.message  # pyright: ignore[reportMissingImports]
         import rospy  # pyright: ignore[reportMissingImports]
@@ -32,8 +33,6 @@ class Rospy:
             raise UserError(f"no ROS master answers at {where}", "start roscore")
         rospy.init_node(name, anonymous=True, disable_signals=True)
         logging.getLogger("rosout").setLevel(logging.WARNING)
-        self._publishers: dict[str, tuple[str, Any]] = {}
-        self._classes: dict[str, Any] = {}
         self._kept: list[Any] = []
         self._goals = 0
 
@@ -41,32 +40,15 @@ class Rospy:
     def connected(self) -> bool:
         return not self._rospy.is_shutdown()
 
-    trouble = "the node was shut down"
-
-    def _make(self, name: str) -> Any:
-        return self._class(name)()
-
-    def _class(self, name: str) -> Any:
-        """The class of a type, after its fields were compared with ours.
-
-        Raises:
-            SetupError: it is not installed, or is another than this package knows.
-        """
-        if name not in self._classes:
-            known = self._roslib.get_message_class(check_type(name))
-            if known is None:
-                raise SetupError(f"this ROS has no {name}", f"install {name.partition('/')[0]}")
-            check_definition(name, dict(zip(known.__slots__, known._slot_types)))
-            self._classes[name] = known
-        return self._classes[name]
+    def _installed(self, name: str) -> tuple[Any, dict[str, str]]:
+        known = self._roslib.get_message_class(name)
+        if known is None:
+            raise SetupError(f"this ROS has no {name}", f"install {name.partition('/')[0]}")
+        return known, dict(zip(known.__slots__, known._slot_types))
 
     def advertise(self, topic: str, type: str, latch: bool = False) -> None:
         publisher = self._rospy.Publisher(topic, self._class(type), queue_size=1, latch=latch, tcp_nodelay=True)
         self._publishers[topic] = type, publisher
-
-    def publish(self, topic: str, message: Mapping[str, Any], newest: bool = False) -> None:
-        name, publisher = self._publishers[topic]
-        publisher.publish(fill(name, self._make(name), to_wire(name, message, 1, binary=True), 1, self._make))
 
     def wanted(self, topic: str) -> bool:
         """Whether anybody hears it."""
@@ -128,9 +110,6 @@ class Rospy:
             self.advertise(topic, f"{type}ActionGoal")
         self._goals += 1
         self.publish(topic, action_goal(goal, f"lohovla{self._goals}", time.time()))
-
-    def flush(self, timeout: float = 0.5) -> None:
-        """Messages were handed to the sockets already."""
 
     def close(self) -> None:
         self._rospy.signal_shutdown("the end")

@@ -16,27 +16,26 @@ from lohovla.ros.messages import (
     SERVICES,
     Message,
     action_name,
-    check_type,
     service_name,
     service_value,
     short_name,
     to_wire,
     type_name,
 )
-from lohovla.ros.native import Throttle, check_definition, fill, fill_service, service_from_native
+from lohovla.ros.native import NativeNode, Throttle, fill, fill_service, service_from_native
 from lohovla.ros.transport import Handler, ServiceFailed, Subscription, respond
 
 _log = logging.getLogger("lohovla.ros")
 _RELIABLE_DEPTH = 10  # messages that each must arrive, and may come faster than they are taken
 
 
-class Rclpy:
+class Rclpy(NativeNode):
     """A ROS 2 node in this process, with an executor in a thread of its own."""
 
     generation = 2
-    trouble = "the node was shut down"
 
     def __init__(self, name: str = "lohovla"):
+        super().__init__()
         import rclpy  # pyright: ignore[reportMissingImports]
         from rclpy.executors import MultiThreadedExecutor  # pyright: ignore[reportMissingImports]
 
@@ -46,8 +45,6 @@ class Rclpy:
         self._node = rclpy.create_node(f"{name}_{os.getpid()}")
         self._executor = MultiThreadedExecutor(num_threads=4)
         self._executor.add_node(self._node)
-        self._publishers: dict[str, tuple[str, Any]] = {}
-        self._classes: dict[str, Any] = {}
         self._actions: dict[str, Any] = {}
         self._thread = threading.Thread(target=self._spin, name="lohovla-rclpy", daemon=True)
         self._thread.start()
@@ -60,21 +57,9 @@ class Rclpy:
     def connected(self) -> bool:
         return self._rclpy.ok()
 
-    def _make(self, name: str) -> Any:
-        return self._class(name)()
-
-    def _class(self, name: str) -> Any:
-        """The class of a type, after its fields were compared with ours.
-
-        Raises:
-            SetupError: it is not installed, or is another than this package knows.
-        """
-        if name not in self._classes:
-            known = self._load(type_name(check_type(name), 2))
-            fields = {k: _ros2_type(v) for k, v in known.get_fields_and_field_types().items()}
-            check_definition(name, fields)
-            self._classes[name] = known
-        return self._classes[name]
+    def _installed(self, name: str) -> tuple[Any, dict[str, str]]:
+        known = self._load(type_name(name, 2))
+        return known, {field: _ros2_type(kind) for field, kind in known.get_fields_and_field_types().items()}
 
     def _load(self, name: str) -> Any:
         """A class by its whole name, such as ``std_srvs/srv/Trigger``."""
@@ -101,10 +86,6 @@ class Rclpy:
     def advertise(self, topic: str, type: str, latch: bool = False) -> None:
         publisher = self._node.create_publisher(self._class(type), topic, self._quality(latch=latch))
         self._publishers[topic] = type, publisher
-
-    def publish(self, topic: str, message: Mapping[str, Any], newest: bool = False) -> None:
-        name, publisher = self._publishers[topic]
-        publisher.publish(fill(name, self._make(name), to_wire(name, message, 2, binary=True), 2, self._make))
 
     def wanted(self, topic: str) -> bool:
         """Whether anybody hears it."""
@@ -165,9 +146,6 @@ class Rclpy:
             self._actions[action].send_goal_async(native)
         else:
             _log.warning("action %s is not served", action)
-
-    def flush(self, timeout: float = 0.5) -> None:
-        """Messages were handed over already."""
 
     def close(self) -> None:
         self._executor.shutdown(timeout_sec=1.0)

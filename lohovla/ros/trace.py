@@ -40,7 +40,6 @@ class Trace:
     def __init__(self, say: bool = False):
         self._say, self.moments, self._next, self._printed = say, [], -1.0, -1.0
         self.moments: list[Moment]
-        self.refused = 0
 
     def __call__(self, session: Any) -> None:
         """Called after every command."""

@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from lohovla.data.samples import collate
+from lohovla.model.action import pick_place_scaled
+from lohovla.model.layout import expert_sees
+from lohovla.model.pointer import to_readout
 from lohovla.model.stem import cells_of
 from lohovla.train import objectives
 from lohovla.train.labelled import Pieces, labelled
@@ -124,6 +127,36 @@ def test_the_readout_is_taken_near_the_point(tiny, sequence):
     assert across.abs().max() <= 1
 
 
+def test_the_readout_says_the_point_from_the_cell_where_it_is_read(tiny, sequence):
+    model, _ = tiny
+    paid = []
+    for row, group, which in (sequence.exists[..., None].expand(-1, -1, 2)).nonzero().tolist():
+        cell = sequence.read_cell[row, group, which].view(1, 1)
+        hidden = sequence.states[row, sequence.at["point", group]][None, which : which + 1]
+        said = model.pointer.read(sequence.seen.row(row), cell, hidden)
+        wanted = to_readout(sequence.points[row, group, which].view(1, 1, 5), cell, model.config)
+        paid.append(torch.nn.functional.smooth_l1_loss(said, wanted, beta=0.05).item())
+    assert sequence.point_losses()["point/read"].item() == pytest.approx(sum(paid) / len(paid), rel=1e-3)
+
+
+def test_an_action_is_learned_from_its_own_subtask_and_moves_no_decoder(tiny, batch, monkeypatch):
+    model, processor = tiny
+    with torch.no_grad():
+        seen, objects = model.see(batch.inputs)
+    sequence = Sequence(model, batch, seen, objects, processor)
+    points = sequence.read_points(1)
+    data = pick_place_scaled(sequence.points[:, 1, :, :4].flatten(1), points).clamp(-5, 5)
+
+    def expert(x, t, condition, cache, valid):
+        assert torch.equal(valid, expert_sees(sequence.layout, 1))
+        assert not any(part.requires_grad for pair in cache for part in pair)
+        return (x - data) / t[..., None]  # noise - data
+
+    monkeypatch.setattr(model.experts["pick_place"], "forward", expert)
+    monkeypatch.setattr(torch, "randint", lambda *_: torch.tensor(1))
+    assert sequence.action_loss().item() < 1e-5
+
+
 def test_progress_knows_what_happened_and_what_did_not(tiny, batch, monkeypatch):
     """A head that says 0 everywhere pays ln 2; one that says what happened pays nothing."""
     model, _ = tiny
@@ -182,6 +215,7 @@ def test_the_first_actions_of_a_chunk_are_given_clean_and_not_scored(tiny, drawn
     given = (t == 0).sum(1)
     assert given.max() <= model.config.max_prefix
     assert given.unique().numel() > 2
+    assert (given == 0).float().mean() > 0.35  # half of the chunks begin from nothing
     for row, count in enumerate(given.tolist()):
         torch.testing.assert_close(x[row, :count], data[row, :count])
         assert t[row, count:].unique().numel() == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def merge(model: PreTrainedModel, settings: dict[str, Any], pairs: dict[str, dic
 
 def attach(model: PreTrainedModel, settings: dict[str, Any], pairs: dict[str, dict[str, Tensor]]) -> nn.Module:
     """The model inside PEFT with the adapter live: it can be switched off, swapped and trained on."""
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
 
     rank = next(iter(pairs.values()))["A"].shape[0]
     config = LoraConfig(
@@ -78,11 +79,20 @@ def attach(model: PreTrainedModel, settings: dict[str, Any], pairs: dict[str, di
         use_rslora=bool(settings.get("use_rslora", False)),
         bias="none",
     )
-    wrapped = get_peft_model(model, config)
-    inside = dict(wrapped.base_model.model.named_modules())  # type: ignore
+    wrapped: Any = in_peft(model, config)
+    inside = dict(wrapped.base_model.model.named_modules())
     with torch.no_grad():
         for name, pair in pairs.items():
             for side, tensor in pair.items():
                 target = getattr(inside[name], f"lora_{side}")["default"].weight
                 target.copy_(tensor)
     return wrapped.eval()
+
+
+def in_peft(model: Any, settings: Any) -> nn.Module:
+    """The model inside PEFT, with an adapter of ``settings``."""
+    from peft import get_peft_model
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by an older name
+        return get_peft_model(model, settings)

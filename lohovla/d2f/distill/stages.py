@@ -8,6 +8,7 @@ import torch
 from torch import nn, optim
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from lohovla.d2f.adapters import in_peft
 from lohovla.d2f.distill.muon import Muon
 
 
@@ -79,7 +80,7 @@ def student_optimizers(model: nn.Module, rate: float, decay: float) -> list[opti
 
 def add_adapter(model: nn.Module, rank: int, alpha: int, dropout: float, targets: list[str]) -> nn.Module:
     """The model inside PEFT, with a LoRA adapter on the modules whose names end in ``targets``."""
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
 
     settings = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(targets), bias="none")
-    return get_peft_model(model, settings)
+    return in_peft(model, settings)

@@ -19,11 +19,13 @@ from lohovla.ros.verdicts import End, Ending
 from lohovla.settings import results_folder
 
 _WORLD_HZ = 100.0  # control rate of ros-sim's world
+_FPS = 20  # frames a second of a recording at most: the rate that the models act at
 
 
 def run(config: DictConfig) -> int:
     """Connect, wait until all is well, run, and say what happened. Exit code 1 after an emergency stop."""
     _check(config)
+    from lohovla.ros.episodes import refuse_other_settings
     from lohovla.ros.profile_file import profile_of
 
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
@@ -32,6 +34,8 @@ def run(config: DictConfig) -> int:
     profile = profile_of(config.robot, config.profile)
     if config.enable == "always" and not profile.world and not config.dry_run:
         raise UserError("enable=always is for simulators", "hold the enable on /lohovla/enable, or use dry_run=true")
+    if config.output is not None:
+        refuse_other_settings(Path(config.output), OmegaConf.to_container(config))  # type: ignore[arg-type]
     folder = results_folder(config, "ros")
     bridge = _Bridge(config, profile, folder)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -47,8 +51,10 @@ def _check(config: DictConfig) -> None:
 
     if config.enable not in ENABLES:
         raise UserError(f"enable cannot be {config.enable!r}", f"choose one of {', '.join(ENABLES)}")
-    if config.transport == "rosbridge":
+    if config.transport != "native":
         check_packages()
+    if config.transport == "sim" and not config.robot.world:
+        raise UserError("transport=sim is a robot of its own", "use robot=sim or robot=sim-fused")
     if config.start not in ("auto", "wait"):
         raise UserError(f"start cannot be {config.start!r}", "choose auto or wait")
     if config.episodes < 1 or not config.seconds > 0:
@@ -72,6 +78,7 @@ class _Bridge:
         from lohovla.ros.trace import Trace
 
         self.config, self.profile, self.folder = config, profile, folder
+        self.evaluation: Any = None
         loop: Any = OmegaConf.to_container(config.loop)
         own = {key: loop.pop(key) for key in ("clock", "worker", "delay")}
         if own["worker"] not in WORKERS:
@@ -92,7 +99,10 @@ class _Bridge:
             spec = self.worker.wait()
             if "world" in spec.observation_keys and mirror is None:
                 raise UserError(f"policy {name} reads the true state", "only robot=sim tells it")
-            self.transport = connect(config.transport, config.url, profile.generation, config.compression)
+            self.task, kind, url = task, config.transport, config.url
+            if kind == "sim":
+                kind, url = "rosbridge", self._simulate()
+            self.transport = connect(kind, url, profile.generation, config.compression)
             self.close_all += [self.transport.close, self.transport.flush]
             if config.bag:
                 self._open_bag()
@@ -112,6 +122,14 @@ class _Bridge:
         except BaseException:
             self.close()
             raise
+
+    def _simulate(self) -> str:
+        """Start a simulated robot of our own; returns where it is."""
+        from lohovla.ros.own_sim import OwnSimulator
+
+        simulator = OwnSimulator(self.task, self.config.seed, list(self.profile.cameras))
+        self.close_all.append(simulator.close)
+        return simulator.url
 
     def _open_bag(self) -> None:
         from lohovla.ros.bag import Bag, Tapped
@@ -139,46 +157,54 @@ class _Bridge:
             self.close_all.pop()()
 
     def run(self) -> int:
-        from lohovla.evaluate.statistics import wilson
-
-        outcomes = [outcome for outcome in self._episodes()]
-        records = [record for _, record in outcomes]
+        records, verdict = list(self._episodes()), ""
         (self.folder / "result.json").write_text(json.dumps({"episodes": records}, indent=2), encoding="utf-8")
-        won = sum(bool(record.get("success")) for record in records)
-        if self.profile.world and records:
-            low, high = wilson(won, len(records))
-            print(f"{won} of {len(records)} solved ({100 * low:.0f} to {100 * high:.0f} %)", end="; ")
-            print(f"results in {self.folder}", flush=True)
-        else:
-            print(f"{records[-1]['cause'] if records else 'nothing was done'}; results in {self.folder}", flush=True)
+        if self.evaluation is not None:
+            verdict = self.evaluation.close()
+        verdict = verdict or (records[-1]["cause"] if records else "nothing was done")
+        print(f"{verdict}; results in {self.folder}", flush=True)
         return 1 if self.operator.emergency else 0
 
     def _episodes(self) -> Any:
-        from lohovla.ros.episodes import SimulatedEpisodes
-        from lohovla.ros.recording import Recording
+        """Play what is to be played; yields the record of each."""
+        from lohovla.ros.episodes import Evaluation, SimulatedEpisodes
 
         config = self.config
-        simulated = SimulatedEpisodes(self.transport) if self.profile.world else None
-        for index in range(config.episodes if simulated else 1):
-            seed = config.seed + 2 * index
-            if simulated:
-                goal = simulated.begin(seed, lambda: bool(self.operator.ended))
-                if goal and not config.goal:
-                    self.operator.set_goal(goal)
-            self.trace.begin()
-            recording = Recording(round(self.session.loop.spec.control_hz)) if config.record else None
-            watchers = self.session.watchers
-            watchers += [recording] if recording else []
-            outcome = self.session.run(seed, self._over(simulated), config.home)
-            record = self._record(seed, outcome, simulated)
-            if recording:
-                watchers.remove(recording)
-                record["episode"] = self._save(recording, record)
-            self._draw(index)
-            self._print(record)
-            yield outcome, record
+        if not self.profile.world:
+            yield self._episode(config.seed, 0, None)
+            return
+        seeds = [config.seed + 2 * index for index in range(config.episodes)]
+        self.evaluation = Evaluation(self.folder, [(self.task, seed) for seed in seeds])
+        simulated = SimulatedEpisodes(self.transport, self.task)
+        for index, seed in enumerate(seeds):
+            if self.evaluation.has(self.task, seed):
+                continue
+            goal = simulated.begin(seed, lambda: bool(self.operator.ended))
+            if goal and not config.goal:
+                self.operator.set_goal(goal)
+            record = self._episode(seed, index, simulated)
+            yield record
             if self.operator.ended or self.operator.emergency:
                 return
+            self.evaluation.add(simulated.result(record["cause"], record["subtasks"]))
+
+    def _episode(self, seed: int, index: int, simulated: Any) -> dict[str, Any]:
+        """One run: its record, its recording, its drawing."""
+        from lohovla.ros.recording import Recording
+
+        config, watchers = self.config, self.session.watchers
+        self.trace.begin()
+        fps = min(round(self.session.loop.spec.control_hz), _FPS)
+        recording = Recording(fps) if config.record else None
+        watchers += [recording] if recording is not None else []
+        outcome = self.session.run(seed, self._over(simulated), config.home)
+        record = self._record(seed, outcome, simulated)
+        if recording is not None:
+            watchers.remove(recording)
+            record["episode"] = self._save(recording, record)
+        self._draw(index)
+        self._print(record)
+        return record
 
     def _save(self, recording: Any, record: dict[str, Any]) -> int | None:
         """Add the run to the data set; a run on a robot is a success if the policy thinks so."""
@@ -190,7 +216,7 @@ class _Bridge:
         by_policy = record["ending"] == Ending.DONE.value
         attributes = {
             "task": record["goal"], "seed": record["seed"], "reason": record["cause"],
-            "task_name": self.config.task if self.profile.world else self.profile.name,
+            "task_name": self.task if self.profile.world else self.profile.name,
             "success": bool(record.get("success", by_policy)), "final_score": float(record.get("score", by_policy)),
             "judged_by": "simulator" if self.profile.world else "policy", "policy": split_settings(chosen)[0],
         }  # fmt: skip

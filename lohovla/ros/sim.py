@@ -1,7 +1,8 @@
 """The simulated world as a ROS robot: it publishes what a robot publishes and takes what a robot takes.
 
 It is as dangerous as the real one: the last command stands. A pose that was asked for is kept, a velocity goes on
-until another comes; a dead client stops nothing.
+until another comes; a dead client stops nothing. An episode's time begins with the first command after its table was
+set, so that nobody is judged by how long a bridge takes to start.
 """
 
 from __future__ import annotations
@@ -106,13 +107,13 @@ class SimulatedRosRobot:
             _log.warning("refused: %s", error)
             return
         with self._lock:
-            self._target, self._twist = pose, None
+            self._target, self._twist, self._begun = pose, None, True
 
     def _take_twist(self, message: Message) -> None:
         twist = message["twist"]
         values = [twist[part][axis] for part in ("linear", "angular") for axis in "xyz"]
         with self._lock:
-            self._twist = np.array(values, float)
+            self._twist, self._begun = np.array(values, float), True
 
     def _take_trajectory(self, message: Message) -> None:
         if not message["points"]:
@@ -123,7 +124,7 @@ class SimulatedRosRobot:
             return
         pose = tool_of_joints(np.array([known[name] for name in JOINTS]), self._tool_length())
         with self._lock:
-            self._target, self._twist = pose, None
+            self._target, self._twist, self._begun = pose, None, True
 
     def _tool_length(self) -> float:
         from lohovla.envs.scene.grippers import TOOL_LENGTH
@@ -152,6 +153,7 @@ class SimulatedRosRobot:
             self._seed, self._fresh = seed, True
             self._target = np.asarray(self.env.observe_state()[:6], float)
             self._twist, self._gripper, self._ended = None, 0.0, None
+            self._begun, self._from = False, self.steps
         self._score = 0.0
         _log.info("seed %d: %s", seed, self.env.problem.instruction)
         self._publish_result()
@@ -176,7 +178,7 @@ class SimulatedRosRobot:
             again = None if self._fresh else self._next_seed
         if again is not None:
             self._begin(again)
-        if self._ended is None:
+        if self._ended is None and self._begun:
             self._move()
         self._publish()
 
@@ -239,9 +241,16 @@ class SimulatedRosRobot:
             "seed": self._seed, "task": self.env.task.name, "instruction": self.env.problem.instruction,
             "time": round(self.env.simulation.time, 3), "score": round(self._score, 4),
             "ended": ended is not None, "success": bool(ended and ended["success"]),
-            "reason": ended["reason"] if ended else "",
+            "reason": ended["reason"] if ended else "", "steps": self.steps - self._from,
+            "actions": self.env.episode.actions, "drops": self.env.simulation.gripper.drops,
+            "missing": self._missing() if ended and not ended["success"] else "",
         }  # fmt: skip
         self._transport.publish("/sim/result", {"data": json.dumps(result)})
+
+    def _missing(self) -> str:
+        """The sub-task that the world still asks for."""
+        following = self.env.problem.goal.next(self.env.scene())
+        return following.text if following else ""
 
     def _publish_camera(self, name: str, seconds: float) -> None:
         base = f"/camera/{name}"

@@ -1,0 +1,100 @@
+"""Evaluation through ROS: episodes of the simulated robot, kept as those of `lohovla evaluate` are."""
+
+import json
+import subprocess
+import sys
+import threading
+
+import pytest
+from omegaconf import OmegaConf
+
+from lohovla.cli import main
+from lohovla.errors import UserError
+from lohovla.evaluate.log import read_rows
+from lohovla.ros.episodes import Evaluation, SimulatedEpisodes
+from lohovla.ros.graph import Graph, LocalTransport
+from lohovla.ros.sim import SimulatedRosRobot
+
+TASK = "put-block-into-matching-bowl"
+
+
+@pytest.fixture
+def robot(blind):
+    """The simulated robot on a graph, to be ticked by hand."""
+    graph = Graph()
+    return SimulatedRosRobot(blind(control="ee", control_hz=100), LocalTransport(graph), 10001), graph
+
+
+def begin(robot, task=TASK, seed=10003):
+    one, graph = robot
+    episodes, stop = SimulatedEpisodes(LocalTransport(graph), task), threading.Event()
+    thread = threading.Thread(target=one.run, args=(stop,), daemon=True)
+    thread.start()
+    try:
+        return episodes, episodes.begin(seed, lambda: False)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_the_table_is_set_and_time_waits_for_the_first_command(robot):
+    one, graph = robot
+    episodes, goal = begin(robot)
+    assert goal == one.env.problem.instruction
+    for _ in range(5):
+        one.tick()
+    assert one.env.simulation.time == 0.0
+    node = LocalTransport(graph)
+    node.advertise("/sim/tool_twist", "geometry_msgs/TwistStamped")
+    node.publish("/sim/tool_twist", {})
+    for _ in range(5):
+        one.tick()
+    assert one.env.simulation.time == pytest.approx(0.05)
+    one._publish_result()
+    found = episodes.result("stopped", [(0.5, "Pick it up.")])
+    assert (found.task, found.seed, found.success, found.steps, found.reason) == (TASK, 10003, False, 5, "stopped")
+    assert found.subtasks[0].text == "Pick it up."
+    assert found.simulated_seconds == pytest.approx(0.05)
+
+
+def test_another_task_is_refused(robot):
+    with pytest.raises(UserError, match="ros-sim plays"):
+        begin(robot, "stack-all-blocks-on-a-zone")
+
+
+def test_what_was_played_is_kept_and_not_played_again(robot, tmp_path):
+    episodes, _ = begin(robot)
+    first = Evaluation(tmp_path, [(TASK, 10001), (TASK, 10003)])
+    first.add(episodes.result("time is up", []))
+    assert first.close().startswith("0 of 1 solved (0 to 79 %)")
+    assert [row["seed"] for row in read_rows(tmp_path)] == [10003]
+    assert "time is up" in read_rows(tmp_path)[0]["failure"]
+    assert json.loads((tmp_path / "summary.json").read_text())["overall"]["episodes"] == 1
+    again = Evaluation(tmp_path, [(TASK, 10001), (TASK, 10003)])
+    assert again.has(TASK, 10003)
+    assert not again.has(TASK, 10001)
+    again.close()
+
+
+def test_a_folder_of_other_settings_is_refused(tmp_path, capsys):
+    (tmp_path / "episodes.jsonl").touch()
+    settings = {"settings": {"policy": {"name": "teacher"}, "task": "another"}}
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(settings)))
+    words = ["ros", "robot=sim", "policy=teacher", "enable=always", f"output={tmp_path}"]
+    assert main(words) == 2
+    assert "was made with" in capsys.readouterr().err
+
+
+def test_one_command_plays_through_rosbridge(tmp_path):
+    """A simulated robot of its own, the bridge, a policy: until the time is up, or the goal stands."""
+    words = ["robot=sim", "transport=sim", "policy=teacher", "enable=always", "seconds=5", "output=run"]
+    slack = ["robot.fresh={state: 2, camera: 2, acted: 1}", "loop.safety.late=2", "page.port=0"]
+    command = [sys.executable, "-m", "lohovla.cli", "ros", *words, *slack]
+    answer = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert answer.returncode == 0, answer.stderr
+    row = read_rows(tmp_path / "run")[0]
+    assert row["subtasks"]
+    assert row["steps"] > 50
+    assert (tmp_path / "run" / "commands.png").exists()
+    check = [sys.executable, "-m", "lohovla.cli", "data", "check", "run/dataset"]
+    assert subprocess.run(check, capture_output=True, cwd=tmp_path).returncode == 0

@@ -51,7 +51,7 @@ class Rules:
     grammar: str = "scene"
     avoid: bool = True
     replan: str = "patient"
-    failures: int = 2
+    failures: int = 1
     progress: str = "reward"
     done: float = 0.5
     steps: int = 4
@@ -70,7 +70,7 @@ class Rules:
         if self.steps < 1 or self.execute < 1 or self.failures < 0:
             raise UserError(
                 "policy.steps and policy.execute are at least 1, policy.failures at least 0",
-                "4, 8 and 2 are the defaults",
+                "4, 8 and 1 are the defaults",
             )
 
     @property

@@ -5,8 +5,10 @@ import contextlib
 import io
 import itertools
 import json
+import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -105,8 +107,9 @@ class Browser:
     def __init__(self, program, folder):
         options = ["--no-sandbox", "--disable-gpu", "--remote-debugging-port=0", f"--user-data-dir={folder}"]
         self._process = subprocess.Popen(
-            [program, *options, "--window-size=1200,900", "about:blank"], stderr=subprocess.PIPE, text=True
-        )
+            [program, *options, "--window-size=1200,900", "about:blank"], stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )  # fmt: skip
         for line in self._process.stderr:
             if found := re.search(r"DevTools listening on ws://([^/]+)/", line):
                 break
@@ -136,7 +139,7 @@ class Browser:
 
     def close(self):
         self._open.close()
-        self._process.kill()
+        os.killpg(self._process.pid, signal.SIGKILL)  # Debian's is a script, and the browser has processes of its own
         self._process.wait()
 
 

@@ -1,4 +1,4 @@
-"""A sub-task's move on the picture itself: the picked square of pixels, set down at the place."""
+"""A sub-task's move on the picture itself: the picked square of pixels, taken away and set down at the place."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ SHRINK = 2  # of the camera's picture
 PATCH = 2  # latents along the square that is a token
 FACTOR = 8  # of the autoencoder, from pixels to latents
 _MARGIN = 0.001  # m, around the square
+_RIM, _AROUND = 0.006, 0.012  # m beyond the square: what is painted over, and where that is looked up
+_SIDE = 5  # places looked at on each side
 NEAR_DIM = 2 * 13
 
 
@@ -35,7 +37,7 @@ def places_of(config: LoHoVLAConfig, shape: tuple[int, int], device: torch.devic
 
 
 def moved(picture: Tensor, points: Tensor, config: LoHoVLAConfig) -> Tensor:
-    """A top view (B, 4, h, w) in which the block at the pick stands at the place, too; nothing is taken away.
+    """A top view (B, 4, h, w) in which the block at the pick stands at the place; what lies around the pick covers it.
 
     Args:
         picture: colour and depth (dm).
@@ -44,14 +46,27 @@ def moved(picture: Tensor, points: Tensor, config: LoHoVLAConfig) -> Tensor:
         config: of the model: where the picture lies.
     """
     pick, place = points[:, 0], points[:, 1]
-    away = places_of(config, picture.shape[2:], picture.device)[None] - place[:, None, None, :2]  # type: ignore
-    local = _turned(away, -place[:, 3])  # in the frame of the block
+    everywhere = places_of(config, picture.shape[2:], picture.device)[None]  # type: ignore
+    local = _turned(everywhere - place[:, None, None, :2], -place[:, 3])  # in the frame of the block
     inside = (local.abs().amax(-1) < pick[:, 4, None, None] / 2 + _MARGIN)[:, None]
     source = pixels_of(config, pick[:, None, None, :2] + _turned(local, pick[:, 3]), (2, 2)) - 1
     block = F.grid_sample(picture, source.flip(-1), align_corners=False, padding_mode="border")
     rise = (place[:, 2] + pick[:, 4] - pick[:, 2]) / DEPTH_UNIT
     block = torch.cat([block[:, :3], block[:, 3:] + rise[:, None, None, None]], 1)
-    return torch.where(inside, block, picture)
+    left = _turned(everywhere - pick[:, None, None, :2], -pick[:, 3])
+    gone = (left.abs().amax(-1) < pick[:, 4, None, None] / 2 + _RIM)[:, None]
+    return torch.where(inside, block, torch.where(gone, _around(picture, pick, config), picture))
+
+
+def _around(picture: Tensor, pick: Tensor, config: LoHoVLAConfig) -> Tensor:
+    """The median (B, 4, 1, 1) of what is seen around the square of a pick (B, 5)."""
+    side = torch.linspace(-1, 1, _SIDE, device=picture.device)
+    one = torch.ones_like(side)
+    rim = torch.cat([torch.stack(pair, -1) for pair in ((side, one), (side, -one), (one, side), (-one, side))])
+    at = rim[None, None] * (pick[:, 4] / 2 + _AROUND)[:, None, None, None]
+    source = pixels_of(config, pick[:, None, None, :2] + _turned(at, pick[:, 3]), (2, 2)) - 1
+    found = F.grid_sample(picture, source.flip(-1), align_corners=False, padding_mode="border")
+    return found.median(-1, keepdim=True).values
 
 
 def near(points: Tensor, config: LoHoVLAConfig) -> Tensor:

@@ -1,4 +1,4 @@
-"""The move on the picture: the picked square lands at the place, turned and raised, and nothing else changes."""
+"""The move on the picture: the picked square lands at the place, turned and raised, and is gone where it was."""
 
 import math
 
@@ -36,9 +36,22 @@ def test_a_block_lands_turned_and_raised():
     inner = torch.nn.functional.max_pool2d((~new).float()[None, None], 5, 1, 2)[0, 0] == 0
     assert inner.sum() > 100
     torch.testing.assert_close(found[0, :, inner], wanted[0, :, inner], atol=1e-3, rtol=0)
-    around = torch.nn.functional.max_pool2d(new.float()[None, None], 3, 1, 1)[0, 0] > 0
-    assert torch.equal(found[0, :, ~around], picture[0, :, ~around])  # the old place, too, is as it was
-    assert torch.equal(found[0, :, old], picture[0, :, old])
+    near = torch.nn.functional.max_pool2d((new | old).float()[None, None], 7, 1, 3)[0, 0] > 0
+    assert torch.equal(found[0, :, ~near], picture[0, :, ~near])
+    assert (found[0, :, old] == 0).all()  # the bare table
+
+
+def test_what_lies_around_a_pick_covers_it_though_a_neighbor_is_there():
+    """A block in a zone, with another beside it: the zone shows where it was."""
+    picture, zone = picture_with_block(0.5, 0.0, 0.2, 0.15, 0.0, color=(0.0, 0.5, 0.0))
+    other, beside = picture_with_block(0.5, 0.05, 0.2, 0.04, 0.04)
+    block, old = picture_with_block(0.49, -0.02, 0.2, 0.04, 0.04)
+    picture = torch.where(beside, other, picture)
+    picture = torch.where(old, block, picture)
+    points = torch.tensor([[[0.49, -0.02, 0.04, 0.2, 0.04], [0.3, 0.3, 0.0, 0.0, 0.04]]])
+    found = moved(picture, points, CONFIG)[0, :, old]
+    torch.testing.assert_close(found, torch.tensor([0.0, 0.5, 0.0, 0.0])[:, None].expand_as(found), atol=1e-3, rtol=0)
+    assert zone[old].all()
 
 
 def test_each_of_a_batch_moves_by_its_own_points():

@@ -114,11 +114,11 @@ def _engine(denoiser: DecoderDenoiser, text: Text, batch: int, accept: float) ->
     for number in range(batch):
         prompt = torch.randint(text.vocabulary - 2, (text.prompt,), generator=generator).tolist()
         sampling = Sampling(max_tokens=text.answer, min_tokens=text.answer)
-        request = Request(tuple(prompt), sampling, Thresholds(accept=accept))
+        request = Request(tuple(prompt), sampling, Thresholds(accept=accept), size=text.block)
         engine.submit(request, lambda update, number=number: listen(number, update))
     # Prompts come in over several steps; then the pipeline fills.
-    while engine.queued or min(known) == 0:
-        engine.step()
+    while (engine.queued or min(known) == 0) and engine.step():
+        pass
     for _ in range(2):
         engine.step()
     times, before, rows, taken = [], sum(known), engine.stats.rows, 0

@@ -21,7 +21,7 @@ from lohovla.model.passes import flat
 from lohovla.model.upload import Upload
 from lohovla.policies.rules import Rules
 
-BOUND = 1e-5  # metres and radians
+BOUND = 3e-5  # metres and radians
 
 
 @pytest.fixture(scope="module")

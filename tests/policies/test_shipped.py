@@ -89,7 +89,8 @@ def test_its_sub_goal_pictures_beat_copying():
     figures = compare(model, processor, found, orders)
     for order in orders:
         assert figures[order]["psnr"] > figures["copy"]["psnr"] + 2
-        assert figures[order]["psnr"] > figures["moved"]["psnr"]  # something was learned beside where to point
+        assert figures[order]["agreed"] >= 0.8  # the stem sees in them what it sees in the true ones
+        assert figures["copy"]["agreed"] < 0.2
         assert figures[order]["agreed"] > figures["copy"]["agreed"]
 
 

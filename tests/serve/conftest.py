@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -91,10 +92,13 @@ class Running:
         self.loop.call_soon_threadsafe(self.server.drain.begin)
 
     def stop(self):
-        if self._thread.is_alive():
-            self.drain()
-            self.loop.call_soon_threadsafe(self.server.drain.at_once.set)
+        with contextlib.suppress(RuntimeError):  # its loop may have ended by itself
+            self.loop.call_soon_threadsafe(self._end)
         self.join()
+
+    def _end(self):
+        self.server.drain.begin()
+        self.server.drain.at_once.set()
 
     def join(self):
         self._thread.join(20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -97,10 +98,13 @@ class Running:
         self.loop.call_soon_threadsafe(self.server.drain.begin)
 
     def stop(self) -> None:
-        if self._thread.is_alive():
-            self.begin_drain()
-            self.loop.call_soon_threadsafe(self.server.drain.at_once.set)
+        with contextlib.suppress(RuntimeError):  # its loop may have ended by itself
+            self.loop.call_soon_threadsafe(self._end)
         self.join()
+
+    def _end(self) -> None:
+        self.server.drain.begin()
+        self.server.drain.at_once.set()
 
     def join(self) -> None:
         self._thread.join(30)

@@ -6,13 +6,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lohovla.evaluate.painted import Case
 from lohovla.model import planning
 from lohovla.model.core import LoHoVLA
 from lohovla.model.imagining import imagine
-from lohovla.model.planning import Pointed
 from lohovla.model.processor import Processor, picture_of
 
 _NEAR = 0.02  # m
@@ -57,21 +55,18 @@ def compare_told(
         inputs = processor([case.observation for case in some]).to(model.device)
         prefix = model.encode(inputs)
         tokens = [processor.tokenizer.encode(case.text, add_special_tokens=False) for case in some]
-
-        def point(worded: bool, picture: Tensor | None) -> Pointed:
-            said = tokens if worded else [[]] * len(tokens)  # noqa: B023 - called within this turn
-            words = planning.given(model, prefix, said, processor.start)  # noqa: B023
-            if picture is not None:
-                then = model.stem(picture.to(model.device, model.dtype))
-                words = planning.shown(model, words, model.subgoal_entry(prefix.seen, then))  # noqa: B023
-            return planning.point(model, prefix, words)  # noqa: B023
-
+        told = planning.point(model, prefix, planning.given(model, prefix, tokens, processor.start))
         noise = torch.Generator().manual_seed(first)
-        painted = imagine(model, inputs.picture, prefix.seen, point(True, None), generator=noise).picture
+        painted = imagine(model, inputs.picture, prefix.seen, told, generator=noise).picture
         given = {"painted": painted, **{name: all_of_them[at] for name, all_of_them in pictures.items()}}
         wanted = np.stack([case.points for case in some])[..., :2]
         for name, (worded, which) in TOLD.items():
-            points = point(worded, given.get(which or "")).points.cpu().numpy()[..., :2]
+            said = tokens if worded else [[]] * len(tokens)
+            words = planning.given(model, prefix, said, processor.start)
+            if which:
+                then = model.stem(given[which].to(model.device, model.dtype))
+                words = planning.shown(model, words, model.subgoal_entry(prefix.seen, then))
+            points = planning.point(model, prefix, words).points.cpu().numpy()[..., :2]
             hits[name].append(np.linalg.norm(points - wanted, axis=-1) < _NEAR)
         progress(len(some))
     return {name: _shares(np.concatenate(rows)) for name, rows in hits.items()}

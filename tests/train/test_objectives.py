@@ -182,6 +182,37 @@ def test_an_observation_without_a_subtask_moves_only_its_words(tiny, batch, draw
     assert {name for name, loss in losses.items() if loss != 0} == {"text/ar", "text/d2f"}
 
 
+def test_a_quarter_is_told_by_facts_alone_and_half_of_the_pictures_are_such_as_are_painted(tiny, batch, monkeypatch):
+    model, processor = tiny
+    plain, painted = [], []
+
+    class Enough(Exception):
+        pass
+
+    def stop(model, batch, seen, objects, processor, **_):
+        plain.extend((objects.features == 0).flatten(1).all(1).tolist())
+        raise Enough
+
+    monkeypatch.setattr(objectives, "Sequence", stop)
+    monkeypatch.setattr(objectives, "as_painted", lambda model, batch: painted.append(1) or batch.after)
+    torch.manual_seed(0)
+    for _ in range(80):
+        with pytest.raises(Enough):
+            objectives.core_losses(model, batch, processor)
+    assert sum(plain) / len(plain) == pytest.approx(0.25, abs=0.08)
+    assert len(painted) / 80 == pytest.approx(0.5, abs=0.15)
+
+
+def test_pictures_are_as_painted_where_the_autoencoder_was_trained(tiny, batch, monkeypatch):
+    model, _ = tiny
+    assert objectives.as_painted(model, batch) is batch.after
+    monkeypatch.setattr(model.config, "learned", ["code"])
+    with torch.no_grad():
+        painted = objectives.as_painted(model, batch)
+    assert painted.shape == batch.after.shape
+    assert not torch.equal(painted, batch.after)
+
+
 def test_without_subtasks_it_learns_from_the_goal_alone(make_tiny, batch, drawn):
     """The published baseline: the same points and actions, told by nothing but goal and scene; no words."""
     model, processor = make_tiny(subtasks=False)

@@ -1,7 +1,9 @@
 """The engine against the decoder that has no batch of strangers, no pages and no shared prefixes."""
 
 import importlib.util
+import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -172,13 +174,20 @@ def test_a_model_that_does_not_shift_runs_no_token_twice(models):
     assert engine.stats.rows == 8 + 16 * 8 + 8  # the prompt, a block in each forward, the first block once more
 
 
-def test_the_models_time_counts_the_language_head(models):
+def test_the_models_time_counts_the_language_head(models, monkeypatch):
+    """By a clock that goes on by a second whenever it is read, so that each timed part takes one second."""
+    readings = itertools.count()
+    clock = SimpleNamespace(monotonic=lambda: float(next(readings)), perf_counter=lambda: float(next(readings)))
+    monkeypatch.setattr("lohovla.d2f.engine.runner.time", clock)
+    monkeypatch.setattr("lohovla.d2f.engine.engine.time", clock)
     engine = Engine(shared.wrap(models[False], False), EngineSettings(page=4, cache_mb=0.5))
-    before = engine.runner.seconds
     engine.runner.logits(torch.zeros(4, shared.SIZES["hidden_size"]))
-    assert engine.runner.seconds > before
+    assert engine.runner.seconds == 1
     finish(engine, [request([1, 2, 3])])
-    assert 0 < engine.stats.forward_seconds == engine.runner.seconds < engine.stats.seconds
+    stats = engine.stats
+    assert stats.forward_seconds == engine.runner.seconds
+    # A second for each forward, and more for the heads: without those it would be no more than the forwards.
+    assert stats.forwards < stats.forward_seconds - 1 < stats.seconds
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])

@@ -113,18 +113,16 @@ def test_a_camera_faster_than_the_policy(bench, parts, served):
 
     def note(job, now):
         if job.kind == "chunk":
-            ages.append(time.monotonic() - job.taken)
+            ages.append(now - job.taken)
         submit(job, now)
 
     run.worker.submit = note
     run.start()
     run.moves()
     run.until(lambda: len(ages) >= 6)
-    assert run.arm.frames > 4 * len(ages)
-    # Whatever lies in sockets and queues: the picture was taken less than 100 ms before the policy got it. The loop
-    # looked a moment before this test did.
-    assert max(ages) < 0.1 + 0.02
-    assert np.median(ages) < 0.1
+    assert run.arm.frames > 2 * len(ages)
+    # Whatever lies in sockets and queues: the picture was taken at most 100 ms before the loop looked.
+    assert 0.0 <= max(ages) <= 0.1
 
 
 def test_of_two_bridges_one_moves_the_arm(bench):

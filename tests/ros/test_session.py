@@ -101,12 +101,15 @@ def test_velocities_end_in_zero_when_the_bridge_itself_fails(bench):
 
 
 def test_the_model_answers_once_before_the_arm_moves(bench, parts):
+    moved = []  # commands before each answer
+
     class Slow(parts.Glide):
         """Its first answer takes longer than a chunk may."""
 
         def act(self, observation, context):
             self._seconds, seconds = 0.0, self._seconds
             time.sleep(seconds)
+            moved.append(len(run.arm.commands))
             return super().act(observation, context)
 
     run = bench(policy=lambda: Slow(1.0))
@@ -115,9 +118,8 @@ def test_the_model_answers_once_before_the_arm_moves(bench, parts):
     run.until(lambda: run.session.phase == "homing")
     assert run.session.log.counts["warming up"] == 1
     run.moves()
-    outcome = run.finish()
-    assert "stale chunk" not in outcome.counts
-    assert max(run.session.loop.accounts.stages["reply"]) < 0.9
+    run.finish()
+    assert moved[0] == 0 < moved[-1]
 
 
 def test_a_dry_run_sends_nothing(bench):

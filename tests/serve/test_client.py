@@ -99,10 +99,10 @@ def test_it_talks_to_our_server(serve_policy):
     client.close()
 
 
-@pytest.mark.parametrize("trouble", [break_off, stay_silent], ids=["broken", "silent"])
-def test_a_lost_connection_is_made_again_and_the_request_sent_again(impostor, trouble):
+@pytest.mark.parametrize(("trouble", "timeout"), [(break_off, 20.0), (stay_silent, 1.0)], ids=["broken", "silent"])
+def test_a_lost_connection_is_made_again_and_the_request_sent_again(impostor, trouble, timeout):
     url, seen = impostor(trouble, break_off, answer)
-    client = PolicyClient(url, timeout=0.3, patience=20)
+    client = PolicyClient(url, timeout=timeout, patience=60)
     client.reset(5)
     assert client.infer(STATE)["actions"].shape == (2, 4)
     assert client.interruptions == 2
@@ -174,7 +174,7 @@ def test_what_cannot_work_is_said_at_once(serve_policy):
         began = time.monotonic()
         with pytest.raises(UserError, match=message):
             PolicyClient(url, key)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20  # where there is hope, it waits for 30 s
 
 
 def test_a_full_server_is_waited_for(serve_policy):

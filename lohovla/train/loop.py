@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from lohovla.train.journal import Journal
 from lohovla.train.source import Source
 from lohovla.train.stages import Stage, StageLosses
 from lohovla.train.state import TrainingState
+from lohovla.train.tracking import Tracking
 
 _WARMUP = 0.05  # share of the steps
 _LOWEST = 0.02  # of the learning rate, at the end
@@ -40,6 +42,7 @@ class Trainer:
         norms_every: steps between measurements of each loss's gradient norm; 0 never measures.
         validate: called with the averaged model now and then; returns figures to log.
         validate_every: steps between calls; 0 only at the end.
+        tracking: a tracker beside TensorBoard, if there is one.
     """
 
     def __init__(
@@ -55,10 +58,12 @@ class Trainer:
         norms_every: int = 500,
         validate: Callable[[LoHoVLA], Mapping[str, float]] | None = None,
         validate_every: int = 0,
+        tracking: Tracking | None = None,
     ):
         self.accelerator, self.model, self.stage, self.source = accelerator, model, stage, source
         self._folder, self._save_seconds, self._log_every = folder, save_seconds, log_every
         self._norms_every, self._validate, self._validate_every = norms_every, validate, validate_every
+        self._tracking = tracking
         losses = StageLosses(model, processor, stage)
         if stage.name == "see":
             model.stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -70,39 +75,44 @@ class Trainer:
     def run(self) -> None:
         """Train to the stage's end; the averaged weights are in the model then."""
         start = self.state.restore()
-        if start >= self.stage.steps:
-            self.state.use_average()
-            return
+        if start < self.stage.steps:
+            self._train(start)
+        self.state.use_average()
+
+    def _train(self, start: int) -> None:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         batches = self.source.batches(self.stage, start, rank, world)
-        main = self.accelerator.is_main_process
-        journal = Journal(self._folder, self.stage.name, start, self._log_every, self.state.sums) if main else None
         saved = time.monotonic()
-        bar = tqdm(
-            total=self.stage.steps, initial=start, desc=self.stage.name, unit="step", disable=None if main else True
-        )
-        for step in range(start, self.stage.steps):
-            batch = next(batches)
-            # Noise follows from the step alone, so that a resumed run draws what it would have drawn.
-            torch.manual_seed(_seed(self.source.seed, step, rank))
-            values = self._step(batch, step)
-            self.state.average(_EMA)
-            bar.update()
-            if journal is not None:
-                line = journal.note(step + 1, values)
-                if line:
-                    bar.set_postfix_str(line)
-            over = step + 1 == self.stage.steps
-            if time.monotonic() - saved > self._save_seconds or over:
+        with self._journal(start) as journal, self._bar(start) as bar:
+            for step in range(start, self.stage.steps):
+                batch = next(batches)
+                # Noise follows from the step alone, so that a resumed run draws what it would have drawn.
+                torch.manual_seed(_seed(self.source.seed, step, rank))
+                values = self._step(batch, step)
+                self.state.average(_EMA)
+                bar.update()
                 if journal is not None:
-                    self.state.save(step + 1, journal.sums)
-                saved = time.monotonic()
-            if self._validate is not None and main and (over or _due(step + 1, self._validate_every)):
-                self._report(journal, step + 1)
-        bar.close()
-        if journal is not None:
-            journal.close()
-        self.state.use_average()
+                    line = journal.note(step + 1, values)
+                    if line:
+                        bar.set_postfix_str(line)
+                over = step + 1 == self.stage.steps
+                if time.monotonic() - saved > self._save_seconds or over:
+                    if journal is not None:
+                        self.state.save(step + 1, journal.sums)
+                    saved = time.monotonic()
+                if journal is not None and (over or _due(step + 1, self._validate_every)):
+                    self._report(journal, step + 1)
+
+    def _journal(self, start: int) -> AbstractContextManager[Journal | None]:
+        """The main process's; whatever ends training, what it was told is written."""
+        if not self.accelerator.is_main_process:
+            return nullcontext()
+        journal = Journal(self._folder, self.stage.name, start, self._log_every, self.state.sums, self._tracking)
+        return closing(journal)
+
+    def _bar(self, start: int) -> tqdm:
+        silent = None if self.accelerator.is_main_process else True
+        return tqdm(total=self.stage.steps, initial=start, desc=self.stage.name, unit="step", disable=silent)
 
     def _step(self, batch: Mapping[str, Any], step: int) -> dict[str, float]:
         rate = self.stage.lr * schedule(step, self.stage.steps)
@@ -129,12 +139,12 @@ class Trainer:
             norms[f"norm/{name}"] = math.sqrt(sum(float(g.float().square().sum()) for g in found if g is not None))
         return norms
 
-    def _report(self, journal: Journal | None, step: int) -> None:
-        assert self._validate is not None
+    def _report(self, journal: Journal, step: int) -> None:
+        if self._validate is None:
+            return
         with self.state.averaged() as model:
             figures = self._validate(model)
-        if journal is not None:
-            journal.write(step, {f"validation/{name}": value for name, value in figures.items()})
+        journal.write(step, {f"validation/{name}": value for name, value in figures.items()})
 
 
 def schedule(step: int, steps: int) -> float:

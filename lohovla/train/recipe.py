@@ -24,6 +24,7 @@ from lohovla.train.loop import Trainer
 from lohovla.train.painting import measure_pictures
 from lohovla.train.source import Source
 from lohovla.train.stages import STAGES, Stage
+from lohovla.train.tracking import Tracking
 from lohovla.train.validate import closed_loop
 from lohovla.train.vocabulary import sentences, subtask_parts
 
@@ -54,6 +55,7 @@ def train(config: Any, folder: Path) -> Path:
         config: of ``configs/train.yaml``.
         folder: of everything that is written.
     """
+    tracking = Tracking(config["track"], config["track_project"], config) if config["track"] else None
     accelerator = _accelerator(config)
     recipe = config["recipe"]
     chosen = _stages(recipe["stages"], config["stage"])
@@ -76,7 +78,7 @@ def train(config: Any, folder: Path) -> Path:
             measure_pictures(model, source, stage)
         trainer = Trainer(
             accelerator, model, processor, stage, source, folder, config["save_seconds"], config["log_every"],
-            config["norms_every"], _validation(config, stage, processor), config["validate_every"],
+            config["norms_every"], _validation(config, stage, processor), config["validate_every"], tracking,
         )  # fmt: skip
         trainer.run()
         model.config.learned = sorted({*model.config.learned, stage.name})

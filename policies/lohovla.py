@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from lohovla.model.acting import Attended
 from lohovla.model.action import EE_HZ, ee_action, ee_scaled
 from lohovla.model.checkpoint import load
 from lohovla.model.core import LoHoVLA
+from lohovla.model.deciding import Acting, Whole
 from lohovla.model.fast import Fast
 from lohovla.model.processor import KEYS, Processor
 from lohovla.policies.base import Context, Decision, Policy, PolicySpec
@@ -41,6 +44,7 @@ class LoHoVLAPolicy(Policy):
         self._fast = Fast(model, rules.backend)
         self.planner = Planner(model, processor, rules, self._fast)
         control = env.control
+        self._whole = Whole(processor.start, processor.end, processor.mask, control, rules.steps)
         self.spec = PolicySpec(
             KEYS, control, env.action_space.shape, model.config.horizons[control], EE_HZ,
             frozenset({"subtask", "progress", *(["subgoal"] if rules.paints else [])}), prefix=control == "ee",
@@ -62,10 +66,7 @@ class LoHoVLAPolicy(Policy):
     def act_batch(self, observations: Sequence[Mapping[str, Any]], contexts: Sequence[Context]) -> list[Decision]:
         """Decide for several episodes in one pass."""
         memories = [self._memories[context.slot] for context in contexts]
-        planned = self._look(observations, contexts, memories)
-        began = time.perf_counter()
-        actions = self._chunks(observations, memories)
-        act_ms = (time.perf_counter() - began) * 1e3
+        planned, actions, act_ms = self._act(observations, contexts, memories)
         first = 1 if self.spec.control == "pick_place" else self.rules.execute
         for memory, action in zip(memories, actions, strict=True):
             memory.motion = motion_of(action[:first])
@@ -74,10 +75,48 @@ class LoHoVLAPolicy(Policy):
             for action, memory, new in zip(actions, memories, planned, strict=True)
         ]
 
-    def _decision(self, memory: Memory, actions: np.ndarray, planned: bool, act_ms: float) -> Decision:
+    def _decision(self, memory: Memory, actions: np.ndarray, planned: bool, act_ms: float | None) -> Decision:
         text = self.processor.sentence(memory.words or [])
-        timing = {**memory.timing, "act": act_ms}
+        timing = memory.timing if act_ms is None else {**memory.timing, "act": act_ms}
         return Decision(actions, text, planned, memory.subgoal, memory.progress, timing)
+
+    def _act(
+        self,
+        observations: Sequence[Mapping[str, Any]],
+        contexts: Sequence[Context],
+        memories: Sequence[Memory],
+        prefix: np.ndarray | None = None,
+    ) -> tuple[list[bool], list[np.ndarray], float | None]:
+        """Where a new sub-task begins, the chunks, and the time that they took; none where all was decided in one.
+
+        Sub-tasks that go on continue ``prefix`` (d, 7).
+        """
+        turn, chunk = self._turn(observations, contexts, memories), None
+        # Once, and only when the observations are found good: noise must not depend on an episode's company.
+        given = cache(partial(self._acting, memories, prefix))
+        if len(turn) == len(memories) and self.planner.whole(memories):
+            planned, chunk = self.planner.decide(observations, memories, self._whole, given)
+            self._begin(contexts, memories)
+        else:
+            planned = self._look(observations, contexts, memories, turn)
+        began, in_one = time.perf_counter(), chunk is not None
+        if chunk is None:
+            chunk = self._chunks(observations, memories, replace(given(), prefix=None) if any(planned) else given())
+        chunk = chunk[:, None] if self.spec.control == "pick_place" else chunk
+        actions = list(chunk.float().cpu().numpy())
+        return planned, actions, None if in_one else (time.perf_counter() - began) * 1e3
+
+    def _turn(
+        self, observations: Sequence[Mapping[str, Any]], contexts: Sequence[Context], memories: Sequence[Memory]
+    ) -> list[int]:
+        """Which look again, as their motion is over."""
+        for memory, context in zip(memories, contexts, strict=True):
+            memory.reward += context.reward
+            memory.timing = {}
+        return [
+            i for i, (memory, o, c) in enumerate(zip(memories, observations, contexts, strict=True))
+            if self._motion_over(memory, o, c)
+        ]  # fmt: skip
 
     @torch.no_grad()
     def _look(
@@ -85,22 +124,23 @@ class LoHoVLAPolicy(Policy):
         observations: Sequence[Mapping[str, Any]],
         contexts: Sequence[Context],
         memories: Sequence[Memory],
+        turn: Sequence[int] | None = None,
     ) -> list[bool]:
-        """Where a motion is over, look, judge and plan; returns where a new sub-task begins."""
+        """Those whose ``turn`` it is look, judge and plan; returns where a new sub-task begins."""
+        turn = self._turn(observations, contexts, memories) if turn is None else turn
         planned = [False] * len(memories)
-        for memory, context in zip(memories, contexts, strict=True):
-            memory.reward += context.reward
-            memory.timing = {}
-        turn = [
-            i for i, (memory, o, c) in enumerate(zip(memories, observations, contexts, strict=True))
-            if self._motion_over(memory, o, c)
-        ]  # fmt: skip
         if turn:
             fresh = self.planner.plan([observations[i] for i in turn], [memories[i] for i in turn])
             for i, new in zip(turn, fresh, strict=True):
                 planned[i] = new
-                memories[i].started, memories[i].gripped, memories[i].reward = contexts[i].step, False, 0.0
+            self._begin([contexts[i] for i in turn], [memories[i] for i in turn])
         return planned
+
+    @staticmethod
+    def _begin(contexts: Sequence[Context], memories: Sequence[Memory]) -> None:
+        """Motions begin."""
+        for context, memory in zip(contexts, memories, strict=True):
+            memory.started, memory.gripped, memory.reward = context.step, False, 0.0
 
     def _motion_over(self, memory: Memory, observation: Mapping[str, Any], context: Context) -> bool:
         """Whether it is time to look again: always with ``pick_place``; with ``ee`` when the tool is back to look."""
@@ -115,22 +155,20 @@ class LoHoVLAPolicy(Policy):
 
     # -- acting --------------------------------------------------------------------------------------------
 
-    def _chunks(
-        self,
-        observations: Sequence[Mapping[str, Any]],
-        memories: Sequence[Memory],
-        prefix: np.ndarray | None = None,
-    ) -> list[np.ndarray]:
-        attended = Attended.stack([memory.attended for memory in memories if memory.attended is not None])
+    def _acting(self, memories: Sequence[Memory], prefix: np.ndarray | None) -> Acting:
+        device = self.model.device
         noise = acting.noise_for(self.model, self.spec.control, [memory.noise for memory in memories])
+        motion = torch.from_numpy(np.stack([memory.motion for memory in memories])).to(device)
+        return Acting(motion, noise, None if prefix is None else torch.from_numpy(prefix)[None].to(device))
+
+    def _chunks(
+        self, observations: Sequence[Mapping[str, Any]], memories: Sequence[Memory], given: Acting
+    ) -> torch.Tensor:
+        attended = Attended.stack([memory.attended for memory in memories if memory.attended is not None])
         if self.spec.control == "pick_place":
-            chunk = self._fast.pick_place(attended, self.rules.steps, noise)[:, None]
-        else:
-            given = None if prefix is None else torch.from_numpy(prefix)[None].to(self.model.device)
-            motion = torch.from_numpy(np.stack([memory.motion for memory in memories])).to(self.model.device)
-            states = self._states(observations)
-            chunk = self._fast.ee(attended, states, motion, self.rules.steps, noise, given)
-        return list(chunk.float().cpu().numpy())
+            return self._fast.pick_place(attended, self.rules.steps, given.noise)
+        states = self._states(observations)
+        return self._fast.ee(attended, states, given.motion, self.rules.steps, given.noise, given.prefix)
 
     def _states(self, observations: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         states = np.stack([observation["state"] for observation in observations]).astype(np.float32)
@@ -158,16 +196,14 @@ class LoHoVLAPolicy(Policy):
     ) -> Decision:
         """The next actions; they continue the first ``frozen`` ones of ``prefix``."""
         memory = self._memories[context.slot]
-        planned = self._look([observation], [context], [memory])
         given = None
+        if prefix is not None and frozen:
+            given = prefix[: min(frozen, self.model.config.max_prefix)].astype(np.float32)
+        memory.motion = motion_of(context.commanded)
+        planned, actions, act_ms = self._act([observation], [context], [memory], given)
         if planned[0]:
             memory.progress = 0.0  # of the new sub-task
-        elif prefix is not None and frozen:
-            given = prefix[: min(frozen, self.model.config.max_prefix)].astype(np.float32)
-        began = time.perf_counter()
-        memory.motion = motion_of(context.commanded)
-        actions = self._chunks([observation], [memory], given)[0]
-        return self._decision(memory, actions, planned[0], (time.perf_counter() - began) * 1e3)
+        return self._decision(memory, actions[0], planned[0], act_ms)
 
     def encode(self, observation: Mapping[str, Any], context: Context, plan: Plan) -> acting.Denoise:
         """The velocity field of a chunk, for guidance."""

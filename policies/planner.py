@@ -1,4 +1,4 @@
-"""The thinking part of the LoHoVLA policy: judge the sub-task, say the next, paint its end, point.
+"""The thinking part of the LoHoVLA policy: judge the sub-task, say the next, paint its end, point; or all in one.
 
 It works on a batch of looks; what it knows of each episode is in :class:`lohovla.policies.rules.Memory`.
 """
@@ -6,23 +6,27 @@ It works on a batch of looks; what it knows of each episode is in :class:`lohovl
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lohovla.errors import UserError
 from lohovla.model import planning
 from lohovla.model.acting import Attended
-from lohovla.model.core import LoHoVLA, Prefix
+from lohovla.model.core import Inputs, LoHoVLA, Prefix
+from lohovla.model.deciding import ANY, NONE, Acting, Asked, Whole, kept_words
 from lohovla.model.fast import Fast
 from lohovla.model.grammar import Grammar
 from lohovla.model.imagining import imagine, require_painter
 from lohovla.model.planning import Pointed, Words
 from lohovla.model.processor import Processor
-from lohovla.model.stem import Seen
+from lohovla.model.stem import Objects, Seen
 from lohovla.model.upload import Upload
 from lohovla.policies.rules import Memory, Rules
+
+_REWARDED = 1e-6
 
 
 class Planner:
@@ -55,24 +59,80 @@ class Planner:
         began = time.perf_counter()
         inputs = self._inputs(observations)
         prefix = self._fast.encode(inputs)
-        encoded = time.perf_counter()
+        timing = {"encode": (time.perf_counter() - began) * 1e3}
+        self._hear(observations, memories)
+        due = [self._due(memory, self._progress(memory, prefix.seen.row(row))) for row, memory in enumerate(memories)]
+        self._go_on(inputs, prefix, memories, due, timing)
+        return due
+
+    def whole(self, memories: Sequence[Memory]) -> bool:
+        """Whether :meth:`decide` does these in one: by block diffusion, not eagerly, where a sub-task may be due."""
+        rules = self.rules
+        possible = self._fast.whole and rules.planner == "d2f" and rules.subtasks == "text" and not rules.paints
+        return possible and any(self._limit(memory) < NONE for memory in memories)
+
+    def decide(
+        self,
+        observations: Sequence[Mapping[str, Any]],
+        memories: Sequence[Memory],
+        whole: Whole,
+        acting: Callable[[], Acting],
+    ) -> tuple[list[bool], Tensor | None]:
+        """As :meth:`plan`, and the chunks too, in one pass.
+
+        They are None where its words are not complete, or may not be said: then it was planned pass by pass.
+        ``acting`` is asked once the observations are found good.
+        """
+        began = time.perf_counter()
+        inputs = self._inputs(observations)
+        decided = self._fast.decide(whole, inputs, self._asked(memories, acting()))
+        self._hear(observations, memories)
+        progress, words = decided.progress.tolist(), decided.words(self._end)
+        due = [self._due(memory, value) for memory, value in zip(memories, progress, strict=True)]
+        holds = decided.fresh.tolist() == due and all(decided.complete.tolist())
+        timing = {"decide": (time.perf_counter() - began) * 1e3}
+        if not holds or self._refused(decided.objects, words, memories, due):
+            self._go_on(inputs, decided.prefix(), memories, due, timing)
+            return due, None
+        self._keep(memories, words, decided.attended, decided.before, timing)
+        return due, decided.action
+
+    def _asked(self, memories: Sequence[Memory], acting: Acting) -> Asked:
+        asked = Asked.new(self.model, acting.motion, acting.noise)
+        asked.limit = asked.limit.new_tensor([self._limit(memory) for memory in memories])
+        asked.kept = kept_words(self.model, [memory.words or [] for memory in memories], self._end)
+        for row, memory in enumerate(memories):
+            if memory.before is not None and memory.attended is not None:
+                asked.before[row], asked.points[row] = memory.before[0], memory.attended.points[0]
+        asked.prefix = acting.prefix
+        return asked
+
+    def _hear(self, observations: Sequence[Mapping[str, Any]], memories: Sequence[Memory]) -> None:
         for memory, observation in zip(memories, observations, strict=True):
             memory.goal = str(observation["instruction"])
-        due = [self._due(memory, prefix.seen.row(row)) for row, memory in enumerate(memories)]
+
+    def _go_on(
+        self, inputs: Inputs, prefix: Prefix, memories: Sequence[Memory], due: Sequence[bool], timing: dict[str, float]
+    ) -> None:
+        """Say what is due, and point."""
+        began = time.perf_counter()
         words = self._words(prefix, memories, due)
         planned = time.perf_counter()
         pointed = self._point(inputs.picture, prefix, words, memories, due)
-        attended = Attended.of(pointed)
         before = self.model.progress.remember(prefix.seen, pointed.points)
-        timing = {
-            "encode": (encoded - began) * 1e3,
-            "plan": (planned - encoded) * 1e3,
+        timing = timing | {
+            "plan": (planned - began) * 1e3,
             "point": (time.perf_counter() - planned) * 1e3 - sum(one.timing.get("imagine", 0.0) for one in memories),
         }
+        self._keep(memories, words.tokens, Attended.of(pointed), before, timing)
+
+    def _keep(
+        self, memories: Sequence[Memory], words: Sequence[list[int]], attended: Attended, before: Tensor,
+        timing: dict[str, float],
+    ) -> None:  # fmt: skip
         for row, memory in enumerate(memories):
-            memory.words, memory.attended = words.tokens[row], attended.row(row)
+            memory.words, memory.attended = words[row], attended.row(row)
             memory.before, memory.timing = before[row : row + 1], {**memory.timing, **timing}
-        return due
 
     def _point(
         self, picture: torch.Tensor, prefix: Prefix, words: Words, memories: Sequence[Memory], due: Sequence[bool]
@@ -106,26 +166,40 @@ class Planner:
             memory.subgoal, memory.painted = painted.color(), painted.picture
             memory.timing = {"imagine": (time.perf_counter() - began) * 1e3}
 
-    def _due(self, memory: Memory, seen: Seen) -> bool:
+    def _progress(self, memory: Memory, seen: Seen) -> float:
+        """Chance that the sub-task under way is done; none before the first."""
+        if memory.before is None or memory.attended is None:
+            return 0.0
+        points, judge = memory.attended.points, self.model.progress
+        return float(torch.sigmoid(judge(memory.before, judge.remember(seen, points), points)))
+
+    def _due(self, memory: Memory, progress: float) -> bool:
         """Whether a new sub-task is due; counts failures."""
         if memory.words is None:
             return True
-        assert memory.attended is not None
-        assert memory.before is not None
-        points = memory.attended.points
-        now = self.model.progress.remember(seen, points)
-        memory.progress = float(torch.sigmoid(self.model.progress(memory.before, now, points)))
-        success = memory.reward > 1e-6 if self.rules.progress == "reward" else memory.progress > self.rules.done
+        memory.progress = progress
+        success = memory.reward > _REWARDED if self.rules.progress == "reward" else progress > self.rules.done
         if success:
             memory.fails, memory.failed = 0, []
             return True
         memory.fails += 1
-        if self.rules.replan == "always" or (self.rules.replan == "patient" and memory.fails > self.rules.failures):
+        if self._gives_up(memory.fails):
             memory.fails = 0
             if self.rules.avoid:
                 memory.failed.append(memory.words)
             return True
         return False
+
+    def _gives_up(self, fails: int) -> bool:
+        return self.rules.replan == "always" or (self.rules.replan == "patient" and fails > self.rules.failures)
+
+    def _limit(self, memory: Memory) -> float:
+        """Chance of completion above which :meth:`_due` will want a new sub-task."""
+        if memory.words is None or self._gives_up(memory.fails + 1):
+            return ANY
+        if self.rules.progress == "model":
+            return self.rules.done
+        return ANY if memory.reward > _REWARDED else NONE
 
     def _words(self, prefix: Prefix, memories: Sequence[Memory], due: Sequence[bool]) -> Words:
         """New sub-tasks where they are due, the old ones elsewhere."""
@@ -140,7 +214,7 @@ class Planner:
         return planning.given(self.model, prefix, words, self._start)
 
     def _new_words(self, prefix: Prefix, memories: Sequence[Memory]) -> Words:
-        grammars = self._grammars(prefix, memories)
+        grammars = self._grammars(prefix.objects, memories)
         if self.rules.planner == "ar":
             return self._fast.plan_ar(prefix, self._start, self._end, grammars)
         words = self._fast.plan_d2f(prefix, self._start, self._end, self._mask)
@@ -151,12 +225,20 @@ class Planner:
         again = self._fast.plan_ar(part, self._start, self._end, own)
         return planning.given(self.model, prefix, _replaced(words.tokens, rows, again.tokens), self._start)
 
-    def _grammars(self, prefix: Prefix, memories: Sequence[Memory]) -> list[Grammar] | None:
+    def _grammars(self, objects: Objects, memories: Sequence[Memory]) -> list[Grammar] | None:
         if self.sayable is None:
             return None
         if self.rules.grammar == "all":
             return [self.sayable.everything] * len(memories)
-        return [self.sayable.of(prefix.objects, k, memory.failed, memory.goal) for k, memory in enumerate(memories)]
+        return [self.sayable.of(objects, k, memory.failed, memory.goal) for k, memory in enumerate(memories)]
+
+    def _refused(
+        self, objects: Objects, words: Sequence[list[int]], memories: Sequence[Memory], due: Sequence[bool]
+    ) -> bool:
+        """Whether any of what is new may not be said."""
+        rows = [row for row, new in enumerate(due) if new]
+        grammars = self._grammars(objects.rows(rows), [memories[row] for row in rows])
+        return grammars is not None and any(words[row] not in own for row, own in zip(rows, grammars, strict=True))
 
 
 def _replaced(words: list[list[int]], rows: Sequence[int], new: Sequence[list[int]]) -> list[list[int]]:

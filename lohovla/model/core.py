@@ -227,14 +227,18 @@ class LoHoVLA(PreTrainedModel):
 
     def expert_cache(self, cache: Any) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of the layers that the experts read, one for each of their heads, in their precision."""
-        layers = cache.layers[-self.config.expert_layers :]
-        groups = self.config.expert_heads // layers[0].keys.shape[1]
+        return self.expert_pairs([(layer.keys, layer.values) for layer in cache.layers])
+
+    def expert_pairs(self, cache: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+        """:meth:`expert_cache` of the keys and values of all layers."""
+        layers = cache[-self.config.expert_layers :]
+        groups = self.config.expert_heads // layers[0][0].shape[1]
 
         def shared(x: Tensor) -> Tensor:
             x = x.to(self.dtype) if self.config.backbone_dtype != "float32" else x
             return x.repeat_interleave(groups, 1) if groups > 1 else x
 
-        return [(shared(layer.keys), shared(layer.values)) for layer in layers]
+        return [(shared(keys), shared(values)) for keys, values in layers]
 
 
 def add_lora(decoder: PreTrainedModel, rank: int) -> None:

@@ -16,22 +16,20 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import DynamicCache
 
-from lohovla.d2f import blocks
-from lohovla.d2f.blocks import Thresholds
 from lohovla.errors import UserError
 from lohovla.model import acting, planning
 from lohovla.model.acting import Attended
 from lohovla.model.core import Inputs, LoHoVLA, Prefix
+from lohovla.model.deciding import Asked, Decided, Whole
 from lohovla.model.grammar import Grammar
 from lohovla.model.graphs import Compiled, Graphs, Pass, Plainly, double, up_to, widened
 from lohovla.model.layout import Kind, Layout, expert_sees
-from lohovla.model.passes import OBJECTS, SEEN, Pairs, Passes, flat, pairs
+from lohovla.model.passes import LAYOUT, OBJECTS, SEEN, Pairs, Passes, flat, pairs
 from lohovla.model.planning import Pointed, Words
 from lohovla.model.stem import Objects, Seen
 
 BACKENDS = ("eager", "compile", "fused")
 _LENGTH, _GOAL, _WORDS = 32, 8, 4  # to multiples of which inputs are widened
-LAYOUT = 3  # tensors of a layout
 
 
 class Fast:
@@ -42,6 +40,9 @@ class Fast:
         backend: one of :data:`BACKENDS`.
         runner: how passes are carried out; None chooses by device and backend.
 
+    Attributes:
+        whole: whether decisions are better made in one (:meth:`decide`): it saves launches, of which a CPU has none.
+
     Raises:
         UserError: there is no such backend, or it does not know the model's decoder.
     """
@@ -50,6 +51,7 @@ class Fast:
         if backend not in BACKENDS:
             raise UserError(f"there is no backend {backend!r}", f"choose {', '.join(BACKENDS)}")
         self.model, self.backend = model, backend
+        self.whole = backend != "eager" and model.device.type == "cuda"
         self._passes: Passes | None = None
         if backend != "eager":
             self._passes = Passes(model, "auto" if backend == "fused" else "reference")
@@ -60,16 +62,51 @@ class Fast:
         """See :meth:`LoHoVLA.encode`."""
         if self._passes is None:
             return self.model.encode(inputs)
-        goal = inputs.goal.shape[1]
-        wide = min(up_to(goal, _GOAL), self.model.config.max_goal)
-        made = self._pass("look", self._passes.look, list(vars(inputs).values()), ["b", "b", "bg", "bg"], g=wide)
+        given, axes, wide = self._observed(inputs)
+        return self._prefix(inputs, self._pass("look", self._passes.look, given, axes, g=wide))
+
+    def _observed(self, inputs: Inputs) -> tuple[list[Tensor], list[str], int]:
+        """Observations as passes take them, their axes, and the width of the goals."""
+        wide = min(up_to(inputs.goal.shape[1], _GOAL), self.model.config.max_goal)
+        return list(vars(inputs).values()), ["b", "b", "bg", "bg"], wide
+
+    def _prefix(self, inputs: Inputs, made: list[Tensor]) -> Prefix:
+        """What was made of ``inputs`` by looking at them, without what they were widened by."""
         seen, made = Seen(*made[:SEEN]), made[SEEN:]
         objects, made = Objects(*made[:OBJECTS]), made[OBJECTS:]
         states, made = made[0], made[1:]
-        length = self.model.config.objects + self.model.config.patches + 1 + goal
+        length = self.model.config.objects + self.model.config.patches + 1 + inputs.goal.shape[1]
         layout = Layout(*(x[:, :length] for x in made[:LAYOUT]))
         cache = self._cache([(k[:, :, :length], v[:, :, :length]) for k, v in pairs(made[LAYOUT:])])
         return Prefix(seen, objects, states, layout, cache, inputs.state)
+
+    @torch.no_grad()
+    def decide(self, whole: Whole, inputs: Inputs, asked: Asked) -> Decided:
+        """Look, judge, say, point and act in one pass, by block diffusion; on CUDA it is one graph, replayed once.
+
+        What it gives is what the other calls give one after the other, where it is complete.
+
+        Raises:
+            ValueError: with the eager backend.
+        """
+        if self._passes is None:
+            raise ValueError("the eager backend decides pass by pass")
+        given, axes, wide = self._observed(inputs)
+        noise, prefix = asked.noise, asked.prefix
+        own = [asked.kept, asked.limit, asked.before, asked.points, asked.motion, noise]
+        if prefix is not None and prefix.shape[1]:
+            own += _given_actions(prefix, noise)
+        given, axes = [*given, *own], [*axes, *["b"] * len(own)]
+        work = partial(self._passes.decide, whole, not self._run.fixed)
+        progress, fresh, complete, said, action, points, now, valid, *made = self._pass(
+            f"decide {whole} {len(given)}", work, given, axes, g=wide
+        )
+        count = 2 * self.model.config.expert_layers
+        attended, looked = Attended(points, pairs(made[:count]), valid), made[count:]
+        objects = Objects(*looked[SEEN : SEEN + OBJECTS])
+        return Decided(
+            progress, fresh, complete, said, objects, attended, now, action, partial(self._prefix, inputs, looked)
+        )
 
     @torch.no_grad()
     def plan_ar(
@@ -99,10 +136,7 @@ class Fast:
         """See :func:`lohovla.model.planning.plan_d2f`; a step is one pass, and its end the one thing waited for."""
         if self._passes is None:
             return planning.plan_d2f(self.model, prefix, start, end, mask, accept)
-        config, rows, device = self.model.config, prefix.state.shape[0], prefix.state.device
-        canvas = blocks.start(rows, config.max_subtask, config.block_size, mask, (end,), device=device)
-        canvas = blocks.grow(canvas, Thresholds(accept=accept))
-        state = [canvas.tokens, canvas.open, canvas.full, canvas.retired, canvas.ended]
+        state = list(self._passes.blank(prefix.state.shape[0], end, mask, accept))
         fixed = [prefix.layout.kind != int(Kind.PAD), *flat(_pairs_of(prefix.cache))]
         axes, length = [*["b"] * len(state), "bl", *["b.l"] * (len(fixed) - 1)], prefix.layout.kind.shape[1]
         work, forwards, over = partial(self._passes.say, end, mask, accept), 0, False
@@ -146,9 +180,7 @@ class Fast:
             return acting.ee_chunk(self.model, attended, state, motion, steps, noise, prefix)
         given, axes = [attended.points, state, motion, noise, attended.valid], ["b", "b", "b", "b", "bl"]
         if prefix is not None and prefix.shape[1]:
-            count, horizon = prefix.shape[1], noise.shape[1]
-            fixed = (torch.arange(horizon, device=noise.device) < count).expand(len(noise), -1)
-            given += [F.pad(prefix, (0, 0, 0, horizon - count)), fixed]
+            given += _given_actions(prefix, noise)
             axes += ["b", "b"]
         return self._act(f"ee {steps}", partial(self._passes.ee, steps), given, axes, attended)
 
@@ -184,6 +216,13 @@ def _runner(backend: str, device: torch.device) -> Plainly:
     if backend == "compile":
         return Compiled()
     return Graphs() if device.type == "cuda" else Plainly()
+
+
+def _given_actions(prefix: Tensor, noise: Tensor) -> list[Tensor]:
+    """First actions (B, d, A) in a chunk as long as ``noise`` (B, H, A), and which they are (B, H)."""
+    count, horizon = prefix.shape[1], noise.shape[1]
+    fixed = (torch.arange(horizon, device=noise.device) < count).expand(len(noise), -1)
+    return [F.pad(prefix, (0, 0, 0, horizon - count)), fixed]
 
 
 def _pairs_of(cache: Any) -> Pairs:

@@ -18,10 +18,13 @@ class Plainly:
 
     Args:
         pad: widen the inputs to the sizes that a graph would have: the same numbers, for tests without a GPU.
+
+    Attributes:
+        fixed: whether a pass must do the same whatever it is given.
     """
 
     def __init__(self, pad: bool = False):
-        self._pad = pad
+        self._pad = self.fixed = pad
 
     def __call__(self, name: str, work: Pass, given: Sequence[Tensor], sizes: Sequence[Sequence[int]]) -> list[Tensor]:
         """What ``work`` makes of ``given``.
@@ -46,6 +49,7 @@ class Compiled(Plainly):
 
     def __init__(self) -> None:
         super().__init__()
+        self.fixed = True
         self._compiled: dict[str, Any] = {}
 
     def __call__(self, name: str, work: Pass, given: Sequence[Tensor], sizes: Sequence[Sequence[int]]) -> list[Tensor]:
@@ -59,6 +63,7 @@ class Graphs(Plainly):
 
     def __init__(self) -> None:
         super().__init__()
+        self.fixed = True
         self._graphs: OrderedDict[tuple, _Graph] = OrderedDict()
         self._pool = torch.cuda.graph_pool_handle()
 

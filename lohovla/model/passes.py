@@ -1,4 +1,4 @@
-"""The passes of a decision as functions of tensors alone, so that each can be a graph: look, say, point, act.
+"""The passes of a decision as functions of tensors alone, so that each can be a graph: look, say, point, act; or all.
 
 They compute what :mod:`lohovla.model.planning` and :mod:`lohovla.model.acting` do, on the lean decoder. None of them
 waits for the device or reads anything from the host; what is padding, masks say.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lohovla.d2f import blocks
 from lohovla.d2f.blocks import Canvas, Thresholds
@@ -23,12 +24,13 @@ from lohovla.model.action import (
     pick_place_condition,
 )
 from lohovla.model.core import Inputs, LoHoVLA
+from lohovla.model.deciding import Whole
 from lohovla.model.denoising import denoised
-from lohovla.model.layout import Kind, Layout
+from lohovla.model.layout import Kind, Layout, expert_sees
 from lohovla.model.lean import Lean, Pairs
 from lohovla.model.stem import Objects, Seen
 
-SEEN, OBJECTS = 3, 4  # tensors of each
+SEEN, OBJECTS, LAYOUT = 3, 4, 3  # tensors of each
 
 
 class Passes:
@@ -70,6 +72,23 @@ class Passes:
         states, made = self._run(tokens, layout, places, pairs(past), last[:, None])
         return (self._model.vocabulary_logits(states[:, 0]).float(), *flat(made))
 
+    def blank(self, rows: int, end: int, mask: int, accept: float) -> tuple[Tensor, ...]:
+        """The state of a canvas before the first step of :meth:`say`."""
+        config, device = self._model.config, self._model.device
+        n, zero = config.max_subtask, torch.zeros(rows, dtype=torch.long, device=device)
+        full = torch.zeros(rows, n // config.block_size, dtype=torch.bool, device=device)
+        tokens = torch.full((rows, n), mask, device=device)
+        return _state(blocks.grow(self._canvas(end, mask, tokens, zero, full, zero, zero > 0), Thresholds(accept)))
+
+    def _canvas(
+        self, end: int, mask: int, tokens: Tensor, opened: Tensor, full: Tensor, retired: Tensor, ended: Tensor
+    ) -> Canvas:
+        zero, count = torch.zeros_like(retired), full.shape[1]
+        return Canvas(
+            tokens, self._model.config.block_size, mask, torch.full((1,), end, device=tokens.device),
+            zero[:, None].expand(-1, count), zero + count, opened, full, retired, ended,
+        )  # fmt: skip
+
     def say(
         self, end: int, mask: int, accept: float, tokens: Tensor, opened: Tensor, full: Tensor, retired: Tensor,
         ended: Tensor, valid: Tensor, *past: Tensor,
@@ -79,12 +98,7 @@ class Passes:
         No block sees a later one, so that blocks that are decided, or not yet opened, change nothing where they are.
         """
         config, (rows, n), device = self._model.config, tokens.shape, tokens.device
-        count = n // config.block_size
-        zero = torch.zeros_like(retired)
-        canvas = Canvas(
-            tokens, config.block_size, mask, torch.full((1,), end, device=device), zero[:, None].expand(-1, count),
-            zero + count, opened, full, retired, ended,
-        )  # fmt: skip
+        canvas = self._canvas(end, mask, tokens, opened, full, retired, ended)
         place = torch.arange(n, device=device)
         own = block_causal((place // config.block_size).expand(rows, -1))
         allowed = torch.cat([valid[:, None].expand(-1, n, -1), own], 2)[:, None]
@@ -97,7 +111,7 @@ class Passes:
         limits = Thresholds(accept=accept)
         canvas, _ = blocks.accept(canvas, word.view(rows, n), sure.view(rows, n), limits)
         canvas = blocks.grow(blocks.retire(canvas), limits)
-        return canvas.tokens, canvas.open, canvas.full, canvas.retired, canvas.ended, canvas.done
+        return (*_state(canvas), canvas.done)
 
     def point(self, *given: Tensor) -> tuple[Tensor, ...]:
         """Points, confidences, the layout of all, and the cache of what was run.
@@ -148,6 +162,72 @@ class Passes:
         expert = self._model.experts["pick_place"]
         chunk = denoised(expert, noise, steps, condition, pairs(past), valid, implementation=self._implementation)
         return (pick_place_action(chunk, points),)
+
+    def decide(
+        self, whole: Whole, waits: bool, picture: Tensor, state: Tensor, goal: Tensor, goal_valid: Tensor,
+        kept: Tensor, limit: Tensor, before: Tensor, points: Tensor, motion: Tensor, noise: Tensor, *first: Tensor,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        """All of it, from the picture to the chunk: :class:`lohovla.model.deciding.Decided`, then what looking gives.
+
+        Block diffusion takes ``whole.forwards`` steps, whatever the words; those of rows that are done change nothing.
+
+        Args:
+            whole: what stays the same.
+            waits: it may wait for the device: it stops saying where all is said, and leaves out what no row says.
+            picture: of :class:`Inputs`, as the next three.
+            state: see there.
+            goal: see there.
+            goal_valid: see there.
+            kept: of :class:`lohovla.model.deciding.Asked`, as the next five.
+            limit: see there.
+            before: see there.
+            points: see there.
+            motion: see there.
+            noise: see there.
+            first: the clean first actions (B, H, 7) and which they are, where there are any.
+        """
+        looked = self.look(picture, state, goal, goal_valid)
+        at = SEEN + OBJECTS + 1
+        seen, objects, layout, past = Seen(*looked[:SEEN]), looked[:at], looked[at : at + LAYOUT], looked[at + LAYOUT :]
+        judge = self._model.progress
+        progress = torch.sigmoid(judge(before, judge.remember(seen, points), points))
+        fresh = progress > limit
+        said, complete = self._said(whole, waits, fresh, layout[0] != int(Kind.PAD), past)
+        words = torch.where(fresh[:, None], said, kept)
+        fed, real = F.pad(words, (1, 0), value=whole.start), (words == whole.end).cumsum(1) == 0
+        real = F.pad(real, (1, 0), value=True)
+        if waits:
+            width = int(real.sum(1).max())
+            fed, real = fed[:, :width], real[:, :width]
+        order = torch.arange(fed.shape[1], device=fed.device).expand(len(fed), -1)
+        told = self.point(*objects, fed, real, order, *layout, *past)
+        points, _, *after = told
+        valid = expert_sees(Layout(*after[:LAYOUT]), 0)
+        cache = flat(self._model.expert_pairs(joined(pairs(past), pairs(after[LAYOUT:]))))
+        if whole.control == "ee":
+            if first:
+                first = first[0], first[1] & ~fresh[:, None]
+            (action,) = self.ee(whole.steps, points, state, motion, noise, valid, *first, *cache)
+        else:
+            (action,) = self.pick_place(whole.steps, points, noise, valid, *cache)
+        now = judge.remember(seen, points)
+        return (progress, fresh, complete, words, action, points, now, valid, *cache, *looked)
+
+    def _said(
+        self, whole: Whole, waits: bool, fresh: Tensor, valid: Tensor, past: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor]:
+        """Words (B, n) of a few steps, and whether they are all decided or not wanted (B,)."""
+        state, done = self.blank(len(fresh), whole.end, whole.mask, whole.accept), ~fresh
+        for _ in range(whole.forwards):
+            if waits and bool(done.all()):
+                break
+            *state, over = self.say(whole.end, whole.mask, whole.accept, *state, valid, *past)
+            done = over | ~fresh
+        return state[0], done
+
+
+def _state(canvas: Canvas) -> tuple[Tensor, ...]:
+    return canvas.tokens, canvas.open, canvas.full, canvas.retired, canvas.ended
 
 
 def flat(cache: Pairs) -> list[Tensor]:

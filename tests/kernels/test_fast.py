@@ -6,7 +6,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from lohovla.benchmarks.model import observation_of
 from lohovla.errors import UserError
@@ -20,6 +19,8 @@ from lohovla.model.lean import Lean
 from lohovla.model.passes import flat
 from lohovla.model.upload import Upload
 from lohovla.policies.rules import Rules
+
+from .capture import Captured, Capturing
 
 BOUND = 3e-5  # metres and radians
 
@@ -105,34 +106,6 @@ def test_whole_decisions_can_be_compiled(loaded, observations, planner):
     assert got["words"].tokens == want["words"].tokens
     for name in ("points", "ee", "joined", "pick_place"):
         assert (got[name] - want[name]).abs().max() < BOUND
-
-
-class Captured(TorchDispatchMode):
-    """Refuses what a CUDA graph cannot hold: numbers that come from the host, and results that it waits for."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        indices = args[1] if func in (torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default) else ()
-        chosen = any(index is not None and index.dtype == torch.bool for index in indices)
-        if chosen or func in (
-            torch.ops.aten.lift_fresh.default, torch.ops.aten._local_scalar_dense.default,
-            torch.ops.aten.nonzero.default,
-        ):  # fmt: skip
-            raise AssertionError(f"{func} goes by the host")
-        return func(*args, **(kwargs or {}))
-
-
-class Capturing(Plainly):
-    """Runs each pass once to make its constants, then as it would be captured."""
-
-    def __init__(self):
-        super().__init__(pad=True)
-        self.passes = set()
-
-    def __call__(self, name, work, given, sizes):
-        super().__call__(name, work, given, sizes)
-        self.passes.add(name.split()[0])
-        with Captured():
-            return super().__call__(name, lambda *own: [x.clone() for x in work(*own)], given, sizes)
 
 
 @pytest.mark.parametrize("planner", ["ar", "d2f"])

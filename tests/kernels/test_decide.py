@@ -1,0 +1,281 @@
+"""A whole decision in one: the same as pass by pass, in real scenes, whatever the checkpoint says of them."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from lohovla.envs.env import BlocksEnv
+from lohovla.evaluate.painted import cases
+from lohovla.evaluate.protocol import seeds_of, tasks_of
+from lohovla.model import acting, planning
+from lohovla.model.acting import Attended
+from lohovla.model.checkpoint import load
+from lohovla.model.deciding import ANY, NONE, Asked, Whole, kept_words
+from lohovla.model.fast import Fast
+from lohovla.model.graphs import Plainly
+from lohovla.policies.base import Context
+from lohovla.policies.lohovla import LoHoVLAPolicy
+from lohovla.policies.rules import Rules
+
+from .capture import Capturing, graphs
+
+BOUND = 3e-5  # metres and radians
+CONTROLS = ["ee", "pick_place"]
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return load(None)
+
+
+@pytest.fixture(scope="module")
+def observations():
+    """Of every sub-task of an episode each of six tasks."""
+    found = cases(tasks_of("", ["A", "B", "C", "D", "E", "K"]), seeds_of("val", 1))
+    return [case.observation for case in found]
+
+
+def whole(processor, control="ee", **more):
+    return Whole(processor.start, processor.end, processor.mask, control, 3, **more)
+
+
+def noise_of(model, control, rows):
+    return acting.noise_for(model, control, [torch.Generator().manual_seed(row) for row in range(rows)])
+
+
+def asked_of(model, control, rows):
+    return Asked.new(model, torch.full((rows, 4), 0.01), noise_of(model, control, rows))
+
+
+def by_passes(model, processor, inputs, how, asked, words=None):
+    """What the eager passes give: the words, where they point, the chunks."""
+    fast = Fast(model)
+    prefix = fast.encode(inputs)
+    if words is None:
+        words = fast.plan_d2f(prefix, how.start, how.end, how.mask, how.accept)
+    else:
+        words = planning.given(model, prefix, words, how.start)
+    attended = Attended.of(fast.point(prefix, words))
+    if how.control == "pick_place":
+        return words, attended.points, fast.pick_place(attended, how.steps, asked.noise), prefix
+    chunk = fast.ee(attended, inputs.state, asked.motion, how.steps, asked.noise, asked.prefix)
+    return words, attended.points, chunk, prefix
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("pad", [False, True], ids=["plain", "widened"])
+@torch.no_grad()
+def test_it_is_the_passes_one_after_the_other(loaded, observations, control, pad):
+    model, processor = loaded
+    fast, how = Fast(model, "fused", Plainly(pad=pad)), whole(processor, control, forwards=20)
+    assert len(observations) > 12
+    for first in range(0, len(observations), 4):
+        some = observations[first : first + 4]
+        inputs, asked = processor(some), asked_of(model, control, len(some))
+        words, points, chunk, prefix = by_passes(model, processor, inputs, how, asked)
+        made = fast.decide(how, inputs, asked)
+        assert made.fresh.all()
+        assert made.complete.all()
+        assert made.words(how.end) == words.tokens
+        assert (made.attended.points - points).abs().max() < BOUND
+        assert made.action.shape == chunk.shape
+        assert (made.action - chunk).abs().max() < BOUND
+        assert (made.before - model.progress.remember(prefix.seen, points)).abs().max() < 1e-3
+        again = fast.pick_place(made.attended, 3, asked.noise) if control == "pick_place" else fast.ee(
+            made.attended, inputs.state, asked.motion, 3, asked.noise
+        )  # fmt: skip
+        assert (again - chunk).abs().max() < BOUND  # later chunks of the sub-task go on from it
+
+
+@pytest.mark.parametrize(("accept", "count"), [(0.9, 5), (1.0, 1)], ids=["published", "one-by-one"])
+@torch.no_grad()
+def test_it_says_where_words_are_not_complete(loaded, observations, accept, count):
+    model, processor = loaded
+    fast, found = Fast(model, "fused"), set()
+    for observation, forwards in itertools.product(observations[:count], (1, 2, 3)):
+        inputs, how = processor([observation]), whole(processor, forwards=forwards, accept=accept)
+        asked = asked_of(model, "ee", 1)
+        made = fast.decide(how, inputs, asked)
+        words, points, _, _ = by_passes(model, processor, inputs, how, asked)
+        complete = bool(made.complete)
+        found.add(complete)
+        assert complete == (words.forwards <= forwards)
+        if complete:
+            assert made.words(how.end) == words.tokens
+        # Where it is not, one goes on from its prefix.
+        prefix = made.prefix()
+        later = fast.plan_d2f(prefix, how.start, how.end, how.mask, accept)
+        assert later.tokens == words.tokens
+        assert (fast.point(prefix, later).points - points).abs().max() < BOUND
+    assert False in found
+
+
+@torch.no_grad()
+def test_subtasks_under_way_go_on_unless_they_seem_done(loaded, observations):
+    model, processor = loaded
+    some, fast, how = observations[:4], Fast(model, "fused"), whole(processor, forwards=20)
+    inputs, asked = processor(some), asked_of(model, "ee", 4)
+    fresh, points, _, prefix = by_passes(model, processor, inputs, how, asked)
+    asked.points, asked.before = points, model.progress.remember(prefix.seen, points) + 0.3
+    asked.prefix = torch.full((4, 2, 7), 0.2)
+    chances = torch.sigmoid(model.progress(asked.before, model.progress.remember(prefix.seen, points), points))
+    other = [*fresh.tokens[1:], fresh.tokens[0][:2]]
+    asked.kept = kept_words(model, other, how.end)
+    asked.limit = torch.tensor([ANY, NONE, float(chances[2]) - 0.01, float(chances[3]) + 0.01])
+    made = fast.decide(how, inputs, asked)
+    assert (made.progress - chances).abs().max() < 1e-4
+    assert made.fresh.tolist() == [True, False, True, False]
+    words = [own if new else old for own, old, new in zip(fresh.tokens, other, made.fresh, strict=True)]
+    assert made.words(how.end) == words
+    _, points, joined, _ = by_passes(model, processor, inputs, how, asked, words)
+    asked.prefix = None
+    _, _, free, _ = by_passes(model, processor, inputs, how, asked, words)
+    chunk = torch.where(made.fresh[:, None, None], free, joined)  # only those that go on continue what was begun
+    assert (made.attended.points - points).abs().max() < BOUND
+    assert (made.action - chunk).abs().max() < BOUND
+    assert (joined - free).abs().max() > 10 * BOUND
+    asked.limit = torch.full((4,), NONE)
+    assert fast.decide(how, inputs, asked).complete.all()  # nothing is to be said
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+@torch.no_grad()
+def test_nothing_in_it_goes_by_the_host(loaded, observations, control):
+    model, processor = loaded
+    runner, how = Capturing(), whole(processor, control)
+    asked = asked_of(model, control, 3)
+    asked.prefix = torch.zeros(3, 2, 7) if control == "ee" else None
+    Fast(model, "fused", runner).decide(how, processor(observations[:3]), asked)
+    assert runner.passes == {"decide"}
+
+
+@torch.no_grad()
+def test_a_graph_of_it_serves_all_that_fits_its_sizes(loaded, observations, monkeypatch):
+    """Recorded on the first observation and replayed on others, it gives what it would have given them itself."""
+    model, processor = loaded
+    runner, tapes = graphs(monkeypatch)
+    fast, how = Fast(model, "fused", runner), whole(processor, forwards=3)
+    goals = (
+        "put the red block in the bowl",
+        "stack all the blocks",
+        "put the blocks in the bowls with matching colors",
+    )
+    for observation, goal in zip(observations, goals, strict=False):
+        inputs = processor([{**observation, "instruction": goal}])
+        asked = asked_of(model, "ee", 1)
+        made, want = fast.decide(how, inputs, asked), Fast(model, "fused").decide(how, inputs, asked)
+        assert made.words(how.end) == want.words(how.end)
+        assert torch.equal(made.complete, want.complete)
+        assert (made.action - want.action).abs().max() < BOUND
+        again = fast.plan_d2f(made.prefix(), how.start, how.end, how.mask)
+        assert again.tokens == by_passes(model, processor, inputs, how, asked)[0].tokens
+    sizes = {-(-processor([{**observations[0], "instruction": goal}]).goal.shape[1] // 8) for goal in goals}
+    assert len(tapes) == len(sizes) + len({key for key in runner._graphs if key[0].startswith("say")})
+    assert len([key for key in runner._graphs if key[0].startswith("decide")]) == len(sizes) < len(goals)
+
+
+# -- the policy -----------------------------------------------------------------------------------------------
+
+
+def policy_of(loaded, control="pick_place", in_one=True, **rules):
+    env = BlocksEnv("pick-and-place-primitive", control=control, cameras={})
+    made = LoHoVLAPolicy(env, *loaded, Rules(backend="fused" if in_one else "eager", planner="d2f", **rules))
+    assert not made._fast.whole  # without a GPU
+    made._fast.whole = in_one
+    return made
+
+
+def play(policy, observations, rewards, slots=1):
+    """Decisions, each of ``slots`` observations; and which were made in one."""
+    for slot in range(slots):
+        policy.reset(slot, slot)
+    made = []
+    for step, reward in enumerate(rewards):
+        seen = [observations[(step + 3 * slot) % len(observations)] for slot in range(slots)]
+        contexts = [Context(step=200 * step, reward=reward * (slot == 0), slot=slot) for slot in range(slots)]
+        made.append(policy.act_batch(seen, contexts))
+    return made, [["decide" in one.timing and "plan" not in one.timing for one in turn] for turn in made]
+
+
+def same(one, other):
+    assert one.subtask == other.subtask
+    assert one.planned == other.planned
+    assert one.progress == pytest.approx(other.progress, abs=1e-4)
+    np.testing.assert_allclose(one.actions, other.actions, atol=BOUND)
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize(
+    "rules", [{}, {"grammar": "none"}, {"progress": "model"}, {"replan": "always"}], ids=lambda r: "-".join(r.values())
+)
+def test_the_policy_decides_as_it_does_pass_by_pass(loaded, observations, control, rules):
+    rewards = [0, 1, 0, 0, 1, 0]
+    got, in_one = play(policy_of(loaded, control, **rules), observations, rewards, 2)
+    want, _ = play(policy_of(loaded, control, False, **rules), observations, rewards, 2)
+    for one, other in zip(itertools.chain(*got), itertools.chain(*want), strict=True):
+        same(one, other)
+    assert any(map(any, in_one))
+
+
+@pytest.mark.parametrize("why", ["incomplete", "refused"])
+def test_the_policy_goes_on_pass_by_pass_where_that_does_not_hold(loaded, observations, monkeypatch, why):
+    policy, other = policy_of(loaded, grammar="all"), policy_of(loaded, in_one=False, grammar="all")
+    if why == "incomplete":
+        policy._whole = dataclasses.replace(policy._whole, forwards=0)
+    else:
+        only = policy.processor.sayable().everything
+        refusing = type("Refusing", (), {"after": only.after, "__contains__": lambda self, words: False})()
+        for one in (policy, other):
+            monkeypatch.setattr(one.planner.sayable, "everything", refusing)
+    got, in_one = play(policy, observations, [0, 1, 1])
+    want, _ = play(other, observations, [0, 1, 1])
+    assert not any(map(any, in_one))
+    for one, two in zip(itertools.chain(*got), itertools.chain(*want), strict=True):
+        same(one, two)
+
+
+def test_nothing_is_said_where_no_subtask_can_be_due(loaded, observations, monkeypatch):
+    policy = policy_of(loaded, grammar="none", replan="never")
+    asked = []
+    decide = policy._fast.decide
+    monkeypatch.setattr(policy._fast, "decide", lambda *given: asked.append(given) or decide(*given))
+    play(policy, observations[:1], [0, 0, 0, 1])
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("rules", [{"planner": "ar"}, {"subtasks": "none"}, {"imagine": True}])
+def test_what_cannot_be_in_one_is_not(loaded, observations, rules):
+    env = BlocksEnv("pick-and-place-primitive", control="pick_place", cameras={})
+    policy = LoHoVLAPolicy(env, *loaded, Rules(**{"backend": "fused", "planner": "d2f", **rules}))
+    policy._fast.whole = True
+    assert play(policy, observations, [0])[1] == [[False]]
+
+
+def test_in_real_time_a_beginning_is_continued_or_not_as_the_subtask_is(loaded, observations):
+    prefix = np.full((6, 7), 0.25, np.float32)
+
+    def chunks(in_one):
+        policy = policy_of(loaded, "ee", in_one, progress="model")
+        policy.reset(1)
+        made = []
+        for step in range(4):
+            context = Context(step=200 * step, commanded=np.zeros((2, 7), np.float32))
+            plan = policy.plan(observations[0], context) if not step else None
+            made.append(policy.chunk(observations[step], context, plan, prefix, 3))
+        return made
+
+    for one, other in zip(chunks(True), chunks(False), strict=True):
+        same(one, other)
+
+
+def test_a_bad_observation_draws_no_noise(loaded, observations):
+    policy, bad = policy_of(loaded), {**observations[0], "state": np.full(13, np.nan)}
+    policy.reset(1)
+    with pytest.raises(Exception, match="finite"):
+        policy.act(bad, Context())
+    after = policy.act(observations[0], Context())
+    policy.reset(1)
+    np.testing.assert_array_equal(after.actions, policy.act(observations[0], Context()).actions)

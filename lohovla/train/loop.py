@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor
 from tqdm import tqdm
 
 from lohovla.model.core import LoHoVLA
 from lohovla.model.processor import Processor
 from lohovla.train.journal import Journal
+from lohovla.train.sharding import shard, whole
 from lohovla.train.source import Source
 from lohovla.train.stages import Stage, StageLosses
 from lohovla.train.state import TrainingState
@@ -43,6 +46,8 @@ class Trainer:
         validate: called with the averaged model now and then; returns figures to log.
         validate_every: steps between calls; 0 only at the end.
         tracking: a tracker beside TensorBoard, if there is one.
+        fsdp: share weights out over processes: a sharded copy of ``model`` is trained, and ``model``, which may stay
+            in the host's memory, gets what came of it.
     """
 
     def __init__(
@@ -59,18 +64,24 @@ class Trainer:
         validate: Callable[[LoHoVLA], Mapping[str, float]] | None = None,
         validate_every: int = 0,
         tracking: Tracking | None = None,
+        fsdp: bool = False,
     ):
-        self.accelerator, self.model, self.stage, self.source = accelerator, model, stage, source
+        self.accelerator, self.stage, self.source = accelerator, stage, source
+        self.model = copy.deepcopy(model) if fsdp else model
         self._folder, self._save_seconds, self._log_every = folder, save_seconds, log_every
         self._norms_every, self._validate, self._validate_every = norms_every, validate, validate_every
         self._tracking = tracking
-        losses = StageLosses(model, processor, stage)
-        if stage.name == "see":
+        losses = StageLosses(self.model, processor, stage)
+        if fsdp:
+            shard(losses, cast(torch.nn.ModuleList, self.model.decoder.layers), accelerator)
+            self._norms_every = 0  # what a loss's gradient is by itself is not to be had from parts
+        elif stage.name == "see":
             model.stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        moved = [p for p in model.parameters() if p.requires_grad]
+        moved = [p for p in self.model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(moved, lr=stage.lr, betas=(0.9, 0.95), weight_decay=0.02)
-        self.losses, self.optimizer = accelerator.prepare(losses, optimizer)
-        self.state = TrainingState(folder / stage.name, model, stage, self.optimizer)
+        self.optimizer = accelerator.prepare(optimizer)
+        self.losses = losses if fsdp else accelerator.prepare(losses)
+        self.state = TrainingState(folder / stage.name, self.model, stage, self.optimizer, model)
 
     def run(self) -> None:
         """Train to the stage's end; the averaged weights are in the model then."""
@@ -96,12 +107,18 @@ class Trainer:
                     if line:
                         bar.set_postfix_str(line)
                 over = step + 1 == self.stage.steps
-                if time.monotonic() - saved > self._save_seconds or over:
-                    if journal is not None:
-                        self.state.save(step + 1, journal.sums)
+                if over or self._agreed(time.monotonic() - saved > self._save_seconds):
+                    self.state.save(step + 1, journal.sums if journal else None, write=journal is not None)
                     saved = time.monotonic()
-                if journal is not None and (over or _due(step + 1, self._validate_every)):
+                if over or _due(step + 1, self._validate_every):
                     self._report(journal, step + 1)
+
+    def _agreed(self, answer: bool) -> bool:
+        """What the main process says, so that all do the same."""
+        if self.accelerator.num_processes == 1:
+            return answer
+        told = broadcast(torch.tensor([int(answer)], device=self.accelerator.device))
+        return bool(told.item())  # type: ignore[union-attr]
 
     def _journal(self, start: int) -> AbstractContextManager[Journal | None]:
         """The main process's; whatever ends training, what it was told is written."""
@@ -128,7 +145,7 @@ class Trainer:
         self.accelerator.backward(total)
         norm = self.accelerator.clip_grad_norm_(self.losses.parameters(), 1.0)
         self.optimizer.step()
-        return {**values, "loss": float(total.detach()), "norm": float(norm or 0.0), "rate": rate}
+        return {**values, "loss": float(total.detach()), "norm": float(whole(torch.as_tensor(norm))), "rate": rate}
 
     def _norms(self, losses: Mapping[str, Tensor]) -> dict[str, float]:
         """The gradient norm of each loss on its own, over all weights that the stage moves."""
@@ -139,12 +156,13 @@ class Trainer:
             norms[f"norm/{name}"] = math.sqrt(sum(float(g.float().square().sum()) for g in found if g is not None))
         return norms
 
-    def _report(self, journal: Journal, step: int) -> None:
+    def _report(self, journal: Journal | None, step: int) -> None:
         if self._validate is None:
             return
         with self.state.averaged() as model:
-            figures = self._validate(model)
-        journal.write(step, {f"validation/{name}": value for name, value in figures.items()})
+            if journal is not None:
+                figures = self._validate(model)
+                journal.write(step, {f"validation/{name}": value for name, value in figures.items()})
 
 
 def schedule(step: int, steps: int) -> float:

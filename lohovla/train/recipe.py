@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import FullyShardedDataParallelPlugin
 
 from lohovla.collect.stream import check_training, training_tasks
 from lohovla.envs.tasks.registry import get_task
@@ -22,6 +21,7 @@ from lohovla.model.processor import Processor
 from lohovla.model.tokenizer import make_tokenizer
 from lohovla.train.loop import Trainer
 from lohovla.train.painting import measure_pictures
+from lohovla.train.sharding import check_sharding
 from lohovla.train.source import Source
 from lohovla.train.stages import STAGES, Stage
 from lohovla.train.tracking import Tracking
@@ -57,6 +57,8 @@ def train(config: Any, folder: Path) -> Path:
     """
     tracking = Tracking(config["track"], config["track_project"], config) if config["track"] else None
     accelerator = _accelerator(config)
+    if config["fsdp"]:
+        check_sharding(accelerator)
     recipe = config["recipe"]
     chosen = _stages(recipe["stages"], config["stage"])
     source = Source(**{**config["data"], "tasks": _tasks(config["data"]["tasks"])})
@@ -72,13 +74,15 @@ def train(config: Any, folder: Path) -> Path:
         take_pictures(model, config["pictures"])
     if config["gradient_checkpointing"]:
         model.decoder.gradient_checkpointing_enable()
-    model.to(accelerator.device)
+    if not config["fsdp"]:  # else each stage takes its share from the host's memory
+        model.to(accelerator.device)
     for stage in chosen:
         if stage.name in ("code", "paint"):
             measure_pictures(model, source, stage)
         trainer = Trainer(
             accelerator, model, processor, stage, source, folder, config["save_seconds"], config["log_every"],
             config["norms_every"], _validation(config, stage, processor), config["validate_every"], tracking,
+            config["fsdp"],
         )  # fmt: skip
         trainer.run()
         model.config.learned = sorted({*model.config.learned, stage.name})
@@ -111,13 +115,12 @@ def _validation(config: Any, stage: Stage, processor: Processor) -> Any:
 
 
 def _accelerator(config: Any) -> Accelerator:
-    plugin = FullyShardedDataParallelPlugin(fsdp_version=2) if config["fsdp"] else None
     device = config["device"]
     if device not in ("auto", "cpu", "cuda"):
         raise UserError(f"device cannot be {device!r}", "choose auto, cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda, but there is no CUDA device", "device=cpu trains here")
-    return Accelerator(cpu=device == "cpu", mixed_precision=config["precision"], fsdp_plugin=plugin)
+    return Accelerator(cpu=device == "cpu", mixed_precision=config["precision"])
 
 
 def _stages(stages: Mapping[str, Any], chosen: str) -> list[Stage]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lohovla.errors import UserError
 from lohovla.model.core import LoHoVLA
+from lohovla.train.sharding import put, share, whole
 from lohovla.train.stages import Stage
 
 _WEIGHTS = "state.safetensors"
@@ -24,18 +25,24 @@ _WEIGHTS = "state.safetensors"
 class TrainingState:
     """The state of a stage.
 
+    Where weights are sharded, all processes have to call :meth:`save`, :meth:`averaged` and :meth:`use_average`.
+
     Args:
         folder: where it is kept.
-        model: the core.
+        model: the core that is trained; its weights may be sharded.
         stage: what is trained.
         optimizer: AdamW, prepared or not.
+        shown: the core that gets the averaged weights, which are whole there; the same as ``model`` if not given.
     """
 
-    def __init__(self, folder: Path, model: LoHoVLA, stage: Stage, optimizer: Any):
+    def __init__(self, folder: Path, model: LoHoVLA, stage: Stage, optimizer: Any, shown: LoHoVLA | None = None):
         self._folder, self._model, self._stage, self._optimizer = folder, model, stage, optimizer
+        self._shown = model if shown is None else shown
         lora = bool(model.config.lora_rank)
         self._moved = {name: p for name, p in model.named_parameters() if stage.trains(name, lora)}
         self._average = {name: p.detach().clone() for name, p in self._moved.items()}
+        parameters = dict(self._shown.named_parameters())
+        self._places = {name: parameters[name] for name in self._moved}
         self._seen = 0
         self.sums: dict[str, list[float]] = {}  # of the journal: what it had not written yet
 
@@ -50,34 +57,44 @@ class TrainingState:
     @contextmanager
     def averaged(self) -> Iterator[LoHoVLA]:
         """The model with the averaged weights, for a while."""
-        own = {name: p.detach().clone() for name, p in self._moved.items()}
-        training = self._model.training
+        own = {name: p.detach().clone() for name, p in self._places.items()}
+        training = self._shown.training
         self.use_average()
-        self._model.eval()
+        self._shown.eval()
         try:
-            yield self._model
+            yield self._shown
         finally:
-            self._model.train(training)
-            with torch.no_grad():
-                for name, p in self._moved.items():
-                    p.copy_(own[name])
+            self._shown.train(training)
+            for name, p in self._places.items():
+                put(own[name], p)
 
     def use_average(self) -> None:
         """Put the averaged weights into the model."""
-        with torch.no_grad():
-            for name, p in self._moved.items():
-                p.copy_(self._average[name])
+        for name, p in self._places.items():
+            put(whole(self._average[name]).to(p.device), p)
+        if self._shown is not self._model:
+            buffers = dict(self._shown.named_buffers())
+            for name, buffer in self._buffers().items():
+                put(buffer.to(buffers[name].device), buffers[name])
 
-    def save(self, step: int, sums: Mapping[str, list[float]] | None = None) -> None:
-        """Write the state after ``step`` steps and the journal's sums; a kill leaves the state before, whole."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+    def save(self, step: int, sums: Mapping[str, list[float]] | None = None, write: bool = True) -> None:
+        """Write the state after ``step`` steps and the journal's sums; a kill leaves the state before, whole.
+
+        Args:
+            step: how many are done.
+            sums: of the journal.
+            write: whether this process is the one that writes.
+        """
         tensors: dict[str, Tensor] = {}
         states = self._optimizer.state_dict()["state"]
         for number, (name, p) in enumerate(self._moved.items()):
-            tensors[f"weight/{name}"] = p.detach().contiguous()
-            tensors[f"average/{name}"] = self._average[name].contiguous()
+            tensors[f"weight/{name}"] = whole(p).contiguous()
+            tensors[f"average/{name}"] = whole(self._average[name]).contiguous()
             for part in ("exp_avg", "exp_avg_sq") if number in states else ():  # none, if no loss asks for it
-                tensors[f"{part}/{name}"] = states[number][part].contiguous()
+                tensors[f"{part}/{name}"] = whole(states[number][part]).contiguous()
+        if not write:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
         # Buffers that a stage measures, the painter's scale say, belong to it as well.
         tensors |= {f"buffer/{n}": b.contiguous() for n, b in self._buffers().items()}
         facts = {
@@ -112,15 +129,15 @@ class TrainingState:
         states: dict[int, dict[str, Tensor]] = {}
         buffers = self._buffers()
         try:
-            with torch.no_grad():
-                for number, (name, p) in enumerate(self._moved.items()):
-                    p.copy_(tensors[f"weight/{name}"])
-                    self._average[name].copy_(tensors[f"average/{name}"])
-                    if f"exp_avg/{name}" in tensors:
-                        states[number] = {part: tensors[f"{part}/{name}"] for part in ("exp_avg", "exp_avg_sq")}
-                        states[number]["step"] = torch.tensor(float(facts["step"]))
-                for name, buffer in buffers.items():
-                    buffer.copy_(tensors[f"buffer/{name}"])
+            for number, (name, p) in enumerate(self._moved.items()):
+                put(tensors[f"weight/{name}"], p)
+                put(tensors[f"average/{name}"], self._average[name])
+                if f"exp_avg/{name}" in tensors:
+                    parts = {part: tensors[f"{part}/{name}"] for part in ("exp_avg", "exp_avg_sq")}
+                    states[number] = {part: share(value, p) for part, value in parts.items()}
+                    states[number]["step"] = torch.tensor(float(facts["step"]))
+            for name, buffer in buffers.items():
+                put(tensors[f"buffer/{name}"], buffer)
         except (KeyError, RuntimeError) as error:
             raise UserError(f"{path} is of another model: {error}", "give another output=FOLDER") from None
         groups = self._optimizer.state_dict()["param_groups"]

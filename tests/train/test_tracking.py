@@ -70,7 +70,7 @@ def kill(trainer, at, monkeypatch):
         return step(batch, number)
 
     monkeypatch.setattr(trainer, "_step", die)
-    monkeypatch.setattr(trainer.state, "save", lambda done, sums: save(done, sums) if done == 2 else None)
+    monkeypatch.setattr(trainer.state, "save", lambda done, sums, write: save(done, sums, write) if done == 2 else None)
     with pytest.raises(KeyboardInterrupt):
         trainer.run()
 

@@ -6,11 +6,13 @@ from data sheets. A prediction takes the share of both that good kernels reach, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from lohovla.benchmarks.gpu_text import LLADA
 from lohovla.benchmarks.pi0 import Pi0, Shape, launches
@@ -18,6 +20,7 @@ from lohovla.benchmarks.report import emit, table
 from lohovla.kernels.expert_attention import expert_attention
 from lohovla.kernels.registry import KERNELS, Shapes
 from lohovla.kernels.runtime import Cost
+from lohovla.model.graphs import Pass, Plainly
 
 # Bytes and bfloat16 operations a second: NVIDIA's data sheets of the SXM boards, without sparsity.
 BOARDS = {"H100": (3.35e12, 989e12), "H200": (4.8e12, 989e12)}
@@ -30,10 +33,11 @@ def run() -> dict[str, Any]:
     kernels = _kernels()
     decision = _decision()
     nano = [{"chunk steps": steps, **_nano(steps)} for steps in (10, 4, 2)]
+    host = _show("what the host launches for a decision of the nano, by block diffusion and 4 steps", whole())
     print(f"\na step of an 8B LLaDA, 64 rows on 1024: {_step()}")
     return emit(
         "kernels", "predicted decision of pi0's shape, H100", decision[-1]["predicted H100, ms"], "ms",
-        floor=decision[-1]["floor H100, ms"], kernels=kernels, decision=decision, nano=nano, step=_step(),
+        floor=decision[-1]["floor H100, ms"], kernels=kernels, decision=decision, nano=nano, host=host, step=_step(),
         reached=REACHED, launch=LAUNCH,
     )  # fmt: skip
 
@@ -105,6 +109,46 @@ def _nano(steps: int) -> dict[str, Any]:
     row = {"launches": launched, "weights, MB": weights / 1e6}
     row |= {f"weights once {board}, us": value for board, value in floor.items()}
     return _show(f"nano, a chunk of {steps} steps, fused", [row | {"predicted, ms": launched * LAUNCH * 1e3}])[0]
+
+
+def whole() -> list[dict[str, Any]]:
+    """What the host launches for a decision: operations one by one, graphs, and operations beside graphs."""
+    from lohovla.benchmarks.model import decision_parts, observation_of
+    from lohovla.model.checkpoint import load
+    from lohovla.model.fast import Fast
+
+    (model, processor), observation = load(None), observation_of("put-block-into-matching-bowl")
+    rows = []
+    for title, backend, part in (
+        ("eager", "eager", "whole decision"), ("pass by pass", "fused", "whole decision, by passes"),
+        ("in one", "fused", "whole decision"),
+    ):  # fmt: skip
+        runner = _Replays()
+        with torch.inference_mode():
+            decide = decision_parts(Fast(model, backend, runner), processor, observation)[part]
+            runner.graphs = runner.copies = 0
+            with _Launches() as counted:
+                decide()
+        rows.append({"decided": title, "graphs": runner.graphs, "beside them": counted.number + runner.copies})
+    return rows
+
+
+class _Replays(Plainly):
+    """Counts passes as graphs, and the copies into and out of each; not what happens in them."""
+
+    def __init__(self) -> None:
+        super().__init__(pad=True)
+        self.graphs = self.copies = 0
+
+    def __call__(self, name: str, work: Pass, given: Sequence[Tensor], sizes: Sequence[Sequence[int]]) -> list[Tensor]:
+        with _disable_current_modes():
+            made = super().__call__(name, work, given, sizes)
+        self.graphs += 1
+        emptied = sum(
+            tuple(x.shape) != tuple(s) for x, s in zip(given, sizes, strict=True) if not x.is_floating_point()
+        )
+        self.copies += emptied + sum(len({x.dtype for x in tensors}) for tensors in (given, made))
+        return made
 
 
 class _Launches(TorchDispatchMode):

@@ -62,7 +62,7 @@ def decision(where: torch.device, shape: Shape, bandwidth: float, rate: float, r
 @torch.inference_mode()
 def nano(where: torch.device, rounds: int = 20) -> list[Row]:
     """The shipped model's decision, part by part, by backend; of a part the tensors that it takes stay the same."""
-    from lohovla.benchmarks.model import decision_parts, observation_of
+    from lohovla.benchmarks.model import CHUNKS, decision_parts, observation_of
     from lohovla.model.checkpoint import load
     from lohovla.model.fast import BACKENDS, Fast
 
@@ -79,7 +79,7 @@ def nano(where: torch.device, rounds: int = 20) -> list[Row]:
         for name, part in parts.items():
             row = rows.setdefault(name, {"part": name})
             row[f"{backend} ms"] = timed(part, where, rounds)
-            if name.startswith("chunk"):
+            if name.startswith(CHUNKS):
                 made = part()
                 row[f"{backend} apart"] = float((made - wanted.setdefault(name, made)).abs().max())
     return list(rows.values())

@@ -1,4 +1,4 @@
-"""Latency of the model's parts here, by backend: prefix, sub-task, points, chunks; beside the arithmetic's own cost."""
+"""Latency of the model's parts here, by backend: prefix, sub-task, points, chunk, all; and the arithmetic's cost."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 
 from lohovla.benchmarks.report import emit
 
+CHUNKS = ("chunk", "whole")  # parts that give one
 _STEPS = (10, 4, 2)
 _WANTED = {"prefix": 40.0, "plan ar": 80.0, "chunk ee 10": 40.0, "chunk ee 2": 10.0}
 
@@ -59,9 +60,10 @@ def run(checkpoint: str | None, task: str, rounds: int, threads: int | None, bac
 
 
 def decision_parts(fast: Any, processor: Any, observation: dict[str, Any]) -> dict[str, Callable[[], Any]]:
-    """The parts of a decision by one backend, each on what the parts before it gave."""
+    """The parts of a decision by one backend, each on what those before it gave; and all of it, by block diffusion."""
     from lohovla.model import acting, planning
     from lohovla.model.acting import Attended
+    from lohovla.model.deciding import Asked, Whole
     from lohovla.model.upload import Upload
 
     start, end, mask, sayable = processor.start, processor.end, processor.mask, processor.sayable()
@@ -87,11 +89,22 @@ def decision_parts(fast: Any, processor: Any, observation: dict[str, Any]) -> di
     }
     for steps in _STEPS:
         parts[f"chunk ee {steps}"] = partial(fast.ee, attended, inputs.state, still, steps, noise["ee"])
+    how, asked = Whole(start, end, mask, "ee", 4), Asked.new(fast.model, still, noise["ee"])
+
+    def by_passes() -> Any:
+        inputs = upload([observation])
+        prefix = fast.encode(inputs)
+        pointed = fast.point(prefix, fast.plan_d2f(prefix, start, end, mask))
+        return fast.ee(Attended.of(pointed), inputs.state, still, how.steps, asked.noise)
+
+    parts["whole decision, by passes"] = by_passes
+    in_one = fast.backend != "eager"
+    parts["whole decision"] = (lambda: fast.decide(how, upload([observation]), asked).action) if in_one else by_passes
     return parts
 
 
 def _apart(eager: dict[str, Any], other: dict[str, Any]) -> float:
-    return max(float((eager[name] - other[name]).abs().max()) for name in eager if name.startswith("chunk"))
+    return max(float((eager[name] - other[name]).abs().max()) for name in eager if name.startswith(CHUNKS))
 
 
 def observation_of(task: str) -> dict[str, Any]:

@@ -33,6 +33,7 @@ _BENCHMARKS: dict[str, tuple[str, tuple[str, ...]]] = {
     "serve-text": ("text_load", ("model", "requests", "clients", "threads")),
     "policy": ("policy", ("checkpoint", "tasks", "episodes", "env", "ablations", "workers")),
     "model": ("model", ("checkpoint", "task", "repeats", "torch_threads", "backend")),
+    "decision": ("decision", ("checkpoint", "tasks", "scenes", "torch_threads")),
     "picture": ("picture", ("checkpoint", "tasks", "scenes", "guidance", "torch_threads")),
     "cpu": ("cpu", ("checkpoint", "task", "repeats", "torch_threads")),
     "kernels": ("counts", ()),

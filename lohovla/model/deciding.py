@@ -12,7 +12,7 @@ from lohovla.model.acting import Attended
 from lohovla.model.core import LoHoVLA, Prefix
 from lohovla.model.stem import Objects
 
-FORWARDS = 4  # of block diffusion; how many sub-tasks need: `lohovla bench decision`
+FORWARDS = 5  # of block diffusion; how many sub-tasks need: `lohovla bench decision`
 ANY, NONE = -1.0, 2.0  # chances of completion that all and none are above
 
 

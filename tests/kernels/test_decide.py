@@ -2,11 +2,13 @@
 
 import dataclasses
 import itertools
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 
+from lohovla.benchmarks import decision
 from lohovla.envs.env import BlocksEnv
 from lohovla.evaluate.painted import cases
 from lohovla.evaluate.protocol import seeds_of, tasks_of
@@ -175,6 +177,21 @@ def test_a_graph_of_it_serves_all_that_fits_its_sizes(loaded, observations, monk
     sizes = {-(-processor([{**observations[0], "instruction": goal}]).goal.shape[1] // 8) for goal in goals}
     assert len(tapes) == len(sizes) + len({key for key in runner._graphs if key[0].startswith("say")})
     assert len([key for key in runner._graphs if key[0].startswith("decide")]) == len(sizes) < len(goals)
+
+
+def test_the_benchmark_compares_it_with_the_passes(capsys):
+    record = decision.run(None, ["A", "B"], 1, None)
+    assert record["differing"] == 0
+    assert record["apart"] < BOUND
+    assert set(record["steps"]) == {"pick-and-place-primitive", "put-block-into-matching-bowl"}
+    counts = Counter(record["steps"]["put-block-into-matching-bowl"])
+    assert counts.total() > 1
+    assert f"| put-block-into-matching-bowl | {counts.total()} | " in capsys.readouterr().out
+
+
+def test_shares_are_of_all_subtasks():
+    counts = Counter({1: 1, 2: 2, 5: 1})
+    assert [decision.said_in(counts, n) for n in (1, 2, 4, 5)] == [0.25, 0.75, 0.75, 1.0]
 
 
 # -- the policy -----------------------------------------------------------------------------------------------

@@ -108,3 +108,6 @@ def test_counts_are_printed(capsys):
     assert record["decision"][-1]["floor H200, ms"] < record["decision"][-1]["predicted H200, ms"]
     assert "| paged_attention | heads=28" in capsys.readouterr().out
     assert 0 < record["nano"][2]["launches"] < record["nano"][0]["launches"]
+    eager, passes, whole = record["host"]
+    assert eager["graphs"] == 0 < whole["graphs"] == 1 < passes["graphs"]
+    assert whole["beside them"] < passes["beside them"] < eager["beside them"]

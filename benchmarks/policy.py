@@ -85,10 +85,10 @@ def run(
         rows, _ = evaluate(protocol, part, workers=workers, batch=_BATCH)
         results, found = table.results_of(rows), diagnose.summary(row["diagnosis"] for row in rows)
         each = [table.percent(one.rate) for one in (*results.tasks.values(), results.overall)]
-        judged = [f"{100 * found[key]:.0f} %" if found["plans"] else "" for key in ("right", "progress")]
+        judged = ["-" if (share := found.get(key)) is None else f"{100 * share:.0f} %" for key in ("right", "progress")]
         print(f"| {' | '.join([ablation.title, *each, table.interval(results.overall), *judged])} |", flush=True)
         rates = {task: one.rate for task, one in results.tasks.items()}
-        figures[name] = {"success": results.overall.rate, "right": found["right"], **rates}
+        figures[name] = {"success": results.overall.rate, "right": found.get("right"), **rates}
     first = next(iter(figures))
     return emit(
         "policy", f"success of the policy, {first}", figures[first]["success"], "", tasks=list(names),

@@ -78,7 +78,7 @@ class Examiner:
         subtask = self._world.problem.goal.next(self._world.scene())
         self._said, self._plan_score = decision.subtask, score
         self._agrees = subtask is not None and decision.subtask == subtask.text
-        self.diagnosis.plans += 1
+        self.diagnosis.plans += bool(self._said)  # a policy without sub-tasks plans none
         self.diagnosis.as_oracle += self._agrees
 
     def _close_plan(self, score: float) -> None:
@@ -103,19 +103,22 @@ class Examiner:
         return self.diagnosis
 
 
-def summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Figures over episodes' diagnoses: shares in [0, 1], medians and 95th percentiles in mm."""
+def summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Figures over episodes' diagnoses: shares in [0, 1], medians and 95th percentiles in mm.
+
+    A share of nothing, of plans where none was made, say, is None.
+    """
     found = [row for row in rows if row]
     if not found:
         return {}
     total = {name: sum(row[name] for row in found) for name in ("plans", "as_oracle", "right", "missed")}
     judged = sum(row["progress_right"] + row["progress_wrong"] for row in found)
-    figures = {
+    figures: dict[str, float | None] = {
         "plans": total["plans"],
-        "as_oracle": total["as_oracle"] / max(1, total["plans"]),
-        "right": total["right"] / max(1, total["plans"]),
-        "missed": total["missed"] / max(1, sum(len(row["pick_mm"]) for row in found)),
-        "progress": sum(row["progress_right"] for row in found) / max(1, judged),
+        "as_oracle": _share(total["as_oracle"], total["plans"]),
+        "right": _share(total["right"], total["plans"]),
+        "missed": _share(total["missed"], sum(len(row["pick_mm"]) for row in found)),
+        "progress": _share(sum(row["progress_right"] for row in found), judged),
     }
     for name in ("pick_mm", "place_mm"):
         values = [value for row in found for value in row[name]]
@@ -125,6 +128,10 @@ def summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     return figures
 
 
+def _share(some: int, all_: int) -> float | None:
+    return some / all_ if all_ else None
+
+
 _COLUMNS = {
     "plans": ("plans", "{:.0f}"), "right": ("right %", "{:.1%}"), "as_oracle": ("as the oracle %", "{:.1%}"),
     "pick_mm": ("pick mm", "{:.1f}"), "pick_mm_95": ("95th", "{:.1f}"), "place_mm": ("place mm", "{:.1f}"),
@@ -132,7 +139,7 @@ _COLUMNS = {
 }  # fmt: skip
 
 
-def by_task(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+def by_task(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
     """:func:`summary` of each task's episodes."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -140,11 +147,15 @@ def by_task(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     return {task: summary(group) for task, group in groups.items()}
 
 
-def as_table(found: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[list[str]]]:
-    """Column names and a row of texts a task."""
+def as_table(found: Mapping[str, Mapping[str, float | None]]) -> tuple[list[str], list[list[str]]]:
+    """Column names and a row of texts a task; a dash where there is no figure."""
     header = ["task", *(title for title, _ in _COLUMNS.values())]
     rows = [
-        [task, *(form.format(figures[name]) if name in figures else "" for name, (_, form) in _COLUMNS.items())]
+        [task, *(_text(form, figures.get(name)) for name, (_, form) in _COLUMNS.items())]
         for task, figures in found.items()
     ]
     return header, rows
+
+
+def _text(form: str, value: float | None) -> str:
+    return "-" if value is None else form.format(value)

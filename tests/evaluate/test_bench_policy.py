@@ -1,5 +1,7 @@
 """The table of ablations, on a core that knows nothing."""
 
+import json
+
 import pytest
 
 from lohovla.benchmarks import policy
@@ -26,6 +28,13 @@ def test_each_changes_one_thing_and_a_run_is_taken_up_again(bench, tmp_path, mon
     assert code == 0, said.err
     titles = [line.split("|")[1].strip() for line in said.out.splitlines() if line.startswith("| ")]
     assert titles[1:] == ["as shipped", "no sub-tasks: the goal alone", "goals in other words"]
+    rows = [[cell.strip() for cell in line.split("|")] for line in said.out.splitlines() if line.startswith("| ")]
+    right = {row[1]: row[-3] for row in rows}
+    assert right["no sub-tasks: the goal alone"] == "-"  # no plans, so none is wrong
+    assert right["as shipped"].endswith(" %")
+    record = json.loads(said.out.splitlines()[-1])
+    assert record["figures"]["none"]["right"] is None
+    assert record["figures"]["shipped"]["right"] is not None
     logs = {name: (tmp_path / "out" / name / "episodes.jsonl").read_text() for name in ("shipped", "none", "words")}
     assert '"text": "Pick up' in logs["shipped"]
     assert '"text": "Pick up' not in logs["none"]

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from lohovla.errors import SetupError, UserError
-from lohovla.ros.messages import TYPES, UPPER, Message, from_wire, short_name, to_wire, type_name
+from lohovla.ros.conversion import UPPER, from_wire, to_wire
+from lohovla.ros.messages import TYPES, Message, short_name, type_name
 from lohovla.ros.transport import Subscription
 
 _log = logging.getLogger("lohovla.ros")

@@ -7,16 +7,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lohovla.ros.messages import (
-    ACTIONS,
-    SERVICES,
-    Message,
-    check_type,
-    from_wire,
-    service_from_wire,
-    service_value,
-    to_wire,
-)
+from lohovla.ros.conversion import from_wire, service_from_wire, service_value, to_wire
+from lohovla.ros.messages import ACTIONS, SERVICES, Message, check_type
 from lohovla.ros.transport import Callback, Handler, ServiceFailed, Subscription
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from lohovla.errors import SetupError
-from lohovla.ros.messages import TYPES, UPPER, Message, check_type, to_wire
+from lohovla.ros.conversion import UPPER, to_wire
+from lohovla.ros.messages import TYPES, Message, check_type
 from lohovla.ros.transport import Subscription
 
 _DEBIAN = Path("/usr/lib/python3/dist-packages")  # where Debian and Ubuntu keep rospy
@@ -140,7 +141,7 @@ def service_from_native(fields: Mapping[str, str], native: Any) -> Message:
 
 
 def fill(name: str, native: Any, wire: Mapping[str, Any], generation: int, make: Any) -> Any:
-    """Set a message object's fields from a mapping as :func:`~lohovla.ros.messages.to_wire` makes it.
+    """Set a message object's fields from a mapping as :func:`~lohovla.ros.conversion.to_wire` makes it.
 
     Args:
         name: the type.

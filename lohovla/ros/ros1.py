@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lohovla.errors import SetupError, UserError
-from lohovla.ros.messages import SERVICES, Message, action_goal, service_value, short_name
+from lohovla.ros.conversion import service_value
+from lohovla.ros.messages import SERVICES, Message, action_goal, short_name
 from lohovla.ros.native import NativeNode, Throttle, fill_service, service_from_native
 from lohovla.ros.transport import Handler, ServiceFailed, Subscription, respond
 

@@ -11,17 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lohovla.errors import SetupError
-from lohovla.ros.messages import (
-    ACTIONS,
-    SERVICES,
-    Message,
-    action_name,
-    service_name,
-    service_value,
-    short_name,
-    to_wire,
-    type_name,
-)
+from lohovla.ros.conversion import service_value, to_wire
+from lohovla.ros.messages import ACTIONS, SERVICES, Message, action_name, service_name, short_name, type_name
 from lohovla.ros.native import NativeNode, Throttle, fill, fill_service, service_from_native
 from lohovla.ros.transport import Handler, ServiceFailed, Subscription, respond
 

@@ -21,6 +21,7 @@ from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as open_socket
 
 from lohovla.errors import UserError
+from lohovla.ros.conversion import service_from_wire, service_value, to_wire
 from lohovla.ros.messages import (
     ACTIONS,
     SERVICES,
@@ -28,10 +29,7 @@ from lohovla.ros.messages import (
     action_goal,
     action_name,
     check_type,
-    service_from_wire,
     service_name,
-    service_value,
-    to_wire,
     type_name,
 )
 from lohovla.ros.transport import Handler, ServiceFailed, Subscription, respond

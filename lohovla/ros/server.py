@@ -21,19 +21,9 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from lohovla.errors import UserError
+from lohovla.ros.conversion import from_wire, service_value, to_wire
 from lohovla.ros.graph import Graph
-from lohovla.ros.messages import (
-    ACTIONS,
-    SERVICES,
-    TYPES,
-    BadMessage,
-    Message,
-    from_wire,
-    service_value,
-    stamp_of,
-    to_wire,
-    type_name,
-)
+from lohovla.ros.messages import ACTIONS, SERVICES, TYPES, BadMessage, Message, stamp_of, type_name
 from lohovla.ros.transport import ServiceFailed
 from lohovla.ros.wire import fragments, pack, pack_cbor, pack_png
 

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, Protocol
 
-from lohovla.ros.messages import SERVICES, BadMessage, Message, from_wire, service_from_wire
+from lohovla.ros.conversion import from_wire, service_from_wire
+from lohovla.ros.messages import SERVICES, BadMessage, Message
 
 _log = logging.getLogger("lohovla.ros")
 Callback = Callable[[Message], None]

@@ -6,17 +6,8 @@ import pytest
 from rosbags.typesys import Stores, get_typestore
 
 from lohovla.errors import UserError
-from lohovla.ros.messages import (
-    TYPES,
-    BadMessage,
-    blank,
-    check_type,
-    from_wire,
-    seconds_of,
-    stamp_of,
-    to_wire,
-    type_name,
-)
+from lohovla.ros.conversion import from_wire, to_wire
+from lohovla.ros.messages import TYPES, BadMessage, blank, check_type, seconds_of, stamp_of, type_name
 
 _STORES = {1: get_typestore(Stores.ROS1_NOETIC), 2: get_typestore(Stores.ROS2_HUMBLE)}
 _KNOWN = sorted(name for name in TYPES if not name.startswith("control_msgs/"))  # which the package lacks

@@ -17,7 +17,7 @@ from lohovla.model.layout import Kind, Layout, Places, additive
 from lohovla.model.picture import Painter
 from lohovla.model.pointer import FOURIER_DIM, Pointer, fourier
 from lohovla.model.progress import ProgressHead
-from lohovla.model.stem import FACT_DIM, Objects, Seen, Stem, choose_objects, halves
+from lohovla.model.stem import COMPANY_DIM, FACT_DIM, Objects, Seen, Stem, choose_objects, company, halves
 from lohovla.model.subgoal import SubgoalEntry
 
 ROLES = 3  # what becomes of an object: it moves, it receives, it receives next; see lohovla.collect.labels.roles_of
@@ -90,7 +90,9 @@ class LoHoVLA(PreTrainedModel):
         self.stem = Stem(config)
         self.decoder = decoder if decoder is not None else AutoModel.from_config(config.text_config)
         self.object_entry = nn.Sequential(
-            nn.Linear(config.stem_dim + FACT_DIM + FOURIER_DIM + 2, hidden), nn.SiLU(), nn.Linear(hidden, hidden)
+            nn.Linear(config.stem_dim + FACT_DIM + FOURIER_DIM + 2 + COMPANY_DIM, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, hidden),
         )
         self.state_entry = nn.Sequential(nn.Linear(config.state_dim, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
         self.kind_entry = nn.Embedding(int(Kind.PATCH) + bool(config.vision_config), hidden)
@@ -147,7 +149,7 @@ class LoHoVLA(PreTrainedModel):
     def object_tokens(self, objects: Objects) -> Tensor:
         """Embedded objects (B, K, hidden)."""
         places = fourier(objects.xy), halves(objects.xy, self.config)
-        given = torch.cat([objects.features, objects.facts, *places], -1)
+        given = torch.cat([objects.features, objects.facts, *places, company(objects.facts)], -1)
         return self.object_entry(given) + self.kind_entry.weight[int(Kind.OBJECT)]
 
     def prefix_tokens(self, inputs: Inputs, objects: Objects) -> tuple[Tensor, Layout, Tensor]:

@@ -33,6 +33,8 @@ ATTRIBUTES = {
 ATTRIBUTE_DIM = sum(ATTRIBUTES.values())
 HEIGHT_UNIT = 0.05
 _MIDDLE = 0.02  # m
+_REAL = 0.25  # score; less is no object
+_MOST = 5  # that are counted apart
 
 
 class Residual(nn.Module):
@@ -181,6 +183,26 @@ def halves(xy: Tensor, config: LoHoVLAConfig) -> Tensor:
     """
     middle = like(xy, [sum(limits) / 2 for limits in config.bounds])
     return torch.tanh((xy - middle) / _MIDDLE)
+
+
+COMPANY_DIM = 3 * (_MOST + 1)
+
+
+def company(facts: Tensor) -> Tensor:
+    """How many blocks, bowls and zones are of an object's own colour, itself among them: (B, K, COMPANY_DIM), one-hot.
+
+    Attention averages over what it looks at, so that a decoder hardly tells two from three; goals ask for even numbers.
+
+    Args:
+        facts: of :class:`Objects` (B, K, FACT_DIM).
+    """
+    first = len(KINDS) + 1
+    real = facts[..., len(KINDS)] > _REAL
+    color = facts[..., first:].split(list(ATTRIBUTES.values()), dim=-1)[list(ATTRIBUTES).index("color")].argmax(-1)
+    alike = (color[:, :, None] == color[:, None, :]).to(facts.dtype)
+    found = alike @ (facts[..., : len(KINDS)] * real[..., None])
+    numbers = torch.arange(_MOST + 1, device=facts.device)
+    return (found.round().clamp(max=_MOST)[..., None] == numbers).to(facts.dtype).flatten(-2)
 
 
 def cell_centres(config: LoHoVLAConfig, cell: Tensor) -> Tensor:

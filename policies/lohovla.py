@@ -24,6 +24,7 @@ from lohovla.model.deciding import Acting, Whole
 from lohovla.model.fast import Fast
 from lohovla.model.processor import KEYS, Processor
 from lohovla.policies.base import Context, Decision, Policy, PolicySpec
+from lohovla.policies.pictures import Painted
 from lohovla.policies.planner import Planner
 from lohovla.policies.realtime import Plan
 from lohovla.policies.rules import Memory, Rules, motion_of
@@ -55,8 +56,7 @@ class LoHoVLAPolicy(Policy):
 
     def reset(self, seed: int, slot: int = 0) -> None:
         """Begin an episode."""
-        pictures = torch.Generator().manual_seed(seed)
-        self._memories[slot] = Memory(torch.Generator().manual_seed(seed), pictures=pictures)
+        self._memories[slot] = Memory(torch.Generator().manual_seed(seed), Painted(self.model, seed))
 
     def act(self, observation: Mapping[str, Any], context: Context) -> Decision:
         """Decide for one episode."""

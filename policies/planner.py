@@ -19,11 +19,12 @@ from lohovla.model.core import Inputs, LoHoVLA, Prefix
 from lohovla.model.deciding import ANY, NONE, Acting, Asked, Whole, kept_words
 from lohovla.model.fast import Fast
 from lohovla.model.grammar import Grammar
-from lohovla.model.imagining import imagine, require_painter
+from lohovla.model.imagining import color_of, require_painter
 from lohovla.model.planning import Pointed, Words
 from lohovla.model.processor import Processor
 from lohovla.model.stem import Objects, Seen
 from lohovla.model.upload import Upload
+from lohovla.policies.pictures import Planned
 from lohovla.policies.rules import Memory, Rules
 
 _REWARDED = 1e-6
@@ -142,28 +143,29 @@ class Planner:
         if painting or not self.rules.pictured:
             told = self._fast.point(prefix, words)
             if painting:
-                self._imagine(picture, prefix.seen, told, memories, due)
+                self._imagine(picture, prefix.seen, words, told, memories, due)
             if not self.rules.pictured:
                 return told
         return self._fast.point(prefix, self._pictured(prefix, words, memories))
 
     def _pictured(self, prefix: Prefix, words: Words, memories: Sequence[Memory]) -> Words:
         """What is acted on where pictures are: the words or none, and what the kept pictures would change."""
-        kept = [memory.painted for memory in memories if memory.painted is not None]
+        kept = [memory.shown for memory in memories if memory.shown is not None]
         then = self.model.stem(torch.cat(kept).to(self.model.dtype))
         said = words.tokens if self.rules.subtasks == "text+image" else [[]] * len(memories)
         seen = planning.given(self.model, prefix, said, self._start)
         return planning.shown(self.model, seen, self.model.subgoal_entry(prefix.seen, then))
 
     def _imagine(
-        self, picture: torch.Tensor, seen: Seen, pointed: Pointed, memories: Sequence[Memory], due: Sequence[bool]
-    ) -> None:
-        """Paint where new sub-tasks lead, one by one: an episode's pictures must not depend on its neighbours."""
+        self, picture: torch.Tensor, seen: Seen, words: Words, pointed: Pointed, memories: Sequence[Memory],
+        due: Sequence[bool],
+    ) -> None:  # fmt: skip
+        """Picture where new sub-tasks lead, one by one: an episode's pictures must not depend on its neighbours."""
         for row in (row for row, new in enumerate(due) if new):
             began = time.perf_counter()
-            one, memory = pointed.row(row), memories[row]
-            painted = imagine(self.model, picture[row : row + 1], seen.row(row), one, generator=memory.pictures)
-            memory.subgoal, memory.painted = painted.color(), painted.picture
+            memory, now = memories[row], picture[row : row + 1]
+            memory.shown = memory.pictures(Planned(words.tokens[row], now, seen.row(row), pointed.row(row)))
+            memory.subgoal = color_of(memory.shown[0])
             memory.timing = {"imagine": (time.perf_counter() - began) * 1e3}
 
     def _progress(self, memory: Memory, seen: Seen) -> float:

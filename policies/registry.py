@@ -28,7 +28,7 @@ def _random(env: Any) -> Policy:
 def _remote(env: Any, url: str, **settings: Any) -> Policy:
     from lohovla.policies.remote import RemotePolicy
 
-    _check_settings("remote", RemotePolicy, {"url": url, **settings})
+    check_settings("remote", RemotePolicy, {"url": url, **settings})
     return RemotePolicy(env, url, os.environ.get("LOHOVLA_API_KEY"), **settings)
 
 
@@ -54,7 +54,7 @@ def _custom(env: Any, factory: str | None, **settings: Any) -> Policy:
         make = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise UserError(f"policy.factory={factory}: {error}", "it must be importable from here") from None
-    _check_settings(factory, make, settings)
+    check_settings(factory, make, settings)
     return make(env, **settings)
 
 
@@ -62,7 +62,7 @@ def _lohovla(env: Any, checkpoint: str | None = None, device: str = "cpu", **rul
     from lohovla.policies.lohovla import make
     from lohovla.policies.rules import Rules
 
-    _check_settings("lohovla", Rules, rules, env=False)
+    check_settings("lohovla", Rules, rules, env=False)
     return make(env, checkpoint, device, **rules)
 
 
@@ -91,11 +91,11 @@ def make_policy(name: str, env: Any, **settings: Any) -> Policy:
     if name not in _POLICIES:
         nearest = difflib.get_close_matches(name, _POLICIES, n=1, cutoff=0.0)[0]
         raise UserError(f"there is no policy {name!r}", f"did you mean {nearest!r}? choose of {', '.join(_POLICIES)}")
-    _check_settings(name, _POLICIES[name], settings)
+    check_settings(name, _POLICIES[name], settings)
     return _POLICIES[name](env.unwrapped, **settings)
 
 
-def _check_settings(name: Any, takes: Callable[..., Any], settings: Mapping[str, Any], env: bool = True) -> None:
+def check_settings(name: Any, takes: Callable[..., Any], settings: Mapping[str, Any], env: bool = True) -> None:
     """Refuse settings that ``takes``, which may want the environment first, would not take."""
     try:
         inspect.signature(takes).bind(*[None] * env, **settings)

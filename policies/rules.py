@@ -10,6 +10,7 @@ import torch
 from lohovla.errors import UserError
 from lohovla.model.acting import Attended
 from lohovla.model.fast import BACKENDS
+from lohovla.policies.pictures import Pictures
 
 _CHOICES = {
     "subtasks": ("text", "image", "text+image", "none"),
@@ -90,6 +91,7 @@ class Memory:
 
     Attributes:
         noise: its stream of noise.
+        pictures: makes the pictures of its sub-tasks' ends.
         goal: in words.
         words: tokens of the sub-task; None before the first.
         attended: what the action expert reads.
@@ -102,12 +104,12 @@ class Memory:
         progress: how far the model thinks that the sub-task is.
         motion: difference of the last two commands, x, y, z, yaw.
         timing: of the last look, ms by stage.
-        subgoal: the picture of the sub-task's end, uint8 (H, W, 3), if one was painted.
-        painted: the same as the stem sees it (1, 4, H, W).
-        pictures: the noise of such pictures: a stream of its own, so that they change no action.
+        subgoal: the picture of the sub-task's end, uint8 (H, W, 3), if one was made.
+        shown: the same as the stem sees it (1, 4, H, W).
     """
 
     noise: torch.Generator
+    pictures: Pictures
     goal: str = ""
     words: list[int] | None = None
     attended: Attended | None = None
@@ -121,8 +123,7 @@ class Memory:
     motion: np.ndarray = field(default_factory=lambda: np.zeros(4, np.float32))
     timing: dict[str, float] = field(default_factory=dict)
     subgoal: np.ndarray | None = None
-    painted: torch.Tensor | None = None
-    pictures: torch.Generator = field(default_factory=torch.Generator)
+    shown: torch.Tensor | None = None
 
 
 def motion_of(actions: np.ndarray | None) -> np.ndarray:

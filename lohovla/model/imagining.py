@@ -37,8 +37,13 @@ class Imagined:
 
     def color(self, row: int = 0) -> np.ndarray:
         """One of the pictures for people, uint8 (H, W, 3)."""
-        pixels = (self.picture[row, :3].clamp(-1, 1) + 1) * 127.5
-        return pixels.round().byte().permute(1, 2, 0).cpu().numpy()
+        return color_of(self.picture[row])
+
+
+def color_of(picture: Tensor) -> np.ndarray:
+    """A picture (4, H, W) as the stem reads it, for people: uint8 (H, W, 3)."""
+    pixels = (picture[:3].clamp(-1, 1) + 1) * 127.5
+    return pixels.round().byte().permute(1, 2, 0).cpu().numpy()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from lohovla.envs.env import BlocksEnv
 from lohovla.errors import UserError
 from lohovla.model import planning
 from lohovla.model.grammar import Grammar
-from lohovla.policies import planner
+from lohovla.policies import pictures
 from lohovla.policies.base import Context
 from lohovla.policies.lohovla import LoHoVLAPolicy, Rules
 
@@ -299,15 +299,15 @@ def test_in_real_time_the_last_commands_tell_how_the_tool_moves(make, scripted):
 def test_what_is_acted_on_is_what_the_rule_names(make, scripted, tiny, monkeypatch, subtasks, words, picture):
     """Other words, or another picture of the end, change where it points only where they are to be heeded."""
     monkeypatch.setattr(tiny[0].config, "learned", ["code", "paint"])
-    imagine = planner.imagine
-    pictures = {k: torch.rand(1, 4, 160, 320, generator=torch.Generator().manual_seed(k)) for k in (0, 1)}
+    imagine = pictures.imagine
+    ends = {k: torch.rand(1, 4, 160, 320, generator=torch.Generator().manual_seed(k)) for k in (0, 1)}
 
     def acts(said, painted):
         scripted.clear()
         scripted.extend([""] * said)
         monkeypatch.setattr(
-            planner, "imagine",
-            lambda *args, **more: replace(imagine(*args, **more), picture=pictures[painted]),
+            pictures, "imagine",
+            lambda *args, **more: replace(imagine(*args, **more), picture=ends[painted]),
         )  # fmt: skip
         return run(make(subtasks=subtasks), [0])[0].actions
 

@@ -25,7 +25,7 @@ class Ablation:
 
     Attributes:
         title: for the table.
-        policy: its rules.
+        policy: its rules; with a ``factory``, settings of the custom policy that it makes.
         env: the world's settings.
     """
 
@@ -38,6 +38,13 @@ ABLATIONS = {
     "shipped": Ablation("as shipped"),
     "none": Ablation("no sub-tasks: the goal alone", {"subtasks": "none"}),
     "image": Ablation("sub-tasks as painted pictures", {"subtasks": "image"}),
+    "image-true": Ablation(
+        "sub-tasks as true pictures", {"factory": "lohovla.evaluate.pictured:true_pictures", "subtasks": "image"}
+    ),
+    "image-shuffled": Ablation(
+        "sub-tasks as another scene's pictures",
+        {"factory": "lohovla.evaluate.pictured:shuffled_pictures", "subtasks": "image"},
+    ),
     "both": Ablation("sub-tasks as words and pictures", {"subtasks": "text+image"}),
     "d2f": Ablation("planned by block diffusion", {"planner": "d2f"}),
     "anything": Ablation("any sub-task may be said", {"grammar": "all"}),
@@ -79,7 +86,8 @@ def run(
     for name in ablations or ABLATIONS:
         ablation = ABLATIONS[name]
         settings = {"checkpoint": checkpoint, **ablation.policy}
-        protocol = Protocol(names, seeds, "lohovla", {**env, **ablation.env}, policy_settings=settings, diagnose=True)
+        policy = "custom" if "factory" in settings else "lohovla"
+        protocol = Protocol(names, seeds, policy, {**env, **ablation.env}, policy_settings=settings, diagnose=True)
         part = folder / name
         part.mkdir(parents=True, exist_ok=True)
         rows, _ = evaluate(protocol, part, workers=workers, batch=_BATCH)

@@ -110,7 +110,7 @@ def follow(env: Any, plan: list[Imagination]) -> list[Happening]:
 
 def _carry_out(env: Any, step: Imagination) -> str:
     scene = env.scene()
-    subtask = grounded(scene, env.problem.goal.next(scene), step)
+    subtask = grounded(scene, env.problem.goal.next(scene), step.text, step.points)
     if subtask is None:
         return "nothing here is what the words say"
     pick, place = points_of(scene, subtask)[:, :4]
@@ -121,20 +121,24 @@ def _carry_out(env: Any, step: Imagination) -> str:
     return str(info["outcome"])
 
 
-def grounded(scene: Scene, planned: Subtask | None, step: Imagination) -> Subtask | None:
+def grounded(scene: Scene, planned: Subtask | None, text: str, points: np.ndarray) -> Subtask | None:
     """The sub-task of a true scene that a sentence means.
 
     That is the oracle's own if it reads so; else, of all that read so, the one nearest to where the model pointed.
+
+    Args:
+        scene: the true scene.
+        planned: the oracle's next sub-task in it.
+        text: the sentence.
+        points: where the model picks and places (2, 5).
     """
-    if planned is not None and planned.text == step.text:
+    if planned is not None and planned.text == text:
         return planned
-    meant = [
-        found for name in _pickable(scene, step.text) for found in _placings(scene, name) if found.text == step.text
-    ]
+    meant = [found for name in _pickable(scene, text) for found in _placings(scene, name) if found.text == text]
 
     def away(found: Subtask) -> float:
-        points = points_of(scene, found)[:, :2] - step.points[:, :2]
-        return float(np.hypot(*points.T).sum())
+        apart = points_of(scene, found)[:, :2] - points[:, :2]
+        return float(np.hypot(*apart.T).sum())
 
     return min(meant, key=away, default=None)
 

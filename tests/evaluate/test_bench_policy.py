@@ -47,6 +47,15 @@ def test_each_changes_one_thing_and_a_run_is_taken_up_again(bench, tmp_path, mon
     assert [seconds for _, seconds in played] == [0.0] * 3
 
 
+def test_pictures_from_elsewhere_are_rows_of_their_own(make_tiny, tmp_path, bench):
+    save(*make_tiny(learned=["code", "paint"]), tmp_path / "core")
+    code, said = bench("ablations=[image,image-true,image-shuffled]")
+    assert code == 0, said.err
+    titles = [line.split("|")[1].strip() for line in said.out.splitlines() if line.startswith("| ")]
+    assert titles[1:] == [policy.ABLATIONS[name].title for name in ("image", "image-true", "image-shuffled")]
+    assert titles[2:] == ["sub-tasks as true pictures", "sub-tasks as another scene's pictures"]
+
+
 def test_an_unknown_one_is_named(bench):
     code, said = bench("ablations=[shipped,salt]")
     assert code == 2

@@ -19,22 +19,27 @@ def said(text, x=0.5, y=0.0):
     return Imagination(text, points, np.zeros((160, 320, 3), np.uint8), np.zeros((160, 320), np.float32))
 
 
+def meant(text, x=0.5, y=0.0):
+    step = said(text, x, y)
+    return step.text, step.points
+
+
 def test_words_are_found_in_the_scene(hand_scene):
     scene = hand_scene(
         {"a": ("red", 0.04, 0.4, -0.2, 0.0), "b": ("blue", 0.04, 0.6, 0.2, 0.0)}, {"bowl": ("green", 0.5, 0.0)}
     )
-    found = grounded(scene, None, said("Pick up the red block and place it on the blue block."))
+    found = grounded(scene, None, *meant("Pick up the red block and place it on the blue block."))
     assert (found.pick, found.target) == ("a", "b")
-    found = grounded(scene, None, said("Pick up the blue block and place it in the green bowl."))
+    found = grounded(scene, None, *meant("Pick up the blue block and place it in the green bowl."))
     assert (found.pick, found.target) == ("b", "bowl")
-    assert grounded(scene, None, said("Pick up the pink block and place it in the green bowl.")) is None
-    assert grounded(scene, None, said("Pick up the blue block and place it in the red bowl.")) is None
+    assert grounded(scene, None, *meant("Pick up the pink block and place it in the green bowl.")) is None
+    assert grounded(scene, None, *meant("Pick up the blue block and place it in the red bowl.")) is None
 
 
 def test_of_two_that_fit_the_one_that_was_pointed_at_is_meant(hand_scene):
     scene = hand_scene({"a": ("red", 0.04, 0.4, -0.2, 0.0), "b": ("red", 0.04, 0.6, 0.2, 0.0)})
-    assert grounded(scene, None, said(TABLE, 0.41, -0.19)).pick == "a"
-    assert grounded(scene, None, said(TABLE, 0.58, 0.21)).pick == "b"
+    assert grounded(scene, None, *meant(TABLE, 0.41, -0.19)).pick == "a"
+    assert grounded(scene, None, *meant(TABLE, 0.58, 0.21)).pick == "b"
 
 
 def test_an_imagined_plan_keeps_to_the_goal(tiny, monkeypatch):

@@ -61,7 +61,7 @@ def run(checkpoint: str | None, task: str, rounds: int, threads: int | None, bac
 
 def decision_parts(fast: Any, processor: Any, observation: dict[str, Any]) -> dict[str, Callable[[], Any]]:
     """The parts of a decision by one backend, each on what those before it gave; and all of it, by block diffusion."""
-    from lohovla.model import acting, planning
+    from lohovla.model import acting, pointing
     from lohovla.model.acting import Attended
     from lohovla.model.deciding import Asked, Whole
     from lohovla.model.upload import Upload
@@ -75,7 +75,7 @@ def decision_parts(fast: Any, processor: Any, observation: dict[str, Any]) -> di
     words = fast.plan_ar(prefix, start, end, grammar)
 
     def point() -> Any:
-        return fast.point(prefix, planning.given(fast.model, prefix, words.tokens, start))
+        return fast.point(prefix, pointing.given(fast.model, prefix, words.tokens, start))
 
     attended, still = Attended.of(point()), torch.zeros(1, 4, device=device)
     noise = {c: acting.noise_for(fast.model, c, [torch.Generator().manual_seed(0)]) for c in ("ee", "pick_place")}

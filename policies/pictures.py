@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lohovla.model.core import LoHoVLA
 from lohovla.model.imagining import imagine
-from lohovla.model.planning import Pointed
+from lohovla.model.pointing import Pointed
 from lohovla.model.stem import Seen
 
 

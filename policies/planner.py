@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from lohovla.errors import UserError
-from lohovla.model import planning
+from lohovla.model import pointing
 from lohovla.model.acting import Attended
 from lohovla.model.core import Inputs, LoHoVLA, Prefix
 from lohovla.model.deciding import ANY, NONE, Acting, Asked, Whole, kept_words
 from lohovla.model.fast import Fast
 from lohovla.model.grammar import Grammar
 from lohovla.model.imagining import color_of, require_painter
-from lohovla.model.planning import Pointed, Words
+from lohovla.model.pointing import Pointed, Words
 from lohovla.model.processor import Processor
 from lohovla.model.stem import Objects, Seen
 from lohovla.model.upload import Upload
@@ -153,8 +153,8 @@ class Planner:
         kept = [memory.shown for memory in memories if memory.shown is not None]
         then = self.model.stem(torch.cat(kept).to(self.model.dtype))
         said = words.tokens if self.rules.subtasks == "text+image" else [[]] * len(memories)
-        seen = planning.given(self.model, prefix, said, self._start)
-        return planning.shown(self.model, seen, self.model.subgoal_entry(prefix.seen, then))
+        seen = pointing.given(self.model, prefix, said, self._start)
+        return pointing.shown(self.model, seen, self.model.subgoal_entry(prefix.seen, then))
 
     def _imagine(
         self, picture: torch.Tensor, seen: Seen, words: Words, pointed: Pointed, memories: Sequence[Memory],
@@ -206,14 +206,14 @@ class Planner:
     def _words(self, prefix: Prefix, memories: Sequence[Memory], due: Sequence[bool]) -> Words:
         """New sub-tasks where they are due, the old ones elsewhere."""
         if self.rules.subtasks == "none":
-            return planning.given(self.model, prefix, [[] for _ in memories], self._start)
+            return pointing.given(self.model, prefix, [[] for _ in memories], self._start)
         if all(due):
             return self._new_words(prefix, memories)
         words = [memory.words or [] for memory in memories]
         if rows := [row for row, is_due in enumerate(due) if is_due]:
-            new = self._new_words(planning.some(self.model, prefix, rows), [memories[row] for row in rows])
+            new = self._new_words(pointing.some(self.model, prefix, rows), [memories[row] for row in rows])
             words = _replaced(words, rows, new.tokens)
-        return planning.given(self.model, prefix, words, self._start)
+        return pointing.given(self.model, prefix, words, self._start)
 
     def _new_words(self, prefix: Prefix, memories: Sequence[Memory]) -> Words:
         grammars = self._grammars(prefix.objects, memories)
@@ -223,9 +223,9 @@ class Planner:
         rows = [row for row, said in enumerate(words.tokens) if grammars is not None and said not in grammars[row]]
         if grammars is None or not rows:
             return words
-        part, own = planning.some(self.model, prefix, rows), [grammars[row] for row in rows]
+        part, own = pointing.some(self.model, prefix, rows), [grammars[row] for row in rows]
         again = self._fast.plan_ar(part, self._start, self._end, own)
-        return planning.given(self.model, prefix, _replaced(words.tokens, rows, again.tokens), self._start)
+        return pointing.given(self.model, prefix, _replaced(words.tokens, rows, again.tokens), self._start)
 
     def _grammars(self, objects: Objects, memories: Sequence[Memory]) -> list[Grammar] | None:
         if self.sayable is None:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from lohovla.collect.scenes import scene_env, walk
 from lohovla.collect.stream import Mistakes
-from lohovla.model import planning
+from lohovla.model import pointing
 from lohovla.model.autoencoder import small
 from lohovla.model.configuration import DEPTH_UNIT
 from lohovla.model.core import LoHoVLA
@@ -168,7 +168,7 @@ def compare(
         after = picture_of(colors, depths).to(model.device)
         prefix = model.encode(inputs)
         tokens = [processor.tokenizer.encode(case.text, add_special_tokens=False) for case in some]
-        pointed = planning.point(model, prefix, planning.given(model, prefix, tokens, processor.start))
+        pointed = pointing.point(model, prefix, pointing.given(model, prefix, tokens, processor.start))
         now, observed = inputs.picture, move_of(model, inputs.picture, prefix.seen, pointed.points).observed
         truth = model.painter.tokens(model.autoencoder.encode(small(after)).mode())
         pictures = {

@@ -20,7 +20,7 @@ from lohovla.envs.tasks.goals import (
     put_on_block,
 )
 from lohovla.envs.tasks.put_one import put_beside
-from lohovla.model import planning
+from lohovla.model import planning, pointing
 from lohovla.model.configuration import DEPTH_UNIT
 from lohovla.model.core import LoHoVLA
 from lohovla.model.imagining import Brush, imagine
@@ -88,7 +88,7 @@ def plan_ahead(
         words = planning.plan_ar(model, prefix, processor.start, processor.end, grammar)
         if words.tokens[0] == done:
             break
-        pointed = planning.point(model, prefix, words)
+        pointed = pointing.point(model, prefix, words)
         imagined = imagine(model, inputs.picture, prefix.seen, pointed, brush, generator)
         color, depth = imagined.color(), (imagined.picture[0, 3].clamp(min=0) * DEPTH_UNIT).cpu().numpy()
         points = pointed.points[0].cpu().numpy()

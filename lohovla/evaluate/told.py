@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from lohovla.evaluate.painted import Case
-from lohovla.model import planning
+from lohovla.model import pointing
 from lohovla.model.core import LoHoVLA
 from lohovla.model.imagining import imagine
 from lohovla.model.processor import Processor, picture_of
@@ -55,18 +55,18 @@ def compare_told(
         inputs = processor([case.observation for case in some]).to(model.device)
         prefix = model.encode(inputs)
         tokens = [processor.tokenizer.encode(case.text, add_special_tokens=False) for case in some]
-        told = planning.point(model, prefix, planning.given(model, prefix, tokens, processor.start))
+        told = pointing.point(model, prefix, pointing.given(model, prefix, tokens, processor.start))
         noise = torch.Generator().manual_seed(first)
         painted = imagine(model, inputs.picture, prefix.seen, told, generator=noise).picture
         given = {"painted": painted, **{name: all_of_them[at] for name, all_of_them in pictures.items()}}
         wanted = np.stack([case.points for case in some])[..., :2]
         for name, (worded, which) in TOLD.items():
             said = tokens if worded else [[]] * len(tokens)
-            words = planning.given(model, prefix, said, processor.start)
+            words = pointing.given(model, prefix, said, processor.start)
             if which:
                 then = model.stem(given[which].to(model.device, model.dtype))
-                words = planning.shown(model, words, model.subgoal_entry(prefix.seen, then))
-            points = planning.point(model, prefix, words).points.cpu().numpy()[..., :2]
+                words = pointing.shown(model, words, model.subgoal_entry(prefix.seen, then))
+            points = pointing.point(model, prefix, words).points.cpu().numpy()[..., :2]
             hits[name].append(np.linalg.norm(points - wanted, axis=-1) < _NEAR)
         progress(len(some))
     return {name: _shares(np.concatenate(rows)) for name, rows in hits.items()}

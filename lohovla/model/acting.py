@@ -19,7 +19,7 @@ from lohovla.model.action import (
 )
 from lohovla.model.configuration import ACTION_DIMS
 from lohovla.model.core import LoHoVLA
-from lohovla.model.planning import Pointed
+from lohovla.model.pointing import Pointed
 
 
 @dataclass

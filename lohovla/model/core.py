@@ -71,8 +71,8 @@ class LoHoVLA(PreTrainedModel):
     """The model.
 
     Calls beside training (see :mod:`lohovla.train.sequence`): :meth:`encode` an observation, then
-    :mod:`lohovla.model.planning` for the sub-task and the points, :mod:`lohovla.model.acting` for chunks,
-    :mod:`lohovla.model.picture` for sub-goal pictures.
+    :mod:`lohovla.model.planning` for the sub-task, :mod:`lohovla.model.pointing` for its points,
+    :mod:`lohovla.model.acting` for chunks, :mod:`lohovla.model.picture` for sub-goal pictures.
     """
 
     config_class = LoHoVLAConfig

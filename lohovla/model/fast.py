@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from transformers import DynamicCache
 
 from lohovla.errors import UserError
-from lohovla.model import acting, planning
+from lohovla.model import acting, planning, pointing
 from lohovla.model.acting import Attended
 from lohovla.model.core import Inputs, LoHoVLA, Prefix
 from lohovla.model.deciding import Asked, Decided, Whole
@@ -25,7 +25,7 @@ from lohovla.model.grammar import Grammar
 from lohovla.model.graphs import Compiled, Graphs, Pass, Plainly, double, up_to, widened
 from lohovla.model.layout import Kind, Layout, expert_sees
 from lohovla.model.passes import LAYOUT, OBJECTS, SEEN, Pairs, Passes, flat, pairs
-from lohovla.model.planning import Pointed, Words
+from lohovla.model.pointing import Pointed, Words
 from lohovla.model.stem import Objects, Seen
 
 BACKENDS = ("eager", "compile", "fused")
@@ -120,7 +120,7 @@ class Fast:
         self, cache: DynamicCache, layout: Layout, waiting: list[list[int]], fed: list[int]
     ) -> tuple[Tensor, Layout]:
         assert self._passes is not None
-        words = planning.in_rows(waiting, fed, layout.kind.device)
+        words = pointing.in_rows(waiting, fed, layout.kind.device)
         last = torch.tensor([max(0, len(row) - 1) for row in waiting], device=layout.kind.device)
         given = [*words, last, *vars(layout).values(), *flat(_pairs_of(cache))]
         width, length = words[0].shape[1], layout.kind.shape[1]
@@ -145,16 +145,16 @@ class Fast:
             forwards += 1
             over = bool(done.all())
         said = [row[: row.index(end)] if end in row else row for row in state[0].tolist()]
-        words = planning.given(self.model, prefix, said, start)
+        words = pointing.given(self.model, prefix, said, start)
         words.forwards = forwards
         return words
 
     @torch.no_grad()
     def point(self, prefix: Prefix, words: Words) -> Pointed:
-        """See :func:`lohovla.model.planning.point`."""
+        """See :func:`lohovla.model.pointing.point`."""
         if self._passes is None:
-            return planning.point(self.model, prefix, words)
-        entered = planning.in_rows(words.waiting, planning.words_fed(words), prefix.state.device)
+            return pointing.point(self.model, prefix, words)
+        entered = pointing.in_rows(words.waiting, pointing.words_fed(words), prefix.state.device)
         seen = [*vars(prefix.seen).values(), *vars(prefix.objects).values(), prefix.tokens]
         past = flat(_pairs_of(words.cache))
         given = [*seen, *entered, *vars(words.layout).values(), *past]

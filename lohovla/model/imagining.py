@@ -14,7 +14,7 @@ from lohovla.model.autoencoder import small
 from lohovla.model.core import LoHoVLA
 from lohovla.model.moving import SHRINK, moved
 from lohovla.model.picture import Move, scene_of
-from lohovla.model.planning import Pointed
+from lohovla.model.pointing import Pointed
 from lohovla.model.sampling import paint
 from lohovla.model.stem import Seen, cells_of, gather_cells
 

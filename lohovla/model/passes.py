@@ -14,7 +14,7 @@ from lohovla.d2f import blocks
 from lohovla.d2f.blocks import Canvas, Thresholds
 from lohovla.d2f.denoiser import block_causal
 from lohovla.kernels.confidence import confidence
-from lohovla.model import planning
+from lohovla.model import pointing
 from lohovla.model.action import (
     ee_action,
     ee_anchors,
@@ -67,7 +67,7 @@ class Passes:
         *past: Tensor,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         """Words (B, w) behind a layout and its cache: logits after the word ``last`` (B,), and the words' cache."""
-        tokens, part, places = planning.embedded(self._model, words, valid, order)
+        tokens, part, places = pointing.embedded(self._model, words, valid, order)
         layout = Layout.join([Layout(kind, group, before), part])
         states, made = self._run(tokens, layout, places, pairs(past), last[:, None])
         return (self._model.vocabulary_logits(states[:, 0]).float(), *flat(made))
@@ -133,8 +133,8 @@ class Passes:
             made.append(new)
             return state
 
-        entered = planning.embedded(self._model, words, valid, order)
-        points, sure, layout = planning.point_by(
+        entered = pointing.embedded(self._model, words, valid, order)
+        points, sure, layout = pointing.point_by(
             self._model, seen, objects, states, entered, Layout(kind, group, before), run
         )
         return (points, sure, *vars(layout).values(), *flat(joined(*made)))

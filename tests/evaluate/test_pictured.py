@@ -15,7 +15,7 @@ from lohovla.evaluate.pictured import PicturedPolicy, ShuffledPictures, TruePict
 from lohovla.evaluate.protocol import Protocol
 from lohovla.evaluate.run import evaluate
 from lohovla.evaluate.storyboard import Imagination
-from lohovla.model import planning
+from lohovla.model import pointing
 from lohovla.model.checkpoint import save
 from lohovla.policies.base import Context
 from lohovla.policies.pictures import Planned
@@ -152,7 +152,7 @@ def test_what_is_shown_does_not_depend_on_other_episodes(painter, monkeypatch, k
     def oracle(self, prefix, memories):
         said = [texts[id(memory.pictures.world)] for memory in memories]
         words = [processor.tokenizer.encode(text, add_special_tokens=False) for text in said]
-        return planning.given(model, prefix, words, processor.start)
+        return pointing.given(model, prefix, words, processor.start)
 
     monkeypatch.setattr(Planner, "_new_words", oracle)
     policy = PicturedPolicy(envs[0], *painter, Rules(subtasks="image"), kind)

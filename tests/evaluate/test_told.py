@@ -8,7 +8,7 @@ import torch
 
 from lohovla.evaluate.painted import cases
 from lohovla.evaluate.told import TOLD, compare_told
-from lohovla.model import planning
+from lohovla.model import pointing
 from lohovla.model.layout import Kind
 from lohovla.model.processor import picture_of
 
@@ -22,7 +22,7 @@ def test_each_way_is_told_what_its_name_says(tiny, found, monkeypatch):
     """A pointer that picks right where there are words, and places right where there is a picture."""
     model, processor = tiny
     right = torch.from_numpy(np.stack([case.points for case in found])).float()
-    point = planning.point
+    point = pointing.point
 
     def scripted(model, prefix, words):
         pointed = point(model, prefix, words)
@@ -35,7 +35,7 @@ def test_each_way_is_told_what_its_name_says(tiny, found, monkeypatch):
         return replace(pointed, points=points)
 
     shown = []
-    monkeypatch.setattr(planning, "point", scripted)
+    monkeypatch.setattr(pointing, "point", scripted)
     monkeypatch.setattr(model.stem, "forward", _noting(model.stem.forward, shown))
     done = []
     figures = compare_told(model, processor, found, batch=2, progress=done.append)

@@ -12,7 +12,7 @@ from lohovla.benchmarks import decision
 from lohovla.envs.env import BlocksEnv
 from lohovla.evaluate.painted import cases
 from lohovla.evaluate.protocol import seeds_of, tasks_of
-from lohovla.model import acting, planning
+from lohovla.model import acting, pointing
 from lohovla.model.acting import Attended
 from lohovla.model.checkpoint import load
 from lohovla.model.deciding import ANY, NONE, Asked, Whole, kept_words
@@ -59,7 +59,7 @@ def by_passes(model, processor, inputs, how, asked, words=None):
     if words is None:
         words = fast.plan_d2f(prefix, how.start, how.end, how.mask, how.accept)
     else:
-        words = planning.given(model, prefix, words, how.start)
+        words = pointing.given(model, prefix, words, how.start)
     attended = Attended.of(fast.point(prefix, words))
     if how.control == "pick_place":
         return words, attended.points, fast.pick_place(attended, how.steps, asked.noise), prefix

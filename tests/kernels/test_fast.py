@@ -9,7 +9,7 @@ import torch
 
 from lohovla.benchmarks.model import observation_of
 from lohovla.errors import UserError
-from lohovla.model import acting, planning
+from lohovla.model import acting, pointing
 from lohovla.model.acting import Attended
 from lohovla.model.checkpoint import load
 from lohovla.model.fast import BACKENDS, Fast
@@ -91,7 +91,7 @@ def test_chunks_can_be_compiled(loaded, observations):
     model, processor = loaded
     inputs = processor(observations[:1])
     prefix = model.encode(inputs)
-    attended = Attended.of(planning.point(model, prefix, planning.given(model, prefix, [[70, 71]], processor.start)))
+    attended = Attended.of(pointing.point(model, prefix, pointing.given(model, prefix, [[70, 71]], processor.start)))
     given = attended, inputs.state, torch.zeros(1, 4), 1, torch.randn(1, 16, 7)
     assert (Fast(model, "compile", traced()).ee(*given) - Fast(model).ee(*given)).abs().max() < BOUND
 
@@ -157,7 +157,7 @@ def test_padding_is_not_seen(loaded, observations):
     model, processor = loaded
     fast = Fast(model, "fused")
     prefix = fast.encode(processor(observations))
-    words = planning.given(model, prefix, [[70, 71], [70], []], processor.start)
+    words = pointing.given(model, prefix, [[70, 71], [70], []], processor.start)
     pointed = fast.point(prefix, words)
     attended = Attended.of(pointed)
     assert (~attended.valid).any()

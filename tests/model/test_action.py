@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lohovla.model import acting, planning
+from lohovla.model import acting, pointing
 from lohovla.model.acting import Attended
 from lohovla.model.action import (
     Denoise,
@@ -27,8 +27,8 @@ def attended(tiny, inputs):
     model, processor = tiny
     prefix = model.encode(inputs)
     said = processor.tokenizer.encode("Pick up the red block and place it on the table.", add_special_tokens=False)
-    words = planning.given(model, prefix, [said, said[:4], []], processor.tokenizer.bos_token_id)
-    return Attended.of(planning.point(model, prefix, words))
+    words = pointing.given(model, prefix, [said, said[:4], []], processor.tokenizer.bos_token_id)
+    return Attended.of(pointing.point(model, prefix, words))
 
 
 def test_a_quarter_turn_more_or_less_changes_nothing():

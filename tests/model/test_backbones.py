@@ -11,7 +11,7 @@ import yaml
 from transformers import PaliGemmaForConditionalGeneration, Qwen3ForCausalLM
 
 from lohovla.errors import UserError
-from lohovla.model import acting, planning
+from lohovla.model import acting, planning, pointing
 from lohovla.model.backbones import pretrained
 from lohovla.model.checkpoint import load, save
 from lohovla.model.configuration import LoHoVLAConfig
@@ -153,7 +153,7 @@ def test_every_mode_runs(folders, family, dtype):
     assert words.tokens[0] in grammar
     assert said == "Done." or (said.startswith("Pick up the ") and said.endswith("."))
     assert planning.plan_d2f(model, prefix, start, end, mask).forwards >= 1
-    pointed = planning.point(model, prefix, words)
+    pointed = pointing.point(model, prefix, words)
     assert {keys.dtype for keys, _ in pointed.cache} == {torch.float32}
     assert {keys.shape[1] for keys, _ in pointed.cache} == {4}
     attended = acting.Attended.of(pointed)

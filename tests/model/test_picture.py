@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lohovla.model import planning, sampling
+from lohovla.model import pointing, sampling
 from lohovla.model.imagining import move_of
 from lohovla.model.moving import NEAR_DIM, near, token_grid
 from lohovla.model.picture import Known, Move, scene_of
@@ -16,8 +16,8 @@ def scenes(tiny, inputs):
     model, processor = tiny
     prefix = model.encode(inputs)
     said = processor.tokenizer.encode("Pick up the red block and place it on the table.", add_special_tokens=False)
-    words = planning.given(model, prefix, [said] * 3, processor.tokenizer.bos_token_id)
-    pointed = planning.point(model, prefix, words)
+    words = pointing.given(model, prefix, [said] * 3, processor.tokenizer.bos_token_id)
+    pointed = pointing.point(model, prefix, words)
     with torch.no_grad():
         move = move_of(model, inputs.picture, prefix.seen, pointed.points)
         return [
@@ -115,8 +115,8 @@ def test_without_the_subtask_its_words_and_points_do_not_count(tiny, inputs):
     states, given = [], []
     for text in ("Done.", "Pick up the red block and place it on the table."):
         said = processor.tokenizer.encode(text, add_special_tokens=False)
-        words = planning.given(model, prefix, [said] * 3, processor.tokenizer.bos_token_id)
-        pointed = planning.point(model, prefix, words)
+        words = pointing.given(model, prefix, [said] * 3, processor.tokenizer.bos_token_id)
+        pointed = pointing.point(model, prefix, words)
         without = torch.tensor([True, False, False])
         move = Move(pointed.points, torch.ones(3, 16), observed, observed + len(states))
         scene = scene_of(model.painter, move, pointed.cache, pointed.layout, without)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lohovla.model import planning
+from lohovla.model import planning, pointing
 from lohovla.model.grammar import Grammar
 from lohovla.model.layout import Kind, Layout, expert_sees
 from lohovla.model.stem import cell_centres
@@ -49,7 +49,7 @@ def full_pass(tiny, inputs, labels, monkeypatch):
     return run
 
 
-def pointing(model, sequence):
+def pointed_at(model, sequence):
     """Logits over cells (B, 2, cells) of a training pass."""
     hidden = sequence.states[:, sequence.at["point", 0]]
     tokens = sequence.states[:, : sequence.objects.cell.shape[1]]
@@ -61,7 +61,7 @@ def test_words_fed_one_by_one_have_the_logits_of_the_full_pass(tiny, inputs, ful
     sequence = full_pass(torch.zeros(3, 2, dtype=torch.long))
     expected = model.vocabulary_logits(sequence.states[:, sequence.at["text", 0]])
     prefix = model.encode(inputs)
-    cache, layout = planning.copy_cache(prefix.cache, model), prefix.layout
+    cache, layout = pointing.copy_cache(prefix.cache, model), prefix.layout
     fed = [[ids[0], *row] for row in spoken]
     with torch.no_grad():
         for step in range(max(map(len, fed))):
@@ -76,22 +76,22 @@ def test_words_fed_one_by_one_have_the_logits_of_the_full_pass(tiny, inputs, ful
 def test_points_on_the_cache_are_those_of_the_full_pass(tiny, inputs, full_pass, spoken, ids, told_by):
     model, _ = tiny
     prefix = model.encode(inputs)
-    given = planning.given(model, prefix, [[]] * 3 if told_by == "image" else spoken, ids[0])
+    given = pointing.given(model, prefix, [[]] * 3 if told_by == "image" else spoken, ids[0])
     how = {}
     if "image" in told_by:
         with torch.no_grad():
             how["subgoal"] = model.subgoal_entry(prefix.seen, model.stem(inputs.picture.roll(1, 0)))
-        given = planning.shown(model, given, how["subgoal"])
+        given = pointing.shown(model, given, how["subgoal"])
     if told_by == "image":
         how["worded"] = False
-    pointed = planning.point(model, prefix, given)
+    pointed = pointing.point(model, prefix, given)
     with torch.no_grad():
         nowhere = torch.zeros(3, 2, dtype=torch.long)
-        picked = pointing(model, full_pass(nowhere, **how))[:, 0].argmax(-1)
-        placed = pointing(model, full_pass(torch.stack([picked, picked], 1), **how))[:, 1].argmax(-1)
+        picked = pointed_at(model, full_pass(nowhere, **how))[:, 0].argmax(-1)
+        placed = pointed_at(model, full_pass(torch.stack([picked, picked], 1), **how))[:, 1].argmax(-1)
         cells = torch.stack([picked, placed], 1)
         sequence = full_pass(cells, **how)
-        logits = pointing(model, sequence)
+        logits = pointed_at(model, sequence)
     torch.testing.assert_close(pointed.confidence, logits.softmax(-1).amax(-1), atol=1e-4, rtol=1e-4)
     expected = sequence.read_points(0)
     torch.testing.assert_close(pointed.points, expected, atol=1e-4, rtol=1e-4)
@@ -109,8 +109,8 @@ def test_pointing_after_planning_is_pointing_at_the_same_words(tiny, inputs, ids
     model, processor = tiny
     prefix = model.encode(inputs)
     words = planning.plan_ar(model, prefix, *ids[:2], processor.sayable().everything)
-    again = planning.given(model, prefix, words.tokens, ids[0])
-    ours, theirs = planning.point(model, prefix, words), planning.point(model, prefix, again)
+    again = pointing.given(model, prefix, words.tokens, ids[0])
+    ours, theirs = pointing.point(model, prefix, words), pointing.point(model, prefix, again)
     torch.testing.assert_close(ours.points, theirs.points, atol=1e-4, rtol=1e-4)
     assert torch.equal(ours.valid.sum(1), theirs.valid.sum(1))
 
@@ -129,12 +129,12 @@ def test_a_row_does_not_depend_on_its_company(tiny, inputs, row_of, ids, planner
 
     prefix = model.encode(inputs)
     words = plan(prefix)
-    together = planning.point(model, prefix, words)
+    together = pointing.point(model, prefix, words)
     for number in range(3):
         own = model.encode(row_of(inputs, number))
         said = plan(own)
         assert said.tokens[0] == words.tokens[number]
-        alone = planning.point(model, own, said)
+        alone = pointing.point(model, own, said)
         torch.testing.assert_close(alone.points[0], together.points[number], atol=1e-4, rtol=1e-4)
     assert len({tuple(row) for row in words.tokens}) > 1, "the rows say the same, which proves little"
 
@@ -223,7 +223,7 @@ def test_a_sentence_without_end_stops_at_the_longest(tiny, inputs, ids):
 def _word_by_word(model, prefix, number, start, end, grammar):
     """The grammar's likeliest sentence with a pass for every word, forced or not."""
     rows = prefix.state.shape[0]
-    cache, layout = planning.copy_cache(prefix.cache, model), prefix.layout
+    cache, layout = pointing.copy_cache(prefix.cache, model), prefix.layout
     said, word = [], start
     while True:
         logits, layout = planning.next_words(model, cache, layout, [[word]] * rows, [len(said)] * rows)

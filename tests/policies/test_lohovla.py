@@ -8,7 +8,7 @@ import torch
 
 from lohovla.envs.env import BlocksEnv
 from lohovla.errors import UserError
-from lohovla.model import planning
+from lohovla.model import planning, pointing
 from lohovla.model.grammar import Grammar
 from lohovla.policies import pictures
 from lohovla.policies.base import Context
@@ -53,7 +53,7 @@ def scripted(tiny, monkeypatch):
         said = [SENTENCES[(len(asked) + row) % len(SENTENCES)] for row in range(rows)]
         asked.extend(said)
         tokens = [processor.tokenizer.encode(text, add_special_tokens=False) for text in said]
-        return planning.given(model, prefix, tokens, start)
+        return pointing.given(model, prefix, tokens, start)
 
     monkeypatch.setattr(planning, "plan_ar", plan)
     return asked
@@ -132,13 +132,13 @@ def test_block_diffusion_is_said_again_word_by_word_only_where_it_may_not_be_sai
     nonsense = tokens[SENTENCES[0]][:3]
     monkeypatch.setattr(
         planning, "plan_d2f",
-        lambda model, prefix, start, *_, **__: planning.given(model, prefix, [nonsense, tokens[SENTENCES[1]]], start),
+        lambda model, prefix, start, *_, **__: pointing.given(model, prefix, [nonsense, tokens[SENTENCES[1]]], start),
     )  # fmt: skip
     asked = []
 
     def again(model, prefix, start, *_, **__):
         asked.append(len(prefix.state))
-        return planning.given(model, prefix, [tokens[SENTENCES[2]]] * len(prefix.state), start)
+        return pointing.given(model, prefix, [tokens[SENTENCES[2]]] * len(prefix.state), start)
 
     monkeypatch.setattr(planning, "plan_ar", again)
     said = {}

@@ -9,7 +9,7 @@ import numpy as np
 from lohovla.ros.verdicts import OPEN, Reason, Verdict
 
 _BEHIND = 0.10  # m between what is commanded and what is measured that count as not following,
-_LAG = 0.1  # s, or as far as the arm may go in that time: it follows late, and what it says is old
+_LAG = 0.15  # s, or as far as the arm may go in that time: it follows late, and what it says is old
 
 
 class Gate:

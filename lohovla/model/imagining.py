@@ -119,18 +119,18 @@ def imagine(
     tokens = paint(
         model.painter, scene, brush.steps, brush.denoise, brush.order, brush.guidance, without, generator
     )  # fmt: skip
-    return Imagined(tokens, shown(model, picture, move.observed, tokens))
+    return Imagined(tokens, shown(model, moved(picture, pointed.points, model.config), move.moved, tokens))
 
 
 @torch.no_grad()
-def shown(model: LoHoVLA, picture: Tensor, observed: Tensor, tokens: Tensor) -> Tensor:
-    """Image tokens as a picture (B, 4, H, W): decoded where they differ from ``observed``, elsewhere the picture now.
+def shown(model: LoHoVLA, picture: Tensor, known: Tensor, tokens: Tensor) -> Tensor:
+    """Image tokens as a picture (B, 4, H, W): decoded where they differ from ``known``, those of ``picture``.
 
-    So what the sub-task leaves alone is as sharp as the camera saw it.
+    So what is known of a picture, of the camera or with the block moved, stays as sharp as the camera saw it.
     """
-    latents = torch.cat([model.painter.latents(tokens), model.painter.latents(observed)])
-    painted, now = model.autoencoder.decode(latents).chunk(2)
-    change = (painted - now).abs().amax(1, keepdim=True)
+    latents = torch.cat([model.painter.latents(tokens), model.painter.latents(known)])
+    painted, before = model.autoencoder.decode(latents).chunk(2)
+    change = (painted - before).abs().amax(1, keepdim=True)
     share = ((change - _FAINT) / (_CLEAR - _FAINT)).clamp(0, 1)
     share = F.avg_pool2d(F.max_pool2d(share, _AROUND, 1, _AROUND // 2), 3, 1, 1, count_include_pad=False)
     both = F.interpolate(torch.cat([painted, share], 1), scale_factor=SHRINK, mode="bilinear")

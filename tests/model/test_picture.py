@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from lohovla.model import pointing, sampling
-from lohovla.model.imagining import move_of
-from lohovla.model.moving import NEAR_DIM, near, token_grid
-from lohovla.model.picture import Known, Move, scene_of
+from lohovla.model.imagining import Brush, imagine, move_of
+from lohovla.model.moving import NEAR_DIM, moved, near, token_grid
+from lohovla.model.picture import Known, Move, Painter, scene_of
 from lohovla.model.sampling import cosine_sets, noisy, paint, sample_tokens, target_of
 
 
@@ -73,8 +73,6 @@ def test_near_by_hand(tiny):
 
 
 def test_an_untrained_head_paints_the_move(make_tiny, scenes):
-    from lohovla.model.picture import Painter
-
     scene = scenes[0]
     painter = Painter(make_tiny()[0].config)
     tokens = paint(painter, scene, 3, 2, generator=torch.Generator().manual_seed(0))
@@ -82,6 +80,19 @@ def test_an_untrained_head_paints_the_move(make_tiny, scenes):
 
 
 @torch.no_grad()
+@torch.no_grad()
+def test_what_the_head_leaves_alone_is_as_sharp_as_the_camera(make_tiny, inputs):
+    """An untrained head paints the move: its pixels are the camera's, and none has been through the autoencoder."""
+    model, processor = make_tiny()
+    model.painter = Painter(model.config)
+    prefix = model.encode(inputs)
+    words = pointing.given(model, prefix, [[]] * 3, processor.tokenizer.bos_token_id)
+    pointed = pointing.point(model, prefix, words)
+    painted = imagine(model, inputs.picture, prefix.seen, pointed, Brush(steps=2, denoise=16)).picture
+    torch.testing.assert_close(painted, moved(inputs.picture, pointed.points, model.config), atol=1e-3, rtol=0)
+    assert (painted != inputs.picture).any()
+
+
 def test_a_query_sees_earlier_sets_and_never_its_own_content(tiny, scenes):
     painter, scene = tiny[0].painter, scenes[0]
     where = torch.randperm(50, generator=torch.Generator().manual_seed(0)).expand(3, -1)

@@ -125,7 +125,7 @@ def test_given_actions_stand(loaded, observations, eager):
     joined, ee = eager["ar"]["joined"], eager["ar"]["ee"]
     got = decide(Fast(loaded[0], "fused"), loaded[1], observations, "ar")["joined"]
     assert (got[:, :4] - ee[:, :4] - 0.001).abs().max() < BOUND
-    assert (joined[:, 4:] - ee[:, 4:]).abs().max() > 10 * BOUND  # and what follows goes on from them
+    assert (joined[:, 4:] - ee[:, 4:]).abs().max() > 3 * BOUND  # and what follows goes on from them
 
 
 def test_the_last_layer_runs_the_rows_asked_for(loaded):

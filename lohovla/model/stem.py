@@ -196,9 +196,8 @@ def company(facts: Tensor) -> Tensor:
     Args:
         facts: of :class:`Objects` (B, K, FACT_DIM).
     """
-    first = len(KINDS) + 1
     real = facts[..., len(KINDS)] > _REAL
-    color = facts[..., first:].split(list(ATTRIBUTES.values()), dim=-1)[list(ATTRIBUTES).index("color")].argmax(-1)
+    color = split_attributes(facts[..., len(KINDS) + 1 :])["color"].argmax(-1)
     alike = (color[:, :, None] == color[:, None, :]).to(facts.dtype)
     found = alike @ (facts[..., : len(KINDS)] * real[..., None])
     numbers = torch.arange(_MOST + 1, device=facts.device)

@@ -59,7 +59,7 @@ def _seen_of_pictures(model: LoHoVLA, batch: Labelled, after: Seen) -> Seen:
 
 
 def as_painted(model: LoHoVLA, batch: Labelled) -> Tensor:
-    """The pictures after the moves (B, 4, H, W) as a painter that makes no mistake would show them."""
+    """The pictures after the moves (B, 4, H, W), all that changes as a painter that makes no mistake would paint it."""
     if "code" not in model.config.learned:
         return batch.after
     now = batch.inputs.picture

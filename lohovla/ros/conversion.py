@@ -23,65 +23,72 @@ _INTEGERS = {
 }  # fmt: skip
 
 
-def to_wire(name: str, message: Mapping[str, Any], generation: int, binary: bool = False) -> Message:
-    """A complete message as rosbridge carries it: what is not given is zero, numbers are finite.
+def to_wire(
+    name: str, message: Mapping[str, Any], generation: int, binary: bool = False, finite: bool = True
+) -> Message:
+    """A complete message as rosbridge carries it: what is not given is zero.
 
     Args:
         name: its type.
         message: as this package has it; fields may be missing.
         generation: 1 or 2.
         binary: whether ``uint8[]`` stays bytes (CBOR) or becomes base64 (JSON).
+        finite: whether numbers must be finite, as in all that this package commands; a server hands on what it gets.
 
     Raises:
         BadMessage: a field is unknown, has another type, or is not finite.
     """
-    return _struct_to_wire(TYPES[name], name, {**blank(name), **message}, generation, binary)
+    return _Writer(generation, binary, finite).struct(TYPES[name], name, {**blank(name), **message})
 
 
-def _struct_to_wire(
-    fields: Mapping[str, str], name: str, message: Mapping[str, Any], generation: int, binary: bool
-) -> Message:
-    if unknown := set(message) - set(fields):
-        raise BadMessage(f"{name} has no field {sorted(unknown)[0]!r}")
-    upper = UPPER.get(name, {}) if generation == 1 else {}
-    wire = {}
-    for field, kind in fields.items():
-        value = message.get(field, blank_value(kind))
-        wire[upper.get(field, field)] = _value_to_wire(kind, value, f"{name}.{field}", generation, binary)
-    if name == "std_msgs/Header" and generation == 1:
-        wire["seq"] = 0
-    return wire
+class _Writer:
+    """Checks values and writes them as a generation of ROS has them; the arguments are those of :func:`to_wire`."""
+
+    def __init__(self, generation: int, binary: bool, finite: bool):
+        self._generation, self._binary, self._finite = generation, binary, finite
+
+    def struct(self, fields: Mapping[str, str], name: str, message: Mapping[str, Any]) -> Message:
+        """A message or a part of one, of the type ``name``."""
+        if unknown := set(message) - set(fields):
+            raise BadMessage(f"{name} has no field {sorted(unknown)[0]!r}")
+        upper = UPPER.get(name, {}) if self._generation == 1 else {}
+        wire = {}
+        for field, kind in fields.items():
+            value = message.get(field, blank_value(kind))
+            wire[upper.get(field, field)] = self.value(kind, value, f"{name}.{field}")
+        if name == "std_msgs/Header" and self._generation == 1:
+            wire["seq"] = 0
+        return wire
+
+    def value(self, kind: str, value: Any, where: str) -> Any:
+        """A field's value; ``where`` names it in errors."""
+        base, count = array_of(kind)
+        if count is not None:
+            return self._array(base, count, value, where)
+        if kind in TYPES:
+            if not isinstance(value, Mapping):
+                raise BadMessage(f"{where} is {value!r}, not a {kind}")
+            return self.struct(TYPES[kind], kind, {**blank(kind), **value})
+        if kind in TIMES:
+            names = ("secs", "nsecs") if self._generation == 1 else TIMES[kind]
+            return dict(zip(names, (int(value["sec"]), int(value["nanosec"]))))
+        return _scalar(kind, value, where, self._finite)
+
+    def _array(self, base: str, count: int, value: Any, where: str) -> Any:
+        if base == "uint8":
+            data = bytes(value)
+            return data if self._binary else base64.b64encode(data).decode("ascii")
+        if count and len(value) != count:
+            raise BadMessage(f"{where} has {len(value)} numbers, not {count}")
+        if base.startswith("float"):
+            numbers = np.asarray(value, dtype=np.float64)
+            if numbers.ndim != 1 or (self._finite and not np.isfinite(numbers).all()):
+                raise BadMessage(f"{where} is not a row of finite numbers")
+            return numbers.tolist()
+        return [self.value(base, entry, where) for entry in value]
 
 
-def _value_to_wire(kind: str, value: Any, where: str, generation: int, binary: bool) -> Any:
-    base, count = array_of(kind)
-    if count is not None:
-        return _array_to_wire(base, count, value, where, generation, binary)
-    if kind in TYPES:
-        if not isinstance(value, Mapping):
-            raise BadMessage(f"{where} is {value!r}, not a {kind}")
-        return _struct_to_wire(TYPES[kind], kind, {**blank(kind), **value}, generation, binary)
-    if kind in TIMES:
-        names = ("secs", "nsecs") if generation == 1 else TIMES[kind]
-        return dict(zip(names, (int(value["sec"]), int(value["nanosec"]))))
-    return _scalar(kind, value, where)
-
-
-def _array_to_wire(base: str, count: int, value: Any, where: str, generation: int, binary: bool) -> Any:
-    if base == "uint8":
-        data = bytes(value)
-        return data if binary else base64.b64encode(data).decode("ascii")
-    if count and len(value) != count:
-        raise BadMessage(f"{where} has {len(value)} numbers, not {count}")
-    if base.startswith("float"):
-        numbers = np.asarray(value, dtype=np.float64)
-        if numbers.ndim != 1 or not np.isfinite(numbers).all():
-            raise BadMessage(f"{where} is not a row of finite numbers")
-        return numbers.tolist()
-    return [_value_to_wire(base, entry, where, generation, binary) for entry in value]
-
-
-def _scalar(kind: str, value: Any, where: str) -> Any:
+def _scalar(kind: str, value: Any, where: str, finite: bool) -> Any:
     if kind == "bool":
         if not isinstance(value, (bool, np.bool_)):
             raise BadMessage(f"{where} is {value!r}, not true or false")
@@ -93,25 +100,32 @@ def _scalar(kind: str, value: Any, where: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise BadMessage(f"{where} is {value!r}, not a number")
     if kind.startswith("float"):
-        if not math.isfinite(value):
+        if finite and not math.isfinite(value):
             raise BadMessage(f"{where} is {value}")
         return float(value)
     low, high = _INTEGERS[kind]
-    if value != int(value) or not low <= value <= high:
+    if not math.isfinite(value) or value != int(value) or not low <= value <= high:
         raise BadMessage(f"{where} is {value!r}, not {kind}")
     return int(value)
 
 
-def from_wire(name: str, wire: Any) -> Message:
+def from_wire(name: str, wire: Any, null: bool = True) -> Message:
     """A message of either generation as this package has it; what it does not carry is zero.
+
+    Floats need not be finite: drivers fill what they do not measure with NaN. Whoever uses a number checks it.
+
+    Args:
+        name: its type.
+        wire: as it came.
+        null: whether a float may be null, which servers write for NaN in JSON; it is NaN then.
 
     Raises:
         BadMessage: a field is unknown or has another type.
     """
-    return _struct_from_wire(name, wire, name)
+    return _struct_from_wire(name, wire, name, null)
 
 
-def _struct_from_wire(name: str, wire: Any, where: str) -> Message:
+def _struct_from_wire(name: str, wire: Any, where: str, null: bool) -> Message:
     if not isinstance(wire, Mapping):
         raise BadMessage(f"{where} is {wire!r}, not a {name}")
     lower = {big: small for small, big in UPPER.get(name, {}).items()}
@@ -122,19 +136,21 @@ def _struct_from_wire(name: str, wire: Any, where: str) -> Message:
             continue
         if field not in fields:
             raise BadMessage(f"{where} has no field {key!r}")
-        message[field] = _value_from_wire(fields[field], value, f"{where}.{field}")
+        message[field] = _value_from_wire(fields[field], value, f"{where}.{field}", null)
     return message
 
 
-def _value_from_wire(kind: str, value: Any, where: str) -> Any:
+def _value_from_wire(kind: str, value: Any, where: str, null: bool = True) -> Any:
     base, count = array_of(kind)
     if count is not None:
-        return _array_from_wire(base, count, value, where)
+        return _array_from_wire(base, count, value, where, null)
     if kind in TYPES:
-        return _struct_from_wire(kind, value, where)
+        return _struct_from_wire(kind, value, where, null)
     if kind in TIMES:
         return _time_from_wire(value, where)
-    return _scalar(kind, value, where)
+    if value is None and null and kind.startswith("float"):
+        return math.nan
+    return _scalar(kind, value, where, finite=False)
 
 
 def _time_from_wire(value: Any, where: str) -> Message:
@@ -144,10 +160,10 @@ def _time_from_wire(value: Any, where: str) -> Message:
     if set(value) - known:
         raise BadMessage(f"{where} has no field {sorted(set(value) - known)[0]!r}")
     sec, nanosec = value.get("sec", value.get("secs", 0)), value.get("nanosec", value.get("nsecs", 0))
-    return {"sec": _scalar("int32", sec, where), "nanosec": _scalar("uint32", nanosec, where)}
+    return {"sec": _scalar("int32", sec, where, True), "nanosec": _scalar("uint32", nanosec, where, True)}
 
 
-def _array_from_wire(base: str, count: int, value: Any, where: str) -> Any:
+def _array_from_wire(base: str, count: int, value: Any, where: str, null: bool) -> Any:
     if base == "uint8":
         if isinstance(value, str):
             try:
@@ -166,7 +182,7 @@ def _array_from_wire(base: str, count: int, value: Any, where: str) -> Any:
         raise BadMessage(f"{where} has {len(value)} entries, not {count}")
     if isinstance(value, np.ndarray):
         return value.astype(np.float64).tolist() if base.startswith("float") else value.tolist()
-    return [_value_from_wire(base, entry, where) for entry in value]
+    return [_value_from_wire(base, entry, where, null) for entry in value]
 
 
 def service_from_wire(fields: Mapping[str, str], values: Mapping[str, Any]) -> Message:
@@ -183,7 +199,5 @@ def service_from_wire(fields: Mapping[str, str], values: Mapping[str, Any]) -> M
 
 def service_value(fields: Mapping[str, str], values: Mapping[str, Any], generation: int) -> Message:
     """A service's request or response as that generation writes it."""
-    return {
-        field: _value_to_wire(kind, values.get(field, blank_value(kind)), field, generation, False)
-        for field, kind in fields.items()
-    }
+    writer = _Writer(generation, binary=False, finite=True)
+    return {field: writer.value(kind, values.get(field, blank_value(kind)), field) for field, kind in fields.items()}

@@ -61,10 +61,10 @@ class Graph:
         with self._lock:
             self._services[service] = type, handler
 
-    def withdraw(self, service: str) -> None:
-        """Have it answered no more."""
+    def withdraw(self, service: str) -> tuple[str, Handler] | None:
+        """Have it answered no more; returns its type and who answered, or None where nobody did."""
         with self._lock:
-            self._services.pop(service, None)
+            return self._services.pop(service, None)
 
     def service_type(self, service: str) -> str | None:
         """Its type, or None where nobody answers."""

@@ -22,16 +22,8 @@ from websockets.sync.client import connect as open_socket
 
 from lohovla.errors import UserError
 from lohovla.ros.conversion import service_from_wire, service_value, to_wire
-from lohovla.ros.messages import (
-    ACTIONS,
-    SERVICES,
-    Message,
-    action_goal,
-    action_name,
-    check_type,
-    service_name,
-    type_name,
-)
+from lohovla.ros.messages import ACTIONS, SERVICES, Message, action_goal, action_name
+from lohovla.ros.registrations import Registrations
 from lohovla.ros.transport import Handler, ServiceFailed, Subscription, respond
 from lohovla.ros.wire import BadFrame, Unpacker, pack
 
@@ -39,6 +31,9 @@ _log = logging.getLogger("lohovla.ros")
 COMPRESSIONS = ("none", "png", "cbor")
 _WAITING = 200  # messages that may wait to be sent; then the oldest is dropped
 _PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)  # s between attempts to connect
+# s: how long the first questions about the generation may take, one of them, and the pauses before and after that.
+# rosapi is a node of its own, which starts later than the server and takes over a second for its first answer.
+_ASK_FOR, _ASK_ONCE, _ASK_AGAIN, _ASK_LATER = 4.0, 3.0, 0.2, 2.0
 
 
 class Rosbridge:
@@ -46,8 +41,10 @@ class Rosbridge:
 
     Args:
         url: such as ``ws://127.0.0.1:9090``.
-        generation: 1 or 2; None finds out from how the server writes the time, and takes 2 where it does not tell.
-        compression: in what the server sends: ``cbor`` (best), ``png`` or ``none``.
+        generation: 1 or 2; None finds out from how the server writes the time. Where it does not tell for some
+            seconds, 2 is assumed and said so in the log, and it is asked on.
+        compression: in what the server sends: ``cbor`` (best: pictures as CBOR, the rest as JSON), ``png`` or
+            ``none``.
 
     Attributes:
         trouble: why there is no connection, in words.
@@ -58,18 +55,15 @@ class Rosbridge:
     def __init__(self, url: str, generation: int | None = None, compression: str = "cbor"):
         if compression not in COMPRESSIONS:
             raise UserError(f"compression cannot be {compression!r}", f"choose one of {', '.join(COMPRESSIONS)}")
-        self.url, self._compression = url, compression
-        self._told, self.generation = generation, generation or 2
+        self.url, self._registered = url, Registrations(compression)
+        self._known, self.generation = generation is not None, generation or 2
         self.trouble, self.losses, self.refused = "not connected yet", 0, 0
-        self._advertised: dict[str, tuple[str, bool]] = {}
-        self._latched: dict[str, Mapping[str, Any]] = {}
-        self._subscribed: list[Subscription] = []
-        self._offered: dict[str, tuple[str, Handler]] = {}
         self._numbers, self._calls = itertools.count(1), {}
         self._urgent: OrderedDict[str, Message] = OrderedDict()
         self._waiting: deque[dict[str, Any]] = deque(maxlen=_WAITING)
         self._changed = threading.Condition()
-        self._up, self._closed = threading.Event(), False
+        self._sending = False
+        self._up, self._reached, self._closed = threading.Event(), threading.Event(), False
         self._socket: ClientConnection | None = None
         self._thread = threading.Thread(target=self._run, name="rosbridge", daemon=True)
         self._thread.start()
@@ -80,20 +74,22 @@ class Rosbridge:
         return self._up.is_set()
 
     def wait(self, timeout: float) -> bool:
-        """Wait for a server; returns whether one is there."""
-        return self._up.wait(timeout)
+        """Wait for a server; returns whether one is there.
+
+        One that took the connection may take some seconds more to tell which ROS it is.
+        """
+        return self._up.wait(timeout) or (self._reached.is_set() and self._up.wait(_ASK_FOR + _ASK_ONCE))
 
     # -- what the bridge asks ------------------------------------------------------------------------------
 
     def advertise(self, topic: str, type: str, latch: bool = False) -> None:
-        self._advertised[topic] = check_type(type), latch
-        self._say(self._advertisement(topic))
+        self._say(self._registered.advertise(topic, type, latch, self.generation))
 
     def publish(self, topic: str, message: Mapping[str, Any], newest: bool = False) -> None:
-        name, latch = self._advertised[topic]
+        name, latch = self._registered.advertised[topic]
         wire = to_wire(name, message, self.generation)
         if latch:
-            self._latched[topic] = message
+            self._registered.latched[topic] = message
         if not self.connected:
             return  # a command for later is no command
         with self._changed:
@@ -104,13 +100,10 @@ class Rosbridge:
             self._changed.notify()
 
     def subscribe(self, subscription: Subscription) -> None:
-        check_type(subscription.type)
-        self._subscribed.append(subscription)
-        self._say(self._request(len(self._subscribed) - 1))
+        self._say(self._registered.subscribe(subscription, self.generation))
 
     def offer(self, service: str, type: str, handler: Handler) -> None:
-        self._offered[service] = type, handler
-        self._say(self._offering(service))
+        self._say(self._registered.offer(service, type, handler, self.generation))
 
     def call(self, service: str, type: str, request: Mapping[str, Any], timeout: float) -> Message:
         if not self.connected:
@@ -133,7 +126,7 @@ class Rosbridge:
     def act(self, action: str, type: str, goal: Mapping[str, Any]) -> None:
         if self.generation == 1:  # where an action is a set of topics
             topic, kind = f"{action}/goal", f"{type}ActionGoal"
-            if topic not in self._advertised:
+            if topic not in self._registered.advertised:
                 self.advertise(topic, kind)
             self.publish(topic, action_goal(goal, f"lohovla{next(self._numbers)}", time.time()), newest=True)
             return
@@ -143,6 +136,9 @@ class Rosbridge:
         })  # fmt: skip
 
     def close(self) -> None:
+        for operation in self._registered.withdrawal():
+            self._say(operation)
+        self.flush(1.0)
         self._closed = True
         with self._changed:
             self._changed.notify_all()
@@ -152,27 +148,10 @@ class Rosbridge:
     def flush(self, timeout: float = 0.5) -> None:
         """Wait until everything is sent, at most ``timeout`` seconds: before a last word and the end."""
         until = time.monotonic() + timeout
-        while (self._waiting or self._urgent) and self.connected and time.monotonic() < until:
+        while (self._waiting or self._urgent or self._sending) and self.connected and time.monotonic() < until:
             time.sleep(0.002)
 
     # -- what is said --------------------------------------------------------------------------------------
-
-    def _advertisement(self, topic: str) -> dict[str, Any]:
-        name, latch = self._advertised[topic]
-        kind = type_name(name, self.generation)
-        return {"op": "advertise", "topic": topic, "type": kind, "latch": latch, "queue_size": 1}
-
-    def _request(self, index: int) -> dict[str, Any]:
-        wanted = self._subscribed[index]
-        return {
-            "op": "subscribe", "id": f"sub{index}", "topic": wanted.topic,
-            "type": type_name(wanted.type, self.generation), "throttle_rate": round(1000 * wanted.throttle),
-            "queue_length": 1, "compression": self._compression,
-        }  # fmt: skip
-
-    def _offering(self, service: str) -> dict[str, Any]:
-        kind = service_name(self._offered[service][0], self.generation)
-        return {"op": "advertise_service", "service": service, "type": kind}
 
     def _say(self, operation: dict[str, Any], always: bool = False) -> None:
         if self.connected or always:
@@ -207,13 +186,15 @@ class Rosbridge:
             self._waiting.clear()
         ended = threading.Event()
         writer = threading.Thread(target=self._write, args=(socket, ended), name="rosbridge-write", daemon=True)
-        opener = threading.Thread(target=self._introduce, name="rosbridge-open", daemon=True)
+        opener = threading.Thread(target=self._introduce, args=(ended,), name="rosbridge-open", daemon=True)
+        self._reached.set()
         writer.start()
         opener.start()
         cause = self._read(socket)
-        ended.set()
         with self._changed:
+            ended.set()
             self._changed.notify_all()
+        self._reached.clear()
         if self._up.is_set():
             self._up.clear()
             self.losses += 1
@@ -226,23 +207,43 @@ class Rosbridge:
         with contextlib.suppress(Exception):
             socket.close()
 
-    def _introduce(self) -> None:
+    def _introduce(self, ended: threading.Event) -> None:
         """Find the generation out, and say everything that is wanted."""
-        if self._told is None:
-            with contextlib.suppress(ServiceFailed):
-                answer = self._call("/rosapi/get_time", "rosapi/GetTime", {}, 1.0)
-                self.generation = 1 if "secs" in answer.get("time", {}) else 2
-        everything = [self._advertisement(topic) for topic in self._advertised]
-        everything += [self._offering(service) for service in self._offered]
-        everything += [self._request(index) for index in range(len(self._subscribed))]
-        everything += [
-            {"op": "publish", "topic": topic, "msg": to_wire(self._advertised[topic][0], message, self.generation)}
-            for topic, message in self._latched.items()
-        ]
+        until, cause = time.monotonic() + _ASK_FOR, ""
+        while not self._known and time.monotonic() < until and not ended.is_set():
+            cause = self._ask_generation()
+            ended.wait(0.0 if self._known else _ASK_AGAIN)
+        if not self._known and not ended.is_set():
+            _log.warning(
+                "%s does not tell which ROS it is (%s): ROS %d is assumed until it does; robot.generation says it",
+                self.url, cause, self.generation,
+            )  # fmt: skip
+        self._say_everything(ended)
+        assumed = self.generation
+        while not self._known and not ended.wait(_ASK_LATER):
+            self._ask_generation()
+        if self.generation != assumed:
+            _log.warning("%s is ROS %d, not %d: all is said again", self.url, self.generation, assumed)
+            self._say_everything(ended)
+
+    def _ask_generation(self) -> str:
+        """Ask once; returns why it is not known, or ""."""
+        try:
+            now = self._call("/rosapi/get_time", "rosapi/GetTime", {}, _ASK_ONCE).get("time")
+        except ServiceFailed as error:
+            return str(error)
+        if not isinstance(now, Mapping) or not {"sec", "secs"} & set(now):
+            return f"its time is {now!r}"
+        self.generation, self._known = 1 if "secs" in now else 2, True
+        _log.info("%s is ROS %d", self.url, self.generation)
+        return ""
+
+    def _say_everything(self, ended: threading.Event) -> None:
         with self._changed:
-            self._waiting.extend(everything)
-            self._up.set()
-            self._changed.notify()
+            if not ended.is_set():
+                self._waiting.extend(self._registered.everything(self.generation))
+                self._up.set()
+                self._changed.notify()
 
     def _hang_up(self) -> None:
         if self._socket is not None:
@@ -261,12 +262,15 @@ class Rosbridge:
                 else:
                     topic, wire = self._urgent.popitem(last=False)
                     operation = {"op": "publish", "topic": topic, "msg": wire}
+                self._sending = True
             try:
                 socket.send(pack(operation))
             except (ConnectionClosed, OSError):
                 return
             except ValueError as error:
                 _log.error("not sent: %s", error)
+            finally:
+                self._sending = False
 
     def _read(self, socket: ClientConnection) -> str:
         unpack = Unpacker()
@@ -300,15 +304,15 @@ class Rosbridge:
 
     def _hear(self, operation: dict[str, Any]) -> None:
         topic = operation.get("topic")
-        for subscription in self._subscribed:
+        for subscription in self._registered.subscribed:
             if subscription.topic == topic and not subscription.deliver(operation.get("msg")):
                 self.refused += 1
 
     def _answer(self, operation: dict[str, Any]) -> None:
         name = str(operation.get("service"))
-        if name not in self._offered:
+        if name not in self._registered.offered:
             return
-        type, handler = self._offered[name]
+        type, handler = self._registered.offered[name]
         found = respond(name, type, handler, operation.get("args") or {})
         values = {} if found is None else service_value(SERVICES[type][1], found, self.generation)
         response = {"op": "service_response", "service": name, "values": values, "result": found is not None}

@@ -3,7 +3,7 @@
 It behaves as real servers were seen to: whatever is wrong (a field, a type, a frame, an operation) is answered by
 silence; the total of fragments is a float; a client that reads slowly gets old frames, because what was sent to it
 waits in the connection's buffers whatever ``queue_length`` says; types are strict, ROS 1 knows no ``pkg/msg/Type``;
-a client that is gone stops nothing.
+a client that is gone stops nothing; what their CBOR does not know is never sent, and NaN is null in JSON.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -24,9 +25,11 @@ from lohovla.errors import UserError
 from lohovla.ros.conversion import from_wire, service_value, to_wire
 from lohovla.ros.graph import Graph
 from lohovla.ros.messages import ACTIONS, SERVICES, TYPES, BadMessage, Message, stamp_of, type_name
+from lohovla.ros.server_limits import as_json, lost_in_cbor
 from lohovla.ros.transport import ServiceFailed
 from lohovla.ros.wire import fragments, pack, pack_cbor, pack_png
 
+_log = logging.getLogger("lohovla.ros.server")
 _BUFFER = 2**28  # bytes that wait in a connection before sending is held up, as the real ones let wait
 _ANSWER_WITHIN = 5.0  # s, for services that a client offers
 
@@ -40,13 +43,17 @@ class RosbridgeServer:
         host: address to listen at; loopback unless somebody decides otherwise.
         port: 0 takes a free one.
         clock_offset: s that its clock is ahead of this machine's, as another machine's may be.
+
+    Attributes:
+        clients: how many are there.
+        advertised: topics that clients advertised and did not take back; one that is gone takes nothing back.
     """
 
     def __init__(
         self, graph: Graph, generation: int = 2, host: str = "127.0.0.1", port: int = 9090, clock_offset: float = 0.0
     ):
         self.graph, self.generation, self._host, self.port = graph, generation, host, port
-        self._offset = clock_offset
+        self._offset, self.advertised, self.clients = clock_offset, set[str](), 0
         self._loop = asyncio.new_event_loop()
         self._ready, self._stop = threading.Event(), asyncio.Event()
         self._error: OSError | None = None
@@ -109,6 +116,7 @@ class RosbridgeServer:
 
     async def _attend(self, socket: ServerConnection) -> None:
         client = _Client(self, socket, self._loop)
+        self.clients += 1
         sender = asyncio.ensure_future(client.send_all())
         try:
             async for frame in socket:
@@ -118,6 +126,7 @@ class RosbridgeServer:
         finally:
             sender.cancel()
             client.leave()
+            self.clients -= 1
 
 
 class _Listener:
@@ -129,7 +138,7 @@ class _Listener:
         self.compression = options.get("compression", "none")
         self.throttle = float(options.get("throttle_rate") or 0) / 1000.0
         self.fragment = options.get("fragment_size")
-        self._last = 0.0
+        self._last, self._failed = 0.0, False
         self._numbers = itertools.count()
 
     def __call__(self, message: Message) -> None:
@@ -142,12 +151,18 @@ class _Listener:
             self.client.post(frame)
 
     def frames(self, message: Message) -> list[str | bytes]:
-        binary = self.compression == "cbor"
-        wire = to_wire(self.type, message, self.client.server.generation, binary)
+        generation, binary = self.client.server.generation, self.compression == "cbor"
+        wire = to_wire(self.type, message, generation, binary, finite=False)
         operation = {"op": "publish", "topic": self.topic, "msg": wire}
         if binary:
+            lost = lost_in_cbor(self.type, message, generation)
+            if lost:
+                if not self._failed:  # the real ones say so at every message
+                    _log.error("%s cannot be sent as cbor: AttributeError at %s", self.topic, lost)
+                self._failed = True
+                return []
             return [pack_cbor(operation)]
-        text = pack(operation)
+        text = pack({**operation, "msg": as_json(wire)})
         if self.compression == "png":
             text = pack({"op": "png", "data": pack_png(text)})
         if self.fragment and len(text) > self.fragment:
@@ -163,7 +178,6 @@ class _Client:
         self._outbox: asyncio.Queue[str | bytes] = asyncio.Queue()
         self._publishes: dict[str, tuple[str, bool]] = {}
         self._listeners: list[_Listener] = []
-        self._services: list[str] = []
         self._asked: dict[str, tuple[dict[str, Any], threading.Event]] = {}
         self._numbers = itertools.count(1)
 
@@ -189,10 +203,9 @@ class _Client:
                 handler(operation)
 
     def leave(self) -> None:
+        """Forget what it hears. Its services stay, as with real servers: nobody answers them any more."""
         for listener in self._listeners:
             self.graph.unlisten(listener.topic, listener)
-        for service in self._services:
-            self.graph.withdraw(service)
         for answer, done in self._asked.values():
             answer.update(result=False)
             done.set()
@@ -208,9 +221,11 @@ class _Client:
         name = self._type(operation["type"])
         if name is not None and self.graph.declare(operation["topic"], name):
             self._publishes[operation["topic"]] = name, bool(operation.get("latch"))
+            self.server.advertised.add(operation["topic"])
 
     def _do_unadvertise(self, operation: dict[str, Any]) -> None:
-        self._publishes.pop(operation["topic"], None)
+        if self._publishes.pop(operation["topic"], None):
+            self.server.advertised.discard(operation["topic"])
 
     def _do_publish(self, operation: dict[str, Any]) -> None:
         name, latch = self._publishes[operation["topic"]]
@@ -218,7 +233,7 @@ class _Client:
         if self._foreign(wire):
             return
         with contextlib.suppress(BadMessage):
-            self.graph.publish(operation["topic"], from_wire(name, wire), latch)
+            self.graph.publish(operation["topic"], from_wire(name, wire, null=False), latch)
 
     def _foreign(self, wire: Any) -> bool:
         """Whether it has the other generation's fields for time."""
@@ -277,7 +292,6 @@ class _Client:
         service, kind = operation["service"], operation["type"]
         short = kind.replace("/srv/", "/").replace("rosapi_msgs/", "rosapi/")
         if short in SERVICES and ("/srv/" in kind) == (self.server.generation == 2):
-            self._services.append(service)
             self.graph.offer(service, short, lambda request: self._ask(service, request))
 
     def _do_unadvertise_service(self, operation: dict[str, Any]) -> None:

@@ -1,12 +1,15 @@
 """Messages in both generations' form, checked against the definitions that the rosbags package ships."""
 
+import json
 import math
 
+import numpy as np
 import pytest
 from rosbags.typesys import Stores, get_typestore
 
 from lohovla.errors import UserError
 from lohovla.ros.conversion import from_wire, to_wire
+from lohovla.ros.frames import joints_of
 from lohovla.ros.messages import TYPES, BadMessage, blank, check_type, seconds_of, stamp_of, type_name
 
 _STORES = {1: get_typestore(Stores.ROS1_NOETIC), 2: get_typestore(Stores.ROS2_HUMBLE)}
@@ -56,7 +59,9 @@ def test_numbers_must_be_finite_numbers(value):
         ("std_msgs/Float64", {"date": 1.0}),
         ("std_msgs/Bool", {"data": 1}),
         ("std_msgs/String", {"data": None}),
-        ("std_msgs/Float64MultiArray", {"data": [1.0, None]}),
+        ("std_msgs/Float64MultiArray", {"data": [1.0, "2"]}),
+        ("std_msgs/Int64", {"data": None}),
+        ("std_msgs/Header", {"stamp": {"sec": math.nan, "nanosec": 0}}),
         ("sensor_msgs/Image", {"height": -1}),
         ("sensor_msgs/Image", {"data": "%%"}),
         ("sensor_msgs/CameraInfo", {"K": [1.0]}),
@@ -72,3 +77,24 @@ def test_malformed_messages_are_refused(name, wire):
 def test_unknown_type():
     with pytest.raises(UserError):
         check_type("my_msgs/Thing")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        json.loads('{"velocity": [NaN, 0.5], "effort": [NaN, Infinity]}'),
+        {"velocity": [None, 0.5], "effort": [None, None]},
+        {"velocity": np.array([np.nan, 0.5]), "effort": np.array([np.nan, np.nan])},
+    ],
+    ids=["NaN in JSON", "null in JSON", "cbor"],
+)
+def test_numbers_that_nobody_measures_are_no_reason_to_refuse_a_message(told):
+    message = from_wire("sensor_msgs/JointState", {"name": ["a", "b"], "position": [0.1, 0.2], **told})
+    np.testing.assert_array_equal(message["velocity"], [math.nan, 0.5])
+    assert not np.isfinite(message["effort"]).any()
+    np.testing.assert_array_equal(joints_of(message, ["b", "a"]), [0.2, 0.1])
+
+
+def test_a_server_refuses_null_where_a_client_may_not_write_it():
+    with pytest.raises(BadMessage):
+        from_wire("std_msgs/Float64", {"data": None}, null=False)

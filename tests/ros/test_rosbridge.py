@@ -1,21 +1,26 @@
 """The client against the server: both generations, silence, restarts, two clients."""
 
 import json
+import logging
+import math
 import threading
 import time
 
+import cbor2
+import numpy as np
 import pytest
 from websockets.sync.client import connect as open_socket
 
 from lohovla.ros.clocks import ClockOffset
 from lohovla.ros.feeds import Feeds
 from lohovla.ros.graph import Graph, LocalTransport
-from lohovla.ros.messages import BadMessage
+from lohovla.ros.messages import BadMessage, blank, service_name, type_name
 from lohovla.ros.rosbridge import Rosbridge
 from lohovla.ros.server import RosbridgeServer
 from lohovla.ros.transport import ServiceFailed, Subscription
 
 WAIT = 10.0
+DIAGNOSIS = "diagnostic_msgs/DiagnosticStatus"
 
 
 class Inbox:
@@ -69,6 +74,122 @@ def client(server):
 
 def test_finds_the_generation_out(client, generation):
     assert client.generation == generation
+
+
+def test_asks_for_the_generation_until_it_is_known(graph, monkeypatch, caplog):
+    """rosapi is a node of its own, that may start later than its server, or not at all."""
+    monkeypatch.setattr("lohovla.ros.rosbridge._ASK_FOR", 0.3)
+    monkeypatch.setattr("lohovla.ros.rosbridge._ASK_LATER", 0.02)
+    server, inbox = RosbridgeServer(graph, 1, port=0).start(), Inbox()
+    answer = graph.withdraw("/rosapi/get_time")
+    with caplog.at_level(logging.WARNING):
+        client = Rosbridge(server.url)
+        client.subscribe(Subscription("/words", "std_msgs/String", inbox))
+        assert client.wait(WAIT)
+    assert "does not tell which ROS it is" in caplog.text
+    assert "ROS 2 is assumed" in caplog.text
+    assert client.generation == 2
+    assert not graph.listened("/words")  # ROS 1 does not know std_msgs/msg/String
+    graph.offer("/rosapi/get_time", *answer)
+    until(lambda: graph.listened("/words"))
+    assert client.generation == 1
+    assert "is ROS 1, not 2" in caplog.text
+    graph.publish("/words", {"data": "hello"})
+    assert inbox.wait() == [{"data": "hello"}]
+    client.close()
+    server.close()
+
+
+def test_a_generation_that_is_given_is_not_asked_for(graph, caplog):
+    server = RosbridgeServer(graph, 1, port=0).start()
+    graph.withdraw("/rosapi/get_time")
+    client = Rosbridge(server.url, generation=1)
+    assert client.wait(WAIT)
+    assert client.generation == 1
+    assert not caplog.text
+    client.close()
+    server.close()
+
+
+def test_takes_its_services_and_topics_back_when_it_closes(graph, server):
+    """Real servers go on to offer the services of a client that is gone, and a call to one hangs."""
+    client, inbox = Rosbridge(server.url), Inbox()
+    assert client.wait(WAIT)
+    client.offer("/here", "std_srvs/Trigger", lambda request: {"success": True, "message": ""})
+    client.advertise("/words", "std_msgs/String")
+    client.subscribe(Subscription("/number", "std_msgs/Int64", inbox))
+    until(lambda: graph.service_type("/here") and server.advertised == {"/words"} and graph.listened("/number"))
+    client.close()
+    until(lambda: not graph.service_type("/here") and not server.advertised and not graph.listened("/number"))
+
+
+def test_what_a_client_that_is_gone_advertised_stays_without_an_answer(graph, server, generation, monkeypatch):
+    monkeypatch.setattr("lohovla.ros.server._ANSWER_WITHIN", 0.05)
+    with open_socket(server.url) as socket:
+        kind = service_name("std_srvs/Trigger", generation)
+        socket.send(json.dumps({"op": "advertise_service", "service": "/here", "type": kind}))
+        socket.send(
+            json.dumps({"op": "advertise", "topic": "/words", "type": type_name("std_msgs/String", generation)})
+        )
+        until(lambda: graph.service_type("/here") and server.advertised)
+    until(lambda: not server.clients)
+    assert (graph.service_type("/here"), server.advertised) == ("std_srvs/Trigger", {"/words"})
+    with pytest.raises(ServiceFailed, match="not answered"):
+        graph.call("/here", {})
+
+
+JOINTS = {"name": ["elbow", "wrist"], "position": [0.5, -1.0], "velocity": [0.0, 0.1], "effort": [math.nan, math.nan]}
+INFO = {"width": 64, "height": 48, "k": [50.0, 0.0, 32.0, 0.0, 50.0, 24.0, 0.0, 0.0, 1.0], "d": [0.1, 0.0]}
+
+
+@pytest.mark.parametrize("compression", ["none", "png", "cbor"])
+def test_everything_of_a_robot_arrives_whatever_servers_cannot_send(graph, server, compression):
+    client = Rosbridge(server.url, compression=compression)
+    assert client.wait(WAIT)
+    for topic, kind, sent in (
+        ("/joint_states", "sensor_msgs/JointState", JOINTS),
+        ("/info", "sensor_msgs/CameraInfo", INFO),
+        ("/diagnostics", "diagnostic_msgs/DiagnosticArray", {"status": [{**blank(DIAGNOSIS), "level": 1}]}),
+    ):
+        inbox = Inbox()
+        client.subscribe(Subscription(topic, kind, inbox))
+        until(lambda topic=topic: graph.listened(topic))
+        graph.publish(topic, {**blank(kind), **sent})
+        np.testing.assert_equal({key: inbox.wait()[0][key] for key in sent}, sent)
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent", "lost_on"),
+    [
+        ("sensor_msgs/JointState", JOINTS, {1}),
+        ("sensor_msgs/CameraInfo", INFO, {1, 2}),
+        ("diagnostic_msgs/DiagnosticStatus", {"level": 1}, {2}),
+        ("trajectory_msgs/JointTrajectory", {"joint_names": ["elbow"]}, {1}),
+        ("sensor_msgs/Image", {"height": 1, "data": b"12"}, set()),
+        ("std_msgs/Float64MultiArray", {"data": [1.0]}, set()),
+    ],
+)
+def test_servers_lose_what_their_cbor_does_not_know(graph, server, generation, kind, sent, lost_on):
+    with open_socket(server.url) as socket:
+        wanted = {"op": "subscribe", "topic": "/it", "type": type_name(kind, generation), "compression": "cbor"}
+        socket.send(json.dumps(wanted))
+        until(lambda: graph.listened("/it"))
+        graph.publish("/it", {**blank(kind), **sent})
+        if generation in lost_on:
+            with pytest.raises(TimeoutError):
+                socket.recv(timeout=0.1)
+        else:
+            assert cbor2.loads(socket.recv(timeout=WAIT))["topic"] == "/it"
+
+
+def test_what_is_not_a_number_is_null_in_json(graph, server, generation):
+    with open_socket(server.url) as socket:
+        kind = type_name("std_msgs/Float64MultiArray", generation)
+        socket.send(json.dumps({"op": "subscribe", "topic": "/it", "type": kind}))
+        until(lambda: graph.listened("/it"))
+        graph.publish("/it", {**blank("std_msgs/Float64MultiArray"), "data": [1.0, math.nan, math.inf]})
+        assert json.loads(socket.recv(timeout=WAIT))["msg"]["data"] == [1.0, None, None]
 
 
 @pytest.mark.parametrize("compression", ["none", "png", "cbor"])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -167,3 +169,24 @@ def make_tiny(tiny_settings: dict[str, Any]) -> Callable[..., tuple[Any, Any]]:
 def tiny(make_tiny: Callable[..., tuple[Any, Any]]) -> tuple[Any, Any]:
     """A tiny core and its processor; tests must not change it."""
     return make_tiny()
+
+
+@pytest.fixture
+def browse(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Opens pages, ``browse(url, width=1200, height=900)``, each in a browser of its own; see ``browser.py``."""
+    spec = importlib.util.spec_from_file_location("browser", Path(__file__).with_name("browser.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    browser = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(browser)
+    if browser.PROGRAM is None:
+        pytest.skip(browser.NONE_HERE)
+    made: list[Any] = []
+
+    def begin(url: str, **size: int) -> Any:
+        made.append(browser.Browser(browser.PROGRAM, tmp_path / f"browser{len(made)}", url, **size))
+        return made[-1]
+
+    yield begin
+    for one in made:
+        one.close()

@@ -6,6 +6,7 @@ import ipaddress
 import json
 import logging
 import socket
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +22,6 @@ from lohovla.ros.trace import Trace, draw
 
 _log = logging.getLogger("lohovla.ros")
 _PAGE = Path(__file__).with_name("page.html")
-_PERIOD = 0.1  # s between words of the stream
 _LONGEST = 1024  # bytes of a request's body
 _EVERYWHERE = ("", "0.0.0.0", "::")  # addresses to listen at that are nobody's name
 
@@ -53,7 +53,7 @@ class Page:
         self.session, self.operator, self.trace = session, operator, trace
         handler = type("Handler", (_Handler,), {"page": self})
         try:
-            self._server = ThreadingHTTPServer((host, port), handler)
+            self._server = _Server((host, port), handler)
         except OSError as error:
             raise UserError(f"cannot listen at {host}:{port}: {error.strerror}", "choose page.port=PORT") from None
         self._server.daemon_threads = True
@@ -62,13 +62,11 @@ class Page:
         self.url = f"http://{own if host in _EVERYWHERE else host}:{self.port}"
         self._names = {"localhost", own, f"{own}.local", socket.getfqdn().lower(), host.lower()}
         self._names |= {str(name).lower() for name in names}
-        self.closed = threading.Event()
         self._thread = threading.Thread(target=self._server.serve_forever, name="lohovla-page", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Serve no more."""
-        self.closed.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -124,10 +122,18 @@ class Page:
         return True
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that closes its connections is no error; others have their traceback in the log."""
+        gone = isinstance(sys.exception(), OSError)
+        _log.log(logging.DEBUG if gone else logging.ERROR, "page: request of %s", client_address, exc_info=True)
+
+
 class _Handler(BaseHTTPRequestHandler):
     page: Page
     protocol_version = "HTTP/1.1"
     timeout = 30.0
+    disable_nagle_algorithm = True  # a body of its own packet would wait 40 ms for the header's acknowledgement
 
     def log_message(self, format: str, *args: Any) -> None:
         _log.debug("page: " + format, *args)
@@ -143,8 +149,6 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if path == "/":
             self._answer(200, _PAGE.read_bytes(), "text/html; charset=utf-8")
-        elif path == "/events":
-            self._stream()
         elif path == "/state":
             self._answer(200, json.dumps(self.page.state()).encode(), "application/json")
         elif path == "/camera":
@@ -153,6 +157,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._picture(self.page.subgoal(), "image/png")
         elif path == "/path":
             self._picture(self.page.path(), "image/png")
+        elif path == "/favicon.ico":  # browsers ask for it, and complain of 404
+            self._answer(204, b"", "image/x-icon")
         else:
             self._answer(404, b"", "text/plain")
 
@@ -172,19 +178,6 @@ class _Handler(BaseHTTPRequestHandler):
         text = self.rfile.read(int(length)).decode("utf-8", "replace")
         known = self.page.press(self.path.strip("/"), text)
         self._answer(204 if known else 404, b"", "text/plain")
-
-    def _stream(self) -> None:
-        """The state, again and again, as server-sent events."""
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        self.close_connection = True
-        try:
-            while not self.page.closed.wait(_PERIOD):
-                self.wfile.write(b"data: " + json.dumps(self.page.state()).encode() + b"\n\n")
-        except OSError:
-            pass  # the page was closed
 
     def _picture(self, data: bytes | None, kind: str) -> None:
         self._answer(404 if data is None else 200, data or b"", kind)

@@ -1,16 +1,8 @@
 """The web page: its requests, and the page itself in a headless Chromium."""
 
-import base64
-import contextlib
 import io
-import itertools
 import json
-import os
-import re
-import shutil
-import signal
 import socket
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -18,13 +10,12 @@ import urllib.request
 import numpy as np
 import pytest
 from PIL import Image
-from websockets.sync.client import connect
 
 from lohovla.ros.page import Page
 from lohovla.ros.trace import Trace
 
 AT_ONCE = 0.1  # s; tried again where other work held it up
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+PRESS_TO_BRAKE = 0.15  # s
 
 
 @pytest.fixture
@@ -103,80 +94,122 @@ def test_names_of_this_machine(bench):
         page.close()
 
 
-class Browser:
-    """A headless Chromium, spoken to by its own protocol."""
-
-    def __init__(self, program, folder):
-        options = ["--no-sandbox", "--disable-gpu", "--remote-debugging-port=0", f"--user-data-dir={folder}"]
-        self._process = subprocess.Popen(
-            [program, *options, "--window-size=1200,900", "about:blank"], stderr=subprocess.PIPE, text=True,
-            start_new_session=True,
-        )  # fmt: skip
-        for line in self._process.stderr:
-            if found := re.search(r"DevTools listening on ws://([^/]+)/", line):
-                break
-        else:
-            raise AssertionError("the browser did not start")
-        with urllib.request.urlopen(f"http://{found[1]}/json/list") as answer:
-            target = next(one for one in json.load(answer) if one["type"] == "page")
-        self._open = contextlib.ExitStack()
-        self._socket = self._open.enter_context(connect(target["webSocketDebuggerUrl"], max_size=None))
-        self._numbers = itertools.count(1)
-
-    def __call__(self, method, **params):
-        number = next(self._numbers)
-        self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
-        while (answer := json.loads(self._socket.recv(timeout=60))).get("id") != number:
-            pass
-        assert "error" not in answer, answer
-        return answer["result"]
-
-    def value(self, expression):
-        return self("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
-
-    def mouse(self, kind, identity):
-        box = f"(() => {{ const r = document.getElementById('{identity}').getBoundingClientRect(); "
-        x, y = self.value(box + "return [r.x + r.width / 2, r.y + r.height / 2]; })()")
-        self("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
-
-    def close(self):
-        self._open.close()
-        os.killpg(self._process.pid, signal.SIGKILL)  # Debian's is a script, and the browser has processes of its own
-        self._process.wait()
+def brakes_after(run, press):
+    """Seconds from ``press`` to the first command of the brake, and to the first that asks for rest."""
+    modes = []
+    run.until(lambda: run.session.phase == "running" and run.session.loop.mode == "run" and speed(run) > 0.03)
+    run.session.watchers.append(lambda session: modes.append((time.monotonic(), session.commanded.mode)))
+    began = time.monotonic()
+    press()
+    run.until(lambda: run.session.loop.mode == "emergency" and run.session.loop.limiter.resting and speed(run) == 0.0)
+    run.session.watchers.pop()
+    braked = next(at for at, mode in modes if mode == "emergency")
+    return braked - began, run.arm.twists[-1][0] - began
 
 
-def test_in_a_browser(shown, tmp_path):
-    program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if program is None:
-        pytest.skip("no Chromium here (apt-get install chromium-headless-shell)")
-    run, page = shown
-    browser = Browser(program, tmp_path / "profile")
+def speed(run):
+    """m/s, of the last command that the arm heard."""
+    return float(np.abs(run.arm.twists[-1][1][:3]).max()) if run.arm.twists else 0.0
+
+
+def go_on(run):
+    run.operator.release()
+    run.operator.start()
+    run.until(lambda: run.operator.press() or run.session.loop.mode == "run")
+
+
+def test_a_press_of_stop_brakes_the_arm_at_once(bench):
+    run = bench(twist=True)
+    page = Page(run.session, run.operator, Trace(), port=0)
+    run.start()
     try:
-        browser("Page.navigate", url=page.url)
-        run.until(lambda: browser.value("document.getElementById('camera').naturalWidth") == 320)
-        run.until(lambda: browser.value("document.getElementById('enable').offsetWidth") > 0)
-        browser.mouse("mousePressed", "enable")  # held: it moves
-        run.until(lambda: run.operator.enabled(time.monotonic()) and run.session.phase == "running")
-        run.until(lambda: browser.value("document.getElementById('subtask').textContent") in ("Go left.", "Go right."))
-        run.until(lambda: browser.value("document.getElementById('subgoal').naturalWidth") == 64)
-        run.until(lambda: "50" in browser.value("document.getElementById('bar').getAttribute('aria-valuenow')"))
-        picture = base64.b64decode(browser("Page.captureScreenshot", format="png")["data"])
-        (tmp_path / "page.png").write_bytes(picture)
-        assert np.asarray(Image.open(io.BytesIO(picture)).convert("L")).std() > 10.0
-        browser.mouse("mouseReleased", "enable")
-        run.until(lambda: not run.operator.enabled(time.monotonic()))
-        for _ in range(50):
-            began = time.monotonic()
-            browser.mouse("mousePressed", "stop")
-            run.until(lambda: run.session.loop.mode == "emergency")
-            took = time.monotonic() - began
-            browser.mouse("mouseReleased", "stop")
-            run.operator.release()
-            run.operator.start()
-            run.until(lambda: run.operator.press() or run.session.loop.mode == "run")
-            if took < AT_ONCE:
+        for _ in range(30):
+            braked, rested = brakes_after(run, lambda: ask(page, "/stop", b"", **{"X-Lohovla": "1"}))
+            if braked < PRESS_TO_BRAKE:
                 break
-        assert took < AT_ONCE  # from the press to the command that brakes
-        assert any("stop button" in event.cause for event in run.session.log.events)
+            go_on(run)
+        assert braked < PRESS_TO_BRAKE
+        assert rested < PRESS_TO_BRAKE + 0.5  # 0.25 m/s within the profile's limits
     finally:
-        browser.close()
+        page.close()
+
+
+def test_in_a_browser(shown, browse, tmp_path):
+    run, page = shown
+    browser = browse(page.url)
+    browser.until("document.getElementById('camera').naturalWidth == 320")
+    browser.until("document.getElementById('enable').offsetWidth > 0")
+    browser.mouse("mousePressed", "enable")  # held: it moves
+    run.until(lambda: run.operator.enabled(time.monotonic()) and run.session.phase == "running")
+    browser.until("['Go left.', 'Go right.'].includes(document.getElementById('subtask').textContent)")
+    browser.until("document.getElementById('subgoal').naturalWidth == 64")
+    browser.until("document.getElementById('bar').getAttribute('aria-valuenow').includes('50')")
+    browser.picture(tmp_path / "page.png")
+    assert np.asarray(Image.open(tmp_path / "page.png").convert("L")).std() > 10.0
+    browser.mouse("mouseReleased", "enable")
+    run.until(lambda: not run.operator.enabled(time.monotonic()))
+    for _ in range(50):
+        began = time.monotonic()
+        browser.mouse("mousePressed", "stop")
+        run.until(lambda: run.session.loop.mode == "emergency")
+        took = time.monotonic() - began
+        browser.mouse("mouseReleased", "stop")
+        go_on(run)
+        if took < AT_ONCE:
+            break
+    assert took < AT_ONCE  # from the press to the command that brakes
+    assert any("stop button" in event.cause for event in run.session.log.events)
+    assert [one for one in browser.complaints if "/camera" not in one] == []  # 404 until the first picture
+
+
+REACHED = """(() => {
+  const shown = [...document.querySelectorAll('footer button')].filter(one => !one.hidden);
+  const least = 40;  // CSS pixels that a finger hits
+  return shown.filter(one => {
+    const box = one.getBoundingClientRect();
+    const inside = box.left >= 0 && box.top >= 0 && box.right <= innerWidth && box.bottom <= innerHeight;
+    const hit = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+    return inside && hit === one && box.width >= least && box.height >= least;
+  }).map(one => one.id).join(' ');
+})()"""
+
+
+@pytest.mark.parametrize("width", [320, 400, 1200])
+def test_every_button_can_be_reached(shown, browse, tmp_path, width):
+    run, page = shown
+    browser = browse(page.url, width=width, height=800)
+    browser.until("document.getElementById('camera').naturalWidth == 320")
+    browser.until("document.getElementById('enable').offsetWidth > 0")
+    assert browser.value(REACHED) == "stop enable start pause release"
+    assert browser.value("document.documentElement.scrollWidth") <= width
+    # What lies last can be scrolled above the buttons.
+    browser.value("scrollTo(0, document.documentElement.scrollHeight)")
+    below = "document.getElementById('events').getBoundingClientRect().bottom"
+    assert browser.value(f"{below} <= document.querySelector('footer').getBoundingClientRect().top")
+    for button, wanted in (("pause", lambda: run.operator.paused), ("start", lambda: not run.operator.paused)):
+        click(browser, button)
+        run.until(wanted)
+    click(browser, "stop")
+    browser.until("!document.getElementById('release').disabled")
+    assert browser.value("document.getElementById('waits').textContent").startswith("EMERGENCY STOP")
+    browser.picture(tmp_path / f"page-{width}.png")
+    click(browser, "release")
+    run.until(lambda: not run.operator.emergency)
+
+
+def click(browser, button):
+    browser.mouse("mousePressed", button)
+    browser.mouse("mouseReleased", button)
+
+
+def test_stop_has_a_connection_however_many_pages_are_open(shown, browse):
+    run, page = shown
+    browser = browse(page.url)
+    browser.until("document.getElementById('camera').naturalWidth == 320")
+    more = "document.body.append(Object.assign(document.createElement('iframe'), {src: location.href}))"
+    for _ in range(7):  # a browser has six connections to a server, all its pages together
+        browser.value(more)
+    goals = "[...document.querySelectorAll('iframe')].map(one => one.contentDocument.getElementById('goal'))"
+    browser.until(f"{goals}.filter(one => one && one.textContent == 'wander about').length == 7")
+    browser.mouse("mousePressed", "stop")
+    run.until(lambda: run.operator.emergency)

@@ -23,6 +23,8 @@ def run(config: DictConfig) -> int:
         check_packages()
     if not 0.0 < config.camera_hz <= 60.0:
         raise UserError(f"camera_hz cannot be {config.camera_hz}", "it lies above 0 and at most at 60")
+    if not 0.0 <= config.controller_timeout < 60.0:
+        raise UserError(f"controller_timeout cannot be {config.controller_timeout}", "seconds, or 0 for none")
     from lohovla.envs.env import BlocksEnv
     from lohovla.envs.scene.cameras import CAMERAS
     from lohovla.envs.tasks.registry import get_task
@@ -35,7 +37,9 @@ def run(config: DictConfig) -> int:
     settings["cameras"] = simulated_cameras(list(config.cameras))
     env = BlocksEnv(task=get_task(config.task).name, **settings)
     server, transport, where = _connect(config)
-    robot = SimulatedRosRobot(env, transport, config.seed, config.camera_hz)
+    robot = SimulatedRosRobot(
+        env, transport, config.seed, config.camera_hz, controller_timeout=config.controller_timeout
+    )
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

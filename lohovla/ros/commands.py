@@ -9,8 +9,9 @@ from lohovla.control.poses import compose
 from lohovla.control.receiver import Command
 from lohovla.ros.frames import attach, inverse, point_of, pose_message
 from lohovla.ros.geometry import joints_of_tool
-from lohovla.ros.messages import Message, header, stamp_of
+from lohovla.ros.messages import Message, header
 from lohovla.ros.profile import Profile
+from lohovla.ros.trajectories import ENDS, trajectory
 
 
 class Commander:
@@ -26,6 +27,7 @@ class Commander:
         self._back = inverse(profile.tool_offset)
         self._make = getattr(self, f"_{profile.command['kind']}")
         self._joints: np.ndarray | None = None
+        self._joint_limits = profile.guard.joint_limits
         self.unreachable = False
 
     def reset(self) -> None:
@@ -56,8 +58,10 @@ class Commander:
         if kind == "twist":
             still = point_of(np.zeros(3))
             return {"header": header(seconds, self._profile.frame), "twist": {"linear": still, "angular": still}}
+        if kind == "joint_velocity":
+            return {"data": [0.0] * len(self._profile.joints["names"])}
         if kind == "trajectory" and self._joints is not None:
-            return self._point(self._joints, np.zeros(len(self._joints)))
+            return self._trajectory_of(self._joints, np.zeros(len(self._joints)))
         return None
 
     def _pose(self, command: Command, measured: np.ndarray, joints: np.ndarray | None, seconds: float) -> Message:
@@ -75,25 +79,47 @@ class Commander:
         return {"header": header(seconds, self._profile.frame), "twist": twist}
 
     def _trajectory(self, command: Command, measured: np.ndarray, joints: np.ndarray | None, seconds: float) -> Message:
+        return self._trajectory_of(*self._solve(command, joints))
+
+    def _joint_position(
+        self, command: Command, measured: np.ndarray, joints: np.ndarray | None, seconds: float
+    ) -> Message:
+        return {"data": self._solve(command, joints)[0].tolist()}
+
+    def _joint_velocity(
+        self, command: Command, measured: np.ndarray, joints: np.ndarray | None, seconds: float
+    ) -> Message:
+        """Speeds of the joints at the command, and a share of what they are behind: no faster than the limits."""
+        gain = float(self._profile.command.get("gain", 3.0))
+        goal, velocity = self._solve(command, joints)
+        there, _ = joints_of_tool(measured, float(self._profile.tool["length"]), goal)
+        most = float(self._joint_limits["velocity"])
+        return {"data": np.clip(velocity + gain * (goal - there), -most, most).tolist()}
+
+    def _solve(self, command: Command, joints: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Positions and velocities of the joints at a command, within their limits, (6,) each.
+
+        Raises:
+            ValueError: the joints were never heard, so that nobody knows on which side to look for them.
+        """
         length = float(self._profile.tool["length"])
         near = self._joints if self._joints is not None else joints
         if near is None:
-            raise ValueError("a joint trajectory needs the joint states")
+            raise ValueError(f"commands of the kind {self._profile.command['kind']} need the joint states")
         goal, reachable = joints_of_tool(command.pose, length, near)
         later, _ = joints_of_tool(command.pose + 0.01 * command.velocity, length, goal)
-        self.unreachable, self._joints = not reachable, goal
-        return self._point(goal, (later - goal) / 0.01)
+        low, high = (float(self._joint_limits[key]) for key in ("low", "high"))
+        inside = bool(((goal >= low) & (goal <= high)).all())
+        self.unreachable, self._joints = not (reachable and inside), np.clip(goal, low, high)
+        return self._joints, (later - goal) / 0.01
 
-    def _point(self, positions: np.ndarray, velocities: np.ndarray) -> Message:
-        """A trajectory of one point."""
-        profile = self._profile
-        point = {
-            "positions": positions.tolist(), "velocities": velocities.tolist(),
-            "time_from_start": stamp_of(float(profile.command.get("ahead", 0.1))),
-        }  # fmt: skip
+    def _trajectory_of(self, positions: np.ndarray, velocities: np.ndarray) -> Message:
+        profile, slow = self._profile, float(self._joint_limits["acceleration"])
+        ahead, end = float(profile.command.get("ahead", 0.1)), profile.command.get("end", ENDS[0])
+        points = trajectory(positions, velocities, ahead, end, slow)
         # A stamp of zero means "from now on": the controller's clock is not asked to agree with anybody's.
         zero = {"stamp": {"sec": 0, "nanosec": 0}, "frame_id": profile.frame}
-        return {"header": zero, "joint_names": list(profile.joints["names"]), "points": [point]}
+        return {"header": zero, "joint_names": list(profile.joints["names"]), "points": points}
 
 
 def _at_most(vector: np.ndarray, length: float) -> np.ndarray:

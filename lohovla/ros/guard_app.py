@@ -19,8 +19,9 @@ from lohovla.ros.guard_node import GuardNode
 # What the guard is made of: nothing here needs more than numpy, and Python 3.8, which ROS Noetic's Ubuntu has.
 MODULES = (
     "__init__", "errors", "control/__init__", "control/limits", "control/poses", "ros/__init__", "ros/clocks",
-    "ros/conversion", "ros/frames", "ros/grippers", "ros/guard", "ros/guard_app", "ros/guard_node", "ros/guard_paths",
-    "ros/messages", "ros/native", "ros/ros1", "ros/ros2", "ros/transport",
+    "ros/conversion", "ros/frames", "ros/grippers", "ros/guard", "ros/guard_app", "ros/guard_joints", "ros/guard_node",
+    "ros/guard_paths", "ros/guard_speed", "ros/messages", "ros/native", "ros/ros1", "ros/ros2", "ros/trajectories",
+    "ros/transport",
 )  # fmt: skip
 _MAIN = '''"""Made by `lohovla ros-guard write=...`: the guard of one robot."""
 import sys

@@ -11,15 +11,11 @@ from typing import Any
 
 from lohovla.ros.grippers import Gripper
 from lohovla.ros.guard import COMMAND, GRIPPER, STATE, Guard, GuardSettings
-from lohovla.ros.messages import BadMessage, Message, header
+from lohovla.ros.messages import BadMessage, Message, header, seconds_of
+from lohovla.ros.trajectories import COMMANDS
 from lohovla.ros.transport import Subscription
 
 _log = logging.getLogger("lohovla.guard")
-_TYPES = {
-    "pose": "geometry_msgs/PoseStamped",
-    "twist": "geometry_msgs/TwistStamped",
-    "trajectory": "trajectory_msgs/JointTrajectory",
-}
 _SAY_EVERY, _DIAGNOSE_EVERY = 0.1, 1.0  # s
 _LEVELS = {"idle": 0, "relaying": 0, "braking": 1, "stopped": 1}
 
@@ -40,8 +36,9 @@ class GuardNode:
         self._transport, self._settings, self.guard = transport, settings, Guard(settings)
         self._lock = threading.RLock()
         self._said = self._diagnosed = -1e9
+        self._stamp, self._stamped = 0.0, 0.0  # the robot's newest stamp, and when it came
         self._gripper = Gripper(transport, settings.gripper)
-        transport.advertise(settings.topic, _TYPES[settings.kind])
+        transport.advertise(settings.topic, COMMANDS[settings.kind])
         self._gripper.advertise()
         transport.advertise(STATE, "std_msgs/String")
         transport.advertise("/diagnostics", "diagnostic_msgs/DiagnosticArray")
@@ -49,7 +46,7 @@ class GuardNode:
 
     def _listen(self) -> None:
         guard, hear = self.guard, self._hear
-        hear(COMMAND, _TYPES[self._settings.kind], self._take_command)
+        hear(COMMAND, COMMANDS[self._settings.kind], self._take_command)
         hear(GRIPPER, "std_msgs/Float64", self._take_gripper)
         for name, take in (
             ("enable", lambda m, now: guard.hear_enable(m["data"], now)),
@@ -59,9 +56,21 @@ class GuardNode:
         ):
             hear(f"/lohovla/{name}", "std_msgs/Bool", take, reliable=True)
         if self._settings.tool:
-            hear(self._settings.tool, "geometry_msgs/PoseStamped", guard.hear_tool)
+            hear(self._settings.tool, "geometry_msgs/PoseStamped", self._timed(guard.hear_tool))
         if self._settings.joints:
-            hear(self._settings.joints, "sensor_msgs/JointState", guard.hear_joints)
+            hear(self._settings.joints, "sensor_msgs/JointState", self._timed(guard.hear_joints))
+
+    def _timed(self, take: Callable[[Message, float], Any]) -> Callable[[Message, float], Any]:
+        def timed(message: Message, now: float) -> None:
+            self._stamp, self._stamped = seconds_of(message["header"]["stamp"]) or self._stamp, now
+            take(message, now)
+
+        return timed
+
+    def _header(self, now: float) -> Message:
+        """A header of this moment on the robot's clock: it may be simulated, or have been set."""
+        seconds = self._stamp + now - self._stamped if self._stamp > 0.0 else time.time()
+        return header(seconds, self._settings.frame)
 
     def _hear(self, topic: str, kind: str, take: Callable[[Message, float], Any], reliable: bool = False) -> None:
         def callback(message: Message) -> None:
@@ -73,7 +82,11 @@ class GuardNode:
     def _take_command(self, message: Message, now: float) -> None:
         passed = self.guard.command(message, now)
         if passed is not None:
-            self._publish(self._settings.topic, passed)
+            self._tell(passed, now)
+
+    def _tell(self, message: Message, now: float) -> None:
+        """Tell the controller, stamped by its own clock: how old a command is was looked at here."""
+        self._publish(self._settings.topic, {**message, "header": self._header(now)} if self.guard.stamped else message)
 
     def _take_gripper(self, message: Message, now: float) -> None:
         closed = self.guard.gripper(message["data"], now)
@@ -96,9 +109,7 @@ class GuardNode:
             message = self.guard.tick(now)
             events = self.guard.news()
             if message is not None:
-                if self._settings.kind != "trajectory":  # there a stamp of zero means at once
-                    message["header"] = header(time.time(), self._settings.frame)
-                self._publish(self._settings.topic, message)
+                self._tell(message, now)
         for event in events:
             _log.warning("%s: %s", event.kind, event.cause)
         if now - self._said >= _SAY_EVERY:
@@ -118,14 +129,14 @@ class GuardNode:
         guard = self.guard
         return {
             "state": guard.state, "cause": guard.cause, "waits_for": guard.waits_for(now),
-            "passed": guard.passed, "refused": guard.refused,
+            "refuses": guard.refuses(now), "passed": guard.passed, "refused": guard.refused,
         }  # fmt: skip
 
     def _diagnosis(self, now: float) -> Message:
         state = self._state(now)
         status = {
             "level": _LEVELS[state["state"]], "name": "lohovla: guard", "hardware_id": self._settings.topic,
-            "message": f"{state['state']}; {state['waits_for'] or state['cause'] or 'all is well'}",
+            "message": f"{state['state']}; {state['waits_for'] or state['refuses'] or state['cause'] or 'all is well'}",
             "values": [{"key": key, "value": str(state[key])} for key in ("passed", "refused")],
         }  # fmt: skip
         return {"header": header(time.time()), "status": [status]}

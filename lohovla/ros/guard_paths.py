@@ -1,6 +1,8 @@
 """The guard's kinds of commands: what is wrong with one, where the arm goes by it, and how it comes to rest from there.
 
-Checks look at speeds and places, not at accelerations: those of single messages are noise. Brakes keep all limits.
+Here are those of the tool; :mod:`lohovla.ros.guard_joints` has those of the joints. Checks look at speeds and places,
+not at accelerations: those of single messages are noise. Brakes keep all limits, begin with the speed that the arm
+really has, and end where it is found to have stopped by itself: no brake makes an arm move that stands.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lohovla.control.limits import Axis
-from lohovla.control.poses import nearest
+from lohovla.control.poses import compose, nearest
 from lohovla.ros.frames import (
     BadPose,
     attach,
@@ -23,17 +25,30 @@ from lohovla.ros.frames import (
     pose_of,
     vector_of,
 )
-from lohovla.ros.messages import Message, header, seconds_of, stamp_of
+from lohovla.ros.guard_speed import MeasuredSpeed
+from lohovla.ros.messages import Message, header, seconds_of
 
-_INSIDE = 0.002  # m or rad that a command may be outside by rounding
-_SLACK = 0.004  # m or rad between commands beside what the speed allows: stamps and rounding
+INSIDE = 0.002  # m or rad that a command may be outside by rounding
+SLACK = 0.004  # m or rad between commands beside what the speed allows: stamps and rounding
+RESTING = 1e-3  # m/s or rad/s that count as rest in commands
+BEGINS_WITHIN = 0.15  # s in which an arm may have reached the speed of the first command
 _TURN_LEAP = 0.2  # rad; a first command farther from the arm is refused
-_JOINT_LEAP = 0.1  # rad
-_RESTING = 1e-3  # m/s or rad/s that count as rest
+_STILL = np.array([0.005] * 3 + [0.02] * 3)  # m/s, rad/s that count as rest in measurements
+_NEAR = np.array([0.02] * 3 + [0.1] * 3)  # m, rad that an arm at rest may be from where it was sent
+_HALTED = 4.0  # times the speed that counts as rest; a faster command that the arm does not follow: it has halted
+_RESTS_WITHIN = 1.0  # s that an arm which is told nothing more is given to come to rest
 
 
-class _Path:
-    """What the kinds have in common: the arm's state, six axes to brake with, and the last command."""
+class Path:
+    """What the kinds have in common: the arm's state, axes to brake with, and the last command.
+
+    Attributes:
+        holds: whether an arm that is told nothing more stops by itself, at the last place that it was told. One that
+            is driven by velocities does not: it must be told them again and again, and told to stop.
+        stamped: whether messages to the controller carry the moment at which they are sent.
+    """
+
+    holds, stamped = True, True
 
     def __init__(self, settings: Any):
         self._settings = settings
@@ -42,62 +57,146 @@ class _Path:
         limits, dt = settings.limits, 1.0 / settings.hz
         self._low, self._high = np.array(limits["low"], float), np.array(limits["high"], float)
         self._most = np.array([limits["velocity"]] * 3 + [limits["turn_velocity"]] * 3)
-        moves = limits["velocity"], limits["acceleration"], limits["jerk"], dt
-        turns = limits["turn_velocity"], limits["turn_acceleration"], limits["turn_jerk"], dt
+        hard = settings.brake
+        moves = limits["velocity"], hard * limits["acceleration"], hard * limits["jerk"], dt
+        turns = limits["turn_velocity"], hard * limits["turn_acceleration"], hard * limits["turn_jerk"], dt
         self._axes = [Axis(-math.inf, math.inf, *(moves if k < 3 else turns)) for k in range(6)]
+        self._still, self._near = _STILL, _NEAR
         self._tip: np.ndarray | None = None
         self._joints: np.ndarray | None = None
         self._heard = {"tool": -math.inf, "joints": -math.inf}
+        self._tip_speed = MeasuredSpeed(self._way)
+        self._joint_speed = MeasuredSpeed()
         self._last: np.ndarray | None = None  # what the last command wanted, in the coordinates of the axes
         self._velocity = np.zeros(6)
-        self._when = 0.0
+        self._when = self._came = 0.0
+        self._message_again: Message | None = None
+        self._left_alone = False  # whether the arm comes to rest by itself, and must not be told anything
+        self._stopped, self._began = False, 0.0
+
+    def _way(self, new: np.ndarray, old: np.ndarray) -> np.ndarray:
+        """The way from one place to another, in the coordinates of the axes."""
+        return np.concatenate([new[:3] - old[:3], nearest(new[3:], old[3:]) - old[3:]])
+
+    # -- what it hears -------------------------------------------------------------------------------------
 
     def hear_tool(self, message: Message, now: float) -> None:
+        """A pose of the tool."""
         try:
             self._tip = attach(pose_of(message["pose"]), self._offset)
         except BadPose:
             return
         self._heard["tool"] = now
+        self._tip_speed.hear(self._tip, now)
 
     def hear_joints(self, message: Message, now: float) -> None:
+        """Joint states."""
         joints = joints_of(message, self._settings.names)
         if joints is not None:
             self._joints, self._heard["joints"] = joints, now
+            self._joint_speed.hear(joints, now)
 
     def state_age(self, now: float) -> float:
         """How old what the path needs of the arm's state is, s."""
         return now - self._heard["tool"]
 
+    @property
+    def _speed(self) -> MeasuredSpeed:
+        return self._tip_speed
+
+    @property
+    def _measured(self) -> np.ndarray | None:
+        """The arm's place in the coordinates of the axes."""
+        return self._tip
+
     def outside(self) -> str:
         """Why no command may pass while the arm is where it is, or ""."""
         return ""
 
+    # -- what passes ---------------------------------------------------------------------------------------
+
+    def fault(self, message: Message, now: float) -> str:
+        """Why a command must not pass, or ""."""
+        raise NotImplementedError
+
+    def accept(self, message: Message, now: float) -> None:
+        """Take it for what the arm does."""
+        raise NotImplementedError
+
+    def again(self) -> Message | None:
+        """The command to be said again while it counts; None where the controller keeps it."""
+        return None if self.holds else self._message_again
+
     @property
     def resting(self) -> bool:
         """Whether the arm was last told to stand still."""
-        return bool(np.abs(self._velocity).max() < _RESTING)
+        return bool(np.abs(self._velocity).max() < RESTING)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the brake is over: nothing more is to be told."""
+        return self._stopped if self._left_alone else self.resting
 
     def forget(self) -> None:
         """The arm rests: the next command begins anew."""
-        self._last, self._velocity = None, np.zeros(6)
+        self._last, self._velocity = None, np.zeros(len(self._axes))
 
-    def begin_brake(self) -> None:
-        """From here on, brake."""
+    # -- the brake -----------------------------------------------------------------------------------------
+
+    def begin_brake(self, now: float, silent: bool, halted: bool) -> None:
+        """From here on, brake.
+
+        Args:
+            now: s.
+            silent: whether nothing has come for a while.
+            halted: whether the controller has stopped the arm, as it was told nothing for so long.
+        """
         assert self._last is not None
-        most = [axis.V for axis in self._axes]
-        for axis, place, speed, top in zip(self._axes, self._last, self._velocity, most):
-            axis.p, axis.v, axis.a = float(place), float(np.clip(speed, -top, top)), 0.0
+        self._began, self._left_alone, self._stopped = now, self.holds and silent, False
+        speed = np.zeros_like(self._velocity) if halted else self._speed.bound(self._velocity)
+        place = self._last
+        if halted or self._stands(now):
+            place, speed = self._stay(place), np.zeros_like(speed)
+        for axis, at, v in zip(self._axes, place, speed):
+            axis.p, axis.v, axis.a = float(at), float(np.clip(v, -axis.V, axis.V)), 0.0
+        self._velocity = np.array([axis.v for axis in self._axes])
 
-    def brake(self, now: float) -> Message:
-        """One step nearer to rest."""
+    def brake(self, now: float, halted: bool = False) -> Message | None:
+        """One step nearer to rest; None where the arm comes to rest by itself, which nothing may disturb."""
+        if self._left_alone:
+            self._stopped = self._stands(now) or now - self._began > _RESTS_WITHIN
+            return None
+        slow = (np.abs(self._velocity) < _HALTED * self._still).all()
+        if halted or (not slow and self._stands(now)):
+            for axis, at in zip(self._axes, self._stay(self._place())):
+                axis.p, axis.v, axis.a = float(at), 0.0, 0.0
         for axis in self._axes:
             axis.brake()
         self._velocity = np.array([axis.v for axis in self._axes])
         return self._message()
 
-    def rest(self, now: float) -> Message:
+    def rest(self, now: float) -> Message | None:
         """What keeps the arm at rest."""
-        return self._message()
+        return None if self._left_alone else self._message()
+
+    def _stands(self, now: float) -> bool:
+        """Whether the arm is measured to stand still now."""
+        speed = self._speed.value
+        return self._speed.fresh(now) and speed is not None and bool((np.abs(speed) < self._still).all())
+
+    def _stay(self, place: np.ndarray) -> np.ndarray:
+        """Where an arm that stands is to stay: where it was sent, or where it is if it never got there."""
+        at = self._measured
+        return place if at is None or (np.abs(self._way(place, at)) < self._near).all() else at
+
+    def _leaps_off(self, velocity: np.ndarray) -> str:
+        """Why a velocity (n,) must not be the first: no arm can have got so fast unnoticed."""
+        if self._last is not None:
+            return ""
+        measured = self._speed.value
+        known = np.zeros_like(velocity) if measured is None else measured
+        gained = np.array([BEGINS_WITHIN * axis.A for axis in self._axes]) / self._settings.brake + 5.0 * self._still
+        return "it begins faster than the arm goes" if (np.abs(velocity - known) > gained).any() else ""
 
     def _message(self) -> Message:
         raise NotImplementedError
@@ -112,10 +211,10 @@ class _Path:
     def _beyond(self, tip: np.ndarray) -> str:
         """Whether a place (3,) is outside the workspace."""
         out = np.maximum(self._low - tip, tip - self._high).max()
-        return f"it leads {1000 * out:.0f} mm outside the workspace" if out > _INSIDE else ""
+        return f"it leads {1000 * out:.0f} mm outside the workspace" if out > INSIDE else ""
 
 
-class PosePath(_Path):
+class PosePath(Path):
     """Poses: ``PoseStamped`` for a Cartesian controller."""
 
     def fault(self, message: Message, now: float) -> str:
@@ -129,9 +228,13 @@ class PosePath(_Path):
         return self._beyond(tip[:3]) or self._too_far(tip, self._elapsed(message, now))
 
     def _elapsed(self, message: Message, now: float) -> float:
-        """S since the last command, by the stamps where there are any: messages come in bursts."""
+        """S since the last command, by the stamps where there are any: messages come in bursts.
+
+        A burst was held back no longer than a command counts, so no clock that was set makes a leap seem slow.
+        """
         stamp = seconds_of(message["header"]["stamp"])
-        return stamp - self._when if stamp > 0.0 else now - self._when
+        here = now - self._came
+        return min(stamp - self._when, here + self._settings.ttl) if stamp > 0.0 else here
 
     def _too_far(self, tip: np.ndarray, elapsed: float) -> str:
         if self._last is None:
@@ -142,7 +245,7 @@ class PosePath(_Path):
                 return f"it begins {1000 * way:.0f} mm and {turn:.2f} rad from the arm"
             return ""
         step = np.concatenate([tip[:3], nearest(tip[3:], self._last[3:])]) - self._last
-        excess = np.abs(step) - self._settings.margin * self._most * max(elapsed, 0.0) - _SLACK
+        excess = np.abs(step) - self._settings.margin * self._most * max(elapsed, 0.0) - SLACK
         return "it is faster than the limits" if excess.max() > 0.0 else ""
 
     def accept(self, message: Message, now: float) -> None:
@@ -153,15 +256,20 @@ class PosePath(_Path):
             elapsed = self._elapsed(message, now)
             self._velocity = (tip - self._last) / elapsed if elapsed > 1e-4 else self._velocity
         self._last = tip
-        self._when = seconds_of(message["header"]["stamp"]) or now
+        self._when, self._came = seconds_of(message["header"]["stamp"]) or now, now
 
     def _message(self) -> Message:
         pose = pose_message(attach(self._place(), self._back))
         return {"header": header(0.0, self._settings.frame), "pose": pose}
 
 
-class TwistPath(_Path):
+class TwistPath(Path):
     """Velocities: ``TwistStamped`` for MoveIt Servo."""
+
+    holds = False
+
+    def _way(self, new: np.ndarray, old: np.ndarray) -> np.ndarray:
+        return np.concatenate([new[:3] - old[:3], compose(new[3:], -old[3:])])  # as a twist turns
 
     def fault(self, message: Message, now: float) -> str:
         """Why a command must not pass, or ""."""
@@ -172,7 +280,7 @@ class TwistPath(_Path):
             return "it is not finite"
         if (np.abs(twist) > self._settings.margin * self._most + 1e-6).any():
             return "it is faster than the limits"
-        return self._leads_out(twist)
+        return self._leaps_off(twist) or self._leads_out(twist)
 
     @property
     def resting(self) -> bool:
@@ -182,11 +290,10 @@ class TwistPath(_Path):
     def _leads_out(self, twist: np.ndarray) -> str:
         """Whether the arm could not be stopped inside the workspace if this were its last command."""
         assert self._tip is not None
-        limits, v = self._settings.limits, twist[:3]
-        brake = limits["acceleration"] / limits["jerk"] + np.abs(v) / (2.0 * limits["acceleration"])
-        end = self._tip[:3] + v * (self._settings.ttl + brake)
+        v = twist[:3]
+        end = self._tip[:3] + v * (self._settings.ttl + brake_times(self._axes[:3], v))
         out = np.where(v > 0, end - self._high, np.where(v < 0, self._low - end, -math.inf)).max()
-        return "it leads outside the workspace" if out > _INSIDE else ""
+        return "it leads outside the workspace" if out > INSIDE else ""
 
     def _twist(self, message: Message) -> np.ndarray:
         twist = message["twist"]
@@ -195,6 +302,10 @@ class TwistPath(_Path):
     def accept(self, message: Message, now: float) -> None:
         """Take it for what the arm does."""
         self._last, self._velocity = np.zeros(6), self._twist(message)  # only the velocity counts
+        self._message_again = message
+
+    def _stay(self, place: np.ndarray) -> np.ndarray:
+        return place  # where it is does not matter: rest is a velocity
 
     def _message(self) -> Message:
         velocity = np.array([axis.v for axis in self._axes])
@@ -202,68 +313,6 @@ class TwistPath(_Path):
         return {"header": header(0.0, self._settings.frame), "twist": twist}
 
 
-class JointPath(_Path):
-    """Joint trajectories of one point, as the bridge sends them."""
-
-    def __init__(self, settings: Any):
-        super().__init__(settings)
-        limits = settings.joint_limits
-        moves = limits["velocity"], limits["acceleration"], limits["jerk"], 1.0 / settings.hz
-        self._axes = [Axis(-math.inf, math.inf, *moves) for _ in settings.names]
-        self._velocity = np.zeros(len(settings.names))
-
-    def state_age(self, now: float) -> float:
-        """How old what the path needs of the arm's state is, s."""
-        return now - self._heard["joints"]
-
-    def outside(self) -> str:
-        """Why no command may pass while the tool is where it is, where the robot tells that."""
-        return "" if self._tip is None else self._beyond(self._tip[:3]).replace("it leads", "the tool is", 1)
-
-    def forget(self) -> None:
-        """The arm rests: the next command begins anew."""
-        self._last, self._velocity = None, np.zeros(len(self._axes))
-
-    def fault(self, message: Message, now: float) -> str:
-        """Why a command must not pass, or ""."""
-        goal, speed = self._point(message)
-        if goal is None or speed is None:
-            return "it is not one point with positions and velocities of this arm's joints"
-        limits = self._settings.joint_limits
-        if (goal < limits["low"] - _INSIDE).any() or (goal > limits["high"] + _INSIDE).any():
-            return "it leads beyond the joints' limits"
-        most = self._settings.margin * limits["velocity"]
-        if np.abs(speed).max() > most:
-            return "it is faster than the limits"
-        if self._last is None:
-            assert self._joints is not None
-            way = float(np.abs(goal - self._joints).max())
-            return f"it begins {way:.2f} rad from the arm" if way > _JOINT_LEAP else ""
-        allowed = most * (now - self._when + 2.0 / self._settings.hz) + _SLACK
-        return "it leaps" if np.abs(goal - self._last).max() > allowed else ""
-
-    def _point(self, message: Message) -> tuple[np.ndarray | None, np.ndarray | None]:
-        names, points = message["joint_names"], message["points"]
-        if len(points) != 1 or sorted(names) != sorted(self._settings.names):
-            return None, None
-        order = [names.index(name) for name in self._settings.names]
-        rows = [np.array(points[0][key], float) for key in ("positions", "velocities")]
-        if any(len(row) != len(names) or not np.isfinite(row).all() for row in rows):
-            return None, None
-        return rows[0][order], rows[1][order]
-
-    def accept(self, message: Message, now: float) -> None:
-        """Take it for what the arm does."""
-        self._last, self._velocity = self._point(message)  # type: ignore[assignment]
-        self._when = now
-
-    def _message(self) -> Message:
-        point = {
-            "positions": [axis.p for axis in self._axes], "velocities": [axis.v for axis in self._axes],
-            "time_from_start": stamp_of(self._settings.ahead),
-        }  # fmt: skip
-        zero = header(0.0, self._settings.frame)
-        return {"header": zero, "joint_names": list(self._settings.names), "points": [point]}
-
-
-PATHS = {"pose": PosePath, "twist": TwistPath, "trajectory": JointPath}
+def brake_times(axes: list[Axis], velocity: np.ndarray) -> np.ndarray:
+    """The time at full speed in which an axis goes as far as while it brakes, s (n,)."""
+    return np.array([axis.A / axis.J + abs(v) / (2.0 * axis.A) for axis, v in zip(axes, velocity)])

@@ -15,12 +15,8 @@ from lohovla.errors import UserError
 from lohovla.ros.frames import Offset, offset_of
 from lohovla.ros.grippers import GRIPPERS
 from lohovla.ros.guard import GuardSettings
+from lohovla.ros.trajectories import COMMANDS, ENDS
 
-COMMANDS = {
-    "pose": "geometry_msgs/PoseStamped",
-    "twist": "geometry_msgs/TwistStamped",
-    "trajectory": "trajectory_msgs/JointTrajectory",
-}
 GRIPPER_STATES = {
     "number": "std_msgs/Float64",
     "bool": "std_msgs/Bool",
@@ -28,6 +24,8 @@ GRIPPER_STATES = {
 }
 TOPS = ("direct", "fused")
 _JOINT_LIMITS = ("velocity", "acceleration", "jerk", "low", "high")
+JOINT_KINDS = ("trajectory", "joint_position", "joint_velocity")  # of commands, made by this project's kinematics
+_GUARD_HZ = 125.0  # how often the guard looks at most
 
 
 @dataclass(frozen=True)
@@ -95,14 +93,16 @@ class GuardUse:
 
     Attributes:
         use: whether they do.
-        ttl: s that a command counts.
+        ttl: s that a command counts; no longer than ``command.timeout``, after which the controller halts the arm.
         margin: how many times the limits of speed a command may have.
-        joint_limits: for joint trajectories: velocity (rad/s), acceleration, jerk, low and high (rad).
+        brake: how many times the limits of acceleration and jerk it brakes with.
+        joint_limits: for commands of joints: velocity (rad/s), acceleration, jerk, low and high (rad).
     """
 
     use: bool = False
     ttl: float = 0.2
     margin: float = 1.25
+    brake: float = 1.0
     joint_limits: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -182,23 +182,37 @@ class Profile:
         if not 20.0 <= self.command_hz <= 500.0:
             raise UserError(f"robot.command_hz cannot be {self.command_hz}", "it lies between 20 and 500")
         positive = {"robot.image_hz": self.image_hz, **{f"robot.start.{k}": v for k, v in vars(self.start).items()}}
-        positive |= {"robot.guard.ttl": self.guard.ttl, "robot.guard.margin": self.guard.margin}
+        positive |= {f"robot.guard.{k}": getattr(self.guard, k) for k in ("ttl", "margin", "brake")}
         positive |= {f"robot.fresh.{k}": v for k, v in vars(self.fresh).items()}
         for name, value in positive.items():
             if not 0.0 < value < math.inf:
                 raise UserError(f"{name} must be above 0, not {value}", "configs/robot/sim.yaml shows good values")
+        self._check_command()
         self._check_joint_limits()
         self._check_workspace()
 
+    def _check_command(self) -> None:
+        """The controller's own time-out and the form of trajectories."""
+        _choose("robot.command.end", self.command.get("end", ENDS[0]), ENDS)
+        timeout = self.command_timeout
+        if not 0.0 <= timeout < math.inf:
+            raise UserError(f"robot.command.timeout cannot be {timeout}", "seconds, or 0 where the controller has none")
+        if 0.0 < timeout < self.guard.ttl:
+            raise UserError(
+                f"robot.guard.ttl {self.guard.ttl:g} s is longer than the controller waits, robot.command.timeout "
+                f"{timeout:g} s: the arm would halt, be driven on, and halt again",
+                f"robot.guard.ttl={timeout:g}, or the controller's own time-out in robot.command.timeout",
+            )
+
     def _check_joint_limits(self) -> None:
-        """Trajectories are guarded by them: all of them."""
+        """Commands of joints are guarded by them: all of them."""
         given, name = self.guard.joint_limits, "robot.guard.joint_limits"
         if unknown := sorted(set(given) - set(_JOINT_LIMITS)):
             raise UserError(f"{name} has no setting {unknown[0]!r}", f"it has {', '.join(_JOINT_LIMITS)}")
-        if self.command["kind"] != "trajectory":
+        if self.command["kind"] not in JOINT_KINDS:
             return
         if missing := [key for key in _JOINT_LIMITS if key not in given]:
-            raise UserError(f"{name} lacks {', '.join(missing)}", "joint trajectories are guarded by all five")
+            raise UserError(f"{name} lacks {', '.join(missing)}", "commands of joints are guarded by all five")
         if not all(math.isfinite(v) for v in given.values()) or min(given[k] for k in _JOINT_LIMITS[:3]) <= 0.0:
             raise UserError(f"{name} cannot be {dict(given)}", "finite numbers, all but low and high above 0")
         if given["low"] >= given["high"]:
@@ -214,6 +228,11 @@ class Profile:
                 f"robot.home {list(self.home[:3])} lies outside the workspace",
                 f"robot.loop.limits say {list(low)} to {list(high)} m",
             )
+
+    @property
+    def command_timeout(self) -> float:
+        """S without a command after which the controller halts the arm; 0 where it never does, or nobody knows."""
+        return float(self.command.get("timeout") or 0.0)
 
     @property
     def tool_offset(self) -> Offset:
@@ -234,6 +253,8 @@ class Profile:
             joint_limits=dict(self.guard.joint_limits), ttl=self.guard.ttl, margin=self.guard.margin,
             enable="always" if enable == "always" else "topic", enable_timeout=self.fresh.enable,
             state_timeout=self.fresh.state, ahead=float(self.command.get("ahead", 0.1)),
+            end=self.command.get("end", ENDS[0]), controller_timeout=self.command_timeout, brake=self.guard.brake,
+            hz=min(self.command_hz, _GUARD_HZ),
         )  # fmt: skip
 
     def loop_settings(self, extra: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from lohovla.ros.guard import COMMAND, GRIPPER
 from lohovla.ros.guard_watch import GuardWatch
 from lohovla.ros.messages import BadMessage, Message
 from lohovla.ros.mirror import Mirror, stamp_and_seed
-from lohovla.ros.profile import COMMANDS, GRIPPER_STATES, Profile
+from lohovla.ros.profile import GRIPPER_STATES, Profile
+from lohovla.ros.trajectories import COMMANDS
 
 _STILL_SENT = 0.5  # s that commands go on after the arm has come to rest, so that none of the last is missed
 _GRIPPER_AGAIN = 0.5  # s after which an unchanged gripper command is said again

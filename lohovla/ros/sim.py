@@ -1,8 +1,7 @@
 """The simulated world as a ROS robot: it publishes what a robot publishes and takes what a robot takes.
 
-It is as dangerous as the real one: the last command stands. A pose that was asked for is kept, a velocity goes on
-until another comes; a dead client stops nothing. An episode's time begins with the first command after its table was
-set, so that nobody is judged by how long a bridge takes to start.
+It is as dangerous as the real one: the last command stands (:mod:`lohovla.ros.sim_control`). An episode's time begins
+with the first command after its table was set, so that nobody is judged by how long a bridge takes to start.
 """
 
 from __future__ import annotations
@@ -16,15 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from lohovla.control.poses import compose, wrap
+from lohovla.control.poses import wrap
 from lohovla.envs.scene.arm import JOINTS
 from lohovla.envs.scene.cameras import CAMERAS
 from lohovla.errors import SetupError
 from lohovla.ros.frames import BadPose, pose_message, pose_of
-from lohovla.ros.geometry import tool_of_joints
 from lohovla.ros.images import compressed, image
 from lohovla.ros.messages import Message, header
 from lohovla.ros.mirror import pack
+from lohovla.ros.sim_control import SimulatedController
 from lohovla.ros.transport import Subscription
 
 _log = logging.getLogger("lohovla.ros")
@@ -38,8 +37,8 @@ class SimulatedRosRobot:
     Topics: ``/joint_states``, ``/sim/tool_pose``, ``/sim/gripper_state``, ``/camera/<name>/color/image_raw`` and
     ``.../compressed``, ``.../camera_info``, ``/camera/<name>/depth/image_raw``, ``/sim/world`` (the true state),
     ``/sim/result`` (score, as JSON). Commands: ``/sim/tool_target`` (pose), ``/sim/tool_twist``,
-    ``/sim/joint_trajectory``, ``/sim/gripper`` or the action ``/sim/gripper_cmd``; ``/sim/reset`` (a seed) sets the
-    table anew.
+    ``/sim/joint_trajectory``, ``/sim/joint_positions``, ``/sim/joint_velocities``, ``/sim/gripper`` or the
+    action ``/sim/gripper_cmd``; ``/sim/reset`` (a seed) sets the table anew.
 
     Args:
         env: the environment, with ``ee`` actions at its control rate; its cameras are what is published.
@@ -47,10 +46,18 @@ class SimulatedRosRobot:
         seed: of the first episode.
         camera_hz: pictures a second.
         clock_offset: s that its stamps are ahead of this machine's clock, as another machine's may be.
+        controller_timeout: s without a command after which velocities count no more, as with MoveIt Servo; 0: never.
     """
 
-    def __init__(self, env: Any, transport: Any, seed: int, camera_hz: float = 15.0, clock_offset: float = 0.0):
+    def __init__(
+        self, env: Any, transport: Any, seed: int, camera_hz: float = 15.0, clock_offset: float = 0.0,
+        controller_timeout: float = 0.1,
+    ):  # fmt: skip
         self.env, self._transport, self._camera_hz, self._offset = env.unwrapped, transport, camera_hz, clock_offset
+        simulation = self.env.simulation
+        self._controller = SimulatedController(
+            lambda: simulation.joints, tuple(JOINTS), self._tool_length(), controller_timeout
+        )
         self._lock = threading.Lock()
         self._seed = self._next_seed = seed
         self._due: dict[str, float] = {}
@@ -86,6 +93,8 @@ class SimulatedRosRobot:
             ("/sim/tool_target", "geometry_msgs/PoseStamped", self._take_pose),
             ("/sim/tool_twist", "geometry_msgs/TwistStamped", self._take_twist),
             ("/sim/joint_trajectory", "trajectory_msgs/JointTrajectory", self._take_trajectory),
+            ("/sim/joint_positions", "std_msgs/Float64MultiArray", self._take_joints),
+            ("/sim/joint_velocities", "std_msgs/Float64MultiArray", self._take_joint_speeds),
             ("/sim/gripper", "std_msgs/Float64MultiArray", self._take_gripper),
             ("/sim/reset", "std_msgs/Int64", self._take_reset),
         ):
@@ -107,24 +116,33 @@ class SimulatedRosRobot:
             _log.warning("refused: %s", error)
             return
         with self._lock:
-            self._target, self._twist, self._begun = pose, None, True
+            self._controller.take_pose(pose)
+            self._begun = True
 
     def _take_twist(self, message: Message) -> None:
         twist = message["twist"]
         values = [twist[part][axis] for part in ("linear", "angular") for axis in "xyz"]
         with self._lock:
-            self._twist, self._begun = np.array(values, float), True
+            self._controller.take_twist(np.array(values, float), time.monotonic())
+            self._begun = True
 
     def _take_trajectory(self, message: Message) -> None:
-        if not message["points"]:
-            return
-        known = dict(zip(message["joint_names"], message["points"][-1]["positions"], strict=False))
-        if set(known) != set(JOINTS):
-            _log.warning("refused: a trajectory of %s", sorted(known))
-            return
-        pose = tool_of_joints(np.array([known[name] for name in JOINTS]), self._tool_length())
         with self._lock:
-            self._target, self._twist, self._begun = pose, None, True
+            self._took(self._controller.take_trajectory(message, time.monotonic()))
+
+    def _take_joints(self, message: Message) -> None:
+        with self._lock:
+            self._took(self._controller.take_joints(message["data"]))
+
+    def _take_joint_speeds(self, message: Message) -> None:
+        with self._lock:
+            self._took(self._controller.take_joint_speeds(message["data"], time.monotonic()))
+
+    def _took(self, refusal: str) -> None:
+        self._begun = self._begun or not refusal
+        if refusal and refusal != self._refusal:
+            _log.warning("refused: %s", refusal)
+        self._refusal = refusal
 
     def _tool_length(self) -> float:
         from lohovla.envs.scene.grippers import TOOL_LENGTH
@@ -151,8 +169,8 @@ class SimulatedRosRobot:
         self.env.reset(seed=seed)
         with self._lock:
             self._seed, self._fresh = seed, True
-            self._target = np.asarray(self.env.observe_state()[:6], float)
-            self._twist, self._gripper, self._ended = None, 0.0, None
+            self._controller.reset(np.asarray(self.env.observe_state()[:6], float))
+            self._gripper, self._ended, self._refusal = 0.0, None, ""
             self._begun, self._from = False, self.steps
         self._score = 0.0
         _log.info("seed %d: %s", seed, self.env.problem.instruction)
@@ -184,13 +202,10 @@ class SimulatedRosRobot:
 
     def _move(self) -> None:
         with self._lock:
-            if self._twist is not None:
-                self._target[:3] = self._target[:3] + self._twist[:3] / self.env.control_hz
-                self._target[3:] = compose(self._twist[3:] / self.env.control_hz, self._target[3:])
-                self._target[:3] = np.clip(
-                    self._target[:3], self.env.action_space.low[:3], self.env.action_space.high[:3]
-                )
-            action = np.concatenate([self._target[:3], wrap(self._target[3:]), [self._gripper]])
+            space = self.env.action_space
+            target = self._controller.step(time.monotonic(), 1.0 / self.env.control_hz)
+            target[:3] = np.clip(target[:3], space.low[:3], space.high[:3])
+            action = np.concatenate([target[:3], wrap(target[3:]), [self._gripper]])
         reward, terminated, truncated, info = self.env.advance(action)
         self.steps += 1
         self._score += reward

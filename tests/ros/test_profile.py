@@ -18,7 +18,7 @@ def settings(robot="sim"):
     return OmegaConf.to_container(compose("ros", [f"robot={robot}"]).robot)
 
 
-@pytest.mark.parametrize("robot", ["sim", "sim-fused", "ur5e", "cartesian", "trajectory"])
+@pytest.mark.parametrize("robot", ["sim", "sim-fused", "ur5e", "cartesian", "trajectory", "forward"])
 def test_shipped_profiles_are_sound(robot):
     assert Profile.of(settings(robot)).name == robot
 
@@ -37,6 +37,9 @@ def test_shipped_profiles_are_sound(robot):
         ({"guard": {"joint_limits": {"speed": 1.0}}}, "speed"),
         ({"loop": {"limits": {"low": [0.5, 0.5, 0.5]}}}, "outside the workspace"),
         ({"loop": {"limits": {"low": [0.5, 0.5]}}}, "robot.loop.limits"),
+        ({"command": {"kind": "pose", "topic": "/t", "timeout": 0.1}}, "ttl 0.2 s is longer than the controller waits"),
+        ({"command": {"kind": "pose", "topic": "/t", "timeout": -1}}, "command.timeout"),
+        ({"command": {"kind": "trajectory", "topic": "/t", "end": "soon"}}, "command.end"),
     ],
 )
 def test_mistakes_are_named(change, cause):
@@ -64,6 +67,22 @@ def test_trajectories_need_all_limits_of_the_joints(change, cause):
     known["command"]["kind"] = "pose"  # which needs none
     if cause == "lacks jerk, high":
         assert Profile.of(known)
+
+
+def test_servo_s_time_out_bounds_how_long_a_command_counts():
+    known = settings("ur5e")
+    assert known["guard"]["ttl"] <= known["command"]["timeout"] == 0.1
+    known["guard"]["ttl"] = 0.2
+    with pytest.raises(UserError) as error:
+        Profile.of(known)
+    assert "\n" not in error.value.cause + error.value.remedy
+    known["command"]["timeout"] = 0.0  # one that never halts the arm
+    profile = Profile.of(known)
+    limits = LoopSettings.of(profile.loop_settings({})).limits
+    assert profile.guard_settings(limits, "topic").controller_timeout == 0.0
+    profile = Profile.of(settings("ur5e"))
+    guard = profile.guard_settings(limits, "topic")
+    assert (guard.controller_timeout, guard.ttl, guard.hz) == (0.1, 0.1, 100.0)
 
 
 def test_a_file_of_one_s_own(tmp_path):

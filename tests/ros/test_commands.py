@@ -1,0 +1,145 @@
+"""Commands as messages, and what the simulated robot's controllers make of them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from lohovla.control.limits import Limits
+from lohovla.control.receiver import Command
+from lohovla.envs.scene.arm import HOME
+from lohovla.envs.scene.arm import JOINTS as NAMES
+from lohovla.ros.commands import Commander
+from lohovla.ros.geometry import joints_of_tool, tool_of_joints
+from lohovla.ros.guard import Guard
+from lohovla.ros.messages import seconds_of
+from lohovla.ros.profile import Profile
+from lohovla.ros.sim_control import SimulatedController
+from lohovla.settings import compose
+
+LIMITS = Limits((0.2, -0.5, 0.0), (0.8, 0.5, 0.5), 0.3, 2.0, 40.0)
+LENGTH = 0.13
+POSE, VELOCITY = tool_of_joints(HOME, LENGTH), np.array([0.1, 0.05, 0.0, 0.0, 0.0, 0.2])
+
+
+def profile_of(robot="trajectory", **command):
+    settings = OmegaConf.to_container(compose("ros", [f"robot={robot}"]).robot)
+    settings["command"] |= command
+    return Profile.of(settings)
+
+
+def message_of(profile, velocity=VELOCITY, measured=POSE):
+    commander = Commander(profile, LIMITS)
+    command = Command(1, 0.0, POSE, velocity, np.zeros(6), 0.0, "run")
+    return commander, commander.message(command, measured, HOME, 1000.0)
+
+
+def test_a_trajectory_ends_at_rest_unless_the_profile_says_otherwise():
+    _, message = message_of(profile_of())
+    first, last = message["points"]
+    np.testing.assert_allclose(first["positions"], HOME, atol=1e-6)
+    assert np.abs(first["velocities"]).max() > 0.1
+    assert not any(last["velocities"])
+    seconds = seconds_of(last["time_from_start"]) - seconds_of(first["time_from_start"])
+    way = np.array(last["positions"]) - first["positions"]
+    np.testing.assert_allclose(way, 0.5 * seconds * np.array(first["velocities"]))  # an even deceleration
+    _, message = message_of(profile_of(end="open"))
+    assert ["velocities" in point for point in message["points"]] == [False]
+    _, message = message_of(profile_of(end="moving"))
+    assert len(message["points"]) == 1
+    assert np.abs(message["points"][0]["velocities"]).max() > 0.1
+
+
+@pytest.mark.parametrize("end", ["rest", "open", "moving"])
+def test_newer_controllers_take_what_the_profile_sends(end):
+    controller = SimulatedController(lambda: HOME, tuple(NAMES), LENGTH)
+    _, message = message_of(profile_of(end=end))
+    whole = {**message, "points": [{"velocities": [], **point} for point in message["points"]]}
+    assert bool(controller.take_trajectory(whole, 0.0)) == (end == "moving")
+    older = SimulatedController(lambda: HOME, tuple(NAMES), LENGTH, moving_ends=True)
+    assert older.take_trajectory(whole, 0.0) == ""
+
+
+def test_a_trajectory_is_followed_to_its_end():
+    controller = SimulatedController(lambda: HOME, tuple(NAMES), LENGTH)
+    controller.reset(POSE)
+    _, message = message_of(profile_of())
+    assert controller.take_trajectory(message, 0.0) == ""
+    way = [controller.step(0.005 * k, 0.005).copy() for k in range(1, 100)]
+    end = tool_of_joints(np.array(message["points"][-1]["positions"]), LENGTH)
+    np.testing.assert_allclose(way[-1], end, atol=1e-9)
+    assert np.linalg.norm(np.diff(np.array(way)[:, :3], axis=0), axis=1).max() / 0.005 < 0.2
+
+
+def test_joints_without_servo():
+    """Bare numbers in the profile's order, through this project's kinematics."""
+    profile = profile_of("forward")
+    commander, message = message_of(profile)
+    np.testing.assert_allclose(message["data"], HOME, atol=1e-6)
+    assert commander.rest(0.0) is None  # a place is kept
+    profile = profile_of("forward", kind="joint_velocity", gain=2.0)
+    commander, message = message_of(profile)
+    after = joints_of_tool(POSE + 0.01 * VELOCITY, LENGTH, HOME)[0]
+    np.testing.assert_allclose(message["data"], (after - HOME) / 0.01, atol=1e-6)
+    behind = POSE - [0.01, 0, 0, 0, 0, 0]
+    _, more = message_of(profile, measured=behind)
+    way = HOME - joints_of_tool(behind, LENGTH, HOME)[0]
+    np.testing.assert_allclose(np.subtract(more["data"], message["data"]), 2.0 * way, atol=1e-6)
+    _, fast = message_of(profile, 100.0 * VELOCITY)
+    assert np.abs(fast["data"]).max() == profile.guard.joint_limits["velocity"]
+    assert commander.rest(0.0) == {"data": [0.0] * 6}
+
+
+def test_places_beyond_the_limits_of_the_joints_are_said_and_not_sent():
+    profile = profile_of("forward")
+    tight = {**profile.guard.joint_limits, "low": -2.0, "high": 1.7}
+    commander, message = message_of(replace(profile, guard=replace(profile.guard, joint_limits=tight)))
+    assert commander.unreachable
+    assert max(message["data"]) <= 1.7
+    assert min(message["data"]) >= -2.0
+
+
+@pytest.mark.parametrize("kind", ["joint_position", "joint_velocity"])
+def test_the_guard_checks_bare_numbers(kind):
+    profile = profile_of("forward", kind=kind)
+    guard = Guard(profile.guard_settings(LIMITS, "always"))
+    for k in range(5):
+        guard.hear_joints({"name": list(NAMES)[::-1], "position": HOME[::-1].tolist()}, 1.0 + 0.02 * k)
+    good = HOME if kind == "joint_position" else np.array([0.3] + [0.0] * 5)
+    wrong = {
+        "a number for each": [0.0] * 5,
+        "is not a number": [float("nan")] + [0.0] * 5,
+        "beyond the joints' limits" if kind == "joint_position" else "faster than the limits": [7.0] + [0.0] * 5,
+        "from the arm" if kind == "joint_position" else "begins faster": (good + 0.65).tolist(),
+    }
+    for cause, numbers in wrong.items():
+        assert guard.command({"data": numbers}, 1.1) is None
+        assert cause in guard.refusal
+    assert guard.command({"data": good.tolist()}, 1.1)
+    if kind == "joint_velocity":
+        near = np.array([6.2, *HOME[1:]])
+        for k in range(5):
+            guard.hear_joints({"name": list(NAMES), "position": near.tolist()}, 1.1 + 0.01 * k)
+        assert guard.command({"data": good.tolist()}, 1.15) is None
+        assert "beyond the joints' limits" in guard.refusal
+        assert guard.command({"data": (-good).tolist()}, 1.16)
+    else:
+        assert guard.command({"data": (good + 0.3).tolist()}, 1.12) is None
+        assert "leaps" in guard.refusal
+
+
+def test_a_velocity_counts_until_the_controller_s_time_out():
+    for timeout, way in ((0.1, 0.025), (0.0, 0.25)):
+        controller = SimulatedController(lambda: HOME, tuple(NAMES), LENGTH, timeout)
+        controller.reset(POSE)
+        controller.take_twist(np.array([0.0, 0.25, 0.0, 0.0, 0.0, 0.0]), 0.0)
+        for k in range(1, 201):
+            controller.step(0.005 * k, 0.005)
+        assert controller.target[1] - POSE[1] == pytest.approx(way, abs=0.0015)
+        turning = SimulatedController(lambda: HOME, tuple(NAMES), LENGTH, timeout)
+        assert turning.take_joint_speeds([0.5] + [0.0] * 5, 0.0) == ""
+        for k in range(1, 41):
+            turning.step(0.005 * k, 0.005)
+        turned = HOME + np.eye(6)[0] * (0.05 if timeout else 0.1)
+        np.testing.assert_allclose(turning.target, tool_of_joints(turned, LENGTH), atol=0.002)

@@ -75,6 +75,7 @@ class _Bridge:
         from lohovla.ros.operator import Operator
         from lohovla.ros.robot import RosRobot
         from lohovla.ros.session import Session
+        from lohovla.ros.tool_check import ToolCheck
         from lohovla.ros.trace import Trace
 
         self.config, self.profile, self.folder = config, profile, folder
@@ -117,7 +118,7 @@ class _Bridge:
             self.close_all.append(self.session.close)
             self.operator.attach(self.transport)
             self.trace = Trace(say=config.dry_run)
-            self.session.watchers.append(self.trace)
+            self.session.watchers += [self.trace, ToolCheck(profile.tool)]
             self._show()
         except BaseException:
             self.close()

@@ -93,7 +93,7 @@ def test_a_file_of_one_s_own(tmp_path):
     config = compose("ros", ["robot=ur5e", "robot.start.speed=0.02"])
     profile = profile_of(config.robot, str(file))
     assert (profile.name, profile.cameras["front"].position) == ("lab", [1, 0, 0.75])
-    assert profile.cameras["front"].image == "/camera/color/image_raw/compressed"
+    assert profile.cameras["front"].image == "/camera/camera/color/image_raw/compressed"
     assert profile.start.speed == 0.02  # the command line wins
     assert profile_of(compose("ros", ["robot=ur5e"]).robot, str(file)).start.speed == 0.03
 

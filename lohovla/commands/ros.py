@@ -72,6 +72,7 @@ class _Bridge:
         from lohovla.policies.registry import split_settings
         from lohovla.ros.connect import connect
         from lohovla.ros.mirror import Mirror
+        from lohovla.ros.namespace import within
         from lohovla.ros.operator import Operator
         from lohovla.ros.robot import RosRobot
         from lohovla.ros.session import Session
@@ -107,6 +108,7 @@ class _Bridge:
             self.close_all += [self.transport.close, self.transport.flush]
             if config.bag:
                 self._open_bag()
+            self.transport = within(self.transport, config.namespace, list(config.shared))
             self.operator = Operator(
                 config.enable, profile.fresh.enable, str(config.goal), started=config.start == "auto"
             )
@@ -128,7 +130,7 @@ class _Bridge:
         """Start a simulated robot of our own; returns where it is."""
         from lohovla.ros.own_sim import OwnSimulator
 
-        simulator = OwnSimulator(self.task, self.config.seed, list(self.profile.cameras))
+        simulator = OwnSimulator(self.task, self.config.seed, list(self.profile.cameras), self.config.namespace)
         self.close_all.append(simulator.close)
         return simulator.url
 
@@ -142,15 +144,26 @@ class _Bridge:
 
     def _show(self) -> None:
         """Tell people what happens: over ROS, and on a page."""
-        from lohovla.ros.page import Page
         from lohovla.ros.reporter import Reporter
 
         self.close_all.append(Reporter(self.session, self.transport).close)
         page = self.config.page
         if page.serve:
-            page = Page(self.session, self.operator, self.trace, page.host, page.port, list(page.names))
+            page = self._serve(page)
             self.close_all.append(page.close)
             print(f"watch it at {page.url}", flush=True)
+
+    def _serve(self, settings: Any) -> Any:
+        """The page, at another port where one of several robots' pages has this one already."""
+        from lohovla.ros.page import Page
+
+        names = list(settings.names)
+        try:
+            return Page(self.session, self.operator, self.trace, settings.host, settings.port, names)
+        except UserError:
+            if not self.config.namespace or not settings.port:
+                raise
+            return Page(self.session, self.operator, self.trace, settings.host, 0, names)
 
     def close(self) -> None:
         """End everything, the last that was begun first."""

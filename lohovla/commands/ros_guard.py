@@ -18,6 +18,7 @@ def run(config: DictConfig) -> int:
     from lohovla.control.settings import LoopSettings
     from lohovla.ros.connect import connect
     from lohovla.ros.guard_app import guard_robot, write_app
+    from lohovla.ros.namespace import checked, within
     from lohovla.ros.profile_file import profile_of
 
     if config.enable not in ("topic", "always"):
@@ -31,11 +32,11 @@ def run(config: DictConfig) -> int:
     limits = LoopSettings.of(profile.loop_settings(loop)).limits
     settings = profile.guard_settings(limits, config.enable)
     if config.write is not None:
-        write_app(Path(config.write), settings, profile.generation)
+        write_app(Path(config.write), settings, profile.generation, checked(config.namespace), list(config.shared))
         print(f"{config.write}: copy it to the robot, source ROS there, and run `python3 {Path(config.write).name}`")
         return 0
     if config.transport == "rosbridge":
         check_packages()
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     transport = connect(config.transport, config.url, profile.generation)
-    return guard_robot(transport, settings)
+    return guard_robot(within(transport, config.namespace, list(config.shared)), settings)

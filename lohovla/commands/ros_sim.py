@@ -28,6 +28,7 @@ def run(config: DictConfig) -> int:
     from lohovla.envs.env import BlocksEnv
     from lohovla.envs.scene.cameras import CAMERAS
     from lohovla.envs.tasks.registry import get_task
+    from lohovla.ros.namespace import within
     from lohovla.ros.sim import SimulatedRosRobot, simulated_cameras
 
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
@@ -37,6 +38,7 @@ def run(config: DictConfig) -> int:
     settings["cameras"] = simulated_cameras(list(config.cameras))
     env = BlocksEnv(task=get_task(config.task).name, **settings)
     server, transport, where = _connect(config)
+    transport = within(transport, config.namespace, list(config.shared))
     robot = SimulatedRosRobot(
         env, transport, config.seed, config.camera_hz, controller_timeout=config.controller_timeout
     )

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import zipapp
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,13 +21,13 @@ from lohovla.ros.guard_node import GuardNode
 MODULES = (
     "__init__", "errors", "control/__init__", "control/limits", "control/poses", "ros/__init__", "ros/clocks",
     "ros/conversion", "ros/frames", "ros/grippers", "ros/guard", "ros/guard_app", "ros/guard_joints", "ros/guard_node",
-    "ros/guard_paths", "ros/guard_speed", "ros/messages", "ros/native", "ros/ros1", "ros/ros2", "ros/trajectories",
-    "ros/transport",
+    "ros/guard_paths", "ros/guard_speed", "ros/messages", "ros/namespace", "ros/native", "ros/ros1", "ros/ros2",
+    "ros/trajectories", "ros/transport",
 )  # fmt: skip
 _MAIN = '''"""Made by `lohovla ros-guard write=...`: the guard of one robot."""
 import sys
 from lohovla.ros.guard_app import main
-sys.exit(main({settings!r}, {generation!r}))
+sys.exit(main({settings!r}, {generation!r}, {namespace!r}, {shared!r}))
 '''
 
 
@@ -45,19 +46,22 @@ def guard_robot(transport: Any, settings: GuardSettings) -> int:
     return 0
 
 
-def main(settings: str, generation: int | None) -> int:
+def main(settings: str, generation: int | None, namespace: str, shared: Sequence[str]) -> int:
     """What the packed file runs."""
+    from lohovla.ros.namespace import within
     from lohovla.ros.native import native
 
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     try:
-        return guard_robot(native(generation), GuardSettings.of(json.loads(settings)))
+        return guard_robot(within(native(generation), namespace, shared), GuardSettings.of(json.loads(settings)))
     except UserError as error:
         print(f"guard: {error.cause}\n       {error.remedy}", file=sys.stderr)
         return 2
 
 
-def write_app(path: Path, settings: GuardSettings, generation: int | None) -> None:
+def write_app(
+    path: Path, settings: GuardSettings, generation: int | None, namespace: str = "", shared: Sequence[str] = ()
+) -> None:
     """Write the guard with these settings as one file for ``python3``, 3.8 or newer."""
     package = Path(__file__).resolve().parents[1]
     with TemporaryDirectory() as made:
@@ -66,7 +70,8 @@ def write_app(path: Path, settings: GuardSettings, generation: int | None) -> No
             target = root / "lohovla" / f"{name}.py"
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((package / f"{name}.py").read_bytes())
-        text = _MAIN.format(settings=json.dumps(settings.as_json()), generation=generation)
+        names = {"namespace": namespace, "shared": list(shared)}
+        text = _MAIN.format(settings=json.dumps(settings.as_json()), generation=generation, **names)
         (root / "__main__.py").write_text(text, encoding="utf-8")
         try:
             zipapp.create_archive(root, path, "/usr/bin/env python3")

@@ -17,6 +17,7 @@ class OwnSimulator:
         task: what it plays.
         seed: of the first episode.
         cameras: what it publishes.
+        namespace: of the robot.
 
     Attributes:
         url: of its rosbridge server.
@@ -25,8 +26,9 @@ class OwnSimulator:
         UserError: it did not start.
     """
 
-    def __init__(self, task: str, seed: int, cameras: Sequence[str]):
+    def __init__(self, task: str, seed: int, cameras: Sequence[str], namespace: str = ""):
         settings = [f"task={task}", f"seed={seed}", f"cameras=[{','.join(cameras)}]", "port=0"]
+        settings += [f"namespace={namespace}"] if namespace else []
         command = [sys.executable, "-m", "lohovla.cli", "ros-sim", *settings]
         # A session of its own: Ctrl-C is for the bridge, which still needs a robot to brake.
         self._process = subprocess.Popen(

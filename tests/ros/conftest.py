@@ -16,6 +16,7 @@ from lohovla.ros.graph import Graph, LocalTransport
 from lohovla.ros.guard_node import GuardNode
 from lohovla.ros.images import image
 from lohovla.ros.messages import header
+from lohovla.ros.namespace import within
 from lohovla.ros.operator import Operator
 from lohovla.ros.profile import Profile
 from lohovla.ros.reporter import Reporter
@@ -58,8 +59,14 @@ class Glide(Policy):
 class Arm:
     """Goes at once to the pose that it is sent; tells its state, and shows noise."""
 
-    def __init__(self, graph, camera_hz=20.0):
-        self.node, self.pose, self.commands, self.state, self.camera = LocalTransport(graph), START, [], True, True
+    def __init__(self, graph, camera_hz=20.0, node=None):
+        self.node, self.pose, self.commands, self.state, self.camera = (
+            node or LocalTransport(graph),
+            START,
+            [],
+            True,
+            True,
+        )
         self.gripper, self.frames, self.stuck = [], 0, False
         self.twists = []
         for topic, kind in (
@@ -139,9 +146,9 @@ def loop_of(profile):
 class RunningGuard:
     """A guard's node on a graph, in a thread."""
 
-    def __init__(self, graph, enable):
+    def __init__(self, graph, enable, node=None):
         profile = profile_of(guard=True)
-        self.node = GuardNode(LocalTransport(graph), profile.guard_settings(loop_of(profile).limits, enable))
+        self.node = GuardNode(node or LocalTransport(graph), profile.guard_settings(loop_of(profile).limits, enable))
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self.node.run, args=(self._ended,), daemon=True)
         self._thread.start()
@@ -159,18 +166,18 @@ class Bench:
 
     def __init__(
         self, enable="topic", dry=False, goal="wander about", graph=None, arm=None, transport=None, guard=False,
-        policy=Glide, camera_hz=20.0, acted=0.5, twist=False,
+        policy=Glide, camera_hz=20.0, acted=0.5, twist=False, namespace="",
     ):  # fmt: skip
         self.profile = profile_of(guard, acted, twist)
         loop = loop_of(self.profile)
         self.graph = graph or Graph()
-        self.own = arm is None
-        self.arm = Arm(self.graph, camera_hz) if arm is None else arm
+        self.own, self.node = arm is None, lambda: within(LocalTransport(self.graph), namespace)
+        self.arm = Arm(self.graph, camera_hz, self.node()) if arm is None else arm
         self.worker = BackgroundWorker(policy, "thread")
         spec = self.worker.wait()
         self.operator = Operator(enable, self.profile.fresh.enable, goal)
-        self.transport = transport or LocalTransport(self.graph)
-        self.guard = RunningGuard(self.graph, enable) if guard is True else None
+        self.transport = transport or self.node()
+        self.guard = RunningGuard(self.graph, enable, self.node()) if guard is True else None
         self.robot = RosRobot(self.transport, self.profile, loop.limits, goal, dry=dry)
         self.session = Session(self.robot, spec, self.worker, loop, self.operator)
         self.operator.attach(self.transport)
@@ -185,7 +192,7 @@ class Bench:
         self.outcome = self.session.run(1)
 
     def _hold(self, held):
-        node = LocalTransport(self.graph)
+        node = self.node()
         node.advertise("/lohovla/enable", "std_msgs/Bool")
         while not held.wait(0.05):
             node.publish("/lohovla/enable", {"data": True})

@@ -18,7 +18,7 @@ class Registrations:
     """Kept for as long as the client lives, and said again on every connection.
 
     Args:
-        compression: ``cbor`` (pictures as CBOR, the rest as JSON), ``png`` or ``none``, of what is heard.
+        compression: ``cbor`` (pictures as CBOR, the rest as JSON), ``png`` (ROS 1 only) or ``none``, of what is heard.
 
     Attributes:
         advertised: topics, with their type and whether the last message is kept for those who come later.
@@ -56,38 +56,43 @@ class Registrations:
         operations += [self._offering(service, generation) for service in self.offered]
         operations += [self._request(index, generation) for index in range(len(self.subscribed))]
         operations += [
-            {"op": "publish", "topic": topic, "msg": to_wire(self.advertised[topic][0], message, generation)}
+            self.publication(topic, to_wire(self.advertised[topic][0], message, generation))
             for topic, message in self.latched.items()
         ]
         return operations
+
+    def publication(self, topic: str, wire: Message) -> Message:
+        """A message on its way. Without ``latch`` servers take it for another kind of publisher, and warn each time."""
+        return {"op": "publish", "topic": topic, "msg": wire, "latch": self.advertised[topic][1]}
 
     def withdrawal(self) -> list[Message]:
         """All of it taken back: servers go on to advertise what a client that is gone had advertised.
 
         Whoever calls such a service waits for ever.
         """
-        operations = [{"op": "unadvertise_service", "service": service} for service in self.offered]
-        operations += [
+        operations = [
             {"op": "unsubscribe", "id": f"sub{index}", "topic": wanted.topic}
             for index, wanted in enumerate(self.subscribed)
         ]
-        return operations + [{"op": "unadvertise", "topic": topic} for topic in self.advertised]
+        operations += [{"op": "unadvertise", "topic": topic} for topic in self.advertised]
+        return operations + [{"op": "unadvertise_service", "service": service} for service in self.offered]
 
     def _advertisement(self, topic: str, generation: int) -> Message:
         name, latch = self.advertised[topic]
-        return {
-            "op": "advertise", "topic": topic, "type": type_name(name, generation), "latch": latch, "queue_size": 1,
-        }  # fmt: skip
+        kind = type_name(name, generation)
+        return {"op": "advertise", "topic": topic, "type": kind, "latch": latch, "queue_size": 1}
 
     def _request(self, index: int, generation: int) -> Message:
         wanted = self.subscribed[index]
-        pictures = wanted.type in _PICTURES
-        return {
-            "op": "subscribe", "id": f"sub{index}", "topic": wanted.topic,
-            "type": type_name(wanted.type, generation), "throttle_rate": round(1000 * wanted.throttle),
-            "queue_length": 1,
-            "compression": "none" if self._compression == "cbor" and not pictures else self._compression,
-        }  # fmt: skip
+        # ROS 2's servers (seen in 2.1.0) do not send png: they fail to write its bytes as JSON.
+        lost = generation == 2 if self._compression == "png" else wanted.type not in _PICTURES
+        # A queue is a thread in the server, which on ROS 2 (until 2024-12-22, rosbridge_suite #891) does not end with
+        # its client if a message waits: it sends that for ever, and the server answers nobody any more.
+        queue = 1 if generation == 1 else 0
+        kind = type_name(wanted.type, generation)
+        operation = {"op": "subscribe", "id": f"sub{index}", "topic": wanted.topic, "type": kind, "queue_length": queue}
+        throttle = round(1000 * wanted.throttle)
+        return {**operation, "throttle_rate": throttle, "compression": "none" if lost else self._compression}
 
     def _offering(self, service: str, generation: int) -> Message:
         kind = service_name(self.offered[service][0], generation)

@@ -31,6 +31,7 @@ _log = logging.getLogger("lohovla.ros")
 COMPRESSIONS = ("none", "png", "cbor")
 _WAITING = 200  # messages that may wait to be sent; then the oldest is dropped
 _PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)  # s between attempts to connect
+_LEAVE, _LEAVE_SERVICE = 1.0, 1.2  # s for the server to take a client's topics back, and each service: ROS 1 needs 1 s
 # s: how long the first questions about the generation may take, one of them, and the pauses before and after that.
 # rosapi is a node of its own, which starts later than the server and takes over a second for its first answer.
 _ASK_FOR, _ASK_ONCE, _ASK_AGAIN, _ASK_LATER = 4.0, 3.0, 0.2, 2.0
@@ -43,8 +44,8 @@ class Rosbridge:
         url: such as ``ws://127.0.0.1:9090``.
         generation: 1 or 2; None finds out from how the server writes the time. Where it does not tell for some
             seconds, 2 is assumed and said so in the log, and it is asked on.
-        compression: in what the server sends: ``cbor`` (best: pictures as CBOR, the rest as JSON), ``png`` or
-            ``none``.
+        compression: in what the server sends: ``cbor`` (best: pictures as CBOR, the rest as JSON), ``png``
+            (ROS 1; ROS 2 sends JSON then) or ``none``.
 
     Attributes:
         trouble: why there is no connection, in words.
@@ -96,7 +97,7 @@ class Rosbridge:
             if newest:
                 self._urgent[topic] = wire
             else:
-                self._waiting.append({"op": "publish", "topic": topic, "msg": wire})
+                self._waiting.append(self._registered.publication(topic, wire))
             self._changed.notify()
 
     def subscribe(self, subscription: Subscription) -> None:
@@ -136,14 +137,26 @@ class Rosbridge:
         })  # fmt: skip
 
     def close(self) -> None:
-        for operation in self._registered.withdrawal():
-            self._say(operation)
-        self.flush(1.0)
+        self._withdraw()
         self._closed = True
         with self._changed:
             self._changed.notify_all()
         self._hang_up()
         self._thread.join(3.0)
+
+    def _withdraw(self) -> None:
+        """Take back what was said, and wait until the server has done so: it forgets what waits when a client leaves.
+
+        It does one thing after the other, so that an answer to anything, a refusal too, says that it has come so far.
+        """
+        operations = self._registered.withdrawal()
+        if not self.connected or not operations:
+            return
+        for operation in operations:
+            self._say(operation)
+        patience = _LEAVE + _LEAVE_SERVICE * len(self._registered.offered)
+        with contextlib.suppress(ServiceFailed):
+            self._call("/rosapi/get_time", "rosapi/GetTime", {}, patience)
 
     def flush(self, timeout: float = 0.5) -> None:
         """Wait until everything is sent, at most ``timeout`` seconds: before a last word and the end."""
@@ -261,7 +274,7 @@ class Rosbridge:
                     operation = self._waiting.popleft()
                 else:
                     topic, wire = self._urgent.popitem(last=False)
-                    operation = {"op": "publish", "topic": topic, "msg": wire}
+                    operation = self._registered.publication(topic, wire)
                 self._sending = True
             try:
                 socket.send(pack(operation))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+import struct
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,8 @@ from lohovla.ros.messages import Message, header
 _COLORS = {"rgb8": ("RGB", 3), "bgr8": ("BGR", 3), "rgba8": ("RGB", 4), "bgra8": ("BGR", 4)}
 _GREYS = {"mono8": 8, "8UC1": 8, "mono16": 16}
 _DEPTHS = {"16UC1": "u2", "mono16": "u2", "32FC1": "f4"}
-_DEPTH_PREFIX = 12  # bytes of parameters before the PNG of compressed_depth_image_transport
+_CONFIG = struct.Struct("<iff")  # before the PNG of compressed_depth_image_transport: kind, and a and b of the quantum
+_PNG = b"\x89PNG"
 _LARGEST = 4096  # pixels an edge
 
 
@@ -47,16 +50,15 @@ def depth_of(message: Message, unit: float = 0.001) -> np.ndarray:
 
     Args:
         message: an ``Image`` of 16UC1 or 32FC1, or a ``CompressedImage`` of a 16-bit png, bare or with the
-            parameters that ``compressedDepth`` puts before it.
+            parameters that ``compressedDepth`` puts before it. Depths of 32FC1 are inverse and quantised there:
+            depth = a / (value - b), in metres, with a and b from those parameters.
         unit: m a step of 16-bit depth.
 
     Raises:
         BadImage: another encoding, or fewer bytes than the size asks for.
     """
     if "format" in message:
-        data = message["data"]
-        steps = _decompressed(data if data[:4] == b"\x89PNG" else data[_DEPTH_PREFIX:], "I;16")
-        return steps.astype(np.float32) * np.float32(unit)
+        return _compressed_depth(message["format"], message["data"], unit)
     encoding = message["encoding"]
     if encoding not in _DEPTHS:
         raise BadImage(f"encoding {encoding!r} is no depth that is known here")
@@ -64,6 +66,24 @@ def depth_of(message: Message, unit: float = 0.001) -> np.ndarray:
     if encoding == "32FC1":
         return np.where(np.isfinite(values), values, 0.0).astype(np.float32)
     return values.astype(np.float32) * np.float32(unit)
+
+
+def _compressed_depth(format: str, data: bytes, unit: float) -> np.ndarray:
+    """Depth in metres of a ``CompressedImage``, whose format is such as ``32FC1; compressedDepth png``."""
+    words = set(re.findall(r"\w+", format))
+    bare = data[:4] == _PNG
+    if "rvl" in words or "jpeg" in words or not (bare or data[_CONFIG.size :][:4] == _PNG):
+        raise BadImage(f"depth in the format {format!r} is not known here: a 16-bit png is, compressedDepth's too")
+    if "32FC1" not in words:
+        steps = _decompressed(data if bare else data[_CONFIG.size :], "I;16")
+        return steps.astype(np.float32) * np.float32(unit)
+    if bare:
+        raise BadImage(f"depth in the format {format!r} without the parameters that turn it into metres")
+    _, a, b = _CONFIG.unpack(data[: _CONFIG.size])
+    steps = _decompressed(data[_CONFIG.size :], "I;16").astype(np.float32)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        depth = np.float32(a) / (steps - np.float32(b))
+    return np.where((steps > 0) & np.isfinite(depth) & (depth > 0), depth, 0.0).astype(np.float32)
 
 
 def _rows(message: Message, kind: str, channels: int) -> np.ndarray:

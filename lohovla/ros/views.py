@@ -16,6 +16,7 @@ import numpy as np
 from lohovla.envs.control.rotations import matrix_from_rotvec
 from lohovla.envs.render.heightmap import settle
 from lohovla.errors import UserError
+from lohovla.ros.distortion import bend, model_of
 from lohovla.ros.messages import Message
 
 
@@ -28,9 +29,10 @@ class Calibration:
         width: pixels.
         height: pixels.
         intrinsics: (3, 3), with the corner of the first pixel at 0.
-        distortion: of plumb_bob: k1, k2, p1, p2, k3; or none.
+        distortion: coefficients of the model, in OpenCV's order; or none.
         position: of the optical centre in the base frame, m.
         rotation: (3, 3), the optical frame (z ahead, x right, y down) in the base frame.
+        model: of the distortion: plumb_bob, rational_polynomial, equidistant; "" where nothing is bent.
     """
 
     name: str
@@ -40,13 +42,14 @@ class Calibration:
     distortion: tuple[float, ...]
     position: tuple[float, float, float]
     rotation: np.ndarray
+    model: str = "plumb_bob"
 
     @classmethod
     def of(cls, name: str, settings: Mapping[str, Any], info: Message | None) -> Calibration | None:
         """From a profile and, where that has no intrinsics, the camera's own info; None while that has not come.
 
         Raises:
-            UserError: the profile does not say where the camera is.
+            UserError: the profile does not say where the camera is, or its distortion is of a model that is not known.
         """
         if settings.get("position") is None or settings.get("rotation") is None:
             raise UserError(
@@ -57,18 +60,18 @@ class Calibration:
         if given is not None:
             fx, fy, cx, cy = (float(v) for v in given["focal"] + given["centre"])
             width, height = (int(v) for v in given["size"])
-            bent = tuple(float(v) for v in given.get("distortion", ()))
+            bent, model = given.get("distortion", ()), str(given.get("distortion_model", ""))
         elif info is not None and info["width"] and info["k"][0] > 0:
             k = info["k"]
             fx, fy, cx, cy, width, height = k[0], k[4], k[2], k[5], info["width"], info["height"]
-            bent = tuple(float(v) for v in info["d"])
+            bent, model = info["d"], str(info["distortion_model"])
         else:
             return None
         matrix = np.array([[fx, 0.0, cx + 0.5], [0.0, fy, cy + 0.5], [0.0, 0.0, 1.0]])
         rotation = matrix_from_rotvec(np.asarray(settings["rotation"], float))
         x, y, z = (float(v) for v in settings["position"])
-        bent = bent if any(bent) else ()
-        return cls(name, width, height, matrix, bent, (x, y, z), rotation)
+        bent = tuple(float(v) for v in bent)
+        return cls(name, width, height, matrix, bent, (x, y, z), rotation, model_of(model, bent, name))
 
     def rays(self, every: int) -> np.ndarray:
         """What a metre of depth adds in the base frame (n, 3), for every ``every``-th pixel of rows and columns."""
@@ -78,20 +81,20 @@ class Calibration:
         return (ahead @ self.rotation.T).astype(np.float32)
 
     def straightening(self) -> np.ndarray | None:
-        """For each pixel of a picture without distortion, the flat index of the one to take; None without any."""
-        if not self.distortion:
+        """For each pixel of a picture without distortion, the flat index of the one to take; None without any.
+
+        It is -1 where that lies outside of the picture.
+        """
+        if not self.model:
             return None
-        k1, k2, p1, p2, k3 = (*self.distortion, 0.0, 0.0, 0.0, 0.0, 0.0)[:5]
         rows, columns = np.indices((self.height, self.width)) + 0.5
         m = self.intrinsics
         x, y = (columns - m[0, 2]) / m[0, 0], (rows - m[1, 2]) / m[1, 1]
-        r = x * x + y * y
-        radial = 1.0 + r * (k1 + r * (k2 + r * k3))
-        u = x * radial + 2 * p1 * x * y + p2 * (r + 2 * x * x)
-        v = y * radial + p1 * (r + 2 * y * y) + 2 * p2 * x * y
-        column = np.clip(np.floor(u * m[0, 0] + m[0, 2]), 0, self.width - 1).astype(int)
-        row = np.clip(np.floor(v * m[1, 1] + m[1, 2]), 0, self.height - 1).astype(int)
-        return row * self.width + column
+        u, v = bend(self.model, self.distortion, x, y)
+        column = np.floor(u * m[0, 0] + m[0, 2]).astype(int)
+        row = np.floor(v * m[1, 1] + m[1, 2]).astype(int)
+        inside = (column >= 0) & (column < self.width) & (row >= 0) & (row < self.height)
+        return np.where(inside, row * self.width + column, -1)
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ class TopView:
             known = self._known[camera.name] = camera, camera.rays(self._every), camera.straightening()
         _, rays, straight = known
         if straight is not None:
-            color, depth = color.reshape(-1, 3)[straight], depth.ravel()[straight]
+            color, depth = color.reshape(-1, 3)[straight], np.where(straight < 0, 0.0, depth.ravel()[straight])
         n = self._every
         depth, color = depth[::n, ::n].ravel(), color[::n, ::n].reshape(-1, 3)
         seen = depth > 0.0

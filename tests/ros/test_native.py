@@ -104,7 +104,7 @@ def node(monkeypatch):
     executors = types.ModuleType("rclpy.executors")
     executors.ExternalShutdownException = type("ExternalShutdownException", (Exception,), {})
     ended = threading.Event()
-    executors.MultiThreadedExecutor = lambda num_threads: SimpleNamespace(add_node=lambda node: None, spin=ended.wait)
+    executors.SingleThreadedExecutor = lambda: SimpleNamespace(add_node=lambda node: None, spin=ended.wait)
     qos = types.ModuleType("rclpy.qos")
     qos.QoSProfile = Quality
     qos.QoSDurabilityPolicy = SimpleNamespace(TRANSIENT_LOCAL="kept", VOLATILE="volatile")

@@ -18,7 +18,7 @@ from lohovla.ros.messages import TIMES, TYPES, BadMessage, Message, array_of, bl
 
 UPPER = {"sensor_msgs/CameraInfo": {"d": "D", "k": "K", "r": "R", "p": "P"}}  # as ROS 1 writes them
 _INTEGERS = {
-    "uint8": (0, 2**8 - 1), "byte": (-(2**7), 2**8 - 1), "int32": (-(2**31), 2**31 - 1),
+    "uint8": (0, 2**8 - 1), "int8": (-(2**7), 2**7 - 1), "byte": (-(2**7), 2**8 - 1), "int32": (-(2**31), 2**31 - 1),
     "uint32": (0, 2**32 - 1), "int64": (-(2**63), 2**63 - 1),
 }  # fmt: skip
 

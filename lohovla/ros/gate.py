@@ -46,6 +46,8 @@ class Gate:
         measured = robot.measured()
         if measured is None:
             return Verdict(Reason.STATE_LOST, "the tool's pose is not known: joint names or quaternion are wrong")
+        if cause := robot.status.trouble:
+            return Verdict(Reason.ROBOT_STOPPED, cause)
         if not (verdict := self._cameras(now)):
             return verdict
         if robot.guard is not None and not robot.dry and not (verdict := self._guard(now)):
@@ -77,6 +79,8 @@ class Gate:
             )
         if guard.braking:
             return Verdict(Reason.GUARD_STOPPED, guard.cause)
+        if guard.refuses:
+            return Verdict(Reason.GUARD_REFUSES, guard.refuses)
         return OPEN
 
     def _cameras(self, now: float) -> Verdict:

@@ -122,7 +122,7 @@ class Guard:
         self.state, self.cause, self.active = "idle", "", True
         self.passed = self.refused = 0
         self.events: deque[GuardEvent] = deque(maxlen=_KEPT)
-        self._enabled = self._heard = self._sent = -math.inf
+        self._enabled = self._let_go = self._heard = self._sent = -math.inf
         self._news: list[GuardEvent] = []
         self._emergency = {"button": "", "bridge": "", "guard": ""}
         self._clock, self._stamp = ClockOffset(), 0.0
@@ -143,8 +143,11 @@ class Guard:
     # -- what it hears -------------------------------------------------------------------------------------
 
     def hear_enable(self, held: bool, now: float) -> None:
-        """The operator holds the enable, or has let it go."""
-        self._enabled = now if held else -math.inf
+        """The operator holds the enable, or has let it go; of several, the one counts that lets go."""
+        if not held:
+            self._enabled, self._let_go = -math.inf, now
+        elif now - self._let_go > self.settings.enable_timeout:
+            self._enabled = now
 
     def hear_emergency(self, standing: bool, now: float, who: str = "button") -> None:
         """An emergency stop was pressed or released, by ``button`` or by the ``bridge``."""

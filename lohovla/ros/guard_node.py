@@ -54,7 +54,7 @@ class GuardNode:
             ("release", lambda m, now: m["data"] and guard.hear_emergency(False, now)),
             ("emergency", lambda m, now: guard.hear_emergency(m["data"], now, "bridge")),
         ):
-            hear(f"/lohovla/{name}", "std_msgs/Bool", take, reliable=True)
+            hear(f"/lohovla/{name}", "std_msgs/Bool", take, reliable=True, latched=name == "emergency")
         if self._settings.tool:
             hear(self._settings.tool, "geometry_msgs/PoseStamped", self._timed(guard.hear_tool))
         if self._settings.joints:
@@ -72,12 +72,12 @@ class GuardNode:
         seconds = self._stamp + now - self._stamped if self._stamp > 0.0 else time.time()
         return header(seconds, self._settings.frame)
 
-    def _hear(self, topic: str, kind: str, take: Callable[[Message, float], Any], reliable: bool = False) -> None:
+    def _hear(self, topic: str, kind: str, take: Callable[[Message, float], Any], **quality: bool) -> None:
         def callback(message: Message) -> None:
             with self._lock:
                 take(message, time.monotonic())
 
-        self._transport.subscribe(Subscription(topic, kind, callback, reliable=reliable))
+        self._transport.subscribe(Subscription(topic, kind, callback, **quality))
 
     def _take_command(self, message: Message, now: float) -> None:
         passed = self.guard.command(message, now)

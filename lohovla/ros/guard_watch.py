@@ -50,6 +50,11 @@ class GuardWatch:
         return self.said.get("state") in ("braking", "stopped")
 
     @property
+    def refuses(self) -> str:
+        """Why it lets no command pass though they come, or ""."""
+        return str(self.said.get("refuses", ""))
+
+    @property
     def cause(self) -> str:
         """Why it last braked."""
         return str(self.said.get("cause", ""))

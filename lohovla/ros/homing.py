@@ -43,17 +43,23 @@ class Homing:
     def step(self, now: float, verdict: Verdict) -> Command:
         """One command: nearer to home if the arm may move, else nearer to rest."""
         limiter = self._limiter
+        if limiter.resting and not (verdict and self._is_home(limiter.pose)):
+            self._begin()
         if verdict:
             goal = np.concatenate([self._goal[:3], nearest(self._goal[3:], limiter.pose[3:])])
             limiter.follow(goal, np.zeros(6), np.zeros(6))
         else:
             limiter.brake()
         command = self._send(now, "run")
-        if not verdict and limiter.resting:
-            limiter.reset(self._robot.pose())
         there = limiter.resting and self._is_home(limiter.pose)
         self._commanded_since = (self._commanded_since or now) if there else None
         return command
+
+    def _begin(self) -> None:
+        """Take the arm to be where it is measured: it may have been moved, or never have followed."""
+        measured = self._robot.measured()
+        if measured is not None and not self._robot.dry:
+            self._limiter.reset(measured)
 
     def _send(self, now: float, mode: str) -> Command:
         limiter = self._limiter

@@ -43,6 +43,8 @@ trajectory_msgs/JointTrajectory: std_msgs/Header header, string[] joint_names, t
 diagnostic_msgs/KeyValue: string key, string value
 diagnostic_msgs/DiagnosticStatus: byte level, string name, string message, string hardware_id, diagnostic_msgs/KeyValue[] values
 diagnostic_msgs/DiagnosticArray: std_msgs/Header header, diagnostic_msgs/DiagnosticStatus[] status
+ur_dashboard_msgs/SafetyMode: uint8 mode
+ur_dashboard_msgs/RobotMode: int8 mode
 actionlib_msgs/GoalID: time stamp, string id
 control_msgs/GripperCommand: float64 position, float64 max_effort
 control_msgs/GripperCommandGoal: control_msgs/GripperCommand command

@@ -12,6 +12,7 @@ from typing import Any
 from lohovla.control.limits import Limits
 from lohovla.control.settings import LoopSettings
 from lohovla.errors import UserError
+from lohovla.ros.arm_status import STATUSES
 from lohovla.ros.frames import Offset, offset_of
 from lohovla.ros.grippers import GRIPPERS
 from lohovla.ros.guard import GuardSettings
@@ -131,6 +132,7 @@ class Profile:
     start: Start = field(default_factory=Start)
     fresh: Fresh = field(default_factory=Fresh)
     guard: GuardUse = field(default_factory=GuardUse)
+    status: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Profile:
@@ -165,6 +167,8 @@ class Profile:
         _choose("robot.gripper.kind", self.gripper.get("kind"), GRIPPERS)
         _choose("robot.gripper_state.kind", self.gripper_state.get("kind"), GRIPPER_STATES)
         _choose("robot.top", self.top, TOPS)
+        for name in self.status:
+            _choose("a setting of robot.status", name, STATUSES)
         if self.generation not in (None, 1, 2):
             raise UserError(f"robot.generation cannot be {self.generation}", "1, 2, or null to ask the server")
         if len(self.home) != 6 or not all(math.isfinite(v) for v in self.home):
@@ -296,7 +300,7 @@ def _stricter(own: Mapping[str, Any], other: Mapping[str, Any], simulator: Mappi
     return kept
 
 
-_OPTIONAL = {"world", "start", "fresh", "guard"}
+_OPTIONAL = {"world", "start", "fresh", "guard", "status"}
 
 
 def _known(name: str, given: Mapping[str, Any], kind: type) -> None:

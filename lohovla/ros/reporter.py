@@ -74,6 +74,8 @@ class Reporter:
         if now - self._diagnosed >= _DIAGNOSE_EVERY:
             self._diagnosed = now
             self._transport.publish("/diagnostics", diagnosis(state, time.time()), newest=True)
+            # Latched messages of rosbridge on ROS 2 expire after a second: a guard that starts later must hear it too.
+            self._say("emergency", {"data": bool(state["emergency"])})
 
     def _say(self, name: str, message: Message) -> None:
         self._transport.publish(f"/lohovla/{name}", message, newest=name in ("state", "progress", "latency"))

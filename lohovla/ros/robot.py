@@ -13,6 +13,7 @@ from lohovla.control.limits import Limits
 from lohovla.control.receiver import Command
 from lohovla.control.robots import Sample, seen_from_above
 from lohovla.control.settings import LoopSettings
+from lohovla.ros.arm_status import ArmStatus
 from lohovla.ros.clocks import ClockOffset
 from lohovla.ros.commands import Commander
 from lohovla.ros.eyes import Eyes
@@ -87,6 +88,7 @@ class RosRobot:
         kind = GRIPPER_STATES[profile.gripper_state["kind"]]
         if kind:
             self._gripper_feed = self.feeds.hear(profile.gripper_state["topic"], kind)
+        self.status = ArmStatus(self.transport, profile.status)
         if profile.world and self.mirror is not None:
             self._world = self.feeds.hear(profile.world, "std_msgs/Float64MultiArray")
 
@@ -139,6 +141,14 @@ class RosRobot:
         if self._gripper_feed is None or self._gripper_feed.newest is None:
             return None
         return float(self._gripper_feed.newest.message["data"])
+
+    def hindrance(self, now: float) -> str:
+        """What the guard has against its commands, as the end of a sentence, or ""."""
+        guard = self.guard
+        if guard is None or self.dry:
+            return ""
+        cause = guard.refuses or str(guard.said.get("waits_for", "")) or (guard.cause if guard.braking else "")
+        return f": the guard says {cause}" if cause else ""
 
     # -- as the loop's robot -------------------------------------------------------------------------------
 

@@ -86,10 +86,13 @@ class Rclpy(NativeNode):
     def subscribe(self, subscription: Subscription) -> None:
         # Best effort hears reliable publishers too; cameras are often only that. A stop may not be lost on its way.
         sure = subscription.reliable
-        quality = self._quality(_RELIABLE_DEPTH if sure else 1, sure)
-        self._node.create_subscription(
-            self._class(subscription.type), subscription.topic, Throttle(subscription), quality
-        )
+        qualities = [self._quality(_RELIABLE_DEPTH if sure else 1, sure)]
+        if subscription.latched:  # and the other beside it: this one does not hear publishers that keep nothing
+            qualities.append(self._quality(1, True, latch=True))
+        for quality in qualities:
+            self._node.create_subscription(
+                self._class(subscription.type), subscription.topic, Throttle(subscription), quality
+            )
 
     def offer(self, service: str, type: str, handler: Handler) -> None:
         known, (asked, answered) = self._load(service_name(type, 2)), SERVICES[type]

@@ -169,7 +169,7 @@ class Session:
             if homing.arrived:
                 return True
             if homing.failed(now):
-                self._end = End(Ending.NOT_HOME, "the arm did not come to its home pose")
+                self._end = End(Ending.NOT_HOME, f"the arm did not come to its home pose{self.robot.hindrance(now)}")
             due += self.settings.period
             self.clock.sleep_until(due)
         self.robot.allowed = False

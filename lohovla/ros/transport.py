@@ -31,6 +31,8 @@ class Subscription:
         throttle: s, the least time between two messages; 0 takes all.
         reliable: whether each must arrive, as a stop must; others are newest only, and one may be lost. ROS 2 tells
             the difference: a reliable subscriber does not hear a publisher that promises best effort only.
+        latched: whether the last message of a publisher that keeps it is wanted too, though it was sent before. ROS 1
+            and rosbridge give it to every subscriber; on ROS 2 one has to ask.
     """
 
     topic: str
@@ -38,6 +40,7 @@ class Subscription:
     callback: Callback
     throttle: float = 0.0
     reliable: bool = False
+    latched: bool = False
 
     def deliver(self, wire: Any) -> bool:
         """Hand a message on as it came; returns whether it was one of this type.

@@ -16,10 +16,12 @@ class Reason(Enum):
     EMERGENCY_STOP = "emergency stop", False
     BRIDGE_LOST = "bridge lost", True
     STATE_LOST = "state lost", True
+    ROBOT_STOPPED = "robot stopped", False
     CAMERA_LOST = "camera lost", True
     NO_TOP_VIEW = "no top view", True
     GUARD_LOST = "guard lost", True
     GUARD_STOPPED = "guard stopped", False
+    GUARD_REFUSES = "guard refuses", True
     NOT_FOLLOWING = "not following", True
     ANOTHER_BRIDGE = "another bridge", True
     NO_GOAL = "no goal", False

@@ -128,13 +128,14 @@ class Arm:
             thread.join()
 
 
-def profile_of(guard=False, acted=0.5, twist=False):
+def profile_of(guard=False, acted=0.5, twist=False, status=None):
     """The simulator's profile with slack for a busy machine."""
     settings = OmegaConf.to_container(compose("ros", []).robot)
     settings |= {"world": "", "fresh": {"state": 1.0, "camera": 1.0, "enable": 1.0, "guard": 1.0, "acted": acted}}
     settings["guard"] |= {"use": bool(guard), "ttl": 0.3, "margin": 2.0}
     if twist:
         settings["command"] = {"kind": "twist", "topic": "/sim/tool_twist", "gain": 4.0}
+    settings["status"] = status or {}
     settings["start"] = {"speed": 0.15, "share": 0.5, "ramp": 0.5}
     return Profile.of(settings)
 
@@ -166,9 +167,9 @@ class Bench:
 
     def __init__(
         self, enable="topic", dry=False, goal="wander about", graph=None, arm=None, transport=None, guard=False,
-        policy=Glide, camera_hz=20.0, acted=0.5, twist=False, namespace="",
+        policy=Glide, camera_hz=20.0, acted=0.5, twist=False, namespace="", status=None,
     ):  # fmt: skip
-        self.profile = profile_of(guard, acted, twist)
+        self.profile = profile_of(guard, acted, twist, status)
         loop = loop_of(self.profile)
         self.graph = graph or Graph()
         self.own, self.node = arm is None, lambda: within(LocalTransport(self.graph), namespace)
@@ -252,7 +253,7 @@ class Bench:
 @pytest.fixture
 def parts():
     """What benches are made of."""
-    return SimpleNamespace(Arm=Arm, Glide=Glide, RunningGuard=RunningGuard)
+    return SimpleNamespace(Arm=Arm, Glide=Glide, RunningGuard=RunningGuard, profile_of=profile_of, loop_of=loop_of)
 
 
 @pytest.fixture

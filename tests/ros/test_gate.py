@@ -21,6 +21,7 @@ def gate(velocity: float, measured: np.ndarray, dry: bool = False) -> Gate:
         eyes=SimpleNamespace(camera_age=lambda now: ("top", 0.01)),
         limits=SimpleNamespace(velocity=velocity),
         guard=None,
+        status=SimpleNamespace(trouble=""),
         dry=dry,
     )
     operator = SimpleNamespace(emergency="", goal="stack", started=True, paused=False, enabled=lambda now: True)

@@ -349,3 +349,68 @@ def _run_nodes(tree):
         for field, value in ast.iter_fields(node):
             if field not in ("annotation", "returns"):
                 waiting += [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, ast.AST)]
+
+
+def test_a_guard_that_refuses_everything_says_why_and_lets_the_client_try_again():
+    arm = Arm()
+    for k in range(10):
+        arm.tick()
+        assert arm.send(pose(HERE, 1.0 + k, frame="tool0")) is None
+        assert bool(arm.guard.refuses(arm.now)) == (k >= 4)
+    assert "frame 'tool0'" in arm.guard.refuses(arm.now)
+    for _ in range(60):
+        arm.tick()
+    assert arm.guard.refuses(arm.now) == ""
+    assert arm.send(pose(HERE, 12.0))
+    for _ in range(3):  # one or another that is refused is nothing to speak of
+        arm.tick()
+        arm.send(pose(HERE + by(0.3), 12.1))
+    assert arm.guard.refuses(arm.now) == ""
+
+
+def test_a_brake_says_which_commands_were_refused_before():
+    arm = Arm().glide()
+    for _ in range(15):
+        arm.send(pose(arm.place, 1000.0 + arm.now, frame="tool0"))
+        arm.tick()
+    assert "no sound command for 0.2" in arm.guard.cause
+    assert "frame 'tool0'" in arm.guard.cause
+
+
+def test_what_goes_on_is_logged_once():
+    arm = Arm()
+    for k in range(200):  # two causes by turns, with other numbers each time, and a button that is pressed again
+        arm.send(pose(HERE + by(0.1 + 0.001 * k), 1.0 + k))
+        arm.send(pose(HERE, 1.5 + k, frame="tool0"))
+        arm.tick()
+    assert kinds_of(arm.guard.news()) == ["refused", "refused"]
+    for k in range(200):
+        arm.guard.hear_emergency(True, arm.now)
+        arm.guard.hear_emergency(True, arm.now, "bridge")
+        if k % 2:
+            arm.guard.hear_emergency(False, arm.now)  # and another that releases it each time
+        arm.send(pose(HERE, 300.0 + k))
+        arm.tick()
+    assert kinds_of(arm.guard.news()) == ["emergency stop", "emergency stop", "refused", "refused"]
+
+
+def kinds_of(events):
+    return [event.kind for event in events]
+
+
+def test_of_two_that_send_the_enable_the_one_counts_that_lets_go():
+    arm = Arm().glide()
+    for _ in range(30):
+        arm.guard.hear_enable(False, arm.now)
+        arm.tick()  # and the other holds it
+        arm.send(pose(arm.place, 1000.0 + arm.now))
+    assert kinds_of(arm.guard.events) == ["brake", "at rest", "refused"]
+    for _ in range(30):
+        arm.tick()
+    assert arm.send(pose(arm.place, 1000.0 + arm.now))
+
+
+def test_no_clock_that_is_set_makes_a_leap_seem_slow():
+    arm = Arm().glide()
+    assert arm.send(pose(arm.place + by(0.15), 5000.0 + arm.now)) is None
+    assert "faster" in arm.guard.refusal

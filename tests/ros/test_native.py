@@ -141,7 +141,7 @@ def test_stops_must_arrive_and_pictures_need_not(node):
 
 
 def test_the_guard_s_stops_must_arrive_too(monkeypatch):
-    heard = {}
+    heard, kept = {}, []
 
     class Ear:
         def advertise(self, topic, type, latch=False):
@@ -149,6 +149,7 @@ def test_the_guard_s_stops_must_arrive_too(monkeypatch):
 
         def subscribe(self, subscription):
             heard[subscription.topic] = subscription.reliable
+            kept.extend([subscription.topic] if subscription.latched else [])
 
     settings = {"kind": "pose", "topic": "/t", "gripper": {"kind": "number", "topic": "/g"}, "hz": 50.0}
     node = object.__new__(GuardNode)
@@ -157,6 +158,16 @@ def test_the_guard_s_stops_must_arrive_too(monkeypatch):
     node._listen()
     sure = {topic for topic, reliable in heard.items() if reliable}
     assert sure == {f"/lohovla/{name}" for name in ("enable", "emergency_stop", "release", "emergency")}
+    assert kept == ["/lohovla/emergency"]
+
+
+def test_the_last_message_of_a_publisher_that_keeps_it_is_asked_for(node):
+    """And one that keeps nothing is heard too: a subscriber that asks does not match it."""
+    transport, made = node
+    asked = []
+    made.create_subscription = lambda kind, topic, callback, quality: asked.append(quality)
+    transport.subscribe(Subscription("/lohovla/emergency", "std_msgs/Bool", print, reliable=True, latched=True))
+    assert asked == [Quality(10, "volatile", "reliable"), Quality(1, "kept", "reliable")]
 
 
 def test_calls_give_plain_values(node):

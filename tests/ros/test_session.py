@@ -1,13 +1,15 @@
 """A run on a robot that goes where it is told, through topics, in real time."""
 
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from lohovla.ros import homing
 from lohovla.ros.frames import BadPose
-from lohovla.ros.verdicts import Ending, Reason
+from lohovla.ros.verdicts import OPEN, Ending, Reason, Verdict
 
 
 def test_goes_home_slowly_then_the_policy_plays(bench):
@@ -127,3 +129,37 @@ def test_a_dry_run_sends_nothing(bench):
     run.until(lambda: run.session.phase == "running" and run.robot.sent > 50)
     assert run.arm.commands == []
     assert run.robot.last_message[0] == "/sim/tool_target"
+
+
+def test_a_guard_that_refuses_everything_is_named(bench, monkeypatch):
+    """Another frame on the robot's side: the bridge says so, and does not wait for an arm that will not come."""
+    run = bench(guard=True)
+    run.guard.node.guard.settings = replace(run.guard.settings, frame="world")
+    run.guard.node.guard._path._settings = run.guard.node.guard.settings
+    run.start()
+    run.until(lambda: run.session.log.counts["guard refuses"])
+    run.until(lambda: run.session.verdict.reason is Reason.GUARD_REFUSES)
+    assert "not 'world'" in run.session.verdict.cause
+    assert not run.arm.commands
+    assert "not 'world'" in run.robot.hindrance(time.monotonic())
+
+
+def test_the_way_home_begins_where_the_arm_is(parts):
+    """Also after it was moved by hand while it rested, and after an arm never followed."""
+    place, verdict, blocked = np.array([0.4, 0.1, 0.25, 0.0, 0.0, 0.0]), OPEN, Verdict(Reason.PAUSED, "")
+    profile = parts.profile_of()
+    robot = SimpleNamespace(profile=profile, dry=False, sent=[], gripper=lambda: 0.0)
+    robot.measured = robot.pose = lambda: place
+    robot.command = lambda command, now: robot.sent.append(command.pose)
+    way = homing.Homing(robot, parts.loop_of(profile))
+    place = np.add(place, [0.0, 0.08, 0.0, 0.0, 0.0, 0.0])
+    for k in range(5):
+        way.step(0.02 * k, verdict)
+    assert np.abs(robot.sent[-1] - place).max() < 0.01
+    for k in range(200):  # it never follows
+        way.step(0.1 + 0.02 * k, blocked)
+    place = np.add(place, [0.0, 0.0, 0.05, 0.0, 0.0, 0.0])
+    way.step(5.0, verdict)
+    assert np.abs(robot.sent[-1] - place).max() < 0.005
+    robot.measured = lambda: None  # lost: nobody knows, and nothing breaks
+    way.step(5.1, blocked)

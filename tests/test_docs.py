@@ -47,6 +47,19 @@ def test_python_runs(page, code, workplace):
     assert answer.returncode == 0, answer.stderr
 
 
+def test_the_readmes_python_runs_in_one_interpreter():
+    """As the cells of a notebook: the first draws, the second loads a model."""
+    cells = [code for page, code in blocks("python") if page == "README.md"]
+    lines = ["import code", "cells = code.InteractiveInterpreter()"]
+    lines += [f"cells.runsource({cell!r}, symbol='exec')" for cell in cells]
+    script = "\n".join(lines)
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    assert "Traceback" not in answer.stderr, answer.stderr
+    assert answer.stdout.startswith("Put the blocks in the bowls with matching colors.")
+    assert "6889" in answer.stdout
+
+
 def guarded(code: str) -> str:
     """The code as a script that worker processes can import."""
     return "if __name__ == '__main__':\n" + "\n".join(f"    {line}" for line in code.splitlines())

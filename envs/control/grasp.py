@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import mujoco
 import numpy as np
 
+from lohovla.envs.engine import mujoco
 from lohovla.envs.scene.materials import Layer
 
 _SEAL = 0.7  # cosine of the largest angle between cup and face at which suction seals

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-import mujoco
 import numpy as np
+
+from lohovla.envs.engine import mujoco
 
 
 def matrix_from_rotvec(rotvec: np.ndarray) -> np.ndarray:

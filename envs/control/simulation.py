@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import mujoco
 import numpy as np
 
 from lohovla.envs.control.grasp import GRIPPERS, Gripper
+from lohovla.envs.engine import mujoco
 from lohovla.envs.scene import arm
 from lohovla.envs.scene.world import TIMESTEP, Composition, compile_model
 

@@ -7,9 +7,9 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import mujoco
 import numpy as np
 
+from lohovla.envs.engine import mujoco
 from lohovla.errors import UserError
 
 

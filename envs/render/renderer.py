@@ -2,29 +2,23 @@
 
 A software rasteriser spends its time on the shadow map and on tessellation, not on pixels: the ``fast``
 quality (observations) has no shadows and few facets, ``film`` (videos for people) has both. One OpenGL
-context a thread serves every scene drawn there.
+context a thread (:mod:`lohovla.envs.render.contexts`) serves every scene drawn there.
 """
 
 from __future__ import annotations
 
-import atexit
 import copy
-import ctypes.util
-import importlib
-import os
-import threading
 from dataclasses import dataclass
-from typing import Any
 
-import mujoco
 import numpy as np
 
+from lohovla.envs.engine import first_line, mujoco, no_opengl
+from lohovla.envs.render.contexts import MAX_HEIGHT, MAX_WIDTH, thread_context
 from lohovla.envs.scene.cameras import CAMERAS, TOP_CEILING
-from lohovla.errors import SetupError, UserError
+from lohovla.errors import UserError
 
 _MAX_GEOMS = 1000
 _BELOW = 0.01  # how far under the table's surface the orthographic view ends, metres
-MAX_WIDTH, MAX_HEIGHT = 1280, 960  # the largest picture, pixels
 
 
 @dataclass(frozen=True)
@@ -38,8 +32,6 @@ class Quality:
 
 
 QUALITIES = {"fast": Quality(0, 0, 12, 1), "film": Quality(1024, 4, 28, 16)}
-
-_local = threading.local()
 
 
 def render(
@@ -79,15 +71,14 @@ def render_color(
 def _canvas(model: mujoco.MjModel, quality: str, width: int, height: int) -> _Canvas:
     """The drawing context of this thread for models with these meshes."""
     check_size(width, height)
-    canvases: dict[Any, _Canvas] = _local.__dict__.setdefault("canvases", {})
-    if "gl" not in _local.__dict__:
-        _local.gl = _open_gl()
+    opengl = thread_context()
+    canvases = opengl.canvases
     key = quality, model.nmesh, model.nmeshvert
     if key not in canvases:
         try:
             canvases[key] = _Canvas(model, QUALITIES[quality])
         except mujoco.FatalError as error:
-            raise _no_opengl(str(error)) from None
+            raise no_opengl(f"{opengl.backend}: {first_line(error)}") from None
     return canvases[key]
 
 
@@ -97,29 +88,6 @@ def check_size(width: int, height: int) -> None:
         raise UserError(
             f"a picture of {width} x {height} pixels cannot be drawn", f"1 x 1 to {MAX_WIDTH} x {MAX_HEIGHT} can"
         )
-
-
-def _open_gl() -> Any:
-    """An off-screen OpenGL context for this thread: the backend of ``MUJOCO_GL``, else EGL, else OSMesa."""
-    # llvmpipe's own threads cost more than they bring at observation sizes, and processes or threads of
-    # environments already fill the cores.
-    os.environ.setdefault("LP_NUM_THREADS", "0")
-    # A process can use one of them only: PyOpenGL binds to the first.
-    backend = os.environ.get("MUJOCO_GL", "").lower() or ("egl" if ctypes.util.find_library("EGL") else "osmesa")
-    try:
-        context = importlib.import_module(f"mujoco.{backend}").GLContext(MAX_WIDTH, MAX_HEIGHT)
-        context.make_current()
-    except Exception as error:  # each backend has its own kinds, at import and at creation
-        raise _no_opengl(f"{backend}: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
-    atexit.register(context.free)  # while the libraries that free it are still there
-    return context
-
-
-def _no_opengl(reason: str) -> SetupError:
-    return SetupError(
-        f"no OpenGL to render with ({reason})",
-        "apt-get install -y libegl1 libgl1 libosmesa6   (or choose with MUJOCO_GL=egl, MUJOCO_GL=osmesa)",
-    )
 
 
 class _Canvas:
@@ -172,6 +140,10 @@ class _Canvas:
         else:
             metres = near / (raw + (near / far) * (1.0 - raw))
         return color[::-1].copy(), metres.astype(np.float32)
+
+    def free(self) -> None:
+        """Give the context's buffers back; its OpenGL context must be current."""
+        self._context.free()
 
     def _clip(self, camera: str) -> tuple[float, float]:
         """Set and return the near and far planes."""

@@ -8,7 +8,9 @@ import threading
 from typing import Any
 
 import gymnasium as gym
-import mujoco
+
+from lohovla.envs.engine import mujoco
+from lohovla.native import load_triton
 
 
 class Window:
@@ -29,6 +31,7 @@ class Window:
             return
         if self._shown is None or self._shown[0] is not model or self._shown[1] is not data:
             self.close()
+            load_triton()
             import mujoco.viewer
 
             before = set(threading.enumerate())

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import mujoco
 import numpy as np
 
+from lohovla.envs.engine import mujoco
 from lohovla.envs.scene.materials import Layer, cylinder_between
 
 JOINTS = (

@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import mujoco
 import numpy as np
+
+from lohovla.envs.engine import mujoco
 
 WORKSPACE = np.array([[0.25, 0.75], [-0.5, 0.5], [0.0, 0.28]])  # x, y, z bounds, metres, base frame
 TOP_CEILING = 0.34  # `top` does not see what is higher: the arm at home, as in a cropped height map

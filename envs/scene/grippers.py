@@ -6,9 +6,9 @@ tool held straight down with no yaw has zero rotation in the base frame.
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 
+from lohovla.envs.engine import mujoco
 from lohovla.envs.scene.materials import Layer, cylinder_between
 
 TOOL_LENGTH = {"suction": 0.13, "jaw": 0.145}  # flange to tcp, metres

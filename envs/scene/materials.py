@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 
-import mujoco
 import numpy as np
+
+from lohovla.envs.engine import mujoco
 
 
 class Layer(enum.Enum):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 
-import mujoco
 import numpy as np
 
+from lohovla.envs.engine import mujoco
 from lohovla.envs.scene import arm
 from lohovla.errors import SetupError
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-import mujoco
 import numpy as np
 
+from lohovla.envs.engine import mujoco
 from lohovla.envs.scene.materials import Layer
 
 BLOCK_MASS = 0.01

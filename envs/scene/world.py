@@ -11,8 +11,7 @@ import copy
 import functools
 from dataclasses import dataclass
 
-import mujoco
-
+from lohovla.envs.engine import mujoco
 from lohovla.envs.scene import arm, cameras, grippers, menagerie, objects
 from lohovla.envs.scene.materials import Layer, add_materials
 

@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-import mujoco
 import numpy as np
 
 from lohovla import __version__
 from lohovla.collect.disturb import Disturbance, Disturber
 from lohovla.data.episode import EpisodeRecord
 from lohovla.data.layout import EE_NAMES, depth_feature, feature, frame_features, to_steps, video_feature
+from lohovla.envs.engine import mujoco
 from lohovla.envs.language import vocabulary
 from lohovla.envs.sensors import STATE_NAMES
 from lohovla.policies.base import Context, Policy

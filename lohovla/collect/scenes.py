@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import mujoco
 import numpy as np
 
 from lohovla.collect.labels import any_subtasks, objects_of, points_of
 from lohovla.collect.stream import PARAPHRASED, Mistakes, TrainingStream
 from lohovla.data.samples import Sample
+from lohovla.envs.engine import mujoco
 from lohovla.envs.env import BlocksEnv
 from lohovla.envs.language import goal_sentence, vocabulary
 from lohovla.envs.render.noise import Noise

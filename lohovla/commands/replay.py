@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import mujoco
 from omegaconf import DictConfig
 from tqdm import tqdm
 
 from lohovla import __version__
+from lohovla.envs.engine import mujoco
 from lohovla.errors import UserError
 
 

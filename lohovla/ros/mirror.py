@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import mujoco
 import numpy as np
+
+from lohovla.envs.engine import mujoco
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 _HEAD = 8  # stamp, seed, held (index or -1), suction on, suction armed, drops, actions, number of state values

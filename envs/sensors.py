@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import string
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from lohovla.envs.control.rotations import rotvec_from_matrix
 from lohovla.envs.control.simulation import Simulation
+from lohovla.envs.instruction import Instruction
 from lohovla.envs.render.heightmap import fuse
 from lohovla.envs.render.noise import Noise
 from lohovla.envs.render.renderer import check_size, render, render_color
@@ -29,7 +29,6 @@ TOP_SOURCES = ("orthographic", "fused")
 
 _STEPS = 2**15 - 1  # of depth; signed and unsigned 16-bit pictures both hold them
 _FUSED_FROM = ("front", "left", "right")
-_LONGEST = 160  # characters of an instruction
 
 
 class Sensors:
@@ -82,8 +81,7 @@ class Sensors:
         low = -limits
         low[6] = 0.0
         spaces["state"] = gym.spaces.Box(low, limits, dtype=np.float32)
-        letters = string.ascii_letters + string.digits + " .,-"
-        spaces["instruction"] = gym.spaces.Text(_LONGEST, charset=letters)
+        spaces["instruction"] = Instruction()
         return gym.spaces.Dict(spaces)
 
     def prepare(self, simulation: Simulation, rng: np.random.Generator) -> None:

@@ -1,12 +1,16 @@
 """The batched environment gives what its environments give one by one, and resets as Gymnasium says."""
 
+import functools
+
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from gymnasium.vector.utils import create_shared_memory, read_from_shared_memory, write_to_shared_memory
 
 import lohovla.envs  # noqa: F401
 from lohovla.envs.env import BlocksEnv
+from lohovla.envs.instruction import Instruction
 from lohovla.envs.oracle import pick_place_action
 from lohovla.envs.vector import BlocksVectorEnv
 
@@ -101,11 +105,42 @@ def test_observations_lie_in_the_batched_space_and_are_the_callers_own():
 
 def test_make_vec_finds_it():
     env = gym.make_vec(
-        "lohovla/PickAndPlacePrimitive-v0", num_envs=2, vectorization_mode="vector_entry_point", cameras={}
+        "lohovla/PickAndPlacePrimitive-v1", num_envs=2, vectorization_mode="vector_entry_point", cameras={}
     )
     assert isinstance(env.unwrapped, BlocksVectorEnv)
     env.reset(seed=2)
     env.close()
+
+
+def words_of(env):
+    """The instructions after a reset, after a step, and after a reset to others."""
+    first = env.reset(seed=[20, 21])[0]
+    stepped = env.step(np.tile(np.array([0.5, 0.1, 0.2, 0, 0, 0, 0], np.float32), (2, 1)))[0]
+    assert env.observation_space.contains(first)
+    words = [list(observation["instruction"]) for observation in (first, stepped, env.reset(seed=[22, 23])[0], first)]
+    env.close()
+    return words
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.parametrize("shared_memory", [True, False])
+def test_instructions_arrive_whole_from_gymnasiums_processes(shared_memory, context):
+    """Through shared memory, too, of which Gymnasium reads texts only once, before there are any."""
+    make = functools.partial(BlocksEnv, TASK, cameras={})
+    expected = words_of(SyncVectorEnv([make] * 2))
+    assert len({*expected[0], *expected[2]}) > 1  # so that the wrong one would be seen
+    assert expected[0] == expected[1] == expected[3]
+    theirs = AsyncVectorEnv([make] * 2, shared_memory=shared_memory, context=context)
+    assert words_of(theirs) == expected
+
+
+def test_an_instruction_that_does_not_fit_shared_memory_is_not_cut():
+    space = Instruction()
+    memory = create_shared_memory(space, n=2)
+    with pytest.raises(ValueError, match="161 characters, where 160 fit"):
+        write_to_shared_memory(space, 1, "a" * 161, memory)
+    write_to_shared_memory(space, 1, "b" * 160, memory)
+    assert read_from_shared_memory(space, memory, n=2).tolist() == ["", "b" * 160]
 
 
 def test_the_wrong_number_of_seeds_is_refused():

@@ -20,6 +20,7 @@ from lohovla.envs.render.renderer import render_color
 from lohovla.envs.scene.cameras import CAMERAS, WORKSPACE
 from lohovla.envs.sensors import DEFAULT_CAMERAS, STATE_NAMES, Sensors, proprioception
 from lohovla.envs.tasks.entities import Scene
+from lohovla.envs.tasks.names import VERSION
 from lohovla.envs.tasks.registry import Problem, get_task
 from lohovla.errors import UserError
 
@@ -228,6 +229,7 @@ class BlocksEnv(gym.Env):
     def describe(self) -> dict[str, Any]:
         """Metadata that travels with observations: calibration, names, rates, limits."""
         return {
+            "version": VERSION,
             "task": self.task.name,
             "control": self.control,
             "control_hz": self.control_hz,

@@ -1,7 +1,7 @@
 """The two end effectors: a suction cup (the published one) and a parallel jaw.
 
-Both carry a site ``tcp``, the tool centre point. Its frame has z pointing away from the work, so that a
-tool held straight down with no yaw has zero rotation in the base frame.
+Both have a site ``tcp``, the tool centre point, fixed to the flange. Its frame has z pointing away from the
+work, so that a tool held straight down with no yaw has zero rotation in the base frame.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def add_suction(spec: mujoco.MjSpec, flange: mujoco.MjsBody) -> None:
     pad = cylinder_between(cup, (0, 0, -0.012), (0, 0, 0), 0.012, "cup", Layer.ROBOT)
     pad.name = "cup_pad"
     pad.friction = [1.0, 0.01, 0.001]
-    cup.add_site(name="tcp", pos=[0, 0, 0], quat=_FLIP, size=[0.003] * 3, group=5)
+    # Where the cup is at rest, not on it: what a robot knows of its tool follows from its joints, the spring does not.
+    flange.add_site(name="tcp", pos=[0, 0, length], quat=_FLIP, size=[0.003] * 3, group=5)
 
 
 def add_jaw(spec: mujoco.MjSpec, flange: mujoco.MjsBody) -> None:

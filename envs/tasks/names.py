@@ -7,11 +7,16 @@ from lohovla.envs.language import vocabulary
 # In the order of the published table, then the additional ones.
 TASKS: tuple[str, ...] = tuple(vocabulary()["goals"])
 
+# Of the environments: a higher one gives other observations or motions from the same seed and actions.
+# 0: positions of joints and blocks in motion were of one moment, poses and pictures of 5 ms before.
+# 1: everything is of one moment, and the tool's pose follows from the joints, whatever the cup's spring does.
+VERSION = 1
 
-def gym_name(task: str) -> str:
+
+def gym_name(task: str, version: int = VERSION) -> str:
     """A task's Gymnasium name, without the namespace.
 
     >>> gym_name("stack-blocks-of-same-color")
-    'StackBlocksOfSameColor-v0'
+    'StackBlocksOfSameColor-v1'
     """
-    return "".join(word.capitalize() for word in task.split("-")) + "-v0"
+    return "".join(word.capitalize() for word in task.split("-")) + f"-v{version}"

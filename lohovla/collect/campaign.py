@@ -11,10 +11,12 @@ from typing import Any
 
 from lohovla.collect.disturb import Disturbance
 from lohovla.collect.recorder import features_of, frames_per_second, record_episode
+from lohovla.collect.versions import refuse_other_version
 from lohovla.data import layout
 from lohovla.data.episode import stage
 from lohovla.data.writer import DatasetWriter
 from lohovla.envs.env import BlocksEnv
+from lohovla.envs.tasks.names import VERSION
 from lohovla.errors import UserError
 from lohovla.fanout import run_jobs
 from lohovla.policies.registry import make_policy
@@ -74,7 +76,9 @@ def collect(plan: Plan, on_episode: Callable[[], object] = lambda: None) -> Data
         UserError: the folder cannot be written to or holds something else; the policy keeps failing.
     """
     sample = BlocksEnv(task=plan.tasks[0], **plan.env)
+    refuse_other_version(plan.root, "name another folder with dataset=FOLDER")
     origin = {
+        "version": VERSION,
         "env": dict(plan.env),
         "policy": {"name": plan.policy, **plan.policy_settings} if plan.policy_settings else plan.policy,
         "disturb": dict(plan.disturb),

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from lohovla.collect.recorder import digest
+from lohovla.collect.versions import refuse_other_version
 from lohovla.data import layout
 from lohovla.data.reader import read_info, read_rows
 from lohovla.data.tables import values_of
@@ -43,15 +44,17 @@ class Replayer:
         root: its folder.
 
     Raises:
-        UserError: it is no data set, or was not recorded here.
+        UserError: it is no data set, was not recorded here, or with another version of the environment.
     """
 
     def __init__(self, root: Path):
         self._root, self._features = root, read_info(root)["features"]
         if not (root / layout.ORIGIN).exists():
             raise UserError(f"{root} does not say how it was made", "only sets of `lohovla collect` can be replayed")
-        self._settings = json.loads((root / layout.ORIGIN).read_text(encoding="utf-8"))["env"]
         self._rows = read_rows(root)
+        makers = " or ".join(sorted({row["made_with"] for row in self._rows})) or "the one that wrote it"
+        refuse_other_version(root, f"replay it with {makers}; training reads it as before")
+        self._settings = json.loads((root / layout.ORIGIN).read_text(encoding="utf-8"))["env"]
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -123,7 +123,7 @@ def test_tasks_lists_them_and_writes_their_page(tmp_path, monkeypatch, capsys):
     assert main(["tasks", "pictures=true", f"docs={tmp_path}"]) == 0
     assert "K  stack-blocks-of-same-color" in capsys.readouterr().out
     page = (tmp_path / "tasks.md").read_text()
-    assert "lohovla/StackBlocksOfSameColor-v0" in page
+    assert "lohovla/StackBlocksOfSameColor-v1" in page
     assert "1. Pick up the " in page
     for name in re.findall(r"\((images/.*?)\)", page):
         assert (tmp_path / name).stat().st_size > 2000

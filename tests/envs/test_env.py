@@ -29,7 +29,7 @@ SMALL_CAMERAS = {
 @pytest.mark.parametrize("control", ["ee", "pick_place"])
 @pytest.mark.parametrize("settings", [{}, {"drop_probability": 0.2, "noise": {"color": 2.0}}], ids=["plain", "noisy"])
 def test_gymnasiums_checker_passes(control, settings):
-    env = gym.make("lohovla/PutBlockIntoMatchingBowl-v0", control=control, cameras=SMALL_CAMERAS, **settings)
+    env = gym.make("lohovla/PutBlockIntoMatchingBowl-v1", control=control, cameras=SMALL_CAMERAS, **settings)
     check_env(env.unwrapped, skip_render_check=True)
 
 

@@ -153,7 +153,7 @@ import gymnasium
 import lohovla.envs
 from lohovla.errors import SetupError
 try:
-    gymnasium.make("lohovla/PickAndPlacePrimitive-v0").reset(seed=1)
+    gymnasium.make("lohovla/PickAndPlacePrimitive-v1").reset(seed=1)
 except SetupError as error:
     print(error)
 """

@@ -239,7 +239,7 @@ def test_what_is_like_no_task_points_at_the_list(name):
 
 
 def test_gymnasium_names_are_the_tasks_in_camel_case():
-    assert gym_name("stack-blocks-of-same-color") == "StackBlocksOfSameColor-v0"
+    assert gym_name("stack-blocks-of-same-color") == "StackBlocksOfSameColor-v1"
     assert len({gym_name(task) for task in TASKS}) == 24
 
 

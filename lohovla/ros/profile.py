@@ -41,8 +41,8 @@ class CameraTopics:
         depth_unit: m a step of 16-bit depth.
         position: of the optical frame in the base frame, m; None is not calibrated.
         rotation: its rotation vector, rad.
-        intrinsics: ``{size: [w, h], focal: [fx, fy], centre: [cx, cy], distortion: [...], distortion_model: plumb_bob}``;
-            None takes ``info``.
+        intrinsics: ``{size: [w, h], focal: [fx, fy], centre: [cx, cy], distortion: [...], distortion_model:
+            plumb_bob}``; None takes ``info``.
     """
 
     image: str

@@ -103,7 +103,24 @@ class Bag:
         values = {upper.get(field, field): self._value(kind, message[field]) for field, kind in TYPES[type].items()}
         if type == "std_msgs/Header" and self._generation == 1:
             values["seq"] = 0
+        name = type_name(type, 2)
+        if type == "visualization_msgs/Marker":  # a generation's own fields beyond those that both have
+            values = {**self._blank(name), **values}
         return make(**values) if values else make()
+
+    def _blank(self, name: str) -> dict[str, Any]:
+        """The fields of a type, each as it is where nothing was filled in."""
+        from rosbags.interfaces import Nodetype
+
+        values: dict[str, Any] = {}
+        for field, (kind, of) in self._store.fielddefs[name][1]:
+            if kind == Nodetype.NAME:
+                values[field] = self._store.types[of](**self._blank(of))
+            elif kind == Nodetype.BASE:
+                values[field] = {"string": "", "bool": False}.get(of[0], 0.0 if of[0].startswith("float") else 0)
+            else:
+                values[field] = [] if of[0][0] == Nodetype.NAME else np.zeros(0, of[0][1][0])
+        return values
 
     def _value(self, kind: str, value: Any) -> Any:
         base, bracket, _ = kind.partition("[")

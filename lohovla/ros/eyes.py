@@ -13,7 +13,9 @@ from lohovla.envs.sensors import quantize_depth
 from lohovla.errors import UserError
 from lohovla.ros.feeds import Arrival, Feed, Feeds
 from lohovla.ros.images import BadImage, color_of, depth_of
+from lohovla.ros.placement import Place
 from lohovla.ros.profile import CameraTopics, Profile
+from lohovla.ros.tf import FrameTree
 from lohovla.ros.views import Calibration, TopView, View
 
 _log = logging.getLogger("lohovla.ros")
@@ -32,8 +34,10 @@ class Sight:
 class _Camera:
     """The topics of one camera."""
 
-    def __init__(self, name: str, topics: CameraTopics, feeds: Feeds, throttle: float, on_new: Callable[[], None]):
-        self.name, self.topics = name, topics
+    def __init__(
+        self, name: str, topics: CameraTopics, feeds: Feeds, throttle: float, on_new: Callable[[], None], place: Place
+    ):
+        self.name, self.topics, self._place = name, topics, place
         kind = "sensor_msgs/CompressedImage" if topics.compressed else "sensor_msgs/Image"
         self.color = feeds.hear(topics.image, kind, throttle, on_new)
         self.depth: Feed | None = None
@@ -46,11 +50,20 @@ class _Camera:
             self.info = feeds.hear(topics.info, "sensor_msgs/CameraInfo", 1.0)
         self._calibration: Calibration | None = None
 
-    def calibration(self) -> Calibration | None:
-        """Its calibration, once everything is there."""
+    def calibration(self, frame: str) -> Calibration | None:
+        """Its calibration, once everything is there.
+
+        Args:
+            frame: of the picture at hand.
+
+        Raises:
+            UserError: nobody says where the camera is, or that is not the frame that was calibrated, or it moved.
+        """
+        position, rotation = self._place(frame)
         if self._calibration is None:
             info = self.info.newest if self.info else None
-            self._calibration = Calibration.of(self.name, vars(self.topics), info.message if info else None)
+            settings = {**vars(self.topics), "position": position, "rotation": rotation}
+            self._calibration = Calibration.of(self.name, settings, info.message if info else None)
         return self._calibration
 
     def newest(self) -> tuple[Arrival, Arrival | None] | None:
@@ -84,8 +97,10 @@ class Eyes:
         self._profile, self._size, self._top = profile, size, top and bool(profile.top_from)
         self._wake, self._closed = threading.Event(), False
         throttle = 0.5 / profile.image_hz
+        frames = FrameTree(feeds) if any(topics.tf for topics in profile.cameras.values()) else None
         self.cameras = {
-            name: _Camera(name, topics, feeds, throttle, self._wake.set) for name, topics in profile.cameras.items()
+            name: _Camera(name, topics, feeds, throttle, self._wake.set, Place(name, topics, profile.frame, frames))
+            for name, topics in profile.cameras.items()
         }
         self._fuse = TopView(*size, profile.top_every)
         self.sight, self.trouble = Sight(), ""
@@ -150,7 +165,8 @@ class Eyes:
             if height is None:
                 height = np.zeros(picture.shape[:2], np.float32)
         else:
-            known = [(camera.calibration(), picture, height) for camera, picture, height in views]
+            frames = [found[name][0].message["header"]["frame_id"] for name in names]
+            known = [(c.calibration(frame), p, h) for (c, p, h), frame in zip(views, frames, strict=True)]
             if any(calibration is None for calibration, _, _ in known):
                 self.trouble = "no CameraInfo yet"
                 return

@@ -85,6 +85,10 @@ class Feeds:
                 self._transport.subscribe(Subscription(topic, type, self._feeds[topic], throttle))
             return self._feeds[topic]
 
+    def listen(self, topic: str, type: str, callback: Callable[[Message], None], latched: bool = False) -> None:
+        """Hear every message of a topic, where the newest is not all: those of several publishers."""
+        self._transport.subscribe(Subscription(topic, type, callback, reliable=True, latched=latched))
+
     def advice(self) -> list[str]:
         """Why nothing comes on topics on which nothing ever came, as far as ROS can tell; asks, and so waits.
 

@@ -23,6 +23,7 @@ std_msgs/String: string data
 std_msgs/Bool: bool data
 std_msgs/Int64: int64 data
 std_msgs/Float64: float64 data
+std_msgs/ColorRGBA: float32 r, float32 g, float32 b, float32 a
 std_msgs/MultiArrayDimension: string label, uint32 size, uint32 stride
 std_msgs/MultiArrayLayout: std_msgs/MultiArrayDimension[] dim, uint32 data_offset
 std_msgs/Float64MultiArray: std_msgs/MultiArrayLayout layout, float64[] data
@@ -33,6 +34,9 @@ geometry_msgs/Twist: geometry_msgs/Vector3 linear, geometry_msgs/Vector3 angular
 geometry_msgs/TwistStamped: std_msgs/Header header, geometry_msgs/Twist twist
 geometry_msgs/Pose: geometry_msgs/Point position, geometry_msgs/Quaternion orientation
 geometry_msgs/PoseStamped: std_msgs/Header header, geometry_msgs/Pose pose
+geometry_msgs/Transform: geometry_msgs/Vector3 translation, geometry_msgs/Quaternion rotation
+geometry_msgs/TransformStamped: std_msgs/Header header, string child_frame_id, geometry_msgs/Transform transform
+tf2_msgs/TFMessage: geometry_msgs/TransformStamped[] transforms
 sensor_msgs/Image: std_msgs/Header header, uint32 height, uint32 width, string encoding, uint8 is_bigendian, uint32 step, uint8[] data
 sensor_msgs/CompressedImage: std_msgs/Header header, string format, uint8[] data
 sensor_msgs/RegionOfInterest: uint32 x_offset, uint32 y_offset, uint32 height, uint32 width, bool do_rectify
@@ -45,6 +49,9 @@ diagnostic_msgs/DiagnosticStatus: byte level, string name, string message, strin
 diagnostic_msgs/DiagnosticArray: std_msgs/Header header, diagnostic_msgs/DiagnosticStatus[] status
 ur_dashboard_msgs/SafetyMode: uint8 mode
 ur_dashboard_msgs/RobotMode: int8 mode
+visualization_msgs/Marker: std_msgs/Header header, string ns, int32 id, int32 type, int32 action, geometry_msgs/Pose pose, geometry_msgs/Vector3 scale, std_msgs/ColorRGBA color, duration lifetime, bool frame_locked, geometry_msgs/Point[] points, std_msgs/ColorRGBA[] colors, string text
+visualization_msgs/MarkerArray: visualization_msgs/Marker[] markers
+rosgraph_msgs/Clock: time clock
 actionlib_msgs/GoalID: time stamp, string id
 control_msgs/GripperCommand: float64 position, float64 max_effort
 control_msgs/GripperCommandGoal: control_msgs/GripperCommand command

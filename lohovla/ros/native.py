@@ -188,10 +188,12 @@ def check_definition(name: str, installed: Mapping[str, str]) -> None:
         installed: its fields and their types, in ROS 1's words.
 
     Raises:
-        SetupError: they differ.
+        SetupError: they differ; markers may have more fields than ours, as ROS 2's do.
     """
     ours = {field.lower(): _plain(kind) for field, kind in TYPES[name].items()}
     theirs = {field.lower(): _plain(kind) for field, kind in installed.items() if field != "seq"}
+    if name == "visualization_msgs/Marker":
+        theirs = {field: kind for field, kind in theirs.items() if field in ours}
     if ours != theirs:
         odd = sorted(set(ours.items()) ^ set(theirs.items()))[0]
         raise SetupError(f"{name} is another here: {odd[0]} {odd[1]}", "say which ROS this is in an issue, please")

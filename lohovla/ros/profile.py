@@ -41,6 +41,8 @@ class CameraTopics:
         depth_unit: m a step of 16-bit depth.
         position: of the optical frame in the base frame, m; None is not calibrated.
         rotation: its rotation vector, rad.
+        tf: whether ``/tf_static`` and ``/tf`` tell where the camera is, in place of ``position`` and ``rotation``.
+        frame: its optical frame; "" takes the one in its pictures' headers. Pictures with another are refused.
         intrinsics: ``{size: [w, h], focal: [fx, fy], centre: [cx, cy], distortion: [...], distortion_model:
             plumb_bob}``; None takes ``info``.
     """
@@ -52,6 +54,8 @@ class CameraTopics:
     depth_unit: float = 0.001
     position: tuple[float, float, float] | None = None
     rotation: tuple[float, float, float] | None = None
+    tf: bool = False
+    frame: str = ""
     intrinsics: Mapping[str, Any] | None = None
 
 
@@ -173,6 +177,11 @@ class Profile:
             raise UserError(f"robot.generation cannot be {self.generation}", "1, 2, or null to ask the server")
         if len(self.home) != 6 or not all(math.isfinite(v) for v in self.home):
             raise UserError(f"robot.home cannot be {list(self.home)}", "x, y, z in m and a rotation vector in rad")
+        for name, camera in self.cameras.items():
+            if camera.tf and (camera.position is not None or camera.rotation is not None):
+                raise UserError(
+                    f"robot.cameras.{name} has a position and tf: true", "leave position and rotation null, or tf false"
+                )
         for name in self.top_from:
             if name not in self.cameras:
                 raise UserError(

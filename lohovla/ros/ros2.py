@@ -88,7 +88,7 @@ class Rclpy(NativeNode):
         sure = subscription.reliable
         qualities = [self._quality(_RELIABLE_DEPTH if sure else 1, sure)]
         if subscription.latched:  # and the other beside it: this one does not hear publishers that keep nothing
-            qualities.append(self._quality(1, True, latch=True))
+            qualities.append(self._quality(_RELIABLE_DEPTH if sure else 1, True, latch=True))
         for quality in qualities:
             self._node.create_subscription(
                 self._class(subscription.type), subscription.topic, Throttle(subscription), quality

@@ -38,6 +38,7 @@ _BENCHMARKS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cpu": ("cpu", ("checkpoint", "task", "repeats", "torch_threads")),
     "kernels": ("counts", ()),
     "ros": ("ros", ("seconds", "camera_hz", "checkpoint")),
+    "ros-stops": ("ros_stops", ("kinds", "trials")),
     "gpu": ("gpu", ("tune", "dry", "parts")),
 }  # fmt: skip
 # What those that write as they go take besides.
@@ -48,7 +49,7 @@ _AS_THEY_GO: dict[str, Callable[[DictConfig, Path], list[Any]]] = {
     "ablation": lambda config, folder: [folder],
 }
 # One may be given bare.
-_LISTS = ("text_tasks", "modes", "adapters", "blocks", "students", "backend", "tasks", "parts", "ablations")
+_LISTS = ("text_tasks", "modes", "adapters", "blocks", "students", "backend", "tasks", "parts", "ablations", "kinds")
 
 
 def run(config: DictConfig) -> int:

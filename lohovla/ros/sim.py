@@ -54,9 +54,8 @@ class SimulatedRosRobot:
         controller_timeout: float = 0.1,
     ):  # fmt: skip
         self.env, self._transport, self._camera_hz, self._offset = env.unwrapped, transport, camera_hz, clock_offset
-        simulation = self.env.simulation
         self._controller = SimulatedController(
-            lambda: simulation.joints, tuple(JOINTS), self._tool_length(), controller_timeout
+            lambda: self.env.simulation.joints, tuple(JOINTS), self._tool_length(), controller_timeout
         )
         self._lock = threading.Lock()
         self._seed = self._next_seed = seed

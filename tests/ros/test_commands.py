@@ -8,14 +8,18 @@ from omegaconf import OmegaConf
 
 from lohovla.control.limits import Limits
 from lohovla.control.receiver import Command
+from lohovla.envs.env import BlocksEnv
 from lohovla.envs.scene.arm import HOME
 from lohovla.envs.scene.arm import JOINTS as NAMES
 from lohovla.ros.commands import Commander
 from lohovla.ros.geometry import joints_of_tool, tool_of_joints
+from lohovla.ros.graph import Graph, LocalTransport
 from lohovla.ros.guard import Guard
 from lohovla.ros.messages import seconds_of
 from lohovla.ros.profile import Profile
+from lohovla.ros.sim import SimulatedRosRobot
 from lohovla.ros.sim_control import SimulatedController
+from lohovla.ros.trajectories import COMMANDS
 from lohovla.settings import compose
 
 LIMITS = Limits((0.2, -0.5, 0.0), (0.8, 0.5, 0.5), 0.3, 2.0, 40.0)
@@ -143,3 +147,27 @@ def test_a_velocity_counts_until_the_controller_s_time_out():
             turning.step(0.005 * k, 0.005)
         turned = HOME + np.eye(6)[0] * (0.05 if timeout else 0.1)
         np.testing.assert_allclose(turning.target, tool_of_joints(turned, LENGTH), atol=0.002)
+
+
+@pytest.mark.parametrize("kind", ["twist", "trajectory", "joint_position", "joint_velocity"])
+def test_the_simulated_robot_takes_every_kind(kind):
+    env = BlocksEnv("put-block-into-matching-bowl", control="ee", control_hz=100, cameras={})
+    node = LocalTransport(Graph())
+    robot = SimulatedRosRobot(env, node, 1, controller_timeout=0.0)
+    topics = {"twist": "tool_twist", "trajectory": "joint_trajectory", "joint_position": "joint_positions",
+              "joint_velocity": "joint_velocities"}  # fmt: skip
+    start = robot.env.observe_state()[:6].astype(float)
+    joints = np.array(robot.env.simulation.joints)
+    profile = profile_of("forward", kind=kind, topic=f"/sim/{topics[kind]}")
+    commander = Commander(profile, LIMITS)
+    goal = np.add(start, [0.0, 0.03, 0.0, 0.0, 0.0, 0.0])
+    velocity = np.array([0.0, 0.1, 0.0, 0.0, 0.0, 0.0]) if kind in ("twist", "joint_velocity") else np.zeros(6)
+    measured = start if kind == "twist" else goal
+    message = commander.message(Command(1, 0.0, goal, velocity, np.zeros(6), 0.0, "run"), measured, joints, 1.0)
+    node.advertise(f"/sim/{topics[kind]}", COMMANDS[kind])
+    node.publish(f"/sim/{topics[kind]}", message)
+    for _ in range(400):
+        robot.tick()
+        if robot.env.observe_state()[1] - start[1] > 0.02:
+            break
+    assert robot.env.observe_state()[1] - start[1] > 0.02

@@ -144,9 +144,12 @@ class _Bridge:
 
     def _show(self) -> None:
         """Tell people what happens: over ROS, and on a page."""
+        from lohovla.ros.markers import Markers
         from lohovla.ros.reporter import Reporter
 
         self.close_all.append(Reporter(self.session, self.transport).close)
+        limits = self.session.settings.limits
+        self.session.watchers.append(Markers(self.transport, self.profile.frame, limits))
         page = self.config.page
         if page.serve:
             page = self._serve(page)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lohovla.ros.images import compressed
+from lohovla.ros.images import compressed, image
 from lohovla.ros.messages import Message, header
 from lohovla.ros.peers import STATE
 
@@ -21,6 +21,7 @@ _TOPICS = {
     "latency": ("std_msgs/Float64", False),
     "event": ("std_msgs/String", False),
     "subgoal/compressed": ("sensor_msgs/CompressedImage", True),
+    "subgoal": ("sensor_msgs/Image", True),  # for RViz
 }
 
 
@@ -28,8 +29,8 @@ class Reporter:
     """Publishes a session's state from a thread of its own.
 
     Topics under ``/lohovla``: ``state`` (everything, as JSON), ``subtask``, ``progress`` (0 to 1), ``latency`` (s,
-    from picture to chunk), ``event`` (one line each), ``subgoal/compressed`` (the picture that the sub-task should
-    lead to, if the policy has one); and ``/diagnostics``.
+    from picture to chunk), ``event`` (one line each), ``subgoal`` and ``subgoal/compressed`` (the picture that the
+    sub-task should lead to, if the policy has one); and ``/diagnostics``.
 
     Args:
         session: whose.
@@ -91,6 +92,7 @@ class Reporter:
     def _tell_subgoal(self, picture: np.ndarray | None) -> None:
         if picture is not None and picture is not self._subgoal:
             self._say("subgoal/compressed", compressed(picture, "png", time.time(), "top_optical"))
+            self._say("subgoal", image(picture, "rgb8", time.time(), "top_optical"))
         self._subgoal = picture
 
 

@@ -76,6 +76,7 @@ class _Bridge:
         from lohovla.ros.operator import Operator
         from lohovla.ros.robot import RosRobot
         from lohovla.ros.session import Session
+        from lohovla.ros.simulated_clock import SimulatedClock
         from lohovla.ros.tool_check import ToolCheck
         from lohovla.ros.trace import Trace
 
@@ -113,7 +114,8 @@ class _Bridge:
                 config.enable, profile.fresh.enable, str(config.goal), started=config.start == "auto"
             )
             self.robot = RosRobot(
-                self.transport, profile, settings.limits, self.operator.goal, mirror=mirror, dry=config.dry_run
+                self.transport, profile, settings.limits, self.operator.goal, mirror=mirror, dry=config.dry_run,
+                clock=SimulatedClock(self.transport) if config.use_sim_time else None,
             )  # fmt: skip
             self.close_all.append(self.robot.eyes.close)
             self.session = Session(self.robot, spec, self.worker, settings, self.operator)

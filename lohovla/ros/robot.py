@@ -43,6 +43,7 @@ class RosRobot:
         size: width and height of the policy's top view, pixels.
         mirror: rebuilds the true state, where a simulator tells it.
         dry: whether commands are made and counted, but not sent.
+        clock: maps the robot's stamps; None takes one that only runs apart as clocks do.
     """
 
     reward, ended = 0.0, False
@@ -56,10 +57,11 @@ class RosRobot:
         size: tuple[int, int] = (320, 160),
         mirror: Mirror | None = None,
         dry: bool = False,
+        clock: Any = None,
     ):
         self.transport, self.profile, self.instruction, self.dry = transport, profile, instruction, dry
         self.limits = limits
-        self.clock, self.mirror = ClockOffset(), mirror
+        self.clock, self.mirror = clock or ClockOffset(), mirror
         self.feeds = Feeds(transport, self.clock)
         self._commander = Commander(profile, limits)
         self._hear()

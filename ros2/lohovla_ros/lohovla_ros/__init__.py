@@ -1,0 +1,1 @@
+"""LoHoVLA's bridge and guard as ROS 2 nodes."""

@@ -23,6 +23,8 @@ $(READY): pyproject.toml constraints.txt
 		{ echo "no virtual environments here: apt-get install -y python3-venv"; exit 2; }
 	@sh scripts/opengl.sh $(PYTHON)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,menagerie]' -c constraints.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[ros2]' -c constraints.txt 2>/dev/null || \
+		echo "no wheels of ROS 2 for this machine: the tests with it are skipped"
 	@touch $@
 
 demo: $(READY)

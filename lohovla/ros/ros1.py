@@ -32,7 +32,14 @@ class Rospy(NativeNode):
         if not rosgraph.is_master_online():
             where = os.environ.get("ROS_MASTER_URI", "ROS_MASTER_URI, which is not set")
             raise UserError(f"no ROS master answers at {where}", "start roscore")
+        root = logging.getLogger()
+        handlers, level = list(root.handlers), root.level
         rospy.init_node(name, anonymous=True, disable_signals=True)
+        # It puts handlers of its own in place of the program's, whose lines would vanish from the terminal.
+        root.setLevel(min(level, root.level) if handlers else root.level)
+        for handler in handlers:
+            if handler not in root.handlers:
+                root.addHandler(handler)
         logging.getLogger("rosout").setLevel(logging.WARNING)
         self._kept: list[Any] = []
         self._goals = 0

@@ -1,8 +1,9 @@
 """The benchmark of the bridge: what it measures is what comes back."""
 
+import numpy as np
 import pytest
 
-from lohovla.benchmarks import ros
+from lohovla.benchmarks import ros, ros_stops
 from lohovla.errors import UserError
 
 
@@ -31,3 +32,38 @@ def test_every_picture_is_answered():
 def test_settings_out_of_range(seconds, rate, cause):
     with pytest.raises(UserError, match=cause):
         ros.run(seconds, rate, None)
+
+
+def motion(*legs):
+    """Samples every 10 ms of legs of so many seconds at so many m/s, from 0.5 s of 0.25 m/s before 0."""
+    place, rows, now = 0.0, [], -0.5
+    for seconds, speed in ((0.5, 0.25), *legs):
+        for _ in range(round(seconds / 0.01)):
+            now, place = now + 0.01, place + speed * 0.01
+            rows.append((now, place, 0.0, 0.0))
+    return np.array(rows)
+
+
+def test_a_stop_is_measured_to_where_the_arm_rests():
+    found = ros_stops.judge(motion((0.1, 0.25), (0.1, 0.1), (1.0, 0.0)), 0.0)
+    assert found["rests"]
+    assert found["mm"] == pytest.approx(35.0, abs=3.0)
+    assert found["s"] == pytest.approx(0.2, abs=0.06)
+    assert found["again"] == 0
+
+
+def test_an_arm_that_goes_on_or_sets_off_again_is_seen():
+    found = ros_stops.judge(motion((1.5, 0.25)), 0.0)
+    assert not found["rests"]
+    assert found["mm"] == pytest.approx(375.0, abs=5.0)
+    lurch = ros_stops.judge(motion((0.1, 0.25), (0.2, 0.0), (0.1, 0.24), (1.0, 0.0)), 0.0)
+    assert (lurch["rests"], lurch["again"]) == (True, 1)
+    assert lurch["mm"] == pytest.approx(49.0, abs=3.0)
+    swing = ros_stops.judge(motion((0.1, 0.25), (0.2, 0.0), (0.1, 0.01), (1.0, 0.0)), 0.0)
+    assert swing["again"] == 0
+
+
+@pytest.mark.parametrize(("kinds", "trials", "cause"), [(["wish"], 1, "wish"), (["pose"], 0, "trials")])
+def test_stops_that_cannot_be_measured(kinds, trials, cause):
+    with pytest.raises(UserError, match=cause):
+        ros_stops.run(kinds, trials)

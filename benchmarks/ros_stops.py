@@ -28,7 +28,9 @@ _LIMITS = {"velocity": SPEED, "acceleration": 1.5, "jerk": 20.0, "low": [0.25, -
 _TOPICS = {"pose": "/sim/tool_target", "twist": "/sim/tool_twist", "trajectory": "/sim/joint_trajectory",
            "joint_position": "/sim/joint_positions", "joint_velocity": "/sim/joint_velocities"}  # fmt: skip
 FAULTS = ("client killed", "rosbridge killed", "cable out", "guard killed", "clock +5 s", "clock -5 s")
-_FROM, _WATCH = 0.08, 1.5  # m from home at which it breaks, s that are watched then: 0.375 m at full speed
+_FROM, _WATCH = 0.08, 1.3  # m from home at which it breaks, s that are watched then: 0.325 m at full speed
+_BEHIND = 0.05  # s that the world may fall behind real time meanwhile; else it is tried again,
+_TRIES = 4  # so often
 _STILL, _SPAN = 0.004, 0.05  # m/s that count as rest, over so many seconds
 _MOVES = 0.03  # m/s that count as motion: an arm that comes to rest swings a little
 _WANTED = 60.0  # mm
@@ -78,16 +80,32 @@ def _measure(kind: str, timeout: float, guarded: bool, trials: int) -> list[dict
     for fault in FAULTS:
         if fault == "guard killed" and not guarded:
             continue
-        found = []
-        for _ in range(trials):
-            one = _Stage(profile, limits, settings, timeout)
-            try:
-                found.append(one.play(fault))
-            finally:
-                one.close()
+        found = [_trial(lambda: _Stage(profile, limits, settings, timeout), fault) for _ in range(trials)]
         rows.append(_row(kind, timeout, guarded, fault, found))
         print(" ".join(f"{key}: {value}," for key, value in rows[-1].items()).rstrip(","), flush=True)
     return rows
+
+
+def _trial(stage: Callable[[], Any], fault: str) -> dict[str, Any]:
+    """The trial in which the world kept up with real time, or of several that in which it did best."""
+    best, why = None, None
+    for _ in range(_TRIES):
+        try:
+            one = stage()
+            try:
+                found = one.play(fault)
+            finally:
+                one.close()
+        except UserError as error:
+            why = error
+            continue
+        best = found if best is None or found["behind"] < best["behind"] else best
+        if best["behind"] <= _BEHIND:
+            break
+    if best is None:
+        assert why is not None
+        raise why
+    return best
 
 
 def _row(kind: str, timeout: float, guarded: bool, fault: str, found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -102,7 +120,7 @@ def _row(kind: str, timeout: float, guarded: bool, fault: str, found: list[dict[
         "mm": round(largest, 1), "median mm": round(median, 1),
         "s": round(max(one["s"] for one in found), 2),
         "starts again": max(one["again"] for one in found),
-        "robot behind, s": round(max(one["behind"] for one in found), 2),
+        "world behind, s": round(max(one["behind"] for one in found), 2),
     }  # fmt: skip
 
 
@@ -155,7 +173,7 @@ class _Stage:
         time.sleep(_WATCH)
         self._pipe.send("end")
         samples, behind = self._hear(self._pipe)
-        return {**judge(samples, moment), "behind": behind}
+        return {**judge(samples, moment), "behind": behind[-1] - behind[np.searchsorted(samples[:, 0], moment)]}
 
     def _break(self, fault: str, process: Any) -> None:
         if fault == "client killed":

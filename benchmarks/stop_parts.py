@@ -16,7 +16,7 @@ _GOAL = 0.45  # m on y: out of reach for as long as it is watched
 
 
 def robot(pipe: Any, timeout: float, where: Any) -> None:
-    """Run the simulated robot and a server; tell where the tool is, and when told to end, where it was."""
+    """Run the simulated robot and a server; tell where the tool is, and when told to end, where it was and how late."""
     from lohovla.envs.env import BlocksEnv
     from lohovla.ros.graph import Graph, LocalTransport
     from lohovla.ros.server import RosbridgeServer
@@ -28,7 +28,7 @@ def robot(pipe: Any, timeout: float, where: Any) -> None:
     world = SimulatedRosRobot(env, LocalTransport(graph), 1, controller_timeout=timeout)
     server = RosbridgeServer(graph, port=0).start()
     pipe.send(server.url)
-    samples, due, behind = [], time.monotonic(), 0.0
+    samples, due, behind, fallen = [], time.monotonic(), 0.0, []
     while not pipe.poll():
         world.tick()
         now, place = time.monotonic(), np.asarray(world.env.observe_state()[:3], float)
@@ -38,8 +38,9 @@ def robot(pipe: Any, timeout: float, where: Any) -> None:
         where[2] = (place[1] - past[2]) / (now - past[0]) if now > past[0] else 0.0
         due += _PERIOD
         behind, due = (behind + now - due, now) if due < now - _PERIOD else (behind, due)
+        fallen.append(behind)
         time.sleep(max(due - time.monotonic(), 0.0))
-    pipe.send((np.array(samples), behind))
+    pipe.send((np.array(samples), np.array(fallen)))
 
 
 def guard(url: str, settings: dict[str, Any], pipe: Any) -> None:

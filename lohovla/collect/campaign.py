@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -14,6 +16,7 @@ from lohovla.collect.recorder import features_of, frames_per_second, record_epis
 from lohovla.collect.versions import refuse_other_version
 from lohovla.data import layout
 from lohovla.data.episode import stage
+from lohovla.data.files import DamagedFile, read_json, read_table
 from lohovla.data.writer import DatasetWriter
 from lohovla.envs.env import BlocksEnv
 from lohovla.envs.tasks.names import VERSION
@@ -35,6 +38,7 @@ class Plan:
         first_seed: seeds are this, + 2, + 4, ...
         policy: the teacher.
         policy_settings: what else it takes.
+        language: write sub-tasks into the frames too, as lerobot has them since 0.6.
         env: settings of the environment.
         disturb: settings of the disturbance.
         keep_failures: keep episodes that did not succeed, too.
@@ -53,6 +57,7 @@ class Plan:
     runner: str
     workers: int | None
     policy_settings: Mapping[str, Any] = field(default_factory=dict)
+    language: bool = True
 
 
 @dataclass(frozen=True)
@@ -84,18 +89,25 @@ def collect(plan: Plan, on_episode: Callable[[], object] = lambda: None) -> Data
         "disturb": dict(plan.disturb),
         "calibration": sample.sensors.calibration(),
     }
+    writer = None
     try:
-        writer = DatasetWriter(plan.root, features_of(sample), frames_per_second(sample), origin, "ur5e")
+        writer = DatasetWriter(
+            plan.root, features_of(sample), frames_per_second(sample), origin, "ur5e", language=plan.language
+        )
         _clear_parts(plan.root)
         for task in plan.tasks:
             _collect_task(plan, task, writer, on_episode)
+        shutil.rmtree(plan.root / layout.STAGING, ignore_errors=True)
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = "make room and" if full else "see that it may be written to, and"
         raise UserError(
             f"cannot write to {plan.root}: {error.strerror or error}",
-            "finished episodes are kept; make room and run the same command again",
+            f"finished episodes are kept; {remedy} run the same command again",
         ) from None
-    shutil.rmtree(plan.root / layout.STAGING, ignore_errors=True)
-    writer.close()
+    finally:
+        if writer is not None:
+            writer.abandon()
     return writer
 
 
@@ -130,7 +142,7 @@ def _collect_task(plan: Plan, task: str, writer: DatasetWriter, on_episode: Call
 
 def _in_order(jobs: list[Job], plan: Plan) -> Any:
     """Yield (job, success) in the order of ``jobs``, while they are done in whatever order."""
-    finished = {job.seed: _staged_success(job) for job in jobs if job.staged.exists()}
+    finished = {job.seed: success for job in jobs if (success := _staged_success(job)) is not None}
     todo = [job for job in jobs if job.seed not in finished]
     running = run_jobs(attempt, todo, plan.runner, plan.workers)
     for job in jobs:
@@ -149,20 +161,31 @@ def attempt(job: Job) -> tuple[int, bool]:
     )
     success = bool(record.attributes["success"])
     if success or plan.keep_failures:
-        stage(record, features_of(env), frames_per_second(env), job.staged)
+        stage(record, frames_per_second(env), job.staged)
     return job.seed, success
 
 
-def _staged_success(job: Job) -> bool:
-    return bool(json.loads((job.staged / "episode.json").read_text(encoding="utf-8"))["success"])
+def _staged_success(job: Job) -> bool | None:
+    """Whether an episode that is staged already succeeded; None if there is none, or none that can be read."""
+    if not job.staged.exists():
+        return None
+    try:
+        read_table(job.plan.root, job.staged / "columns.parquet")
+        return bool(read_json(job.plan.root, job.staged / "episode.json")["success"])
+    except (DamagedFile, KeyError):
+        shutil.rmtree(job.staged)
+        return None
 
 
 def _failed(root: Path, task: str) -> set[int]:
+    """Seeds of attempts that were not kept; a line that cannot be read is tried again."""
     path = root / layout.FAILURES
-    if not path.exists():
-        return set()
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-    return {row["seed"] for row in rows if row["task"] == task}
+    seeds = set()
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            row = json.loads(line)
+            seeds |= {row["seed"]} if row["task"] == task else set()
+    return seeds
 
 
 def _clear_parts(root: Path) -> None:

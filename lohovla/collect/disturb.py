@@ -1,6 +1,6 @@
 """Deliberate mistakes while recording, so that a policy sees how the teacher recovers.
 
-The recorded ``action`` stays the teacher's; ``action.executed`` is what was really sent, and ``perturbed``
+The recorded ``action`` stays the teacher's; ``executed_action`` is what was really sent, and ``perturbed``
 marks where the two differ (Laskey et al., "DART: Noise Injection for Robust Imitation Learning", 2017).
 """
 

@@ -11,8 +11,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from lohovla.collect.disturb import Disturbance
 from lohovla.collect.recorder import record_episode
 from lohovla.data.episode import EpisodeRecord
-from lohovla.data.layout import from_steps
-from lohovla.data.reader import plain
+from lohovla.data.layout import from_steps, plain
 from lohovla.data.samples import Sample, action_chunk
 from lohovla.envs.env import BlocksEnv
 from lohovla.policies.registry import make_policy

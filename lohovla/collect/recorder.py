@@ -10,6 +10,7 @@ import numpy as np
 
 from lohovla import __version__
 from lohovla.collect.disturb import Disturbance, Disturber
+from lohovla.data import layout
 from lohovla.data.episode import EpisodeRecord
 from lohovla.data.layout import EE_NAMES, depth_feature, feature, frame_features, to_steps, video_feature
 from lohovla.envs.engine import mujoco
@@ -34,7 +35,7 @@ def features_of(env: Any) -> dict[str, Any]:
         size = camera["height"], camera["width"]
         features[f"observation.images.{name}"] = video_feature(*size, fps)
         if f"depth.{name}" in env.observation_space.spaces:
-            features[f"observation.depth.{name}"] = depth_feature(*size, camera["depth_unit"])
+            features[layout.feature_name(f"depth.{name}")] = depth_feature(*size, camera["depth_unit"])
     names = EE_NAMES if env.control == "ee" else _PICK_PLACE_NAMES
     return {
         **features,
@@ -72,15 +73,15 @@ class Recording:
         physics = self._env.simulation.vector()
         for key, value in observation.items():
             if key.startswith("images."):
-                self._pictures.setdefault(f"observation.{key}", []).append(value)
+                self._pictures.setdefault(layout.feature_name(key), []).append(value)
             elif key.startswith("depth."):
-                self._append(f"observation.{key}", to_steps(value, self._units[key.removeprefix("depth.")]))
+                self._append(layout.feature_name(key), to_steps(value, self._units[key.removeprefix("depth.")]))
         self._append("observation.state", observation["state"])
         self._append("hash.physics", digest(physics))
         self._append("hash.observation", digest(*(observation[key] for key in sorted(observation))))
         self._append("subtask_number", len(self._begins) - 1)
         self._append("action", action.ravel())
-        self._append("action.executed", sent.ravel())
+        self._append(layout.EXECUTED, sent.ravel())
         self._append("perturbed", perturbed)
         self._append("score", score)
         self._states.append(physics)
@@ -108,7 +109,7 @@ class Recording:
         for name in ("score", "next.reward"):
             columns[name] = columns[name].astype(np.float32)
         plan = [self._subtasks[begin] for begin in self._begins if self._subtasks[begin] != vocabulary()["done"]]
-        units = {name: self._units[name.rpartition(".")[2]] for name in columns if ".depth." in name}
+        units = {name: self._units[name.removeprefix("depth.")] for name in columns if name.startswith("depth.")}
         attributes = {**attributes, "plan": plan}
         return EpisodeRecord(columns, self._pictures, self._subtasks, np.stack(self._states), units, attributes)
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from lohovla.collect.recorder import digest
 from lohovla.collect.versions import refuse_other_version
 from lohovla.data import layout
-from lohovla.data.reader import read_info, read_rows
+from lohovla.data.files import UNREADABLE, DamagedFile, read_json, read_table, unreadable
+from lohovla.data.summary import data_path, read_info, read_rows
 from lohovla.data.tables import values_of
 from lohovla.envs.env import BlocksEnv
 from lohovla.errors import UserError
@@ -48,13 +50,23 @@ class Replayer:
     """
 
     def __init__(self, root: Path):
-        self._root, self._features = root, read_info(root)["features"]
+        self._root, self._info = root, read_info(root)
+        self._features = self._info["features"]
         if not (root / layout.ORIGIN).exists():
             raise UserError(f"{root} does not say how it was made", "only sets of `lohovla collect` can be replayed")
-        self._rows = read_rows(root)
-        makers = " or ".join(sorted({row["made_with"] for row in self._rows})) or "the one that wrote it"
-        refuse_other_version(root, f"replay it with {makers}; training reads it as before")
-        self._settings = json.loads((root / layout.ORIGIN).read_text(encoding="utf-8"))["env"]
+        origin = read_json(root, root / layout.ORIGIN)
+        if not isinstance(origin.get("env"), dict):
+            raise UserError(f"{root} was not recorded in simulation", "only sets of `lohovla collect` can be replayed")
+        self._settings = origin["env"]
+        self._executed = next((n for n in (layout.EXECUTED, layout.EXECUTED_BEFORE) if n in self._features), None)
+        if self._executed is None or not {"hash.physics", "hash.observation"} <= self._features.keys():
+            raise UserError(
+                f"{root} has lost columns that a replay needs: {layout.EXECUTED}, hash.physics or hash.observation",
+                "replay the set as `lohovla collect` wrote it",
+            )
+        self._rows = read_rows(root, self._info)
+        makers = " or ".join(sorted({str(row["made_with"]) for row in self._rows if "made_with" in row}))
+        refuse_other_version(root, f"replay it with {makers or 'the one that wrote it'}; training reads it as before")
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -68,12 +80,14 @@ class Replayer:
         if not 0 <= episode < len(self):
             raise UserError(f"{self._root} has no episode {episode}", f"it has 0 to {len(self) - 1}")
         row = self._rows[episode]
-        table = pq.read_table(layout.path_of(self._root, layout.DATA_PATH, episode))
-        width = self._features["action.executed"]["shape"]
-        actions = values_of(table, "action.executed", width)
-        recorded = {name: table[f"hash.{name}"].to_numpy() for name in ("physics", "observation")}
-
-        env = BlocksEnv(task=row["task_name"], **self._settings)
+        actions, recorded = self._recorded(row)
+        try:
+            env = BlocksEnv(task=row["task_name"], **self._settings)
+        except TypeError as error:
+            raise UserError(
+                f"{self._root / layout.ORIGIN} has settings that this version does not know: {error}",
+                f"replay with the version that recorded it: {row['made_with']}",
+            ) from None
         observation, outcome = env.reset(seed=row["seed"])
         differs: dict[str, int | None] = {"physics": None, "observation": None}
         last = len(actions) - 1
@@ -93,3 +107,19 @@ class Replayer:
         return ReplayReport(
             len(actions), differs["physics"], differs["observation"], row["made_with"], outcome["success"]
         )
+
+    def _recorded(self, row: Mapping[str, Any]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The actions of an episode and its fingerprints."""
+        path = data_path(self._root, self._info, row)
+        kinds = {"task_name": str, "seed": int, "made_with": str}
+        if lost := [name for name, kind in kinds.items() if not isinstance(row.get(name), kind)]:
+            raise DamagedFile(self._root, self._root / "meta" / "episodes", f"has lost the {lost[0]} of episodes")
+        try:
+            table = read_table(self._root, path)
+            table = table.filter(pa.array(values_of(table, "episode_index", (1,)) == row["episode_index"]))
+            if table.num_rows != row["length"]:
+                raise DamagedFile(self._root, path, f"has {table.num_rows} frames instead of {row['length']}")
+            actions = values_of(table, str(self._executed), self._features[self._executed]["shape"])
+            return actions, {name: values_of(table, f"hash.{name}", (1,)) for name in ("physics", "observation")}
+        except UNREADABLE as error:
+            raise unreadable(self._root, path, error) from None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from lohovla.data import layout
+from lohovla.data.files import read_json
 from lohovla.envs.tasks.names import VERSION
 from lohovla.errors import UserError
 
@@ -18,12 +18,12 @@ def refuse_other_version(root: Path, remedy: str) -> None:
         remedy: what to do instead.
 
     Raises:
-        UserError: it was recorded with another version of the environment.
+        UserError: it was recorded with another version of the environment, or its origin cannot be read.
     """
     path = root / layout.ORIGIN
     if not path.is_file():
         return
-    made = json.loads(path.read_text(encoding="utf-8")).get("version", 0)  # the first version did not write it
+    made = read_json(root, path).get("version", 0)  # the first version did not write it
     if made != VERSION:
         raise UserError(
             f"{root} was recorded with version {made} of the environment, and this is version {VERSION}, whose"

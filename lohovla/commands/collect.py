@@ -41,6 +41,7 @@ def run(config: DictConfig) -> int:
         runner=config.runner,
         workers=config.workers,
         policy_settings=settings,
+        language=config.language,
     )
     began = time.perf_counter()
     with tqdm(total=len(names) * config.episodes, unit="episode", disable=None) as bar:

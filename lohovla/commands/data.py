@@ -38,11 +38,14 @@ def _check(root: Path) -> int:
 
 
 def _info(root: Path) -> int:
-    from lohovla.data.reader import read_info, read_rows
+    from lohovla.data.summary import read_info, read_rows
 
-    info, rows = read_info(root), read_rows(root)
+    info = read_info(root)
+    rows = read_rows(root, info)
     print(f"{root}: {len(rows)} episodes, {info['total_frames']} frames at {info['fps']} a second")
-    for name, count in sorted(collections.Counter(row.get("task_name", row["tasks"][0]) for row in rows).items()):
+    for name, count in sorted(
+        collections.Counter(row.get("task_name") or "; ".join(map(str, row["tasks"])) for row in rows).items()
+    ):
         print(f"  {count:6d} x {name}")
     for name, entry in info["features"].items():
         print(f"  {name:32s} {entry['dtype']:8s} {'x'.join(map(str, entry['shape']))}")

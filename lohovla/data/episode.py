@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lohovla.data import statistics
+from lohovla.data import layout, statistics
 from lohovla.data.tables import column, picture_column
 from lohovla.data.video import write_video
 
@@ -44,7 +44,7 @@ class EpisodeRecord:
         return len(self.subtasks)
 
 
-def stage(record: EpisodeRecord, features: Mapping[str, Any], fps: int, folder: Path) -> None:
+def stage(record: EpisodeRecord, fps: int, folder: Path) -> None:
     """Write an episode into ``folder``, which appears only when it is complete.
 
     Everything costly happens here, in the process that recorded it; what is left is to number and move it.
@@ -55,9 +55,9 @@ def stage(record: EpisodeRecord, features: Mapping[str, Any], fps: int, folder: 
     stats: dict[str, statistics.Stats] = {}
     arrays = {}
     for name, values in record.columns.items():
-        if features[name]["dtype"] == "image":
+        if name in record.depth_units:
             arrays[name] = picture_column(values)
-            stats[name] = statistics.of_depth(values)
+            stats[name] = statistics.of_depth(values, record.depth_units[name])
         else:
             arrays[name] = column(values)
             stats[name] = statistics.of_values(values)
@@ -66,7 +66,12 @@ def stage(record: EpisodeRecord, features: Mapping[str, Any], fps: int, folder: 
         write_video(part / f"{name}.mp4", frames, fps)
         stats[name] = statistics.of_pictures(frames)
     np.savez_compressed(part / "states.npz", states=record.states)
-    about = {**record.attributes, "length": len(record), "stats": statistics.as_lists(stats)}
+    about = {
+        **record.attributes,
+        "length": len(record),
+        "stats": statistics.as_lists(stats),
+        layout.SPREAD: statistics.spreads_as_lists(stats),
+    }
     (part / "episode.json").write_text(json.dumps(about), encoding="utf-8")
     for file in part.iterdir():
         descriptor = os.open(file, os.O_RDONLY)

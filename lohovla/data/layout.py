@@ -16,12 +16,15 @@ CODEBASE_VERSION = "v3.0"
 FILES_PER_CHUNK = 1000
 INFO, STATS, TASKS, SUBTASKS = "meta/info.json", "meta/stats.json", "meta/tasks.parquet", "meta/subtasks.parquet"
 ORIGIN = "meta/lohovla.json"  # how the episodes were made: environment settings, calibration, version
+SPREAD = "histograms"  # column of meta/episodes: of every feature, for the quantiles of the set (JSON)
 FAILURES = "meta/failures.jsonl"  # attempts that were not kept
 STAGING = "staging"  # episodes finished but not yet in their place
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 STATES_PATH = "states/chunk-{chunk_index:03d}/file-{file_index:03d}.npz"
+
+EXECUTED, EXECUTED_BEFORE = "executed_action", "action.executed"  # what was sent; the second in sets of before
 
 EE_NAMES = ("x", "y", "z", "rx", "ry", "rz", "gripper")  # of an `ee` action: m, rad, 0 open to 1 closed
 
@@ -57,11 +60,13 @@ def frame_features(state: Sequence[str], action: Sequence[str]) -> dict[str, Any
     Args:
         state: names of the state's numbers.
         action: names of an action's.
+
+    What begins with ``action`` or ``observation`` LeRobot's trainers make an output or an input of the network.
     """
     return {
         "observation.state": feature("float32", (len(state),), list(state)),
         "action": feature("float32", (len(action),), list(action)),
-        "action.executed": feature("float32", (len(action),), list(action)),
+        EXECUTED: feature("float32", (len(action),), list(action)),
         "perturbed": feature("bool", (1,)),
         "subtask_number": feature("int64", (1,)),
         "subgoal_index": feature("int64", (1,)),
@@ -77,23 +82,51 @@ def video_feature(height: int, width: int, fps: int) -> dict[str, Any]:
     """The entry of a camera whose pictures are a video."""
     info = {
         "video.height": height, "video.width": width, "video.codec": "h264", "video.pix_fmt": "yuv420p",
-        "video.is_depth_map": False, "video.fps": fps, "video.channels": 3, "has_audio": False,
+        "is_depth_map": False, "video.fps": fps, "video.channels": 3, "has_audio": False,
     }  # fmt: skip
     return feature("video", (height, width, 3), ["height", "width", "channels"], **info)
 
 
 def depth_feature(height: int, width: int, unit: float) -> dict[str, Any]:
-    """The entry of a camera whose depth is kept as 16-bit PNG pictures of steps of ``unit`` metres: no loss."""
-    return feature("image", (height, width, 1), ["height", "width", "channels"], unit=unit)
+    """The entry of a camera whose depth is kept as 16-bit PNG pictures of steps of ``unit`` metres: no loss.
+
+    They are text (base64): LeRobot's trainers feed every feature of the type ``image``, whatever its name, to
+    networks that are made for three colours, and the format has no type for bytes. Text they leave alone.
+    """
+    info = {"is_depth_map": True, "depth_unit": "m", "unit": unit, "encoding": "png base64"}
+    return feature("string", (1,), None, **info, height=height, width=width)
+
+
+def depth_size(entry: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Height and width of a feature of :func:`depth_feature`, None for any other."""
+    info = entry.get("info") or {}
+    return (info["height"], info["width"]) if info.get("encoding") == "png base64" else None
+
+
+def feature_name(key: str) -> str:
+    """The feature that holds what an observation has under ``key``: depth is no ``observation.`` (see above)."""
+    return key if key.startswith("depth.") else f"observation.{key}"
+
+
+def plain(name: str) -> str:
+    """A feature's name as the environment has it: without ``observation.``."""
+    return name.removeprefix("observation.")
 
 
 def features_of_kind(features: Mapping[str, Mapping[str, Any]], kind: str) -> list[str]:
-    """Names of the features that are ``video``, ``image`` or, for anything else in the tables, ``number``."""
-    return [
-        name
-        for name, entry in features.items()
-        if (entry["dtype"] if entry["dtype"] in ("video", "image", "string") else "number") == kind
-    ]
+    """Names of the features of a kind.
+
+    Args:
+        features: of ``info.json``.
+        kind: ``video``; ``still``, pictures kept in the tables; ``text``; or ``number``, anything else there.
+    """
+    return [name for name, entry in features.items() if _kind(entry) == kind]
+
+
+def _kind(entry: Mapping[str, Any]) -> str:
+    if entry["dtype"] == "image" or depth_size(entry):
+        return "still"
+    return {"video": "video", "string": "text", "language": "text"}.get(entry["dtype"], "number")
 
 
 def to_steps(depth: np.ndarray, unit: float) -> np.ndarray:

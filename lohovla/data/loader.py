@@ -19,15 +19,17 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from lohovla.data.order import Share, Shuffle
 from lohovla.data.reader import Demonstrations
 from lohovla.data.samples import Sample, collate
+from lohovla.errors import UserError
 
 Batch = dict[str, Any]
 
 
 class Part(NamedTuple):
-    """A worker's samples of a batch, collated, and their places in it."""
+    """A worker's samples of a batch, collated, and their places in it; or why there are none."""
 
     places: list[int]
     samples: Batch
+    error: UserError | None = None
 
 
 class _Parts(IterableDataset[Part]):
@@ -37,6 +39,12 @@ class _Parts(IterableDataset[Part]):
         self._data, self._shuffle, self._batch, self._start = data, shuffle, batch, start
 
     def __iter__(self) -> Iterator[Part]:
+        try:
+            yield from self._made()
+        except UserError as error:  # as a value: raised here, it would come out of the worker as a traceback in text
+            yield Part([], {}, error)
+
+    def _made(self) -> Iterator[Part]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         epoch, skip = divmod(self._start * self._batch, self._shuffle.share)
@@ -93,7 +101,11 @@ class _Batches(Iterable[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         parts = iter(self._parts)
         while True:
-            yield merge([next(parts) for _ in range(self._workers)], self._batch)
+            due = [next(parts) for _ in range(self._workers)]
+            for part in due:
+                if part.error is not None:
+                    raise part.error
+            yield merge(due, self._batch)
 
 
 def merge(parts: list[Part], batch: int) -> Batch:
@@ -140,6 +152,7 @@ def make_loader(
 
     Raises:
         ValueError: there are fewer frames than processes.
+        UserError: while batches are drawn: a picture's file is missing or damaged.
     """
     options: dict[str, Any] = {"num_workers": workers}
     if workers:

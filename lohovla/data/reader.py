@@ -6,7 +6,6 @@ decoded where the sample is made, that is in the loader's workers.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +17,13 @@ import pyarrow.parquet as pq
 from torch.utils.data import Dataset
 
 from lohovla.data import layout
+from lohovla.data.files import UNREADABLE, DamagedFile, read_json, unreadable
+from lohovla.data.layout import plain
 from lohovla.data.samples import Sample, action_chunk
+from lohovla.data.summary import data_path, read_info, read_rows, video_path
 from lohovla.data.tables import decode_picture, read_index, values_of
 from lohovla.data.video import VideoReader
+from lohovla.data.words import Words
 from lohovla.errors import UserError
 
 _OPEN_TABLES = 32
@@ -32,7 +35,8 @@ class Demonstrations(Dataset):
     A sample maps the observation's keys (``images.top`` uint8 (H, W, 3), ``depth.top`` float32 (H, W) metres,
     ``state`` ...) and ``action`` (horizon, A) float32 with ``action.pad`` (horizon,) bool, true where the
     episode had ended; ``instruction``, ``subtask``, ``plan`` in words; ``progress`` of the sub-task; and, if
-    asked for, ``subgoal.<camera>``, the picture at the sub-task's end.
+    asked for, ``subgoal.<camera>``, the picture at the sub-task's end. Sets without sub-tasks give samples without
+    ``subtask``.
 
     Args:
         root: the data set's folder.
@@ -42,7 +46,8 @@ class Demonstrations(Dataset):
         episodes: only these; all if None.
 
     Raises:
-        UserError: the folder is no data set, or of another version, or a table of it is missing or damaged.
+        UserError: the folder is no data set, or of another version; a file of it, or the words of its tasks or
+            sub-tasks, are missing or damaged. So does reading a sample whose pictures are.
     """
 
     def __init__(
@@ -62,12 +67,16 @@ class Demonstrations(Dataset):
         for camera in (*self.cameras, *self.subgoals):
             if f"images.{camera}" not in self._videos:
                 raise UserError(f"{root} has no camera {camera!r}", f"it has {', '.join(self._videos)}")
-        self.rows = read_rows(self.root)
+        if "action" not in self.features:
+            raise UserError(f"{root} has no action", "only demonstrations can be learned from")
+        if self.subgoals and "subgoal_index" not in self.features:
+            raise UserError(f"{root} does not say where sub-tasks end: it has no subgoal_index", "leave out subgoals")
+        self.rows = read_rows(self.root, self.info)
         chosen = list(range(len(self.rows))) if episodes is None else list(episodes)
+        if unknown := [episode for episode in chosen if not 0 <= episode < len(self.rows)]:
+            raise UserError(f"{root} has no episode {unknown[0]}", f"it has 0 to {len(self.rows) - 1}")
         self._tasks = {number: text for text, number in read_index(self.root / layout.TASKS, "task").items()}
-        subtasks = self.root / layout.SUBTASKS
-        self._subtasks = {n: t for t, n in read_index(subtasks, "subtask").items()} if subtasks.exists() else {}
-        self._images = layout.features_of_kind(self.features, "image")
+        self._stills = layout.features_of_kind(self.features, "still")
         self._file_starts: dict[tuple[int, int], int] = {}
         for row in self.rows:
             place = row["data/chunk_index"], row["data/file_index"]
@@ -78,36 +87,54 @@ class Demonstrations(Dataset):
         self._groups: dict[tuple[Path, int], pa.Table] = {}  # encoded pictures of the row groups last used
 
     def _load(self, episodes: Sequence[int]) -> None:
-        """Bring the small columns of the chosen episodes into memory."""
+        """Bring the small columns of the chosen episodes, and their words, into memory."""
         small = layout.features_of_kind(self.features, "number")
-        tables: dict[tuple[int, int], pa.Table] = {}
         parts: dict[str, list[np.ndarray]] = {name: [] for name in small}
+        words = Words(self.root, self.features)
+        path, file, table = Path(), None, pa.table({})
         for episode in episodes:
             row = self.rows[episode]
-            place = row["data/chunk_index"], row["data/file_index"]
-            if place not in tables:
-                tables = {place: self._read_table(row, small)}
-            table = tables[place]
-            first = table["episode_index"].to_numpy().searchsorted(episode)
-            table = table.slice(int(first), row["length"])
-            for name in small:
-                parts[name].append(values_of(table, name, self.features[name]["shape"]))
+            if data_path(self.root, self.info, row) != path:
+                path = data_path(self.root, self.info, row)
+                file, table = self._open(path, small)
+            try:
+                numbers = values_of(table, "episode_index", (1,))
+                first, end = np.searchsorted(numbers, (episode, episode + 1)).tolist()
+                if end - first != row["length"]:
+                    raise DamagedFile(
+                        self.root, path, f"has {end - first} frames of episode {episode} instead of {row['length']}"
+                    )
+                part = table.slice(first, row["length"])
+                for name in small:
+                    parts[name].append(values_of(part, name, self.features[name]["shape"]))
+                words.add(path, file, first, row, parts)
+            except UNREADABLE as error:
+                raise unreadable(self.root, path, error) from None
         self.columns = {name: np.concatenate(values) if values else np.empty(0) for name, values in parts.items()}
         self.lengths: list[int] = [self.rows[episode]["length"] for episode in episodes]
         self._ends = np.repeat(np.cumsum(self.lengths), self.lengths)  # one past the last frame of a frame's episode
         self._starts = self._ends - np.repeat(self.lengths, self.lengths)
+        self._check(words)
 
-    def _read_table(self, row: Mapping[str, Any], columns: list[str]) -> pa.Table:
-        path = self._data_path(row)
+    def _check(self, words: Words) -> None:
+        """See that every number that stands for something does."""
+        if unknown := set(np.unique(self.columns["task_index"]).tolist()) - self._tasks.keys():
+            path = self.root / layout.TASKS
+            raise DamagedFile(self.root, path, f"has no task {min(unknown)}, which frames have")
+        self._subtasks = words.finish()
+        if self.subgoals:
+            goals = self.columns["subgoal_index"]
+            if len(goals) and (goals.min() < 0 or (goals >= self._ends - self._starts).any()):
+                raise DamagedFile(self.root, self.root / "data", "has a subgoal_index beyond its episode")
+
+    def _open(self, path: Path, columns: list[str]) -> tuple[pq.ParquetFile, pa.Table]:
         try:
-            return pq.read_table(path, columns=columns)
-        except (OSError, pa.ArrowException):
-            remedy = f"`lohovla data check {self.root}` says what else is wrong"
-            raise UserError(f"{path} is missing or damaged", remedy) from None
-
-    def _data_path(self, row: Mapping[str, Any]) -> Path:
-        pattern = self.info["data_path"]
-        return self.root / pattern.format(chunk_index=row["data/chunk_index"], file_index=row["data/file_index"])
+            file = pq.ParquetFile(path, page_checksum_verification=True)
+            if lost := [name for name in columns if name not in file.schema_arrow.names]:
+                raise DamagedFile(self.root, path, f"has no column {lost[0]}")
+            return file, file.read(columns=columns)
+        except UNREADABLE as error:
+            raise unreadable(self.root, path, error) from None
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -123,7 +150,7 @@ class Demonstrations(Dataset):
         row = self.rows[int(column["episode_index"][first])]
         samples = [self._numbers(row, index) for index in frames]
         pictures = {f"images.{camera}": self._pictures(row, camera, frames) for camera in self.cameras}
-        pictures.update(self._stills(row, [int(index - first) for index in frames]))
+        pictures.update(self._pictures_of_table(row, [int(index - first) for index in frames]))
         for camera in self.subgoals:
             goals = [int(first + column["subgoal_index"][index]) for index in frames]
             found = {goal: self._pictures(row, camera, [goal])[0] for goal in set(goals)}
@@ -142,9 +169,9 @@ class Demonstrations(Dataset):
         for name in ("progress", "score", "perturbed"):
             if name in column:
                 sample[name] = column[name][index]
-        if "subtask_index" in column:
-            sample["subtask"] = self._subtasks.get(int(column["subtask_index"][index]), "")
-        if "plan" in row:
+        if self._subtasks is not None:
+            sample["subtask"] = self._subtasks.at(index)
+        if row.get("plan") is not None:
             sample["plan"] = list(row["plan"])
         return sample
 
@@ -153,30 +180,33 @@ class Demonstrations(Dataset):
         if self._reader is None:
             self._reader = VideoReader()
         name = self._videos[f"images.{camera}"]
-        path = self.root / self.info["video_path"].format(
-            video_key=name,
-            chunk_index=row[f"videos/{name}/chunk_index"],
-            file_index=row[f"videos/{name}/file_index"],
-        )
+        path = video_path(self.root, self.info, row, name)
         height, width = self.features[name]["shape"][:2]
         begin = row[f"videos/{name}/from_timestamp"]
         times = [begin + float(self.columns["timestamp"][index]) for index in frames]
-        return [picture[:height, :width] for picture in self._reader.frames(path, times)]
+        try:
+            pictures = self._reader.frames(path, times)
+        except UNREADABLE as error:
+            raise unreadable(self.root, path, error) from None
+        return [picture[:height, :width] for picture in pictures]
 
-    def _stills(self, row: Mapping[str, Any], steps: Sequence[int]) -> dict[str, list[np.ndarray]]:
+    def _pictures_of_table(self, row: Mapping[str, Any], steps: Sequence[int]) -> dict[str, list[np.ndarray]]:
         """Pictures kept in the table, at some steps of an episode: depth in metres, others as they are."""
-        found: dict[str, list[np.ndarray]] = {plain(name): [] for name in self._images}
+        found: dict[str, list[np.ndarray]] = {plain(name): [] for name in self._stills}
         if not found:
             return found
-        path = self._data_path(row)
+        path = data_path(self.root, self.info, row)
         place = row["data/chunk_index"], row["data/file_index"]
         before = row["dataset_from_index"] - self._file_starts[place]
-        for step in steps:
-            table, at = self._row_group(path, before + step)
-            for name in self._images:
-                picture = decode_picture(table[name][at].as_py())
-                unit = self.features[name].get("info", {}).get("unit")
-                found[plain(name)].append(picture if unit is None else layout.from_steps(picture, unit))
+        try:
+            for step in steps:
+                table, at = self._row_group(path, before + step)
+                for name in self._stills:
+                    picture = decode_picture(table[name][at].as_py())
+                    unit = (self.features[name].get("info") or {}).get("unit")
+                    found[plain(name)].append(picture if unit is None else layout.from_steps(picture, unit))
+        except UNREADABLE as error:
+            raise unreadable(self.root, path, error) from None
         return found
 
     def _row_group(self, path: Path, at: int) -> tuple[pa.Table, int]:
@@ -184,7 +214,7 @@ class Demonstrations(Dataset):
         if path not in self._files:
             if len(self._files) >= _OPEN_TABLES:
                 self._files.pop(next(iter(self._files)))
-            self._files[path] = pq.ParquetFile(path, memory_map=True)
+            self._files[path] = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
         file = self._files[path]
         group = 0
         while at >= (rows := file.metadata.row_group(group).num_rows):
@@ -192,43 +222,13 @@ class Demonstrations(Dataset):
         if (path, group) not in self._groups:
             if len(self._groups) >= _OPEN_TABLES:
                 self._groups.pop(next(iter(self._groups)))
-            self._groups[path, group] = file.read_row_group(group, columns=self._images, use_threads=False)
+            self._groups[path, group] = file.read_row_group(group, columns=self._stills, use_threads=False)
         return self._groups[path, group], at
 
     @cached_property
     def stats(self) -> dict[str, Any]:
         """Statistics of every feature, from ``meta/stats.json``."""
-        return json.loads((self.root / layout.STATS).read_text(encoding="utf-8"))
+        return read_json(self.root, self.root / layout.STATS)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reader": None, "_files": {}, "_groups": {}}  # open files stay with their process
-
-
-def plain(name: str) -> str:
-    """A feature's name as the environment has it: without ``observation.``."""
-    return name.removeprefix("observation.")
-
-
-def read_info(root: Path) -> dict[str, Any]:
-    """``meta/info.json`` of a data set of a version that is understood."""
-    path = root / layout.INFO
-    if not path.exists():
-        raise UserError(f"{root} is not a data set: it has no {layout.INFO}", "`lohovla collect` makes one")
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is damaged: {error}", "`lohovla data check` looks at the rest") from None
-    version = str(info.get("codebase_version"))
-    if not version.startswith("v3."):
-        raise UserError(f"{root} has version {version}, not v3.x", "convert it with lerobot's own converter")
-    return info
-
-
-def read_rows(root: Path) -> list[dict[str, Any]]:
-    """The rows of ``meta/episodes``, without their statistics."""
-    paths = sorted((root / "meta" / "episodes").glob("*/*.parquet"))
-    rows: list[dict[str, Any]] = []
-    for path in paths:
-        schema = pq.read_schema(path)
-        rows += pq.read_table(path, columns=[n for n in schema.names if not n.startswith("stats/")]).to_pylist()
-    return sorted(rows, key=lambda row: row["episode_index"])

@@ -16,15 +16,22 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from lohovla.data import layout, statistics
+from lohovla.data.files import DamagedFile, read_json, read_table
+from lohovla.data.language import FEATURE, PERSISTENT, rows_of
+from lohovla.data.language import column as said_in_each
+from lohovla.data.summary import read_info, rows_of_file
 from lohovla.data.tables import read_index, write_index, write_json, write_table
 from lohovla.errors import UserError
+
+_ELSEWHERE = "collect with the settings it was begun with, or name another folder with dataset=FOLDER"
 
 
 class DatasetWriter:
     """A data set open for appending; one at a time may be.
+
+    A set without episodes is bound to nothing: it takes on the features and origin given.
 
     Args:
         root: its folder; made if it does not exist.
@@ -32,18 +39,30 @@ class DatasetWriter:
         fps: frames a second.
         origin: how episodes are made (settings, calibration); a set has one origin.
         robot_type: name of the robot.
+        language: write the sub-tasks into the frames too (:mod:`lohovla.data.language`); lerobot before 0.6 cannot
+            open a set that has them there.
 
     Raises:
-        UserError: the folder is no data set, has other features or another origin, or is being written to.
+        UserError: the folder is no data set or another's, has other features or another origin, is damaged, or is
+            being written to.
     """
 
-    def __init__(self, root: Path, features: Mapping[str, Any], fps: int, origin: Mapping[str, Any], robot_type: str):
+    def __init__(
+        self,
+        root: Path,
+        features: Mapping[str, Any],
+        fps: int,
+        origin: Mapping[str, Any],
+        robot_type: str,
+        language: bool = True,
+    ):
         self.root, self.fps = root, fps
         automatic = {name: layout.feature(dtype, (1,)) for name, dtype in layout.AUTOMATIC.items()}
         self.features = {**features, "subtask_index": layout.feature("int64", (1,)), **automatic}
+        if language:
+            self.features[PERSISTENT] = FEATURE
         self._origin, self._robot = dict(origin), robot_type
-        if root.exists() and any(root.iterdir()) and not (root / layout.INFO).exists():
-            raise UserError(f"{root} is not a data set, and not empty", "name another folder with dataset=FOLDER")
+        self._made = _refuse_others(root)
         root.mkdir(parents=True, exist_ok=True)
         self._lock = (root / ".lock").open("w")
         try:
@@ -55,32 +74,56 @@ class DatasetWriter:
         self._subtasks: dict[str, int] = {}
         self.seeds: set[tuple[str, int]] = set()  # (task name, seed) of every episode
         self.episodes = self.frames = 0
-        if (root / layout.INFO).exists():
-            self._resume()
-        self._write_summary()
+        try:
+            if (root / layout.INFO).exists():
+                self._resume()
+            self._write_summary()
+        except BaseException:
+            self.abandon()
+            raise
 
     def _resume(self) -> None:
-        info = json.loads((self.root / layout.INFO).read_text(encoding="utf-8"))
-        origin = json.loads((self.root / layout.ORIGIN).read_text(encoding="utf-8"))
-        if info["fps"] != self.fps or info["features"] != self.features:
-            raise UserError(
-                f"{self.root} has other features", "collect with the same cameras and control, or elsewhere"
-            )
+        info = read_info(self.root)
+        origin = read_json(self.root, self.root / layout.ORIGIN)
+        bound = info["total_episodes"] > 0 or layout.path_of(self.root, layout.EPISODES_PATH, 0).exists()
+        same_features = info["fps"] == self.fps and info["features"] == self.features
+        if not bound and not (same_features and origin == self._origin):
+            shutil.rmtree(self.root / layout.STAGING, ignore_errors=True)
+            (self.root / layout.FAILURES).unlink(missing_ok=True)
+            return
+        if not same_features:
+            raise UserError(f"{self.root} has {self._other(info)}", _ELSEWHERE)
         if origin != self._origin:
             changed = [key for key in {**origin, **self._origin} if origin.get(key) != self._origin.get(key)]
-            raise UserError(
-                f"{self.root} was collected with another {changed[0]}", "name another folder with dataset=FOLDER"
-            )
-        if (self.root / layout.TASKS).exists():
+            raise UserError(f"{self.root} was collected with another {changed[0]}", _ELSEWHERE)
+        if bound or (self.root / layout.TASKS).exists():
             self._tasks = read_index(self.root / layout.TASKS, "task")
             self._subtasks = read_index(self.root / layout.SUBTASKS, "subtask")
         while (row_path := layout.path_of(self.root, layout.EPISODES_PATH, self.episodes)).exists():
-            row = pq.read_table(row_path).to_pylist()[0]
-            self.seeds.add((row["task_name"], row["seed"]))
-            self._stats = statistics.combine(self._stats, stats_of_row(row))
-            self.episodes, self.frames = self.episodes + 1, self.frames + row["length"]
+            self._take_in(row_path, info)
+        if self.episodes < info["total_episodes"]:
+            raise DamagedFile(self.root, row_path, "is missing")
         for pattern in (layout.DATA_PATH, layout.STATES_PATH, *self._video_patterns()):
             layout.path_of(self.root, pattern, self.episodes).unlink(missing_ok=True)
+
+    def _other(self, info: Mapping[str, Any]) -> str:
+        """In what a set differs from what is to be written."""
+        if info["fps"] != self.fps:
+            return f"{info['fps']} frames a second, not {self.fps}"
+        if lost := sorted(info["features"].keys() ^ self.features.keys()):
+            return f"other features: {lost[0]} is {'only there' if lost[0] in info['features'] else 'missing there'}"
+        changed = [name for name, entry in self.features.items() if info["features"][name] != entry]
+        return f"another {changed[0]}"
+
+    def _take_in(self, path: Path, info: Mapping[str, Any]) -> None:
+        """Count an episode that is there."""
+        row = rows_of_file(self.root, path, info, with_statistics=True)[0]
+        stats = stats_of_row(row)
+        if "seed" not in row or "task_name" not in row or any(entry.spread is None for entry in stats.values()):
+            raise DamagedFile(self.root, path, "was not written by `lohovla collect`, or by an earlier version")
+        self.seeds.add((row["task_name"], row["seed"]))
+        self._stats = statistics.combine(self._stats, stats)
+        self.episodes, self.frames = self.episodes + 1, self.frames + row["length"]
 
     def _video_patterns(self) -> list[str]:
         names = [name for name, entry in self.features.items() if entry["dtype"] == "video"]
@@ -88,9 +131,9 @@ class DatasetWriter:
 
     def commit(self, staged: Path) -> int:
         """Make a staged episode the next of the set; returns its number."""
-        about = json.loads((staged / "episode.json").read_text(encoding="utf-8"))
+        about = read_json(self.root, staged / "episode.json")
         number, length = self.episodes, about["length"]
-        table = pq.read_table(staged / "columns.parquet")
+        table = read_table(self.root, staged / "columns.parquet")
         sentences = table["subtask"].to_pylist()
         self._register(about["task"], sentences)
         steps = np.arange(length)
@@ -105,9 +148,12 @@ class DatasetWriter:
         table = table.drop_columns(["subtask"])
         for name, values in own.items():
             table = table.append_column(name, pa.array(values))
+        if PERSISTENT in self.features:
+            said = rows_of(sentences, _begins(table, sentences), about["plan"], self.fps)
+            table = table.append_column(PERSISTENT, said_in_each(said, length))
         write_table(table, layout.path_of(self.root, layout.DATA_PATH, number))
         row = self._row(number, about)
-        stats = statistics.as_arrays(about["stats"])
+        stats = statistics.as_arrays(about["stats"], about[layout.SPREAD])
         stats.update({name: statistics.of_values(values) for name, values in own.items()})
         for name, entry in self.features.items():
             if entry["dtype"] == "video":
@@ -119,6 +165,7 @@ class DatasetWriter:
         shutil.copyfile(staged / "states.npz", target)
         for name, entry in statistics.as_lists(stats).items():
             row.update({f"stats/{name}/{key}": value for key, value in entry.items()})
+        row[layout.SPREAD] = json.dumps(statistics.spreads_as_lists(stats), separators=(",", ":"))
         write_table(pa.Table.from_pylist([row]), layout.path_of(self.root, layout.EPISODES_PATH, number))
         self._stats = statistics.combine(self._stats, stats)
         self.seeds.add((about["task_name"], about["seed"]))
@@ -153,7 +200,7 @@ class DatasetWriter:
                 row.update({f"videos/{name}/{key}": value for key, value in place.items()})
                 row[f"videos/{name}/from_timestamp"] = 0.0
                 row[f"videos/{name}/to_timestamp"] = about["length"] / self.fps
-        kept = {key: value for key, value in about.items() if key not in ("task", "length", "stats")}
+        kept = {key: value for key, value in about.items() if key not in ("task", "length", "stats", layout.SPREAD)}
         return {**row, **kept}
 
     def _write_summary(self) -> None:
@@ -181,12 +228,47 @@ class DatasetWriter:
         """Let others write."""
         self._lock.close()
 
+    def abandon(self) -> None:
+        """Let others write, and leave no trace of a set that this writer began and that nothing was put into."""
+        kept = self.episodes or (self.root / layout.FAILURES).exists() or any(self.root.glob(f"{layout.STAGING}/*"))
+        if self._made and not kept:
+            shutil.rmtree(self.root, ignore_errors=True)
+        self.close()
+
+
+def _refuse_others(root: Path) -> bool:
+    """Refuse a folder that holds something else; returns whether there is nothing in it."""
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return True
+    if not root.is_dir():
+        raise UserError(f"{root} is a file", "name a folder with dataset=FOLDER")
+    if not (root / layout.INFO).exists():
+        raise UserError(f"{root} is not a data set, and not empty", "name another folder with dataset=FOLDER")
+    if not (root / layout.ORIGIN).exists():
+        raise UserError(
+            f"{root} is a LeRobot data set of another program: it has no {layout.ORIGIN}",
+            "collect into a folder of its own with dataset=FOLDER; lerobot-edit-dataset merges sets",
+        )
+    return False
+
+
+def _begins(table: pa.Table, sentences: list[str]) -> list[int]:
+    """Frames at which a sub-task begins."""
+    numbers = table["subtask_number"].to_pylist()
+    said = list(zip(numbers, sentences, strict=True))
+    return [frame for frame in range(len(said)) if frame == 0 or said[frame] != said[frame - 1]]
+
 
 def stats_of_row(row: Mapping[str, Any]) -> dict[str, statistics.Stats]:
-    """The statistics that a row of ``meta/episodes`` holds."""
-    stats: dict[str, statistics.Stats] = {}
+    """The statistics that a row of ``meta/episodes`` holds, with histograms where it has them."""
+    stats: dict[str, dict[str, Any]] = {}
     for key, value in row.items():
-        if key.startswith("stats/"):
+        if key.startswith("stats/") and value is not None:
             name, _, statistic = key.removeprefix("stats/").rpartition("/")
             stats.setdefault(name, {})[statistic] = np.asarray(value)
-    return stats
+    try:
+        spreads = json.loads(row.get(layout.SPREAD) or "{}")
+    except ValueError:
+        spreads = {}
+    whole = {name: entry for name, entry in stats.items() if {"min", "max", "mean", "std", "count"} <= entry.keys()}
+    return statistics.as_arrays(whole, spreads)

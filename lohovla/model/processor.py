@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from lohovla.data import layout
 from lohovla.errors import UserError
 from lohovla.model.configuration import DEPTH_UNIT, LoHoVLAConfig
 from lohovla.model.core import Inputs
@@ -127,16 +128,17 @@ class Processor:
         Raises:
             UserError: a feature is missing or has another shape.
         """
-        wanted = {
-            "observation.images.top": (*self.picture, 3),
-            "observation.depth.top": (*self.picture, 1),
-            "observation.state": (self.state_dim,),
-        }
-        for name, shape in wanted.items():
-            if name not in features:
-                has = ", ".join(sorted(key for key in features if key.startswith("observation."))) or "no observations"
-                raise UserError(f"{where} has no feature {name} of shape {shape}; it has {has}", _COLLECT)
-            found = tuple(features[name]["shape"])
+        wanted = {"images.top": (*self.picture, 3), "depth.top": self.picture, "state": (self.state_dim,)}
+        named = {layout.plain(name): name for name in features}
+        for key, shape in wanted.items():
+            name = layout.feature_name(key)
+            if key not in named:
+                has = ", ".join(sorted(n for n in features if n.startswith(("observation.", "depth."))))
+                raise UserError(
+                    f"{where} has no feature {name} of shape {shape}; it has {has or 'no observations'}", _COLLECT
+                )
+            entry = features[named[key]]
+            found = layout.depth_size(entry) or tuple(entry["shape"])[: len(shape)]
             if found != shape:
                 raise UserError(f"{where}: {name} has shape {found}, not {shape}", _COLLECT)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lohovla import __version__
+from lohovla.data import layout
 from lohovla.data.episode import EpisodeRecord, stage
 from lohovla.data.layout import EE_NAMES, STAGING, depth_feature, feature, frame_features, to_steps, video_feature
 from lohovla.data.writer import DatasetWriter
@@ -99,13 +100,13 @@ class Recording:
     def _look(self, observation: Mapping[str, Any], command: Any, session: Any) -> None:
         for key, value in observation.items():
             if key.startswith("images."):
-                self._camera(self.pictures, f"observation.{key}", _png, _from_png).add(value)
+                self._camera(self.pictures, layout.feature_name(key), _png, _from_png).add(value)
             elif key.startswith("depth."):
-                self._camera(self.depths, f"observation.{key}", _to_steps, np.asarray).add(value)
+                self._camera(self.depths, layout.feature_name(key), _to_steps, np.asarray).add(value)
         action = np.append(command.pose, command.gripper).astype(np.float32)
         self._add("observation.state", np.asarray(observation["state"], np.float32))
         self._add("action", action)
-        self._add("action.executed", action)
+        self._add(layout.EXECUTED, action)
         self._add("perturbed", False)
         self._add("progress", np.float32(session.loop.progress))
         self._add("picture.age", np.float32(_age(session)))
@@ -144,7 +145,7 @@ class Recording:
         columns |= {"subtask_number": numbers, "subgoal_index": ends[numbers]}
         features |= frame_features(STATE_NAMES, EE_NAMES)
         features["picture.age"] = feature("float32", (1,), None, unit="s")
-        units = dict.fromkeys((name for name in columns if ".depth." in name), DEPTH_STEP)
+        units = dict.fromkeys(self.depths, DEPTH_STEP)
         known = {**attributes, "plan": [self.subtasks[k] for k in begins if self.subtasks[k]]}
         states = np.zeros((count, 0))  # a robot does not tell the state of the world
         return EpisodeRecord(columns, self.pictures, self.subtasks, states, units, known), features  # type: ignore
@@ -180,7 +181,7 @@ def save(recording: Recording, root: Path, profile: Profile, attributes: Mapping
     writer = DatasetWriter(root, features, recording.fps, origin, profile.name)
     try:
         staged = root / STAGING / f"run-{writer.episodes}"
-        stage(record, features, recording.fps, staged)
+        stage(record, recording.fps, staged)
         return writer.commit(staged)
     finally:
         writer.close()

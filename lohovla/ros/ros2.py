@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 from collections.abc import Mapping
-from typing import Any, Callable
+from typing import Any
 
 from lohovla.errors import SetupError
 from lohovla.ros.conversion import service_value, to_wire
@@ -21,16 +21,11 @@ _RELIABLE_DEPTH = 10  # messages that each must arrive, and may come faster than
 
 
 class Rclpy(NativeNode):
-    """A ROS 2 node in this process, with an executor in a thread of its own.
-
-    Args:
-        name: of the node; a plain one has the number of its process behind it.
-        make: makes a node of another kind of that name.
-    """
+    """A ROS 2 node in this process, with an executor in a thread of its own."""
 
     generation = 2
 
-    def __init__(self, name: str = "lohovla", make: Callable[[str], Any] | None = None):
+    def __init__(self, name: str = "lohovla"):
         super().__init__()
         import rclpy  # pyright: ignore[reportMissingImports]
         from rclpy.executors import SingleThreadedExecutor  # pyright: ignore[reportMissingImports]
@@ -38,7 +33,7 @@ class Rclpy(NativeNode):
         self._rclpy = rclpy
         if not rclpy.ok():
             rclpy.init()
-        self._node = make(name) if make is not None else rclpy.create_node(f"{name}_{os.getpid()}")
+        self._node = rclpy.create_node(f"{name}_{os.getpid()}")
         # Callbacks are quick. The one with several threads takes 79 % of a core for two topics at 50 Hz, this one 10 %.
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
@@ -49,11 +44,6 @@ class Rclpy(NativeNode):
     def _spin(self) -> None:
         with contextlib.suppress(self._rclpy.executors.ExternalShutdownException):
             self._executor.spin()
-
-    @property
-    def node(self) -> Any:
-        """The node itself."""
-        return self._node
 
     @property
     def connected(self) -> bool:
@@ -157,8 +147,6 @@ class Rclpy(NativeNode):
         self._node.destroy_node()
         if self._rclpy.ok():
             self._rclpy.shutdown()
-        if self._thread is not threading.current_thread():
-            self._thread.join(2.0)  # a thread that is left within rclpy aborts the process at its end
 
 
 def _ros2_type(kind: str) -> str:

@@ -33,3 +33,12 @@ def collected(request, tmp_path_factory):
     tasks = ("pick-and-place-primitive", "stack-blocks-with-alternate-color")
     collect(plan_of(root, tasks=tasks, env={"control": request.param, "cameras": CAMERAS}))
     return root
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory):
+    """The folder of a data set of two short episodes with one small camera: quick to copy and to read."""
+    root = tmp_path_factory.mktemp("sets") / "small"
+    cameras = {"top": {"width": 32, "height": 16, "depth": True}}
+    collect(plan_of(root, episodes=2, env={"control": "pick_place", "cameras": cameras}))
+    return root

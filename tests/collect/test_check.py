@@ -61,20 +61,33 @@ def change_stats(root):
     (root / layout.STATS).write_text(json.dumps(stats))
 
 
+def change_quantile(root):
+    stats = json.loads((root / layout.STATS).read_text())
+    stats["action"]["q99"] = [100 * value for value in stats["action"]["q99"]]
+    stats["action"]["q01"] = [-9.0 for _ in stats["action"]["q01"]]
+    stats["observation.images.top"]["q50"] = [[[0.99]]] * 3
+    del stats["progress"]["q10"]
+    (root / layout.STATS).write_text(json.dumps(stats))
+
+
+def change_quantile_of_an_episode(root):
+    path = layout.path_of(root, layout.EPISODES_PATH, 1)
+    table = pq.read_table(path)
+    for key in ("q10", "q50", "q90"):
+        name = f"stats/action/{key}"
+        wrong = pa.array([[value + 9.0 for value in table[name][0].as_py()]])
+        table = table.set_column(table.column_names.index(name), name, wrong)
+    pq.write_table(table, path)
+
+
 def change_total(root):
     info = json.loads((root / layout.INFO).read_text())
     (root / layout.INFO).write_text(json.dumps({**info, "total_frames": 7}))
 
 
 def spoil_depth(root):
-    table = pq.read_table(table_path(root, 0))
-    rows = table["observation.depth.top"].to_pylist()
-    rows[0]["bytes"] = b"no picture"
-    at = table.column_names.index("observation.depth.top")
-    pq.write_table(
-        table.set_column(at, "observation.depth.top", pa.array(rows, table["observation.depth.top"].type)),
-        table_path(root, 0),
-    )
+    values = pq.read_table(table_path(root, 0))["depth.top"].to_pylist()
+    replace(root, 0, "depth.top", ["no picture", *values[1:]])
 
 
 @pytest.mark.parametrize(
@@ -88,8 +101,15 @@ def spoil_depth(root):
         (shift_time, "episode 0: timestamps are not frame / fps"),
         (change_values, "progress is not what its statistics say"),
         (change_stats, "meta/stats.json: the mean of action does not match the episodes"),
+        (change_quantile, "meta/stats.json: the q99 of action does not match the episodes"),
+        (change_quantile, "meta/stats.json: the q01 of action does not match the episodes"),
+        (change_quantile, "meta/stats.json: the q50 of observation.images.top does not match the episodes"),
+        (change_quantile, "meta/stats.json: progress has no q10"),
+        (change_quantile_of_an_episode, "episode 1: the q10 of action is not what its statistics say"),
+        (change_quantile_of_an_episode, "episode 1: the q50 of action is not what its statistics say"),
+        (change_quantile_of_an_episode, "episode 1: the q90 of action is not what its statistics say"),
         (change_total, "meta/info.json: total_frames is 7, but there are"),
-        (spoil_depth, "episode 0: observation.depth.top of frame 0 cannot be decoded"),
+        (spoil_depth, "episode 0: depth.top of frame 0 cannot be decoded"),
     ],
 )
 def test_damage_is_named(collected, tmp_path, damage, line, capsys):
@@ -111,11 +131,11 @@ def test_a_replay_of_other_actions_says_where_it_differs(collected, tmp_path, ca
     root = tmp_path / "changed"
     shutil.copytree(collected, root)
     table = pq.read_table(table_path(root, 0))
-    actions = np.array(table["action.executed"].to_pylist(), np.float32)
+    actions = np.array(table["executed_action"].to_pylist(), np.float32)
     actions[0, 0] += 0.05
-    at = table.column_names.index("action.executed")
+    at = table.column_names.index("executed_action")
     pq.write_table(
-        table.set_column(at, "action.executed", pa.array(actions.tolist(), pa.list_(pa.float32()))), table_path(root, 0)
+        table.set_column(at, "executed_action", pa.array(actions.tolist(), pa.list_(pa.float32()))), table_path(root, 0)
     )
     assert main(["replay", str(root), "episode=0"]) == 1
     assert "the simulation differs from frame 1 on" in capsys.readouterr().out

@@ -19,9 +19,11 @@ from lohovla.collect.campaign import collect
 from lohovla.collect.replay import Replayer
 from lohovla.data import layout
 from lohovla.data.check import check
-from lohovla.data.reader import read_info, read_rows
+from lohovla.data.reader import Demonstrations
+from lohovla.data.summary import read_info, read_rows
 from lohovla.data.tables import read_index
 from lohovla.data.video import read_video
+from lohovla.data.writer import DatasetWriter
 from lohovla.errors import UserError
 
 from .conftest import plan_of
@@ -80,7 +82,6 @@ def test_words_plans_and_subgoals_belong_together(collected):
 
 
 def test_pictures_are_close_to_what_was_seen_and_depth_is_exact(collected):
-    from lohovla.data.reader import Demonstrations
     from lohovla.envs.env import BlocksEnv
 
     row = read_rows(collected)[4]
@@ -144,7 +145,7 @@ def test_deliberate_mistakes_are_marked_and_recovered_from(tmp_path, control):
     marked = 0
     for row in read_rows(tmp_path / "d"):
         table = pq.read_table(layout.path_of(tmp_path / "d", layout.DATA_PATH, row["episode_index"])).to_pydict()
-        for action, sent, perturbed in zip(table["action"], table["action.executed"], table["perturbed"], strict=True):
+        for action, sent, perturbed in zip(table["action"], table["executed_action"], table["perturbed"], strict=True):
             assert (action != sent) == perturbed
             marked += perturbed
         assert table["perturbed"][0]
@@ -256,3 +257,67 @@ def test_the_video_is_what_players_open(collected):
     assert len(frames) == read_rows(collected)[0]["length"]
     assert frames.shape[1:] == (34, 34, 3)  # 33 padded to even
     assert os.path.getsize(path) > 500
+
+
+def test_the_quantiles_of_a_set_are_those_of_its_frames(collected):
+    stats = json.loads((collected / layout.STATS).read_text())
+    data = Demonstrations(collected, cameras=[])
+    for name in ("action", "observation.state"):
+        values = data.columns[name]
+        for key, share in (("q01", 0.01), ("q10", 0.1), ("q50", 0.5), ("q90", 0.9), ("q99", 0.99)):
+            low, high = (np.quantile(values, share, axis=0, method=method) for method in ("lower", "higher"))
+            allowed = 0.01 * np.ptp(values, axis=0)
+            assert (stats[name][key] >= low - allowed).all(), (name, key)
+            assert (stats[name][key] <= high + allowed).all(), (name, key)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"policy": "nobody"}, {"policy_settings": {"courage": 3}}, {"disturb": {"nonsense": 1.0}}]
+)
+def test_a_refused_collect_leaves_nothing(tmp_path, changes):
+    root = tmp_path / "d"
+    with pytest.raises((UserError, TypeError, ValueError)):
+        collect(plan_of(root, **changes))
+    assert not root.exists()
+
+
+def test_a_set_without_episodes_is_bound_to_nothing(tmp_path):
+    root = tmp_path / "d"
+    with pytest.raises(UserError, match="failed 20 times"):
+        collect(plan_of(root, policy="random", episodes=1))
+    collect(plan_of(root, episodes=1))
+    assert read_info(root)["total_episodes"] == 1
+    assert not (root / layout.FAILURES).exists()  # they were another policy's
+    with pytest.raises(UserError, match="was collected with another policy"):
+        collect(plan_of(root, policy="random", episodes=2))
+
+
+def test_a_set_of_lerobots_is_said_to_be_one(small, tmp_path):
+    root = tmp_path / "theirs"
+    shutil.copytree(small, root)
+    (root / layout.ORIGIN).unlink()
+    (root / ".lock").unlink()
+    before = files_of(root)
+    with pytest.raises(UserError, match="is a LeRobot data set of another program") as caught:
+        collect(plan_of(root))
+    assert "a folder of its own" in caught.value.remedy
+    assert files_of(root) == before
+    assert not (root / ".lock").exists()
+
+
+def test_a_staged_episode_that_is_damaged_is_recorded_again(tmp_path):
+    whole, root = tmp_path / "whole", tmp_path / "d"
+    collect(plan_of(whole, episodes=1))
+    staged = root / layout.STAGING / "pick-and-place-primitive-0"
+    DatasetWriter(root, *_like(whole)).close()
+    staged.mkdir(parents=True)
+    (staged / "episode.json").write_text("{")
+    collect(plan_of(root, episodes=1))
+    assert files_of(root) == files_of(whole)
+
+
+def _like(root):
+    """What a writer of a set like the one at ``root`` is given."""
+    features = {k: v for k, v in read_info(root)["features"].items() if k not in layout.AUTOMATIC}
+    del features["subtask_index"], features["language_persistent"]
+    return features, 1, json.loads((root / layout.ORIGIN).read_text()), "ur5e"

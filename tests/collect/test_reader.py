@@ -13,7 +13,8 @@ from lohovla.collect.online import OnlineDemonstrations
 from lohovla.data import layout
 from lohovla.data.loader import make_loader
 from lohovla.data.order import Shuffle
-from lohovla.data.reader import Demonstrations, read_rows
+from lohovla.data.reader import Demonstrations
+from lohovla.data.summary import read_rows
 from lohovla.data.video import read_video
 from lohovla.errors import UserError
 
@@ -103,7 +104,9 @@ def test_episodes_in_shared_files_as_lerobot_writes_them(collected, tmp_path):
     target = root / "data/chunk-000/file-000.parquet"
     target.parent.mkdir(parents=True)
     pq.write_table(pa.concat_tables(tables), target)
-    fps = json.loads((root / layout.INFO).read_text())["fps"]
+    info = json.loads((root / layout.INFO).read_text())
+    fps = info["fps"]
+    (root / layout.INFO).write_text(json.dumps({**info, "total_episodes": 2}))
     for row in rows:
         row["data/file_index"] = 0
     shutil.rmtree(root / "meta/episodes")
@@ -172,5 +175,5 @@ def test_bad_folders_get_one_clear_line(tmp_path, collected):
     broken = tmp_path / "broken"
     shutil.copytree(collected, broken)
     layout.path_of(broken, layout.DATA_PATH, 2).write_bytes(b"PAR1")
-    with pytest.raises(UserError, match=r"file-002\.parquet is missing or damaged"):
+    with pytest.raises(UserError, match=r"file-002\.parquet cannot be read"):
         Demonstrations(broken)

@@ -27,6 +27,22 @@ def test_parts_together_are_the_whole(split):
         np.testing.assert_allclose(together[key], whole[key], rtol=1e-12)
 
 
+def test_quantiles_of_a_set_are_those_of_all_its_frames():
+    """A policy that scales by q01 and q99 of means of quantiles gets a fifth of the actions out of bounds."""
+    parts = [RNG.normal(mean, 0.001, (200, 1)) for mean in (-1.0, 1.0)]
+    whole = np.concatenate(parts)
+    together = statistics.combine(*({"action": statistics.of_values(part)} for part in parts))["action"]
+    for name in ("q01", "q10", "q90", "q99"):
+        assert together[name] == pytest.approx(statistics.of_values(whole)[name], abs=0.01 * np.ptp(whole))
+    assert np.mean((whole < together["q01"]) | (whole > together["q99"])) < 0.03
+
+
+def test_without_histograms_there_are_no_quantiles():
+    one = {"x": statistics.of_values(RNG.random(9))}
+    other = statistics.as_arrays(statistics.as_lists(one))
+    assert set(statistics.combine(one, other)["x"]) == {"min", "max", "mean", "std", "count"}
+
+
 def test_pictures_have_a_statistic_a_colour_in_unit_range():
     red = [np.full((8, 8, 3), (255, 0, 51), np.uint8)] * 5
     stats = statistics.of_pictures(red)
@@ -39,3 +55,6 @@ def test_json_and_back():
     stats = {"x": statistics.of_values(RNG.random((9, 2)))}
     back = statistics.as_arrays(statistics.as_lists(stats))
     np.testing.assert_array_equal(back["x"]["std"], stats["x"]["std"])
+    assert back["x"].spread is None
+    whole = statistics.as_arrays(statistics.as_lists(stats), statistics.spreads_as_lists(stats))
+    assert [one.low for one in whole["x"].spread] == stats["x"]["min"].tolist()

@@ -1,0 +1,221 @@
+"""Whatever happens to a file of a data set, every command says in one line which file it is; none crashes."""
+
+import functools
+import itertools
+import json
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lohovla.cli import main
+from lohovla.collect.replay import Replayer
+from lohovla.data import layout
+from lohovla.data.check import check
+from lohovla.data.loader import make_loader
+from lohovla.data.reader import Demonstrations
+from lohovla.data.summary import read_info
+from lohovla.data.writer import DatasetWriter
+from lohovla.errors import UserError
+
+FILES = [
+    layout.INFO,
+    layout.STATS,
+    layout.TASKS,
+    layout.SUBTASKS,
+    layout.ORIGIN,
+    "meta/episodes/chunk-000/file-000.parquet",
+    "meta/episodes/chunk-000/file-001.parquet",
+    "data/chunk-000/file-000.parquet",
+    "videos/observation.images.top/chunk-000/file-000.mp4",
+    "states/chunk-000/file-001.npz",
+]
+
+
+def flip(data):
+    return data[: len(data) // 3] + bytes([data[len(data) // 3] ^ 0xFF]) + data[len(data) // 3 + 1 :]
+
+
+DAMAGES = {
+    "cut": lambda data: data[: len(data) // 2],
+    "emptied": lambda data: b"",
+    "zeroed": lambda data: bytes(len(data)),
+    "junk": lambda data: np.random.default_rng(0).bytes(len(data)),
+    "no object": lambda data: b"[]",
+    "empty object": lambda data: b"{}",
+    "flipped": flip,
+    "deleted": None,
+}
+
+
+def damage(root, name, how):
+    if DAMAGES[how] is None:
+        (root / name).unlink()
+    else:
+        (root / name).write_bytes(DAMAGES[how]((root / name).read_bytes()))
+
+
+def read_everything(root):
+    data = Demonstrations(root, horizon=2, subgoals=["top"])
+    return [data[frame]["subtask"] for frame in range(len(data))], data.stats
+
+
+def replay(root):
+    player = Replayer(root)
+    for row in player._rows:
+        player._recorded(row)
+
+
+def append(root, features, origin):
+    own = {k: v for k, v in features.items() if k not in (*layout.AUTOMATIC, "subtask_index", "language_persistent")}
+    DatasetWriter(root, own, 1, origin, "ur5e").close()
+
+
+def refusal(use, root):
+    try:
+        use(root)
+    except UserError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("name", FILES)
+def test_damage_is_one_line_everywhere(small, tmp_path, name, how, capsys):
+    root = tmp_path / "set"
+    shutil.copytree(small, root)
+    features, origin = read_info(root)["features"], json.loads((root / layout.ORIGIN).read_text())
+    damage(root, name, how)
+    lines = list(check(root))
+    # A bit may hit what nobody reads; only sets as they were collected say how; sub-tasks are in the frames as well.
+    spared = {("deleted", layout.ORIGIN), ("empty object", layout.ORIGIN), ("deleted", layout.SUBTASKS)}
+    told = (how, name) not in spared and (how != "flipped" or name.startswith("data"))
+    assert told <= len(lines) <= 2, lines
+    assert all("\n" not in line for line in lines)
+    assert main(["data", "check", str(root)]) == bool(lines)
+    assert main(["data", "info", str(root)]) in (0, 2)
+    uses = (read_everything, replay, functools.partial(append, features=features, origin=origin))
+    refused = [error for use in uses if (error := refusal(use, root))]
+    assert all("\n" not in error.cause and str(root) in error.cause and error.remedy for error in refused)
+    said = capsys.readouterr()
+    assert "Traceback" not in said.out + said.err
+
+
+def test_a_damaged_set_ends_commands_with_two_lines(small, tmp_path, capsys):
+    root = tmp_path / "set"
+    shutil.copytree(small, root)
+    damage(root, "data/chunk-000/file-000.parquet", "cut")
+    for words in (["replay", str(root)], ["replay", str(root), "episode=all"]):
+        assert main(words) == 2
+        cause, remedy = capsys.readouterr().err.splitlines()[-2:]
+        assert "data/chunk-000/file-000.parquet cannot be read" in cause
+        assert f"`lohovla data check {root}`" in remedy
+    damage(root, "meta/episodes/chunk-000/file-001.parquet", "junk")
+    for words in (["replay", str(root)], ["data", "info", str(root)]):
+        assert main(words) == 2
+        assert "meta/episodes/chunk-000/file-001.parquet cannot be read" in capsys.readouterr().err
+
+
+def test_a_loader_with_workers_says_what_is_damaged(small, tmp_path):
+    root = tmp_path / "set"
+    shutil.copytree(small, root)
+    data = Demonstrations(root)
+    damage(root, "videos/observation.images.top/chunk-000/file-000.mp4", "cut")
+    loader = make_loader(data, batch=2, workers=1)
+    with pytest.raises(UserError, match=r"file-000\.mp4 cannot be read"):
+        list(itertools.islice(loader, len(data)))
+
+
+def test_columns_of_another_kind_are_refused(small, tmp_path):
+    for name, values in (("action", ["a"]), ("episode_index", ["a"]), ("timestamp", [None]), ("action", [[1.0]])):
+        root = tmp_path / f"{name}-{values[0]}"
+        shutil.copytree(small, root)
+        path = layout.path_of(root, layout.DATA_PATH, 0)
+        table = pq.read_table(path)
+        changed = table.set_column(table.column_names.index(name), name, pa.array(values * len(table)))
+        pq.write_table(changed, path)
+        with pytest.raises(UserError, match=name):
+            Demonstrations(root)
+        assert any(name in line for line in check(root))
+
+
+def drop_words(root):
+    """What lerobot 0.6's tools did to sets that had their sub-tasks in a file beside the frames only."""
+    (root / layout.SUBTASKS).unlink()
+    info = json.loads((root / layout.INFO).read_text())
+    del info["features"]["language_persistent"]
+    (root / layout.INFO).write_text(json.dumps(info))
+
+
+def test_lost_subtasks_are_refused(small, tmp_path, capsys):
+    root = tmp_path / "set"
+    shutil.copytree(small, root)
+    drop_words(root)
+    with pytest.raises(UserError, match=r"meta/subtasks\.parquet with their words is missing") as caught:
+        Demonstrations(root)
+    assert "copy meta/subtasks.parquet" in caught.value.remedy
+    assert main(["data", "check", str(root)]) == 1
+    said = capsys.readouterr().out
+    assert "meta/subtasks.parquet with their words is missing; copy meta/subtasks.parquet from" in said
+    assert said.splitlines()[-1].endswith(" 1 problems")
+
+
+def test_subtasks_and_plans_come_from_the_frames_where_their_file_is_gone(small, tmp_path):
+    root = tmp_path / "set"
+    shutil.copytree(small, root)
+    (root / layout.SUBTASKS).unlink()
+    for path in (root / "meta/episodes").glob("*/*.parquet"):
+        pq.write_table(pq.read_table(path).drop_columns(["plan"]), path)
+    whole, cut = Demonstrations(small), Demonstrations(root)
+    for frame in range(len(whole)):
+        assert cut[frame]["subtask"] == whole[frame]["subtask"] != ""
+        assert cut[frame]["plan"] == whole[frame]["plan"] != []
+    assert list(check(root)) == []
+
+
+def test_sets_without_the_column_are_read_by_number(small, tmp_path):
+    root = tmp_path / "set"
+    shutil.copytree(small, root)
+    info = json.loads((root / layout.INFO).read_text())
+    del info["features"]["language_persistent"]
+    (root / layout.INFO).write_text(json.dumps(info))
+    assert [s["subtask"] for s in Demonstrations(root)] == [s["subtask"] for s in Demonstrations(small)]
+
+
+def test_words_that_disagree_are_found(small, tmp_path):
+    root = tmp_path / "set"
+    shutil.copytree(small, root)
+    path = layout.path_of(root, layout.DATA_PATH, 0)
+    table = pq.read_table(path)
+    at = table.column_names.index("subtask_index")
+    pq.write_table(table.set_column(at, "subtask_index", table["subtask_index"].combine_chunks()[::-1]), path)
+    assert any("say different sub-tasks at frame 0" in line for line in check(root))
+
+
+def test_sets_of_before_are_read(small, tmp_path):
+    """Depth was pictures of their own type under ``observation.``, and what was sent ``action.executed``."""
+    import base64
+
+    root = tmp_path / "set"
+    shutil.copytree(small, root)
+    info = json.loads((root / layout.INFO).read_text())
+    old = info["features"]
+    old["action.executed"] = old.pop("executed_action")
+    unit = old.pop("depth.top")["info"]["unit"]
+    old["observation.depth.top"] = {"dtype": "image", "shape": [16, 32, 1], "names": None, "info": {"unit": unit}}
+    del old["language_persistent"]
+    (root / layout.INFO).write_text(json.dumps(info))
+    for episode in (0, 1):
+        path = layout.path_of(root, layout.DATA_PATH, episode)
+        table = pq.read_table(path).drop_columns(["language_persistent"])
+        pictures = [{"bytes": base64.b64decode(text), "path": None} for text in table["depth.top"].to_pylist()]
+        table = table.append_column("observation.depth.top", pa.array(pictures)).drop_columns(["depth.top"])
+        names = ["action.executed" if name == "executed_action" else name for name in table.column_names]
+        pq.write_table(table.rename_columns(names), path)
+    replay(root)
+    before, now = Demonstrations(root)[1], Demonstrations(small)[1]
+    assert before.keys() == now.keys()
+    assert before["depth.top"].tobytes() == now["depth.top"].tobytes()
+    assert before["subtask"] == now["subtask"]

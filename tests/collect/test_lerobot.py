@@ -1,0 +1,72 @@
+"""What LeRobot makes of a set collected here: its trainers take the right features, its tools lose no words.
+
+What the format asks for is tested always, LeRobot itself where ``LOHOVLA_TEST_LEROBOT`` names a Python that has it
+(0.6 or later; it needs versions of torch and transformers of its own).
+"""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lohovla.data import layout
+from lohovla.data.reader import Demonstrations
+from lohovla.data.summary import read_info
+
+PROGRAM = Path(__file__).parent.parent / "data" / "with_lerobot.py"
+
+
+def test_trainers_find_only_what_a_network_reads_and_says(small):
+    """LeRobot: pictures are inputs whatever their name, and so is ``observation*``; ``action*`` is an output."""
+    features = read_info(small)["features"]
+    pictures = {name for name, entry in features.items() if entry["dtype"] in ("image", "video")}
+    others = features.keys() - pictures
+    assert pictures == {"observation.images.top"}
+    assert {name for name in others if name.startswith("observation")} == {"observation.state"}
+    assert {name for name in others if name.startswith("action")} == {"action"}
+    depth = features["depth.top"]["info"]
+    assert (depth["is_depth_map"], depth["depth_unit"]) == (True, "m")
+    assert (depth["height"], depth["width"]) == (16, 32)
+    assert features["observation.images.top"]["info"]["is_depth_map"] is False
+    assert features["language_persistent"] == {"dtype": "language", "shape": [1], "names": None}
+    stats = json.loads((small / layout.STATS).read_text())
+    metres = [sample["depth.top"][::2, ::2] for sample in Demonstrations(small)]
+    assert stats["depth.top"]["mean"] == pytest.approx([np.mean(metres)], rel=1e-5)
+
+
+def with_lerobot(*words):
+    python = os.environ.get("LOHOVLA_TEST_LEROBOT")
+    if not python:
+        pytest.skip("LOHOVLA_TEST_LEROBOT names no Python with lerobot")
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(Path(words[-1]).parent / "hf")}
+    done = subprocess.run(
+        [python, str(PROGRAM), *map(str, words)], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_act_trains_on_it(small):
+    seen = with_lerobot("train", small)
+    assert seen["inputs"] == {"observation.images.top": [3, 16, 32], "observation.state": [13]}
+    assert seen["outputs"] == {"action": [8]}
+    assert seen["ranges"].keys() == seen["inputs"].keys() | seen["outputs"].keys()
+    assert all(-6.0 < low < high < 6.0 for low, high in seen["ranges"].values()), seen["ranges"]
+
+
+def test_its_tools_keep_subtasks_plans_and_depth(small, tmp_path):
+    whole = Demonstrations(small)
+    known = {int(whole.columns["hash.physics"][frame]): whole[frame] for frame in range(len(whole))}
+    sets = with_lerobot("edit", small, tmp_path / "out")
+    assert len(sets) == 4
+    for folder in sets:
+        assert not Path(folder, layout.SUBTASKS).exists()  # what lerobot leaves out
+        data = Demonstrations(folder)
+        for frame in range(len(data)):
+            was, now = known[int(data.columns["hash.physics"][frame])], data[frame]
+            assert (now["subtask"], now["plan"]) == (was["subtask"], was["plan"])
+            assert now["subtask"]
+            assert now["depth.top"].tobytes() == was["depth.top"].tobytes()

@@ -140,7 +140,7 @@ def test_an_instruction_that_does_not_fit_shared_memory_is_not_cut():
     with pytest.raises(ValueError, match="161 characters, where 160 fit"):
         write_to_shared_memory(space, 1, "a" * 161, memory)
     write_to_shared_memory(space, 1, "b" * 160, memory)
-    assert read_from_shared_memory(space, memory, n=2).tolist() == ["", "b" * 160]
+    assert list(read_from_shared_memory(space, memory, n=2)) == ["", "b" * 160]
 
 
 def test_the_wrong_number_of_seeds_is_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +47,7 @@ class Context:
         world: the true environment, for oracles; None on a robot, and no other policy may read it. In real
             time it is a copy of the state that the observation was taken in (``EnvState``).
         slot: which of the episodes that run at once this is; a policy's memory is kept by it.
+        velocity: m/s that the arm may have along each axis; infinite where nothing limits it.
         commanded: in real time, the ``ee`` commands (2, 7) that the arm had one period of the policy ago and has
             now, absolute; None where the policy's own chunks are carried out as they are.
     """
@@ -55,6 +57,7 @@ class Context:
     world: Any = None
     slot: int = 0
     commanded: np.ndarray | None = None
+    velocity: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,10 @@ class Decision:
         subgoal: the picture that the sub-task should lead to, uint8 (h, w, 3), or None.
         progress: how far the sub-task is, in [0, 1], as the policy sees it.
         timing: where the time went, milliseconds by stage.
+        over: ``done`` where the policy says that the goal is reached, ``nothing`` where it can do nothing (more)
+            for it; else "". Only a policy that may end a run by itself says so.
+        way: m that the tool has to go for the sub-task from where it began; 0 where the policy does not know. Time-outs
+            follow from it where the arm is slow.
     """
 
     actions: np.ndarray
@@ -76,6 +83,8 @@ class Decision:
     subgoal: np.ndarray | None = None
     progress: float = 0.0
     timing: Mapping[str, float] = field(default_factory=dict)
+    over: str = ""
+    way: float = 0.0
 
 
 class Policy(ABC):

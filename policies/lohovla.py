@@ -6,6 +6,7 @@ seen there when the sub-task began.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lohovla.envs.language import vocabulary
 from lohovla.model import acting
 from lohovla.model.acting import Attended
 from lohovla.model.action import EE_HZ, ee_action, ee_scaled
@@ -28,6 +30,9 @@ from lohovla.policies.pictures import Painted
 from lohovla.policies.planner import Planner
 from lohovla.policies.realtime import Plan
 from lohovla.policies.rules import Memory, Rules, motion_of
+
+_LIFT = 0.15  # m above what is picked or placed where the tool travels, roughly
+_SLACK = 2.0  # times the time that a way takes at full speed: the arm rests in between, and starts slowly
 
 
 class LoHoVLAPolicy(Policy):
@@ -76,9 +81,12 @@ class LoHoVLAPolicy(Policy):
         ]
 
     def _decision(self, memory: Memory, actions: np.ndarray, planned: bool, act_ms: float | None) -> Decision:
-        text = self.processor.sentence(memory.words or [])
         timing = memory.timing if act_ms is None else {**memory.timing, "act": act_ms}
-        return Decision(actions, text, planned, memory.subgoal, memory.progress, timing)
+        text = self._text(memory)
+        return Decision(actions, text, planned, memory.subgoal, memory.progress, timing, memory.over, memory.way)
+
+    def _text(self, memory: Memory) -> str:
+        return vocabulary()["nothing"] if memory.over == "nothing" else self.processor.sentence(memory.words or [])
 
     def _act(
         self,
@@ -99,11 +107,17 @@ class LoHoVLAPolicy(Policy):
             self._begin(contexts, memories)
         else:
             planned = self._look(observations, contexts, memories, turn)
+        for row in (row for row, new in enumerate(planned) if new):
+            memories[row].way = self._way(memories[row], observations[row])
         began, in_one = time.perf_counter(), chunk is not None
         if chunk is None:
             chunk = self._chunks(observations, memories, replace(given(), prefix=None) if any(planned) else given())
         chunk = chunk[:, None] if self.spec.control == "pick_place" else chunk
         actions = list(chunk.float().cpu().numpy())
+        if self.spec.control == "ee":  # who has said that it is over moves nothing
+            for row, memory in enumerate(memories):
+                if memory.over:
+                    actions[row][:] = np.asarray(observations[row]["state"][:7], np.float32)
         return planned, actions, None if in_one else (time.perf_counter() - began) * 1e3
 
     def _turn(
@@ -149,9 +163,20 @@ class LoHoVLAPolicy(Policy):
         state = observation["state"]
         memory.gripped |= bool(state[6] > 0.5)
         seconds = (context.step - memory.started) / self.spec.control_hz
+        allowed = max(self.rules.limit, _SLACK * memory.way / context.velocity)
         away = float(np.linalg.norm(np.asarray(state[:3]) - self._home))
         back = memory.gripped and state[6] < 0.5 and away < 0.03
-        return back or seconds >= self.rules.limit
+        return back or seconds >= allowed
+
+    def _way(self, memory: Memory, observation: Mapping[str, Any]) -> float:
+        """How far the tool has to go, m, from where it is by pick and place to where it looks again."""
+        if memory.attended is None or self.spec.control == "pick_place":
+            return 0.0
+        pick, place = memory.attended.points[0, :, :3].float().cpu().numpy()
+        above = [np.array([point[0], point[1], max(point[2], 0.0) + _LIFT]) for point in (pick, place)]
+        stops = [np.asarray(observation["state"][:3]), above[0], above[1], self._home]
+        legs = sum(float(np.linalg.norm(b - a)) for a, b in itertools.pairwise(stops))
+        return legs + 4.0 * _LIFT  # down and up twice
 
     # -- acting --------------------------------------------------------------------------------------------
 
@@ -181,9 +206,10 @@ class LoHoVLAPolicy(Policy):
         memory = self._memories[context.slot]
         if memory.words is None:
             self._look([observation], [context], [memory])
+            memory.way = self._way(memory, observation)
         else:
             memory.fails = self.rules.failures + 1
-        return Plan(self.processor.sentence(memory.words or []), timing=memory.timing)
+        return Plan(self._text(memory), timing=memory.timing, over=memory.over, way=memory.way)
 
     @torch.no_grad()
     def chunk(

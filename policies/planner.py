@@ -96,6 +96,7 @@ class Planner:
             self._go_on(inputs, decided.prefix(), memories, due, timing)
             return due, None
         self._keep(memories, words, decided.attended, decided.before, timing)
+        self._end_runs(decided.objects, memories, due)
         return due, decided.action
 
     def _asked(self, memories: Sequence[Memory], acting: Acting) -> Asked:
@@ -126,6 +127,14 @@ class Planner:
             "point": (time.perf_counter() - planned) * 1e3 - sum(one.timing.get("imagine", 0.0) for one in memories),
         }
         self._keep(memories, words.tokens, Attended.of(pointed), before, timing)
+        self._end_runs(prefix.objects, memories, due)
+
+    def _end_runs(self, objects: Objects, memories: Sequence[Memory], due: Sequence[bool]) -> None:
+        """Note where what was planned ends an episode: all is done, or nothing can be."""
+        for row in [row for row, new in enumerate(due) if new and self.rules.stop and self.sayable is not None]:
+            memory = memories[row]
+            grammar = self._grammars(objects.rows([row]), [memory])
+            memory.over = self.sayable.ends(memory.words or [], grammar[0]) if self.sayable and grammar else ""
 
     def _keep(
         self, memories: Sequence[Memory], words: Sequence[list[int]], attended: Attended, before: Tensor,

@@ -29,12 +29,16 @@ class Plan:
         subgoal: the picture that it should lead to, uint8 (h, w, 3), or None.
         memory: what the policy wants back with every chunk of this sub-task; it can be pickled.
         timing: where the time went, milliseconds by stage.
+        over: whether it says that the run is over, as :class:`~lohovla.policies.base.Decision` has it.
+        way: m that the tool has to go for it, in the same way.
     """
 
     subtask: str = ""
     subgoal: np.ndarray | None = None
     memory: Any = None
     timing: Mapping[str, float] | None = None
+    over: str = ""
+    way: float = 0.0
 
 
 @runtime_checkable

@@ -150,6 +150,8 @@ class RemotePolicy(Policy):
             reply.get("subgoal"),
             float(reply.get("progress", 0.0)),
             {**timing, "round_trip": reply["round_trip_ms"]},
+            str(reply.get("over", "")),
+            float(reply.get("way", 0.0)),
         )
 
 

@@ -41,8 +41,9 @@ class Rules:
         done: chance from which the model calls a sub-task done.
         steps: denoising steps of a chunk.
         execute: actions of each ``ee`` chunk that are carried out.
-        stop: may say that all is done. In a simulator, which ends an episode itself, saying it too early only loses.
-        limit: seconds after which an ``ee`` sub-task is given up.
+        stop: may say that all is done, or that nothing (more) can be done, which ends the episode. A simulator ends an
+            episode itself: there, saying it too early only loses.
+        limit: seconds after which an ``ee`` sub-task is given up; more where the arm is too slow for its way.
         backend: how the passes are computed: ``eager``, ``fused`` or ``compile`` (:mod:`lohovla.model.fast`).
         imagine: paint the end of each new sub-task, the decision's ``subgoal``, for people where nothing acts on it.
     """
@@ -96,6 +97,8 @@ class Memory:
         words: tokens of the sub-task; None before the first.
         attended: what the action expert reads.
         before: what was seen at the points when the sub-task began.
+        over: ``done`` or ``nothing`` once that was said, see :class:`~lohovla.policies.base.Decision`.
+        way: m from where the tool was when the sub-task was planned, to where it picks, places, and looks again.
         fails: actions in a row without success.
         failed: sub-tasks in tokens that were given up since the last success.
         gripped: whether suction was on within this motion (``ee``).
@@ -114,6 +117,8 @@ class Memory:
     words: list[int] | None = None
     attended: Attended | None = None
     before: torch.Tensor | None = None
+    over: str = ""
+    way: float = 0.0
     fails: int = 0
     failed: list[list[int]] = field(default_factory=list)
     gripped: bool = False

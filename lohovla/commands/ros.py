@@ -57,8 +57,17 @@ def _check(config: DictConfig) -> None:
         raise UserError("transport=sim is a robot of its own", "use robot=sim or robot=sim-fused")
     if config.start not in ("auto", "wait"):
         raise UserError(f"start cannot be {config.start!r}", "choose auto or wait")
+    if config.judge not in (None, "policy", "simulator"):
+        raise UserError(f"judge cannot be {config.judge!r}", "choose policy or simulator, or null")
     if config.episodes < 1 or not config.seconds > 0:
         raise UserError("episodes and seconds must be above 0", "`lohovla ros --help` shows the defaults")
+
+
+def judged_by_policy(config: DictConfig) -> bool:
+    """Whether a run ends when the policy says so, and not when the simulator does; as on a robot, if it can say so."""
+    if config.judge is None:
+        return config.policy.name == "lohovla"
+    return config.judge == "policy" or not config.robot.world
 
 
 class _Bridge:
@@ -90,8 +99,9 @@ class _Bridge:
         settings = LoopSettings.of(profile.loop_settings(loop))
         chosen: Any = OmegaConf.to_container(config.policy)
         name, policy_settings = split_settings(chosen)
+        self.by_policy = judged_by_policy(config)
         if name == "lohovla":
-            policy_settings |= {"progress": "model"}
+            policy_settings |= {"progress": "model", "stop": self.by_policy}
         task = get_task(config.task).name
         world = {"control": "ee", "control_hz": 20.0 if name == "lohovla" else _WORLD_HZ}
         mirror = Mirror(task, {**world, "control_hz": _WORLD_HZ}) if profile.world else None
@@ -194,7 +204,7 @@ class _Bridge:
             return
         seeds = [config.seed + 2 * index for index in range(config.episodes)]
         self.evaluation = Evaluation(self.folder, [(self.task, seed) for seed in seeds])
-        simulated = SimulatedEpisodes(self.transport, self.task)
+        simulated = SimulatedEpisodes(self.transport, self.task, judges=not self.by_policy)
         for index, seed in enumerate(seeds):
             if self.evaluation.has(self.task, seed):
                 continue
@@ -255,13 +265,17 @@ class _Bridge:
         draw(self.trace.moments, top).save(self.folder / f"{name}.png")
 
     def _over(self, simulated: Any) -> Callable[[], End | None]:
+        from lohovla.ros.episodes import SUCCEEDED
+
         limit, session = float(self.config.seconds), self.session
 
         def over() -> End | None:
-            if simulated and simulated.ended:
+            if simulated and simulated.ended and not (self.by_policy and simulated.ended == SUCCEEDED):
                 return End(Ending.JUDGED, simulated.ended)
             if session.phase == "running" and session.seconds > limit:
                 return End(Ending.TIME, "time is up")
+            if session.waited > limit:
+                return End(Ending.TIME, f"time is up, in which the run did not begin: {session.verdict.words}")
             return None
 
         return over

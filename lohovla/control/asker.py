@@ -37,7 +37,7 @@ class Asker:
     """
 
     def __init__(self, worker: Worker, spec: PolicySpec, settings: LoopSettings, log: EventLog, accounts: Accounts):
-        self._worker, self._spec, self._settings, self._log = worker, spec, settings, log
+        self._worker, self._spec, self._settings, self.log = worker, spec, settings, log
         self._accounts = accounts
         self.epoch = 0
         self.period = 1.0 / spec.control_hz
@@ -53,13 +53,14 @@ class Asker:
         self._plan_due, self._plan_began, self._reward, self._failures = True, now, 0.0, 0
         self._latencies: deque[float] = deque(maxlen=_REMEMBERED)
         self._restarts, self.lost = 0, ""
+        self._way = 0.0  # m, of the sub-task
         self._busy_since = now  # with somebody else's question
 
     def drop(self, now: float, cause: str) -> None:
         """What is in flight was asked in another situation."""
         self.epoch += 1
         if self._asked is not None:
-            self._log.add(now, "discarded", f"the answer in flight, because {cause}")
+            self.log.add(now, "discarded", f"the answer in flight, because {cause}")
 
     def rebase(self, now: float) -> None:
         """The clock jumped: what is waited for is waited for since now."""
@@ -101,12 +102,12 @@ class Asker:
         """Whether the sub-task is done, by the reward, or has failed too often."""
         if self._settings.progress == "reward" and reward > self._reward + 1e-9:
             self._reward, self._plan_due, self._failures = reward, True, 0
-        elif self.plan is not None and now - self._plan_began > self._settings.patience:
+        elif self.plan is not None and now - self._plan_began > self._settings.allowance(self._way):
             self._plan_began = now
             self._failures += 1
             if self._failures >= self._settings.failures:
                 self._failures, self._plan_due = 0, True
-                self._log.add(now, "gave up", f"{self.plan.subtask or 'the sub-task'} failed too often: plan again")
+                self.log.add(now, "gave up", f"{self.plan.subtask or 'the sub-task'} failed too often: plan again")
 
     def note_progress(self, job: Job, progress: float) -> None:
         """The model's own view of a sub-task's completion, with a chunk of it."""
@@ -114,9 +115,9 @@ class Asker:
         if done and job.plan is self.plan:
             self._plan_due, self._failures = True, 0
 
-    def note_planned(self, now: float) -> None:
-        """A policy that plans within its chunks has turned to another sub-task."""
-        self._plan_began, self._failures = now, 0
+    def note_planned(self, now: float, way: float) -> None:
+        """A policy that plans within its chunks has turned to another sub-task, of ``way`` m."""
+        self._plan_began, self._failures, self._way = now, 0, way
 
     # -- answers -----------------------------------------------------------------------------------
 
@@ -126,14 +127,14 @@ class Asker:
         for reply in self._worker.poll(now):
             if self._asked is None or reply.number != self._asked[0].number:
                 if reply.error:
-                    self._log.add(now, "model error", reply.error)
+                    self.log.add(now, "model error", reply.error)
                 continue
             job, _ = self._asked
             self._asked = None
             if job.epoch != self.epoch:
-                self._log.add(now, "late answer", f"{job.kind} of an epoch that has ended")
+                self.log.add(now, "late answer", f"{job.kind} of an epoch that has ended")
             elif reply.error:
-                self._log.add(now, "model error", reply.error)
+                self.log.add(now, "model error", reply.error)
             else:
                 self._take(now, job, reply)
                 wanted.append((job, reply))
@@ -148,6 +149,7 @@ class Asker:
             self._accounts.add_timing(timing, "plan", reply.seconds)
             if isinstance(reply.result, Plan):
                 self.plan, self._plan_due, self._plan_began = reply.result, False, now
+                self._way = reply.result.way
         else:
             self._fresh = False
             self._accounts.add_timing(timing, "act", reply.seconds)
@@ -170,7 +172,7 @@ class Asker:
             return
         self._restarts += 1
         what = self._asked[0].kind if self._asked is not None else "nothing"
-        self._log.add(now, "model stuck" if stuck else "model died", f"while asked for {what}; started anew")
+        self.log.add(now, "model stuck" if stuck else "model died", f"while asked for {what}; started anew")
         self._asked = None
         self.epoch += 1
         self._unreset = self._fresh = True

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 KEPT = 1000  # events kept in full; later ones are only counted
+SAME = 0.5  # s after its end within which a state that begins again is still the same one
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class EventLog:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.counts: Counter[str] = Counter()
-        self._standing: set[str] = set()
+        self._stood: dict[str, float] = {}  # when each state was last seen to stand
+        self._gone: set[str] = set()  # those that do not any more
         self.origin = 0.0
 
     def add(self, now: float, kind: str, cause: str) -> None:
@@ -39,9 +41,15 @@ class EventLog:
             self.events.append(Event(round(now - self.origin, 4), kind, cause))
 
     def state(self, now: float, kind: str, standing: bool, cause: str = "") -> None:
-        """Log something that lasts, when it begins; it may begin again after it has ended."""
-        if standing and kind not in self._standing:
-            self._standing.add(kind)
+        """Log something that lasts, when it begins; it may begin again after it has ended.
+
+        What comes and goes many times a second is logged once: it has to be away for :data:`SAME` seconds.
+        """
+        if not standing:
+            self._gone.add(kind)
+            return
+        since = self._stood.get(kind)
+        if since is None or (kind in self._gone and not 0.0 <= now - since <= SAME):
             self.add(now, kind, cause)
-        elif not standing:
-            self._standing.discard(kind)
+        self._stood[kind] = now
+        self._gone.discard(kind)

@@ -65,7 +65,7 @@ class Joiner:
     """
 
     def __init__(self, spec: PolicySpec, settings: LoopSettings, period: float, log: EventLog):
-        self._spec, self._settings, self._period, self._log = spec, settings, period, log
+        self._spec, self._settings, self._period, self.log = spec, settings, period, log
 
     def join(
         self, now: float, taken: float, decision: Decision, posed: Posed, pose: np.ndarray, number: int
@@ -83,18 +83,18 @@ class Joiner:
         settings, period = self._settings, self._period
         anew = decision.planned and posed.waits  # a motion from rest begins with its first action, however late
         if fault := fault_of(decision, self._spec):
-            self._log.add(now, "bad chunk", fault)
+            self.log.add(now, "bad chunk", fault)
             return None
         expires = taken + settings.safety.stale_after
         actions = np.asarray(decision.actions, dtype=np.float64)
         # No action is skipped that nothing went ahead in place of: where the old path ended early, the arm waited.
         start = max(taken, now - posed.ahead * period) if posed.ahead and not anew else now
         if start + len(actions) * period <= now + settings.period:
-            self._log.add(now, "slow model", f"all {len(actions)} actions were past when they came")
+            self.log.add(now, "slow model", f"all {len(actions)} actions were past when they came")
             start = now
         usable = int((expires - start) / period + 1e-6)
         if usable < 1 or now >= expires:
-            self._log.add(now, "stale chunk", f"it came {now - taken:.2f} s after its observation")
+            self.log.add(now, "stale chunk", f"it came {now - taken:.2f} s after its observation")
             return None
         actions = actions[: min(usable, settings.execute if settings.join == "sync" else usable)]
         actions = to_absolute(actions, posed.measured) if self._spec.relative else actions
@@ -107,8 +107,8 @@ class Joiner:
         inside = np.clip(actions[:, :3], limits.low, limits.high)
         outside = int(np.any(np.abs(inside - actions[:, :3]) > 1e-6, axis=1).sum())
         if outside:
-            self._log.add(now, "workspace", f"{outside} actions of a chunk led outside")
+            self.log.add(now, "workspace", f"{outside} actions of a chunk led outside")
         bounded, moved = bound_changes(np.hstack([inside, actions[:, 3:]]), before, self._settings.safety)
         if moved:
-            self._log.add(now, "change bound", f"{moved} actions of a chunk leapt")
+            self.log.add(now, "change bound", f"{moved} actions of a chunk leapt")
         return bounded

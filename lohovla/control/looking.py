@@ -28,8 +28,8 @@ class Looking:
     """
 
     def __init__(self, robot: Robot, spec: PolicySpec, settings: LoopSettings, period: float, log: EventLog):
-        self._robot, self._spec, self._period, self._log = robot, spec, period, log
-        self._cameras = CameraWatch(settings.safety)
+        self._robot, self._spec, self._period, self.log = robot, spec, period, log
+        self._cameras, self._limits = CameraWatch(settings.safety), settings.limits
         self._sent: deque[tuple[float, np.ndarray]] = deque(maxlen=math.ceil(period / settings.period) + 2)
         self._at = -math.inf  # when to look again
         self.begin(0.0, 0.0)
@@ -58,7 +58,7 @@ class Looking:
         wrong = self._cameras.check(sample.observation, watched, now, self._robot.sight)
         for key in watched:
             for fault in ("stale", "frozen"):
-                self._log.state(now, f"{fault} camera {key}", wrong.get(key) == fault, "its pictures are not used")
+                self.log.state(now, f"{fault} camera {key}", wrong.get(key) == fault, "its pictures are not used")
         if wrong:
             self._at = now + _LOOK_AGAIN
         return bool(wrong)
@@ -67,7 +67,9 @@ class Looking:
         """What the policy may know beside the observation."""
         step = int((sample.taken - self._began) / self._period + 1e-6)
         reward, self._rewarded = self._robot.reward - self._rewarded, self._robot.reward
-        return Context(step, reward, sample.world, commanded=self._commanded(sample.taken))
+        return Context(
+            step, reward, sample.world, commanded=self._commanded(sample.taken), velocity=self._limits.velocity
+        )
 
     def _commanded(self, now: float) -> np.ndarray | None:
         """The commands (2, 7) of one period ago and of this moment."""

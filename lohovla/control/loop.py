@@ -49,9 +49,10 @@ class ControlLoop:
         if settings.join == "rtc-trained" and not spec.prefix:
             raise UserError("this policy was not trained to continue a chunk", "use loop.join=sync, ensemble or rtc")
         self.robot, self.spec, self.worker, self.settings, self.clock = robot, spec, worker, settings, clock
-        self.log, self.accounts = EventLog(), Accounts()
-        self.asker = Asker(worker, spec, settings, self.log, self.accounts)
-        self.joiner = Joiner(spec, settings, self.asker.period, self.log)
+        self._log, self.accounts = EventLog(), Accounts()
+        self.asker = Asker(worker, spec, settings, self._log, self.accounts)
+        self.joiner = Joiner(spec, settings, self.asker.period, self._log)
+        self.looking = Looking(robot, spec, settings, self.asker.period, self._log)
         self.limiter = Limiter(settings.limits, settings.period)
         self.track = Track(settings.bridge, settings.decay if settings.join == "ensemble" else None)
         self.deadman, self.emergency = Deadman(settings.safety.deadman_timeout), EmergencyStop()
@@ -61,13 +62,28 @@ class ControlLoop:
         self._sync = settings.join == "sync"
         self.progress = 0.0  # of the sub-task, as the last chunk said
         self.subgoal: np.ndarray | None = None  # picture that it should lead to, where the policy has one
+        self.over = ""  # that the policy says that the episode is over, as a Decision has it
 
     # -- the episode -------------------------------------------------------------------------------
 
-    def start(self, seed: int = 0) -> None:
-        """Begin an episode with the arm at rest: forget all before, also what the model still has in flight."""
+    @property
+    def log(self) -> EventLog:
+        """Where the events of the loop and of all its parts go. Another one takes effect at once, for all of them."""
+        return self._log
+
+    @log.setter
+    def log(self, log: EventLog) -> None:
+        self._log = self.asker.log = self.joiner.log = self.looking.log = log
+
+    def start(self, seed: int = 0, origin: float | None = None) -> None:
+        """Begin an episode with the arm at rest: forget all before, also what the model still has in flight.
+
+        Args:
+            seed: the policy's.
+            origin: s, the moment from which the log counts; None is now.
+        """
         now = self.clock.now()
-        self.log.origin = now
+        self.log.origin = now if origin is None else origin
         self.robot.start(now, self.settings, self.log)
         self.limiter.reset(self.robot.pose())
         self.track.clear()
@@ -76,7 +92,7 @@ class ControlLoop:
         self.deadman.release()
         self.looking = Looking(self.robot, self.spec, self.settings, self.asker.period, self.log)
         self.looking.begin(now, 0.0)
-        self.mode, self.progress, self.subgoal = "wait", 0.0, None
+        self.mode, self.progress, self.subgoal, self.over = "wait", 0.0, None, ""
         self._gripper, self._chunks, self._commands = 0.0, 0, 0
         self._path: tuple[np.ndarray, np.ndarray] = self.limiter.pose, np.zeros(POSE)  # its last pose and velocity
         self._ticked: float | None = None
@@ -91,7 +107,7 @@ class ControlLoop:
         self._halt(now, "the episode was reset")
         self.asker.begin(now, seed)
         self.looking.begin(now, self.robot.reward)
-        self._posed = {}
+        self._posed, self.over = {}, ""
 
     def run(self, until: Callable[[], bool]) -> None:
         """Tick at the fixed rate until ``until()``. A command that is due and too late is left out, not caught up."""
@@ -129,6 +145,7 @@ class ControlLoop:
         for job, reply in self.asker.answers(now):
             if job.kind == "plan" and reply.result is not None:
                 self.subgoal = reply.result.subgoal
+                self.over = self.over or reply.result.over
                 self.on_subtask(reply.result.subtask)
             elif job.kind == "chunk":
                 self._join(now, job, reply.result)  # type: ignore
@@ -286,6 +303,7 @@ class ControlLoop:
 
     def _join(self, now: float, job: Job, decision: Decision) -> None:
         """Let a chunk take over, if it is sound and still of use."""
+        self.over = self.over or str(getattr(decision, "over", ""))
         posed = self._posed.pop(job.number)
         joined = self.joiner.join(now, job.taken, decision, posed, self.limiter.pose, self._chunks + 1)
         if joined is None:
@@ -298,6 +316,6 @@ class ControlLoop:
         self.progress = float(decision.progress)
         self.asker.note_progress(job, decision.progress)
         if decision.planned:
-            self.asker.note_planned(now)
+            self.asker.note_planned(now, decision.way)
             self.subgoal = decision.subgoal
             self.on_subtask(decision.subtask)

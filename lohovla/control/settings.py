@@ -13,6 +13,7 @@ from lohovla.errors import UserError
 
 JOINS = ("sync", "ensemble", "rtc", "rtc-trained")
 PROGRESS = ("model", "reward")
+SLACK = 2.0  # times the time of a way at full speed that a sub-task may take: the arm rests in between, starts slowly
 REACH = ((0.18, -0.58, -0.005), (0.82, 0.58, 0.60))  # m, where the simulated arm takes commands
 
 
@@ -66,7 +67,7 @@ class LoopSettings:
         bridge: s over which what is left of a difference between chunks fades.
         progress: who says that a sub-task is done: the ``model``, or the ``reward``.
         done_at: the progress at which the model calls it done.
-        patience: s without completion that count as a failure of the sub-task.
+        patience: s without completion that count as a failure of the sub-task; more where the arm is too slow for it.
         failures: in a row, before a new plan is asked for.
         limits: what the tool may do.
         safety: when the loop steps in.
@@ -105,6 +106,18 @@ class LoopSettings:
     def period(self) -> float:
         """Seconds between commands."""
         return 1.0 / self.command_hz
+
+    def allowance(self, way: float) -> float:
+        """How long a sub-task may take, s: ``patience``, or more at the speed that is allowed.
+
+        Args:
+            way: m that the tool has to go for it; 0 where that is not known: then ``patience``, which is meant for the
+                simulated arm's speed, counts in proportion.
+        """
+        velocity = self.limits.velocity
+        if way > 0.0:
+            return max(self.patience, SLACK * way / velocity)
+        return self.patience * max(1.0, Limits.velocity / velocity)
 
     @property
     def stopping_time(self) -> float:

@@ -39,7 +39,8 @@ class EpisodeResult:
     """What came of an episode; ``success`` and ``score`` are those of the last state.
 
     Attributes:
-        reason: why it ended: ``success``, ``action limit`` or ``time limit``.
+        reason: why it ended: ``success``, ``action limit`` or ``time limit``; ``the policy said done``, or
+            ``... nothing``, where the policy may end it (``policy.stop=true``).
         missing: the sub-task that the last state still asked for, by the goal's rules; "" after a success.
         outcomes: how often each outcome of a pick and place came, with ``pick_place``.
         scores: the score at the start and whenever it changed.
@@ -116,7 +117,7 @@ class Play:
         self._on_subtask = on_subtask
         self._examiner = examiner
         self._steps = self._clamped = 0
-        self._reward = 0.0
+        self._reward, self._said = 0.0, ""
         self._outcomes: Counter[str] = Counter()
         self._spans: list[SubtaskSpan] = []
         self._scores = [ScorePoint(0, 0.0, self._score)]
@@ -134,6 +135,9 @@ class Play:
             self._examiner.decided(decision, self._score)
         if decision.planned:
             self.turn(decision.subtask)
+        if decision.over:
+            self.ended, self._said = True, f"the policy said {decision.over}"
+            return
         for action in decision.actions:
             self._step(action)
             if self.ended:
@@ -176,7 +180,7 @@ class Play:
             instruction=self.progress.instruction,
             success=info["success"],
             score=self._score,
-            reason=info["reason"],
+            reason=info["reason"] or self._said,
             steps=self._steps,
             actions=info["actions"],
             drops=info["drops"],

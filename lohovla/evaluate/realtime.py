@@ -114,7 +114,7 @@ class Realtime:
         if on_tick is not None:
             loop.on_tick = lambda loop: on_tick(loop, play)
         loop.start(seed)
-        loop.run(lambda: arm.ended)
+        loop.run(lambda: arm.ended or bool(loop.over))
         return play.result(), loop
 
     def _warm_up(self, play: Play) -> None:

@@ -13,11 +13,16 @@ class Grammar:
     Args:
         sentences: each without start and end.
         end: the token that ends a sentence.
+
+    Attributes:
+        count: how many sentences there are.
     """
 
     def __init__(self, sentences: Iterable[Sequence[int]], end: int):
         self._end = end
-        self._root = _Node(list(sentences), 0)
+        known = list(sentences)
+        self.count = len(known)
+        self._root = _Node(known, 0)
 
     def after(self, tokens: Sequence[int]) -> list[int]:
         """What may follow ``tokens``; the end alone after anything that is no beginning of a sentence.

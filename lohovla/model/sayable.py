@@ -52,7 +52,8 @@ class Sayable:
 
         A block is picked, or put on, only if one of that look is seen; bowls and zones likewise. Where both sizes are
         seen blocks are named with theirs. Areas, and sides of a block, are free table like any other, unless the goal
-        names them; and only what stands on something is put on the table. Where nothing can be said so, everything can.
+        names them; and only what stands on something is put on the table. Where nothing can be said so, what names
+        nothing ("Done.") is left; where that may not be said either, everything can.
 
         Args:
             objects: as the stem chose them, of a batch.
@@ -74,7 +75,13 @@ class Sayable:
         ]
         if refused := {tuple(words) for words in without}:
             said = [words for words in said if tuple(words) not in refused]
-        return Grammar([*said, *self._others], self._end) if said else self.everything
+        return Grammar([*said, *self._others], self._end) if said or self._others else self.everything
+
+    def ends(self, words: Sequence[int], grammar: Grammar) -> str:
+        """What a sub-task in tokens that names nothing says: ``done``, or ``nothing`` if no other was left; else ""."""
+        if list(words) not in [list(other) for other in self._others]:
+            return ""
+        return "nothing" if grammar.count == len(self._others) else "done"
 
     @staticmethod
     def _can_hold(there: Counter, place: Mapping[str, Any], mixed: bool) -> bool:

@@ -18,7 +18,8 @@ from lohovla.ros.messages import Message
 from lohovla.ros.transport import Subscription
 
 _log = logging.getLogger("lohovla.ros")
-_DECISIVE = ("policy", "robot", "profile", "loop", "task", "checkpoint", "home", "seconds")
+_DECISIVE = ("policy", "robot", "profile", "loop", "task", "checkpoint", "home", "seconds", "judge")
+SUCCEEDED = "success"  # why the simulator ends an episode whose goal stands
 _AGAIN = 2.0  # s after which a reset is said again
 
 
@@ -28,6 +29,7 @@ class SimulatedEpisodes:
     Args:
         transport: to ROS.
         task: that is to be played.
+        judges: whether the simulator's word ends an episode, so that what comes after it does not count.
 
     Attributes:
         ended: why it is over, or "".
@@ -35,8 +37,8 @@ class SimulatedEpisodes:
         score: at the last word.
     """
 
-    def __init__(self, transport: Any, task: str):
-        self._transport, self._task = transport, task
+    def __init__(self, transport: Any, task: str, judges: bool = True):
+        self._transport, self._task, self._judges = transport, task, judges
         self._seed: int | None = None
         self._result: dict[str, Any] = {}
         transport.advertise("/sim/reset", "std_msgs/Int64")
@@ -45,7 +47,7 @@ class SimulatedEpisodes:
     def _take(self, message: Message) -> None:
         try:
             result = json.loads(message["data"])
-            if int(result["seed"]) == self._seed:
+            if int(result["seed"]) == self._seed and not (self._judges and self.ended):
                 self._result = result
         except (ValueError, KeyError, TypeError):
             _log.warning("a result that cannot be read")
@@ -92,10 +94,11 @@ class SimulatedEpisodes:
             subtasks: what the policy planned, each with its time, s.
         """
         said = self._result
+        ended = self.ended if self._judges or self.ended != SUCCEEDED else ""
         spans = [SubtaskSpan(moment, text, 0.0) for moment, text in subtasks]
         return EpisodeResult(
             task=self._task, seed=int(self._seed or 0), instruction=str(said.get("instruction", "")),
-            success=self.success, score=self.score, reason=self.ended or cause, steps=int(said.get("steps", 0)),
+            success=self.success, score=self.score, reason=ended or cause, steps=int(said.get("steps", 0)),
             actions=int(said.get("actions", 0)), drops=int(said.get("drops", 0)), clamped=0,
             simulated_seconds=float(said.get("time", 0.0)), missing=str(said.get("missing", "")), subtasks=spans,
         )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -49,6 +50,25 @@ class _Camera:
         if topics.info and topics.intrinsics is None:
             self.info = feeds.hear(topics.info, "sensor_msgs/CameraInfo", 1.0)
         self._calibration: Calibration | None = None
+        self._alike: dict[
+            str, tuple[int, int, int]
+        ] = {}  # of the last picture: order, fingerprint, how many are like it
+
+    def note(self) -> None:
+        """Compare the newest pictures, as they came, with those before them."""
+        for name, feed in (("", self.color), (" depth", self.depth)):
+            arrival = feed.newest if feed is not None else None
+            if arrival is None:
+                continue
+            order, before, alike = self._alike.get(name, (-1, 0, 0))
+            if arrival.order != order:
+                print_ = zlib.crc32(arrival.message["data"])
+                self._alike[name] = arrival.order, print_, alike + 1 if alike and print_ == before else 1
+
+    def alike(self) -> tuple[str, int]:
+        """Which of its pictures has come most often in a row without a change, to the byte, and how often."""
+        name, (_, _, count) = max(self._alike.items(), key=lambda item: item[1][2], default=("", (0, 0, 0)))
+        return f"{self.name}{name}", count
 
     def calibration(self, frame: str) -> Calibration | None:
         """Its calibration, once everything is there.
@@ -120,6 +140,15 @@ class Eyes:
         ages |= {f"{n} depth": c.depth.age(now) for n, c in self.cameras.items() if c.depth is not None}
         return max(ages.items(), key=lambda item: item[1], default=("", 0.0))
 
+    def frozen(self) -> str:
+        """Which camera sends the same picture again and again, in words, or "". A real sensor has noise."""
+        most = self._profile.frozen
+        for camera in self.cameras.values():
+            name, count = camera.alike()
+            if most and count >= most:
+                return f"{name} is frozen: its last {count} pictures are alike to the byte"
+        return ""
+
     def _run(self) -> None:
         while not self._closed:
             self._wake.wait()
@@ -135,6 +164,8 @@ class Eyes:
                 self.trouble = cause
 
     def _look(self) -> None:
+        for camera in self.cameras.values():
+            camera.note()
         found = {name: camera.newest() for name, camera in self.cameras.items()}
         order = tuple(pair[0].order if pair else -1 for pair in found.values())
         if order == self._seen:

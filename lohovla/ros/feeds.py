@@ -39,10 +39,22 @@ class Feed:
         type: of its messages, as subscribed.
         clock: maps its stamps.
         on_new: called after a message was kept, in the transport's thread.
+        each: called there with every message and when it was taken, also with one that is older than the newest:
+            a topic may have several publishers, whose messages say different things.
+        arrival: take messages for as old as they have been here, whatever their stamps say.
     """
 
-    def __init__(self, topic: str, type: str, clock: ClockOffset, on_new: Callable[[], None] | None = None):
+    def __init__(
+        self,
+        topic: str,
+        type: str,
+        clock: ClockOffset,
+        on_new: Callable[[], None] | None = None,
+        each: Callable[[Message, float], None] | None = None,
+        arrival: bool = False,
+    ):
         self.topic, self.type, self._clock, self._on_new = topic, type, clock, on_new
+        self._each, self._arrival = each, arrival
         self.newest: Arrival | None = None
         self.count = self.late = 0
 
@@ -53,8 +65,10 @@ class Feed:
         taken = came
         if stamp > 0.0:
             self._clock.heard(stamp, came)
-            taken = self._clock.local(stamp)
+            taken = came if self._arrival else self._clock.local(stamp)
         self.count += 1
+        if self._each is not None:
+            self._each(message, taken)
         if self.newest is not None and taken < self.newest.taken - 1.0:
             pass  # the sender's clock was set back: go on from there
         elif self.newest is not None and taken < self.newest.taken:
@@ -70,18 +84,31 @@ class Feed:
 
 
 class Feeds:
-    """All topics that are heard, by name."""
+    """All topics that are heard, by name.
 
-    def __init__(self, transport: Any, clock: ClockOffset):
-        self._transport, self._clock = transport, clock
+    Args:
+        transport: to ROS.
+        clock: maps stamps to our clock.
+        arrival: whether messages are as old as they have been here, whatever their stamps say.
+    """
+
+    def __init__(self, transport: Any, clock: ClockOffset, arrival: bool = False):
+        self._transport, self._clock, self._arrival = transport, clock, arrival
         self._feeds: dict[str, Feed] = {}
         self._lock = threading.Lock()
 
-    def hear(self, topic: str, type: str, throttle: float = 0.0, on_new: Callable[[], None] | None = None) -> Feed:
+    def hear(
+        self,
+        topic: str,
+        type: str,
+        throttle: float = 0.0,
+        on_new: Callable[[], None] | None = None,
+        each: Callable[[Message, float], None] | None = None,
+    ) -> Feed:
         """Subscribe; the same topic again gives the same feed."""
         with self._lock:
             if topic not in self._feeds:
-                self._feeds[topic] = Feed(topic, type, self._clock, on_new)
+                self._feeds[topic] = Feed(topic, type, self._clock, on_new, each, self._arrival)
                 self._transport.subscribe(Subscription(topic, type, self._feeds[topic], throttle))
             return self._feeds[topic]
 
@@ -90,17 +117,24 @@ class Feeds:
         self._transport.subscribe(Subscription(topic, type, callback, reliable=True, latched=latched))
 
     def advice(self) -> list[str]:
-        """Why nothing comes on topics on which nothing ever came, as far as ROS can tell; asks, and so waits.
+        """What is known of topics on which nothing ever came: their names, and why, as far as ROS can tell.
 
-        Servers answer a wrong type or name with silence.
+        It asks, and so waits. Servers answer a wrong type or name with silence.
         """
         found = []
         for feed in [feed for feed in list(self._feeds.values()) if not feed.count]:
-            try:
-                answer = self._transport.call("/rosapi/topic_type", "rosapi/TopicType", {"topic": feed.topic}, 1.0)
-            except (ServiceFailed, BadMessage):
-                return []
-            there = short_name(str(answer["type"]))
+            there = self._type_of(feed.topic)
             if there and there != feed.type:
                 found.append(f"{feed.topic} is a {there}, the profile takes it for a {feed.type}")
+            else:
+                why = {None: "", "": ": nobody publishes it, ROS says"}.get(there, "")
+                found.append(f"nothing has come on {feed.topic} ({feed.type}){why}")
         return found
+
+    def _type_of(self, topic: str) -> str | None:
+        """The type of a topic; "" if there is no such topic, None if ROS does not say."""
+        try:
+            answer = self._transport.call("/rosapi/topic_type", "rosapi/TopicType", {"topic": topic}, 1.0)
+            return short_name(str(answer["type"])) if answer["type"] else ""
+        except (ServiceFailed, BadMessage):
+            return None

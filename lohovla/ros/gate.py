@@ -40,12 +40,11 @@ class Gate:
             return Verdict(Reason.EMERGENCY_STOP, operator.emergency)
         if not robot.transport.connected:
             return Verdict(Reason.BRIDGE_LOST, getattr(robot.transport, "trouble", "no connection"))
-        topic, age = robot.state_age(now)
-        if age > self._fresh.state:
-            return Verdict(Reason.STATE_LOST, f"{topic}: {_age(age)}")
+        if cause := robot.state_fault(now):
+            return Verdict(Reason.STATE_LOST, cause)
         measured = robot.measured()
-        if measured is None:
-            return Verdict(Reason.STATE_LOST, "the tool's pose is not known: joint names or quaternion are wrong")
+        if measured is None:  # lost between two looks
+            return Verdict(Reason.STATE_LOST, "the tool's pose is not known")
         if cause := robot.status.trouble:
             return Verdict(Reason.ROBOT_STOPPED, cause)
         if not (verdict := self._cameras(now)):
@@ -67,7 +66,8 @@ class Gate:
         if operator.paused:
             return Verdict(Reason.PAUSED, "by the operator")
         if not operator.enabled(now):
-            return Verdict(Reason.NOT_ENABLED, "the enable is not held")
+            by_turns = "it is held and let go by turns: do two nodes send it?"
+            return Verdict(Reason.NOT_ENABLED, by_turns if operator.contradicted else "the enable is not held")
         return OPEN
 
     def _guard(self, now: float) -> Verdict:
@@ -87,6 +87,8 @@ class Gate:
         name, age = self._robot.eyes.camera_age(now)
         if age > self._fresh.camera:
             return Verdict(Reason.CAMERA_LOST, f"{name}: {_age(age)}")
+        if frozen := self._robot.eyes.frozen():
+            return Verdict(Reason.CAMERA_LOST, frozen)
         if self._needs_top:
             stamp = self._robot.eyes.sight.stamps.get("images.top")
             if stamp is None or now - stamp > self._fresh.camera:

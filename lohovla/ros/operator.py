@@ -16,6 +16,7 @@ _log = logging.getLogger("lohovla.ros")
 ROOT = "/lohovla"
 ENABLES = ("topic", "page", "always")
 _LONGEST_GOAL = 160
+_AGAIN = 0.5  # s after which an emergency stop that stands already is told again
 
 
 class Operator:
@@ -30,6 +31,9 @@ class Operator:
         timeout: s that an enable holds.
         goal: the goal sentence, or "".
         started: whether it may begin without being told to.
+
+    Attributes:
+        contradicted: whether the enable is held and let go by turns, as by two that send it.
     """
 
     def __init__(self, enable: str, timeout: float, goal: str, started: bool = True):
@@ -37,7 +41,10 @@ class Operator:
         self.goal, self.goals = goal, 0  # counts how often it was set
         self.started, self.paused, self.ended = started, False, ""
         self.emergency = ""
-        self._pressed = -math.inf
+        self._pressed = self._let_go = self._ignored = -math.inf
+        self._stopped = -math.inf  # when the emergency stop was told last
+        self.contradicted = False
+        self._refused = ""
         self._transport: Any = None
         self._lock = threading.Lock()
         self.on_emergency: Callable[[str], None] = lambda cause: None
@@ -60,14 +67,35 @@ class Operator:
         """Whether the arm may move for all that the operator says."""
         return self.enable == "always" or now - self._pressed <= self._timeout
 
-    def set_goal(self, text: str) -> bool:
-        """Another goal; returns whether it is one."""
+    def _hear_enable(self, held: bool) -> None:
+        """Of several that send it, the one counts that lets go: the enable holds again when nobody has for a while."""
+        now = time.monotonic()
+        lately = now - self._let_go <= self._timeout
+        if held and lately:
+            self._ignored = now
+        elif held:
+            self.contradicted = False
+            self.press()
+        else:
+            if lately and self._ignored > self._let_go and not self.contradicted:
+                self.contradicted = True
+                _log.warning("%s/enable is held and let go by turns: do two nodes send it? It is not enabled", ROOT)
+            self._let_go = now
+            self.let_go()
+
+    def set_goal(self, text: str) -> str:
+        """Another goal; returns why it is none, or "". The same refusal again is not worth another line in the log."""
         text = " ".join(text.split())
-        if not text or len(text) > _LONGEST_GOAL:
-            return False
+        refused = "" if text else "it is empty"
+        if len(text) > _LONGEST_GOAL:
+            refused = f"it is {len(text)} characters long, at most {_LONGEST_GOAL} are understood"
         with self._lock:
-            self.goal, self.goals = text, self.goals + 1
-        return True
+            again, self._refused = refused == self._refused, refused
+            if not refused:
+                self.goal, self.goals = text, self.goals + 1
+        if refused and not again:
+            _log.warning("a goal is refused: %s", refused)
+        return refused
 
     def start(self) -> None:
         """Begin, or go on after a pause."""
@@ -82,10 +110,15 @@ class Operator:
         self.ended = self.ended or cause
 
     def emergency_stop(self, cause: str) -> None:
-        """Brake at once, and stay so until :meth:`release`."""
+        """Brake at once, and stay so until :meth:`release`; the first cause is kept, and said once."""
+        first, now = not self.emergency, time.monotonic()
         self.emergency = self.emergency or cause
-        self.on_emergency(cause)
-        self._say_emergency()
+        self.on_emergency(self.emergency)
+        if first:
+            _log.warning("emergency stop: %s", cause)
+        if first or now - self._stopped > _AGAIN:
+            self._stopped = now
+            self._say_emergency()
 
     def release(self) -> None:
         """A person says that it may go on; it goes on paused."""
@@ -101,7 +134,7 @@ class Operator:
         """Hear the topics and answer the services."""
         self._transport = transport
         hear = {
-            "goal": ("std_msgs/String", lambda m: self.set_goal(m["data"]) or _log.warning("a goal that is none")),
+            "goal": ("std_msgs/String", lambda m: self.set_goal(m["data"])),
             "start": ("std_msgs/Bool", lambda m: m["data"] and self.start()),
             "stop": ("std_msgs/Bool", lambda m: m["data"] and self.stop("stop topic")),
             "pause": ("std_msgs/Bool", lambda m: self.pause(m["data"])),
@@ -110,7 +143,7 @@ class Operator:
         if self.enable == "page":
             transport.advertise(f"{ROOT}/enable", "std_msgs/Bool")
         if self.enable == "topic":
-            hear["enable"] = "std_msgs/Bool", lambda m: self.press() if m["data"] else self.let_go()
+            hear["enable"] = "std_msgs/Bool", lambda m: self._hear_enable(m["data"])
         for name, (kind, callback) in hear.items():
             transport.subscribe(Subscription(f"{ROOT}/{name}", kind, callback, reliable=True))
         transport.advertise(f"{ROOT}/emergency", "std_msgs/Bool", latch=True)

@@ -24,6 +24,7 @@ GRIPPER_STATES = {
     "joint": "",  # one of the joint states
 }
 TOPS = ("direct", "fused")
+STAMPS = ("header", "arrival")
 _JOINT_LIMITS = ("velocity", "acceleration", "jerk", "low", "high")
 JOINT_KINDS = ("trajectory", "joint_position", "joint_velocity")  # of commands, made by this project's kinematics
 _GUARD_HZ = 125.0  # how often the guard looks at most
@@ -80,6 +81,7 @@ class Fresh:
 
     Attributes:
         state: joint states and tool pose.
+        gripper: the gripper's own joint, where it tells one.
         camera: pictures.
         enable: the operator's enable, which must be said again and again.
         guard: the word of the guard on the robot's side, where there is one.
@@ -87,6 +89,7 @@ class Fresh:
     """
 
     state: float = 0.2
+    gripper: float = 1.0
     camera: float = 0.5
     enable: float = 0.5
     guard: float = 0.5
@@ -132,6 +135,8 @@ class Profile:
     image_hz: float
     home: tuple[float, ...]
     loop: Mapping[str, Any]
+    stamps: str = "header"
+    frozen: int = 0
     world: str = ""
     start: Start = field(default_factory=Start)
     fresh: Fresh = field(default_factory=Fresh)
@@ -173,6 +178,7 @@ class Profile:
         _choose("robot.top", self.top, TOPS)
         for name in self.status:
             _choose("a setting of robot.status", name, STATUSES)
+        _choose("robot.stamps", self.stamps, STAMPS)
         if self.generation not in (None, 1, 2):
             raise UserError(f"robot.generation cannot be {self.generation}", "1, 2, or null to ask the server")
         if len(self.home) != 6 or not all(math.isfinite(v) for v in self.home):
@@ -193,6 +199,8 @@ class Profile:
             raise UserError(
                 "the profile gives neither a tool pose nor joint states", "one of them must say where the tool is"
             )
+        if not isinstance(self.frozen, int) or self.frozen < 0 or self.frozen == 1:
+            raise UserError(f"robot.frozen cannot be {self.frozen}", "pictures in a row, 2 or more; 0 does not look")
         if not 20.0 <= self.command_hz <= 500.0:
             raise UserError(f"robot.command_hz cannot be {self.command_hz}", "it lies between 20 and 500")
         positive = {"robot.image_hz": self.image_hz, **{f"robot.start.{k}": v for k, v in vars(self.start).items()}}
@@ -309,7 +317,7 @@ def _stricter(own: Mapping[str, Any], other: Mapping[str, Any], simulator: Mappi
     return kept
 
 
-_OPTIONAL = {"world", "start", "fresh", "guard", "status"}
+_OPTIONAL = {"stamps", "frozen", "world", "start", "fresh", "guard", "status"}
 
 
 def _known(name: str, given: Mapping[str, Any], kind: type) -> None:

@@ -18,11 +18,12 @@ from lohovla.ros.clocks import ClockOffset
 from lohovla.ros.commands import Commander
 from lohovla.ros.eyes import Eyes
 from lohovla.ros.feeds import Feeds
-from lohovla.ros.frames import BadPose, attach, joints_of, pose_of
+from lohovla.ros.frames import BadPose, attach, pose_of
 from lohovla.ros.geometry import tool_of_joints
 from lohovla.ros.grippers import Gripper
 from lohovla.ros.guard import COMMAND, GRIPPER
 from lohovla.ros.guard_watch import GuardWatch
+from lohovla.ros.joints import Joints
 from lohovla.ros.messages import BadMessage, Message
 from lohovla.ros.mirror import Mirror, stamp_and_seed
 from lohovla.ros.profile import GRIPPER_STATES, Profile
@@ -62,7 +63,7 @@ class RosRobot:
         self.transport, self.profile, self.instruction, self.dry = transport, profile, instruction, dry
         self.limits = limits
         self.clock, self.mirror = clock or ClockOffset(), mirror
-        self.feeds = Feeds(transport, self.clock)
+        self.feeds = Feeds(transport, self.clock, arrival=profile.stamps == "arrival")
         self._commander = Commander(profile, limits)
         self._hear()
         self.eyes = Eyes(profile, self.feeds, size)
@@ -82,9 +83,13 @@ class RosRobot:
 
     def _hear(self) -> None:
         profile = self.profile
-        self._joints = self._tool = self._gripper_feed = self._world = None
+        self._joint_feed = self._tool = self._gripper_feed = self._world = None
+        self._joints, self._last_joints, self._last_pose = Joints(), None, None
+        self._last_joints: np.ndarray | None
+        self._last_pose: np.ndarray | None
         if profile.joints.get("topic"):
-            self._joints = self.feeds.hear(profile.joints["topic"], "sensor_msgs/JointState")
+            hear = self._joints.take
+            self._joint_feed = self.feeds.hear(profile.joints["topic"], "sensor_msgs/JointState", each=hear)
         if profile.tool.get("topic"):
             self._tool = self.feeds.hear(profile.tool["topic"], "geometry_msgs/PoseStamped")
         kind = GRIPPER_STATES[profile.gripper_state["kind"]]
@@ -96,36 +101,58 @@ class RosRobot:
 
     # -- what is known -------------------------------------------------------------------------------------
 
-    def state_age(self, now: float) -> tuple[str, float]:
-        """The topic of the arm's state that is oldest, and how old it is, s."""
-        feeds = [feed for feed in (self._joints, self._tool) if feed is not None]
-        ages = {feed.topic: feed.age(now) for feed in feeds}
-        if self._world is not None:
-            ages[self._world.topic] = self._world.age(now)
-        return max(ages.items(), key=lambda item: item[1])
+    def state_fault(self, now: float) -> str:
+        """What of the arm's own state is missing, too old, not a number or in another frame, by name; or ""."""
+        fresh = self.profile.fresh
+        for feed in (self._joint_feed, self._tool, self._world):
+            if feed is not None and (feed is not self._joint_feed or feed.newest is None):
+                age = feed.age(now)
+                if age > fresh.state:
+                    return f"{feed.topic}: {'nothing has come' if math.isinf(age) else f'{age:.2f} s old'}"
+        if self._joint_feed is not None and (cause := self._joint_fault(now)):
+            return f"{self._joint_feed.topic}: {cause}"
+        return self._tool_fault()
+
+    def _joint_fault(self, now: float) -> str:
+        """Of the arm's joints, and of the gripper's own, whose drivers are slower."""
+        fresh, state = self.profile.fresh, self.profile.gripper_state
+        fingers = [state["topic"]] if state["kind"] == "joint" else []
+        arm = self._joints.fault(self.profile.joints["names"], now, fresh.state)
+        return arm or self._joints.fault(fingers, now, max(fresh.gripper, fresh.state))
+
+    def _tool_fault(self) -> str:
+        """Why the pose that the robot tells of its tool is not to be used, or ""."""
+        if self._tool is None or self._tool.newest is None:
+            return ""
+        message = self._tool.newest.message
+        frame = message["header"]["frame_id"].lstrip("/")
+        if frame and frame != self.profile.frame.lstrip("/"):
+            return f"{self._tool.topic} is in the frame {frame!r}, the profile's frame is {self.profile.frame!r}"
+        try:
+            pose_of(message["pose"])
+        except BadPose as error:
+            return f"{self._tool.topic}: {error}"
+        return ""
 
     def joints(self) -> np.ndarray | None:
-        """Joint positions (6,), rad, found by their names; None where one is missing."""
-        if self._joints is None or self._joints.newest is None:
-            return None
-        return joints_of(self._joints.newest.message, self.profile.joints["names"])
+        """Joint positions (6,), rad, found by their names; None where one is not known."""
+        return self._joints.positions(self.profile.joints["names"])
 
     def measured(self) -> np.ndarray | None:
         """The tool's pose (6,) as the robot tells it, or by its joints; None while that is not known."""
         if self._tool is None:
             joints = self.joints()
             return None if joints is None else tool_of_joints(joints, float(self.profile.tool["length"]))
-        if self._tool.newest is None:
+        if self._tool.newest is None or self._tool_fault():
             return None
-        try:
-            return attach(pose_of(self._tool.newest.message["pose"]), self.profile.tool_offset)
-        except BadPose:
-            return None
+        return attach(pose_of(self._tool.newest.message["pose"]), self.profile.tool_offset)
 
     def pose(self) -> np.ndarray:
-        pose = self.measured()
-        assert pose is not None, "the session waits until it is known"
-        return pose
+        """The tool's pose (6,); the last that was known, until the session has noticed that it is lost."""
+        measured = self.measured()
+        self._last_pose = self._last_pose if measured is None else measured
+        assert self._last_pose is not None, "the session waits until it is known"
+        return self._last_pose
 
     def gripper(self) -> float:
         """How far the gripper is closed, 0 to 1; what was commanded where it does not tell."""
@@ -137,12 +164,12 @@ class RosRobot:
 
     def _gripper_told(self) -> float | None:
         if self.profile.gripper_state["kind"] == "joint":
-            message = self._joints.newest.message if self._joints and self._joints.newest else None
-            told = joints_of(message, [self.profile.gripper_state["topic"]]) if message else None
+            told = self._joints.positions([self.profile.gripper_state["topic"]])
             return None if told is None else float(told[0])
         if self._gripper_feed is None or self._gripper_feed.newest is None:
             return None
-        return float(self._gripper_feed.newest.message["data"])
+        data = self._gripper_feed.newest.message["data"]
+        return None if data is None or not math.isfinite(data) else float(data)
 
     def hindrance(self, now: float) -> str:
         """What the guard has against its commands, as the end of a sentence, or ""."""
@@ -174,11 +201,12 @@ class RosRobot:
         try:
             self._send(self._commander.message(command, measured, self.joints(), self._stamp(now)))
             self._drive_gripper(command, now)
+            fault = ""
         except (BadMessage, ValueError) as error:
             self.refused += 1
-            if self._log is not None:
-                self._log.state(now, "refused command", True, str(error))
+            fault = str(error)
         if self._log is not None:
+            self._log.state(now, "refused command", bool(fault), fault)
             self._log.state(
                 now, "unreachable", self._commander.unreachable, "the arm does not reach the commanded pose"
             )
@@ -212,8 +240,7 @@ class RosRobot:
                 self._hand.send(command.gripper)
 
     def observe(self, now: float, world: bool) -> Sample:
-        joints = self.joints()
-        state = np.concatenate([self.pose(), [self.gripper()], np.zeros(6) if joints is None else joints])
+        state = np.concatenate([self.pose(), [self.gripper()], self._all_joints()])
         sight = self.eyes.sight
         observation = {"state": state.astype(np.float32), "instruction": self.instruction, **sight.pictures}
         stamps, taken = dict(sight.stamps), now
@@ -227,3 +254,15 @@ class RosRobot:
         elif stamps:
             taken = min(min(stamps.values()), now)
         return Sample(observation, taken, stamps, true)
+
+    def _all_joints(self) -> np.ndarray:
+        """Joint positions (6,); the last that were known, until the session has noticed that they are lost.
+
+        Zeros only on a robot whose profile says that it tells no joints.
+        """
+        if self._joint_feed is None:
+            return np.zeros(6)
+        joints = self.joints()
+        self._last_joints = self._last_joints if joints is None else joints
+        assert self._last_joints is not None, "the session waits until they are known"
+        return self._last_joints

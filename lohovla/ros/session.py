@@ -19,6 +19,7 @@ from lohovla.control.settings import LoopSettings
 from lohovla.control.worker import Worker
 from lohovla.envs.language import vocabulary
 from lohovla.policies.base import PolicySpec
+from lohovla.ros.clocks import ClockOffset
 from lohovla.ros.gate import Gate
 from lohovla.ros.homing import Homing
 from lohovla.ros.messages import BadMessage, seconds_of
@@ -31,8 +32,13 @@ from lohovla.ros.verdicts import OPEN, End, Ending, Reason
 from lohovla.ros.warmup import WarmUp
 
 _log = logging.getLogger("lohovla.ros")
-_ASK_EVERY, _ADVISE_AFTER = 5.0, 3.0  # s
+_LOOK_EVERY, _ASK_EVERY, _ASK_FIRST, _ADVISE_AFTER = 0.02, 5.0, 1.0, 3.0  # s
+_SAME_RATE = 0.02  # between rates of the robot's clock that are said once
 _SETTLED = 0.3  # s of rest at the end before the bridge leaves
+_OVER = {
+    "done": End(Ending.DONE, "the policy says that all is done"),
+    "nothing": End(Ending.NOTHING, "the policy says that nothing can be done: no sub-task is left that fits the goal"),
+}
 
 
 @dataclass
@@ -70,6 +76,7 @@ class Session:
         watchers: called after every look at the arm: recordings, traces.
         commanded: the last command that was made, or None.
         peers: other bridges on the same robot.
+        waited: s of this run in which the policy did not have the arm, and not because a person did not want it.
     """
 
     def __init__(self, robot: RosRobot, spec: PolicySpec, worker: Worker, settings: LoopSettings, operator: Operator):
@@ -90,7 +97,7 @@ class Session:
         self._goals = operator.goals
         self._over: Callable[[], End | None] = lambda: None
         self._end: End | None = None
-        self._seed, self._began, self._seconds = 0, 0.0, 0.0
+        self._seed, self._began, self._seconds, self.waited = 0, 0.0, 0.0, 0.0
         self._moving_since: float | None = None
         self._closed = threading.Event()
         operator.on_emergency = self.loop.stop
@@ -112,6 +119,7 @@ class Session:
         """
         self._over, self._end, self._seed = over, None, seed
         self._spans, self.subtask, self._seconds, self.commanded = [], "", 0.0, None
+        self.waited = 0.0
         self.log = EventLog()
         self.log.origin = self.clock.now()
         try:
@@ -135,6 +143,8 @@ class Session:
     def _ended(self) -> bool:
         if self._end is None and self.operator.ended:
             self._end = End(Ending.STOPPED, self.operator.ended)
+        if self.phase == "running":
+            self._end = self._end or _OVER.get(self.loop.over)
         self._end = self._end or self._over()
         return self._end is not None
 
@@ -151,8 +161,14 @@ class Session:
                 self.robot.instruction = self.operator.goal
                 self.gate.warm_up.step(now, self.robot)
             self._watch()
-            self.clock.sleep_until(now + 0.02)
+            self.clock.sleep_until(now + _LOOK_EVERY)
+            self._count(now)
         return False
+
+    def _count(self, since: float) -> None:
+        """Time goes by without the policy. A person may take as long as they like."""
+        if self.robot.dry or self.verdict.reason is None or not self.verdict.reason.wish:
+            self.waited += self.clock.now() - since
 
     def _go_home(self) -> bool:
         """Slowly and straight to the home pose; returns whether it got there."""
@@ -172,6 +188,7 @@ class Session:
                 self._end = End(Ending.NOT_HOME, f"the arm did not come to its home pose{self.robot.hindrance(now)}")
             due += self.settings.period
             self.clock.sleep_until(due)
+            self._count(now)
         self.robot.allowed = False
         homing.brake(self.clock.sleep_until)
         return False
@@ -180,10 +197,8 @@ class Session:
         """The policy has the arm until the episode is over; then it comes to rest."""
         self._goals = self.operator.goals
         self.robot.instruction = self.operator.goal
-        origin = self.log.origin
-        self.loop.log = self.loop.asker._log = self.log
-        self.loop.start(seed)
-        self.log.origin = origin
+        self.loop.log = self.log
+        self.loop.start(seed, self.log.origin)
         self.phase, self._began, self._moving_since = "running", self.clock.now(), None
         self._set_speed(self.loop.limiter, self.robot.profile.start.share)
         self.loop.run(self._ended)
@@ -206,10 +221,10 @@ class Session:
         self.verdict = self.gate.look(now, loop.limiter.pose if moving else None)
         may = bool(self.verdict) and self.phase == "running"
         self._note(now)
+        if loop.emergency and not self.operator.emergency and not loop.asker.lost:
+            loop.release()  # whether it may move is another question
         if may:
             loop.deadman.press(now)
-            if loop.emergency and not self.operator.emergency and not loop.asker.lost:
-                loop.release()
         else:
             loop.deadman.release()
             if self.operator.emergency:
@@ -252,8 +267,8 @@ class Session:
         self.subtask = text
         self._spans.append((round(self.clock.now() - self._began, 3), text))
         _log.info("sub-task: %s", text)
-        if text == vocabulary()["done"]:
-            self._end = self._end or End(Ending.DONE, "the policy says that all is done")
+        if text == vocabulary()["done"]:  # of whatever policy
+            self._end = self._end or _OVER["done"]
 
     def _note(self, now: float) -> None:
         """Log each reason when it begins."""
@@ -267,15 +282,39 @@ class Session:
 
     def _ask(self) -> None:
         """Ask for the robot's time now and then, and once why nothing comes where nothing does."""
-        advised = False
+        advised, rate = False, 1.0
         while not self._closed.is_set():
             sent = time.monotonic()
             with contextlib.suppress(ServiceFailed, BadMessage):
                 answer = self.robot.transport.call("/rosapi/get_time", "rosapi/GetTime", {}, 1.0)
                 self.robot.clock.exchange(sent, seconds_of(answer["time"]), time.monotonic())
-            if not advised and self.phase == "waiting" and self.clock.now() - self.log.origin > _ADVISE_AFTER:
+            clock = self.robot.clock
+            if (found := clock_words(clock)) and abs((clock.rate * clock.slipping) - rate) > _SAME_RATE:
+                rate = clock.rate * clock.slipping
+                _log.warning("%s", found)
+            connected = self.robot.transport.connected
+            if (
+                connected
+                and not advised
+                and self.phase == "waiting"
+                and self.clock.now() - self.log.origin > _ADVISE_AFTER
+            ):
                 advice = self.robot.feeds.advice()
                 advised = bool(advice)
                 for line in advice:
                     _log.warning("%s", line)
-            self._closed.wait(_ASK_EVERY)
+            # Two answers tell how fast its clock runs; until then a rate that messages show is not proven.
+            self._closed.wait(_ASK_EVERY if clock.proven and clock.slipping == 1.0 else _ASK_FIRST)
+
+
+def clock_words(clock: ClockOffset) -> str:
+    """What is odd about the robot's clock, in a line, or ""."""
+    arrival = "robot.stamps=arrival takes messages for as old as they have been here"
+    if clock.rate != 1.0:
+        return f"its clock runs at {clock.rate:.2f} of ours: simulated time? {arrival}"
+    if clock.slipping != 1.0:
+        return (
+            f"its stamps go on at {clock.slipping:.2f} of our time: its clock is another (simulated time?), "
+            f"or messages come later and later. If it is the clock, {arrival}"
+        )
+    return ""

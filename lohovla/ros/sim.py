@@ -195,7 +195,7 @@ class SimulatedRosRobot:
             again = None if self._fresh else self._next_seed
         if again is not None:
             self._begin(again)
-        if self._ended is None and self._begun:
+        if self._begun and (self._ended is None or self._ended["reason"] == "success"):
             self._move()
         self._publish()
 
@@ -205,9 +205,13 @@ class SimulatedRosRobot:
             target = self._controller.step(time.monotonic(), 1.0 / self.env.control_hz)
             target[:3] = np.clip(target[:3], space.low[:3], space.high[:3])
             action = np.concatenate([target[:3], wrap(target[3:]), [self._gripper]])
+        self.env.episode.over = False  # after a success it goes on: who is to see that all is done must be able to look
         reward, terminated, truncated, info = self.env.advance(action)
-        self.steps += 1
         self._score += reward
+        if self._ended is not None:
+            self._ended = {**self._ended, "success": info["success"]}
+            return
+        self.steps += 1
         if terminated or truncated:
             self._ended = info
             self._publish_result()

@@ -33,6 +33,11 @@ class Reason(Enum):
     def __init__(self, words: str, fault: bool):
         self.words, self.fault = words, fault
 
+    @property
+    def wish(self) -> bool:
+        """Whether it is for a person to end it: their wish, or that they do not wish it yet."""
+        return not self.fault and self is not Reason.WARMING_UP
+
 
 class Verdict(NamedTuple):
     """Whether the arm may move: true if no reason speaks against it.
@@ -61,6 +66,7 @@ class Ending(Enum):
     """A kind of end of a run."""
 
     DONE = "done"  # the policy says that the goal is reached
+    NOTHING = "nothing to do"  # the policy says that it can do nothing, or nothing more, for the goal
     JUDGED = "judged"  # the simulator says that its episode is over
     STOPPED = "stopped"  # a person, or a signal
     TIME = "time"  # the time that was given is up

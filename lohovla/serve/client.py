@@ -18,6 +18,7 @@ from lohovla.serve.wire import decode, encode
 
 _LOG = logging.getLogger(__name__)
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 2.0  # s between attempts to connect
+_MOST_STRAYS = 3  # replies that nothing was asked for, before the server is given up
 _RETRIED = (429, 502, 503, 504)  # what a server or the proxy before it answers while it cannot
 _LOST = (ConnectionClosed, OSError, EOFError, TimeoutError)
 
@@ -56,7 +57,7 @@ class PolicyClient:
         self._sent_at, self._number = 0.0, 0
         self._seed: int | None = None
         self._episode = 0
-        self.interruptions = 0
+        self.interruptions = self.strays = 0
         self.metadata: dict[str, Any] = {}
         self._connect(first_patience)
         self.is_ours = self.metadata.get("server") == "lohovla"
@@ -87,6 +88,7 @@ class PolicyClient:
                 extras["seed"] = self._seed
             message |= {f"{PREFIX}{key}": value for key, value in extras.items()}
         self._pending, self._sent_at = encode(message), time.monotonic()
+        self._throw_away()
         try:
             self._open().send(self._pending)
         except _LOST as error:
@@ -117,6 +119,29 @@ class PolicyClient:
             self.close()
             raise RequestError(f"the reply is for request {found}, not {self._number}")
         return {**reply, "round_trip_ms": 1000 * (time.monotonic() - self._sent_at)}
+
+    def _throw_away(self) -> None:
+        """Meet a server anew that has sent more than it was asked for: its next reply would be to an earlier request.
+
+        Servers of others do not number their replies, so that nothing else tells which request one belongs to.
+
+        Raises:
+            UserError: it does so again and again.
+        """
+        if self._socket is None or self.is_ours:
+            return
+        try:
+            frame = self._socket.recv(0)
+        except _LOST:  # nothing is there, or nobody: the request will find out
+            return
+        self.strays += 1
+        _LOG.warning("%s sent a reply that nothing was asked for (%d bytes); connecting anew", self.url, len(frame))
+        if self.strays >= _MOST_STRAYS:
+            raise UserError(
+                f"{self.url} sends more replies than it is asked for: {self.strays} so far",
+                "answers would belong to earlier observations; it must send one for each request",
+            )
+        self.close()
 
     def close(self) -> None:
         """Leave the server. The next request connects again."""

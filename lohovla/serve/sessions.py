@@ -177,6 +177,8 @@ class Session:
             "subtask": decision.subtask,
             "planned": bool(decision.planned),
             "progress": float(decision.progress),
+            "over": decision.over,
+            "way": decision.way,
             "policy_timing": {"infer_ms": 1000 * outcome.inferred, **decision.timing},
             "server_timing": timing,
             **request.echo,

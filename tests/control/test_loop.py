@@ -1,10 +1,14 @@
 """The loop in simulated time: joining, delays, resets, clocks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from lohovla.benchmarks.faults import violations
-from lohovla.control.settings import JOINS, LoopSettings
+from lohovla.control.events import EventLog
+from lohovla.control.limits import Limits
+from lohovla.control.settings import JOINS, REACH, LoopSettings
 from lohovla.errors import UserError
 from lohovla.policies.base import Decision, Policy, PolicySpec
 from lohovla.policies.realtime import Plan
@@ -302,3 +306,67 @@ def test_a_path_is_left_when_what_it_was_decided_on_is_too_old(rig):
     assert r.loop.mode == "stop"
     assert r.speed < 1e-3
     assert r.loop.accounts.chunks[-1][0] <= last
+
+
+def _wild(job, reply):
+    """Every kind of chunk that the loop refuses or changes, one after the other."""
+    if job.kind != "chunk":
+        return reply
+    actions = np.array(reply.result.actions)
+    kind = job.number % 3
+    if kind == 0:
+        actions[0, 0] = np.nan
+    elif kind == 1:
+        actions[:, 2] = 5.0
+    else:
+        actions[::2, 1] += 0.3
+    return replace(reply, result=replace(reply.result, actions=actions))
+
+
+def test_another_log_is_that_of_every_part(rig):
+    r = rig(lambda job, now: 1.0 if job.number % 7 == 0 else 2.2 if job.number % 11 == 0 else 0.1, tamper=_wild)
+    object.__setattr__(r.settings.safety, "model_timeout", 5.0)
+    before, r.loop.log = r.loop.log, EventLog()
+    r.loop.start(3)
+    r.run(40.0)
+    assert not before.events
+    assert {"bad chunk", "workspace", "change bound", "slow model", "stale chunk"} <= set(r.loop.log.counts)
+
+
+@pytest.mark.parametrize("way", [0.0, 0.5])
+def test_a_slow_arm_is_given_the_time_that_its_way_takes(rig, way):
+    class Slow(WanderPolicy):
+        """Says how far it is."""
+
+        def plan(self, observation, context):
+            return replace(super().plan(observation, context), way=way)
+
+    limits = Limits(*REACH, velocity=0.05)
+    r = rig(0.05, policy=Slow(), done_at=2.0, patience=0.7, failures=1, limits=limits)
+    allowed = 0.7 * 1.5 / 0.05 if not way else 2.0 * way / 0.05
+    assert r.settings.allowance(way) == pytest.approx(allowed)
+    r.run(allowed - 0.5)
+    assert "gave up" not in r.counts
+    r.run(2.0)
+    assert r.counts["gave up"] == 1
+    quick = LoopSettings(patience=8.0)
+    assert quick.allowance(0.0) == quick.allowance(2.0) == 8.0  # the simulated arm's own speed
+
+
+def test_a_policy_hears_how_fast_the_arm_may_go_and_the_loop_that_it_is_over(rig):
+    heard = []
+
+    class Ends(WanderPolicy):
+        """Says that all is done with its third chunk, which is none."""
+
+        def chunk(self, observation, context, plan, prefix=None, frozen=0):
+            heard.append(context.velocity)
+            decision = super().chunk(observation, context, plan, prefix, frozen)
+            return replace(decision, over="done", actions=decision.actions * np.nan) if len(heard) == 3 else decision
+
+    r = rig(0.05, policy=Ends(), limits=Limits(*REACH, velocity=0.3))
+    r.loop.run(lambda: bool(r.loop.over))
+    assert r.loop.over == "done"
+    assert heard[:3] == [0.3] * 3
+    r.loop.reset(1)
+    assert r.loop.over == ""

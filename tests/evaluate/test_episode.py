@@ -1,5 +1,7 @@
 """The record of an episode says what happened in it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -84,3 +86,17 @@ def test_a_policy_hears_of_every_reward_since_it_was_asked():
     steps = [point.step for point in result.scores[1:]]
     assert [k for k, reward in enumerate(policy.rewards) if reward] == [-(-step // 7) for step in steps]
     assert sum(policy.rewards) == pytest.approx(result.score)
+
+
+@pytest.mark.parametrize("over", ["done", "nothing"])
+def test_a_policy_that_may_end_an_episode_ends_it(over):
+    env = BlocksEnv("pick-and-place-primitive", cameras={})
+
+    class _Ends(_Chunks):
+        def act(self, observation, context):
+            decision = super().act(observation, context)
+            return replace(decision, over=over, planned=True, subtask="That is it.") if context.step else decision
+
+    result = run_episode(env, _Ends(), 10001)
+    assert (result.steps, result.reason, result.success) == (7, f"the policy said {over}", False)
+    assert result.subtasks[-1].text == "That is it."

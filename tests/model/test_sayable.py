@@ -82,9 +82,11 @@ def test_what_failed_is_not_said_again(said):
     assert said(objects, "Pick up the red block and place it on the table.", without=[text])
 
 
-def test_where_nothing_is_seen_everything_can_be_said(said):
+def test_where_nothing_is_seen_who_may_not_say_done_can_say_everything(tiny, said):
     for objects in (scene(), scene(("block", "red", "smaller"), score=0.1), scene(("bowl", "red", ""))):
-        assert said(objects, "Pick up the gray block and place it in the blue zone.")
+        assert not said(objects, "Pick up the gray block and place it in the blue zone.")
+        silent = tiny[1].sayable(stop=False)
+        assert silent.of(objects, 0) is silent.everything
 
 
 def test_areas_and_sides_are_named_only_after_the_goal(said):
@@ -199,3 +201,18 @@ def test_what_the_oracle_says_can_be_said(said, task):
                 area = place.removeprefix("in the ").removesuffix(" area")
                 assert not place.endswith(" area") or area in problem.instruction
                 assert not place.startswith("to the ") or place in problem.instruction
+
+
+def test_where_nothing_can_be_carried_out_only_done_is_left_and_means_that(tiny):
+    processor = tiny[1]
+    sayable, done = processor.sayable(), processor.tokenizer.encode("Done.", add_special_tokens=False)
+    empty = sayable.of(scene(), 0)
+    assert empty.count == 1
+    assert done in empty
+    assert sayable.ends(done, empty) == "nothing"
+    block = sayable.of(scene(("block", "red", ""), ("bowl", "red", "")), 0)
+    assert sayable.ends(done, block) == "done"
+    text = "Pick up the red block and place it in the red bowl."
+    assert sayable.ends(processor.tokenizer.encode(text, add_special_tokens=False), block) == ""
+    silent = processor.sayable(stop=False)  # there it has to say something
+    assert silent.of(scene(), 0) is silent.everything

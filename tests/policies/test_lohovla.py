@@ -374,3 +374,69 @@ def test_an_imagined_end_does_not_depend_on_other_episodes(make, scripted, tiny,
 def test_a_model_that_cannot_paint_says_so(make):
     with pytest.raises(UserError, match="paints no sub-goals"):
         make(imagine=True)
+
+
+@pytest.fixture
+def saying(tiny, monkeypatch):
+    """Plans are what the list holds, in turn."""
+    processor, texts = tiny[1], []
+
+    def plan(model, prefix, start, end, grammar=None, **_):
+        said = [texts.pop(0) for _ in range(prefix.state.shape[0])]
+        tokens = [processor.tokenizer.encode(text, add_special_tokens=False) for text in said]
+        return pointing.given(model, prefix, tokens, start)
+
+    monkeypatch.setattr(planning, "plan_ar", plan)
+    return texts
+
+
+@pytest.mark.parametrize("realtime", [False, True])
+def test_who_may_stop_says_that_all_is_done_and_then_moves_nothing(make, saying, realtime):
+    policy = make("ee", replan="always", stop=True, grammar="all", limit=1.0)
+    policy.reset(0)
+    saying += [SENTENCES[0], "Done."]
+    seen = observation(0)
+    if realtime:
+        assert policy.plan(seen, Context()).over == ""
+    decision = policy.act(seen, Context())
+    assert decision.over == ""
+    last = policy.act(seen, Context(step=20))
+    assert (last.subtask, last.over, last.planned) == ("Done.", "done", True)
+    np.testing.assert_array_equal(last.actions, np.tile(seen["state"][:7], (8, 1)))
+
+
+def test_without_leave_to_stop_nothing_ends(make, saying):
+    policy = make("ee", grammar="none")
+    policy.reset(0)
+    saying += ["Done."]
+    assert policy.act(observation(0), Context()).over == ""
+
+
+@pytest.mark.parametrize("realtime", [False, True])
+def test_who_can_do_nothing_says_so(make, saying, monkeypatch, realtime):
+    policy = make("ee", stop=True)
+    policy.reset(0)
+    only = Grammar([policy.processor.tokenizer.encode("Done.", add_special_tokens=False)], policy.processor.end)
+    monkeypatch.setattr(policy.planner.sayable, "of", lambda *_: only)
+    saying += ["Done."]
+    decision = (policy.plan if realtime else policy.act)(observation(0), Context())
+    assert (decision.subtask, decision.over) == ("Nothing can be done.", "nothing")
+
+
+def test_a_slow_arm_has_the_time_that_its_way_takes(make, scripted):
+    policy = make("ee", replan="always", limit=8.0)
+
+    def planned(step, velocity):
+        seen = observation(0, 1.0)
+        seen["state"][:3] = policy._home + 0.2
+        return policy.act(seen, Context(step=step, velocity=velocity)).planned
+
+    for velocity in (np.inf, 1.5, 0.05):
+        policy.reset(0)
+        assert planned(0, velocity)
+        way = policy._memories[0].way
+        assert 0.6 < way < 5.0
+        allowed = max(8.0, 2.0 * way / velocity)
+        assert allowed > 24.0 if velocity == 0.05 else allowed == 8.0
+        assert not planned(int(20 * allowed) - 1, velocity)
+        assert planned(int(20 * allowed) + 1, velocity)

@@ -120,6 +120,7 @@ class Arm:
             color, now = self._pictures[self.frames % len(self._pictures)], time.time()
             self.node.publish("/camera/top/color/image_raw", image(color, "rgb8", now, "top"))
             depth = np.zeros((160, 320), np.uint16)
+            depth[0, 0] = self.frames % 7  # noise
             self.node.publish("/camera/top/depth/image_raw", image(depth, "16UC1", now, "top"))
 
     def close(self):

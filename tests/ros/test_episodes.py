@@ -9,11 +9,13 @@ import pytest
 from omegaconf import OmegaConf
 
 from lohovla.cli import main
+from lohovla.commands.ros import judged_by_policy
 from lohovla.errors import UserError
 from lohovla.evaluate.log import read_rows
 from lohovla.ros.episodes import Evaluation, SimulatedEpisodes
 from lohovla.ros.graph import Graph, LocalTransport
 from lohovla.ros.sim import SimulatedRosRobot
+from lohovla.settings import compose
 
 TASK = "put-block-into-matching-bowl"
 
@@ -55,6 +57,53 @@ def test_the_table_is_set_and_time_waits_for_the_first_command(robot):
     assert (found.task, found.seed, found.success, found.steps, found.reason) == (TASK, 10003, False, 5, "stopped")
     assert found.subtasks[0].text == "Pick it up."
     assert found.simulated_seconds == pytest.approx(0.05)
+
+
+def test_after_a_success_the_world_goes_on_for_who_is_to_see_it(robot, monkeypatch):
+    one, graph = robot
+    begin(robot)
+    judged, watched = (SimulatedEpisodes(LocalTransport(graph), TASK, judges) for judges in (True, False))
+    for episodes in (judged, watched):
+        episodes._seed = 10003
+    advance, ended = one.env.advance, iter([False, True])
+    stands = [True]
+
+    def play(action):
+        reward, _, _, info = advance(action)
+        over = next(ended, False)
+        return reward, over, False, {**info, "success": stands[0], "reason": "success" if over else ""}
+
+    monkeypatch.setattr(one.env, "advance", play)
+    node = LocalTransport(graph)
+    node.advertise("/sim/tool_twist", "geometry_msgs/TwistStamped")
+    node.publish("/sim/tool_twist", {})
+    for _ in range(5):
+        one.tick()
+    one._publish_result()
+    assert one.env.simulation.time == pytest.approx(0.05)  # not frozen: a bridge must see the arm follow
+    for episodes in (judged, watched):
+        assert (episodes.ended, episodes.success) == ("success", True)
+        assert episodes.result("all is done", []).steps == 2
+    stands[0] = False  # somebody goes on and knocks it over
+    one.tick()
+    one._publish_result()
+    assert judged.success
+    assert not watched.success
+    assert judged.result("stopped", []).reason == "success"
+    assert watched.result("the policy says that all is done", []).reason == "the policy says that all is done"
+
+
+@pytest.mark.parametrize(
+    ("words", "policy"),
+    [
+        (["policy=lohovla"], True),
+        (["policy=teacher"], False),
+        (["policy=lohovla", "judge=simulator"], False),
+        (["policy=lohovla", "judge=simulator", "robot=cartesian"], True),
+    ],
+)
+def test_who_says_that_a_run_is_over(words, policy):
+    assert judged_by_policy(compose("ros", words)) is policy
 
 
 def test_another_task_is_refused(robot):

@@ -16,9 +16,9 @@ def gate(velocity: float, measured: np.ndarray, dry: bool = False) -> Gate:
     robot = SimpleNamespace(
         profile=SimpleNamespace(fresh=SimpleNamespace(state=0.2, camera=0.5, guard=0.5)),
         transport=SimpleNamespace(connected=True),
-        state_age=lambda now: ("/joint_states", 0.01),
+        state_fault=lambda now: "",
         measured=lambda: measured,
-        eyes=SimpleNamespace(camera_age=lambda now: ("top", 0.01)),
+        eyes=SimpleNamespace(camera_age=lambda now: ("top", 0.01), frozen=lambda: ""),
         limits=SimpleNamespace(velocity=velocity),
         guard=None,
         status=SimpleNamespace(trouble=""),

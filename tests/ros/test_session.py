@@ -7,9 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from lohovla.policies.base import Decision, Policy, PolicySpec
 from lohovla.ros import homing
 from lohovla.ros.frames import BadPose
-from lohovla.ros.verdicts import OPEN, Ending, Reason, Verdict
+from lohovla.ros.graph import LocalTransport
+from lohovla.ros.transport import Subscription
+from lohovla.ros.verdicts import OPEN, End, Ending, Reason, Verdict
 
 
 def test_goes_home_slowly_then_the_policy_plays(bench):
@@ -163,3 +166,109 @@ def test_the_way_home_begins_where_the_arm_is(parts):
     assert np.abs(robot.sent[-1] - place).max() < 0.005
     robot.measured = lambda: None  # lost: nobody knows, and nothing breaks
     way.step(5.1, blocked)
+
+
+def test_chunks_that_were_refused_are_in_the_record_and_on_the_topic(bench, parts):
+    class Wild(parts.Glide):
+        """Every other chunk is none, or leads outside."""
+
+        def act(self, observation, context):
+            decision = super().act(observation, context)
+            self.count = getattr(self, "count", 0) + 1
+            if self.count % 4 == 0:
+                decision.actions[0, 0] = np.nan
+            elif self.count % 4 == 1:
+                decision.actions[:, 2] = 5.0
+            return decision
+
+    run, heard = bench(policy=Wild), []
+    node = LocalTransport(run.graph)
+    node.subscribe(Subscription("/lohovla/event", "std_msgs/String", lambda message: heard.append(message["data"])))
+    run.start()
+    kinds = ("bad chunk", "workspace", "change bound")
+    run.until(lambda: all(run.session.log.counts[kind] for kind in kinds))
+    run.until(lambda: all(any(f"s {kind}: " in words for words in heard) for kind in kinds))
+    outcome = run.finish()
+    assert all(outcome.counts[kind] for kind in kinds)
+    assert {event.kind for event in outcome.events} >= set(kinds)
+    assert run.session.snapshot()["event_count"] >= sum(outcome.counts[kind] for kind in kinds)
+
+
+class _Ends(Policy):
+    """Goes a little, then says something with ``over``, or in words."""
+
+    def __init__(self, over, text):
+        self.spec = PolicySpec(("state",), "ee", (7,), 16, 20.0, frozenset({"subtask"}))
+        self._over, self._text, self._count = over, text, 0
+
+    def reset(self, seed, slot=0):
+        self._count = 0
+
+    def act(self, observation, context):
+        self._count += 1
+        actions = np.tile(np.asarray(observation["state"][:7], np.float32), (16, 1))
+        last = self._count > 3
+        return Decision(actions, self._text if last else "Wait.", True, over=self._over if last else "")
+
+
+@pytest.mark.parametrize(
+    ("over", "text", "ending", "cause"),
+    [
+        ("done", "That was it.", Ending.DONE, "the policy says that all is done"),
+        ("", "Done.", Ending.DONE, "the policy says that all is done"),  # policies that know no other way
+        ("nothing", "Nothing can be done.", Ending.NOTHING, "nothing can be done"),
+    ],
+)
+def test_the_policy_ends_the_run(bench, over, text, ending, cause):
+    run = bench(policy=lambda: _Ends(over, text)).start()
+    run.until(lambda: run.outcome is not None)
+    assert run.outcome.end.kind is ending
+    assert cause in run.outcome.end.cause
+
+
+@pytest.mark.parametrize("dry", [False, True])
+def test_a_run_that_gets_nothing_has_waited(bench, dry):
+    run = bench(dry=dry, goal="")
+    run.arm.camera = False
+    time_is_up = End(Ending.TIME, "time is up")
+    run.session.operator.goal = "wander about"
+    outcome = run.session.run(1, lambda: time_is_up if run.session.waited > 0.3 else None)
+    assert outcome.end is time_is_up
+    assert outcome.seconds == 0.0
+
+
+def test_a_person_may_take_their_time(bench):
+    run = bench(goal="").start()
+    run.until(lambda: run.session.verdict.reason is Reason.NO_GOAL)
+    before = run.session.waited
+    run.until(lambda: run.session.log.counts["no goal"])
+    time.sleep(0.3)
+    run.until(lambda: run.session.verdict.reason is Reason.NO_GOAL)
+    assert run.session.waited < before + 0.25
+
+
+def test_a_camera_that_sends_one_picture_for_ever_is_noticed_on_a_robot(bench):
+    run = bench()
+    object.__setattr__(run.profile, "frozen", 10)
+    run.start()
+    run.moves()
+    run.arm._pictures = run.arm._pictures[:1]  # with fresh stamps, at any height
+    run.until(lambda: "frozen" in run.session.verdict.cause)
+    assert run.session.verdict.reason is Reason.CAMERA_LOST
+    assert "pictures are alike to the byte" in run.session.verdict.cause
+    rng = np.random.default_rng(1)
+    run.arm._pictures = [rng.integers(0, 255, (160, 320, 3), np.uint8) for _ in range(7)]
+    run.moves()
+
+
+def test_an_emergency_stop_that_was_released_while_paused_is_logged_once(bench):
+    run = bench().start()
+    run.moves()
+    run.operator.emergency_stop("test")
+    run.until(lambda: run.session.log.counts["emergency stop"])
+    run.operator.release()
+    run.until(lambda: run.session.verdict.reason is Reason.PAUSED)
+    ticks = run.session.loop._commands
+    run.until(lambda: run.session.loop._commands > ticks + 60)
+    assert run.session.log.counts["emergency stop"] == 1
+    assert not run.session.loop.emergency

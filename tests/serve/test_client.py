@@ -194,3 +194,46 @@ def test_a_full_server_is_waited_for(serve_policy):
     assert patient.infer(STATE)["actions"][0, 0] == 1
     leaving.join()
     patient.close()
+
+
+@pytest.mark.parametrize("late", [0.0, 0.2])
+def test_a_server_of_others_that_repeats_replies_is_met_anew_and_then_given_up(late):
+    """What comes unasked would be taken for the reply to the next request, and every later one for the one before."""
+    opened, ready, place = [], threading.Event(), []
+
+    async def handle(socket):
+        opened.append(socket)
+        await socket.send(encode({"policy": "of others"}))
+        async for frame in socket:
+            reply = encode({"actions": decode(frame)["state"]})
+            await socket.send(reply)
+            await asyncio.sleep(late)
+            await socket.send(reply)
+
+    async def main():
+        stop = asyncio.Event()
+        async with serve(handle, "127.0.0.1", 0, close_timeout=0.1) as server:
+            place.extend((asyncio.get_running_loop(), stop, server.sockets[0].getsockname()[1]))
+            ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
+    thread.start()
+    assert ready.wait(10)
+    client = PolicyClient(f"ws://127.0.0.1:{place[2]}")
+    asked = []
+
+    def go_on():
+        for number in range(100):
+            state = np.full(4, number, np.float32)
+            asked.append(float(client.infer({"state": state})["actions"][0]) == number)
+            time.sleep(0.02)
+
+    with pytest.raises(UserError, match="more replies than it is asked for"):
+        go_on()
+    assert client.strays == 3
+    assert len(opened) >= 3
+    assert late or all(asked)  # what comes at once is noticed before anything was taken for something else
+    client.close()
+    place[0].call_soon_threadsafe(place[1].set)
+    thread.join(10)

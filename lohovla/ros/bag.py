@@ -113,7 +113,8 @@ class Bag:
         from rosbags.interfaces import Nodetype
 
         values: dict[str, Any] = {}
-        for field, (kind, of) in self._store.fielddefs[name][1]:
+        fields: Any = self._store.fielddefs[name][1]  # name, and a pair of its kind and what that is of
+        for field, (kind, of) in fields:
             if kind == Nodetype.NAME:
                 values[field] = self._store.types[of](**self._blank(of))
             elif kind == Nodetype.BASE:

@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lohovla import __version__
+from lohovla.disk import write_whole
 from lohovla.errors import UserError
 
 
@@ -153,17 +154,15 @@ def results_folder(config: DictConfig, command: str) -> Path:
     folder = Path(config.output or Path("outputs") / command / stamp)
     while config.output is None and folder.exists():
         folder = folder.with_name(folder.name + "_")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {folder}: {error.strerror}", "choose another place with output=FOLDER"
-        ) from None
     provenance: dict[str, Any] = {"version": __version__, "commit": _commit(), "command": command}
     text = OmegaConf.to_yaml(OmegaConf.create({**provenance, "settings": config}))
-    part = folder / "config.yaml.part"  # a kill leaves the file whole, or as it was
-    part.write_text(text, encoding="utf-8")
-    part.replace(folder / "config.yaml")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / "config.yaml", text.encode())
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {folder}: {error.strerror}", "make room there, or choose another place with output=FOLDER"
+        ) from None
     return folder
 
 

@@ -14,13 +14,14 @@ def run(config: DictConfig) -> int:
     """Train, from where it was stopped if ``output`` names a folder with a state; print where the checkpoint is."""
     import torch
 
-    from lohovla.train.recipe import train
+    from lohovla.train.recipe import Run
 
     if config.threads:
         torch.set_num_threads(config.threads)
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    ready = Run(settings, Path(config.output) if config.output else None)
     folder = Path(results_folder(config, "train"))
     print(f"to go on after an interruption, run again with output={folder}")
-    settings: Any = OmegaConf.to_container(config, resolve=True)
-    checkpoint = train(settings, folder)
+    checkpoint = ready.train(folder)
     print(f"checkpoint in {checkpoint}; try it: lohovla rollout policy=lohovla policy.checkpoint={checkpoint}")
     return 0

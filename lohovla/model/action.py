@@ -39,7 +39,8 @@ class Expert(nn.Module):
         text, width, dim = config.text_config, config.expert_dim, ACTION_DIMS[control]
         self.heads, self.head_dim = config.expert_heads, head_dim(text)
         self.enter, self.leave = nn.Linear(dim, width), nn.Linear(width, dim)
-        self.blend = nn.Linear(width, 4 * ANCHORS) if control == "ee" else None
+        self.blend = nn.Linear(width, 4 * ANCHORS) if control == "ee" and config.ee_waypoints else None
+        self._says_clean = control == "ee"
         given = EE_CONDITION_DIM if control == "ee" else 2 * POINT_DIM
         self.condition = nn.Sequential(nn.Linear(given, width), nn.SiLU(), nn.Linear(width, width))
         self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
@@ -62,6 +63,7 @@ class Expert(nn.Module):
 
         With ``anchors`` the expert says what the clean action is: for each coordinate a mixture of the anchors' plus
         a small rest. Hovering over a block is then a weight of one, and not a sum to be learned to the millimetre.
+        Without ``config.ee_waypoints`` it says the clean action by itself, and the anchors are not looked at.
 
         Args:
             x: noisy chunk (B, H, A), scaled.
@@ -82,8 +84,10 @@ class Expert(nn.Module):
 
     def velocity(self, y: Tensor, x: Tensor, t: Tensor, anchors: Tensor | None) -> Tensor:
         """The velocity (B, H, A) that normed states ``y`` (B, H, width) say; the rest as in :meth:`forward`."""
-        if anchors is None or self.blend is None:
+        if anchors is None or not self._says_clean:
             return self.leave(y)
+        if self.blend is None:
+            return (x - self.leave(y)) / t[..., None].clamp(min=_SHORTEST)
         weights = self.blend(y).unflatten(-1, (4, ANCHORS)).softmax(-1)
         mixed = (weights * anchors[:, None]).sum(-1)  # x, y, z, yaw
         clean = self.leave(y) * _REST

@@ -6,7 +6,7 @@ them, not merged, so that training goes on from a checkpoint as it would have.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from transformers.utils import logging
 
 from lohovla.errors import UserError
+from lohovla.model.action import Expert
 from lohovla.model.configuration import LoHoVLAConfig
 from lohovla.model.core import PICTURE_PARTS, LoHoVLA
 from lohovla.model.processor import Processor
@@ -93,6 +94,47 @@ def renew_picture_parts(model: LoHoVLA, report: dict[str, Any]) -> None:
     for kind in ("missing_keys", "unexpected_keys"):
         report[kind] = [name for name in report[kind] if not name.startswith(PICTURE_PARTS)]
     report["mismatched_keys"] = [key for key in report["mismatched_keys"] if not key[0].startswith(PICTURE_PARTS)]
+
+
+def hold_to(model: LoHoVLA, settings: Mapping[str, Any], folder: Path | str, anew: bool = False) -> None:
+    """Hold a model that was loaded to the settings that a recipe has for it.
+
+    Args:
+        model: of ``folder``.
+        settings: of :class:`LoHoVLAConfig`; what is not named may be anything.
+        folder: for the message.
+        anew: make the ``ee`` expert anew, untrained, where it alone differs (``ee_waypoints``).
+
+    Raises:
+        UserError: the model was made with something else.
+    """
+    settings = {name: value for name, value in settings.items() if name != "backbone"}
+    waypoints = settings.get("ee_waypoints", model.config.ee_waypoints)
+    if anew and waypoints != model.config.ee_waypoints:
+        model.config.ee_waypoints = waypoints
+        model.experts["ee"] = Expert(model.config, "ee")
+        model.config.learned = [name for name in model.config.learned if name != "act"]
+    made = _plain(model.config.to_dict())
+    for name, value in settings.items():
+        if not _agrees(made.get(name), _plain(value)):
+            raise UserError(
+                f"{folder} was made with recipe.model.{name}={made.get(name)}, not {_plain(value)}",
+                "leave it as it was made, or begin another model: no init, another output=FOLDER",
+            )
+
+
+def _plain(value: Any) -> Any:
+    """Without the differences of tuples and lists."""
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _agrees(made: Any, wanted: Any) -> bool:
+    """Whether all that is wanted is so; of a decoder's configuration a recipe names a part."""
+    if isinstance(wanted, Mapping) and isinstance(made, Mapping):
+        return all(_agrees(made.get(name), value) for name, value in wanted.items())
+    return made == wanted
 
 
 def take_pictures(model: LoHoVLA, folder: Path | str) -> None:

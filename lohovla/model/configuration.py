@@ -36,6 +36,8 @@ class LoHoVLAConfig(PretrainedConfig):
         expert_dim: width of the action expert.
         expert_layers: its layers; each reads the cache of one of the decoder's last layers.
         expert_heads: its attention heads (of the decoder's head size).
+        ee_waypoints: ``ee`` actions are mixtures of poses that are given (:func:`lohovla.model.action.ee_anchors`)
+            with a small rest; without it each is learned as an offset from the tool.
         image_channels: latent channels of the sub-goal picture's autoencoder.
         image_head_dim: width of the per-token diffusion head.
         image_head_blocks: its residual blocks.
@@ -78,6 +80,7 @@ class LoHoVLAConfig(PretrainedConfig):
         expert_dim: int = 128,
         expert_layers: int = 3,
         expert_heads: int = 4,
+        ee_waypoints: bool = True,
         image_channels: int = 24,
         image_head_dim: int = 128,
         image_head_blocks: int = 3,
@@ -100,6 +103,7 @@ class LoHoVLAConfig(PretrainedConfig):
         self.look = tuple(look)
         self.horizons = horizons or {"ee": 16, "pick_place": 1}
         self.expert_dim, self.expert_layers, self.expert_heads = expert_dim, expert_layers, expert_heads
+        self.ee_waypoints = ee_waypoints
         self.image_channels = image_channels
         self.image_head_dim, self.image_head_blocks = image_head_dim, image_head_blocks
         self.image_target, self.image_codes, self.image_tau = image_target, image_codes, image_tau

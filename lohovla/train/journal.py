@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lohovla.disk import write_whole
 from lohovla.train.tracking import Tracking
 
 METRICS = "metrics.jsonl"
@@ -41,7 +42,7 @@ class Journal:
         self.sums: dict[str, list[float]] = defaultdict(list, {name: [*found] for name, found in (sums or {}).items()})
         self._began, self._first = time.monotonic(), start
         rows = self._read() if self._path.exists() else []
-        if rows:
+        if self._path.exists():
             self._drop(rows, start)
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
         mine = [row for row in rows if row["stage"] == stage]
@@ -55,7 +56,7 @@ class Journal:
     def _drop(self, rows: list[dict[str, Any]], start: int) -> None:
         """Leave out what an interrupted run wrote beyond the step that this one goes on from."""
         kept = [row for row in rows if row["stage"] != self._stage or row["step"] <= start]
-        self._path.write_text("".join(f"{json.dumps(row)}\n" for row in kept), encoding="utf-8")
+        write_whole(self._path, "".join(f"{json.dumps(row)}\n" for row in kept).encode())
 
     def note(self, step: int, values: Mapping[str, float]) -> str:
         """Take a step's figures; returns a line for people where one was written."""

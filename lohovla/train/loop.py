@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -19,14 +20,13 @@ from tqdm import tqdm
 from lohovla.model.core import LoHoVLA
 from lohovla.model.processor import Processor
 from lohovla.train.journal import Journal
+from lohovla.train.resume import Made, resumed
 from lohovla.train.sharding import shard, whole
 from lohovla.train.source import Source
 from lohovla.train.stages import Stage, StageLosses
 from lohovla.train.state import TrainingState
 from lohovla.train.tracking import Tracking
 
-_WARMUP = 0.05  # share of the steps
-_LOWEST = 0.02  # of the learning rate, at the end
 _EMA = 0.998
 
 
@@ -46,6 +46,7 @@ class Trainer:
         validate: called with the averaged model now and then; returns figures to log.
         validate_every: steps between calls; 0 only at the end.
         tracking: a tracker beside TensorBoard, if there is one.
+        origin: what the weights that the stage does not move came from, for those who go on with it.
         fsdp: share weights out over processes: a sharded copy of ``model`` is trained, and ``model``, which may stay
             in the host's memory, gets what came of it.
     """
@@ -64,6 +65,7 @@ class Trainer:
         validate: Callable[[LoHoVLA], Mapping[str, float]] | None = None,
         validate_every: int = 0,
         tracking: Tracking | None = None,
+        origin: Mapping[str, Any] | None = None,
         fsdp: bool = False,
     ):
         self.accelerator, self.stage, self.source = accelerator, stage, source
@@ -71,6 +73,8 @@ class Trainer:
         self._folder, self._save_seconds, self._log_every = folder, save_seconds, log_every
         self._norms_every, self._validate, self._validate_every = norms_every, validate, validate_every
         self._tracking = tracking
+        world, precision = accelerator.num_processes, accelerator.mixed_precision
+        self._made = Made.of(stage, source, world, precision, origin or {})
         losses = StageLosses(self.model, processor, stage)
         if fsdp:
             shard(losses, cast(torch.nn.ModuleList, self.model.decoder.layers), accelerator)
@@ -86,6 +90,10 @@ class Trainer:
     def run(self) -> None:
         """Train to the stage's end; the averaged weights are in the model then."""
         start = self.state.restore()
+        self._rates, lines = resumed(self.stage, self.state.found, self._made)
+        self.state.kept = {**self._rates.facts(), **self._made.facts()}
+        for line in lines if self.accelerator.is_main_process else ():
+            print(line, file=sys.stderr)
         if start < self.stage.steps:
             self._train(start)
         self.state.use_average()
@@ -132,7 +140,7 @@ class Trainer:
         return tqdm(total=self.stage.steps, initial=start, desc=self.stage.name, unit="step", disable=silent)
 
     def _step(self, batch: Mapping[str, Any], step: int) -> dict[str, float]:
-        rate = self.stage.lr * schedule(step, self.stage.steps)
+        rate = self._rates(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with self.accelerator.autocast():
@@ -163,19 +171,6 @@ class Trainer:
             if journal is not None:
                 figures = self._validate(model)
                 journal.write(step, {f"validation/{name}": value for name, value in figures.items()})
-
-
-def schedule(step: int, steps: int) -> float:
-    """The learning rate's share of its highest: a linear rise, then half a cosine down.
-
-    >>> schedule(0, 100) < schedule(5, 100), round(schedule(99, 100), 2)
-    (True, 0.02)
-    """
-    rise = max(1, round(_WARMUP * steps))
-    if step < rise:
-        return (step + 1) / rise
-    way = (step - rise) / max(1, steps - rise)
-    return _LOWEST + (1 - _LOWEST) * 0.5 * (1 + math.cos(math.pi * way))
 
 
 def _seed(seed: int, step: int, rank: int) -> int:

@@ -5,25 +5,28 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from accelerate import Accelerator
 
 from lohovla.collect.stream import check_training, training_tasks
+from lohovla.disk import hold, writing
 from lohovla.envs.tasks.registry import get_task
 from lohovla.errors import UserError
 from lohovla.model.backbones import pretrained
-from lohovla.model.checkpoint import load, save, take_pictures
+from lohovla.model.checkpoint import hold_to, load, save, take_pictures
 from lohovla.model.configuration import NANO_DECODER, LoHoVLAConfig
 from lohovla.model.core import LoHoVLA
 from lohovla.model.processor import Processor
 from lohovla.model.tokenizer import make_tokenizer
 from lohovla.train.loop import Trainer
 from lohovla.train.painting import measure_pictures
+from lohovla.train.resume import refuse_other_origin
 from lohovla.train.sharding import check_sharding
 from lohovla.train.source import Source
-from lohovla.train.stages import STAGES, Stage
+from lohovla.train.stages import STAGES, Stage, check_taught
+from lohovla.train.state import facts_of
 from lohovla.train.tracking import Tracking
 from lohovla.train.validate import closed_loop
 from lohovla.train.vocabulary import sentences, subtask_parts
@@ -48,50 +51,113 @@ def new_model(settings: Mapping[str, Any], seed: int) -> tuple[LoHoVLA, Processo
     return LoHoVLA(config), processor
 
 
-def train(config: Any, folder: Path) -> Path:
-    """Go through the recipe's stages; each is taken up where it was stopped. Returns the checkpoint's folder.
+class Run:
+    """A recipe made ready: what cannot be was refused, and nothing was written.
 
     Args:
         config: of ``configs/train.yaml``.
-        folder: of everything that is written.
+        folder: of what is written, if it is known; a run that was begun there is taken up. It need not exist.
+
+    Raises:
+        UserError: a setting, the recipe or what is in the folder is wrong, or another training is writing there.
     """
-    tracking = Tracking(config["track"], config["track_project"], config) if config["track"] else None
-    accelerator = _accelerator(config)
-    if config["fsdp"]:
-        check_sharding(accelerator)
-    recipe = config["recipe"]
-    chosen = _stages(recipe["stages"], config["stage"])
-    source = Source(**{**config["data"], "tasks": _tasks(config["data"]["tasks"])})
-    check_training(source.tasks, source.seed)
-    checkpoint = folder / "checkpoint"
+
+    def __init__(self, config: Any, folder: Path | None = None):
+        self._config = config
+        self._lock: IO[str] | None = None
+        self._tracking = Tracking(config["track"], config["track_project"], config) if config["track"] else None
+        self._accelerator = _accelerator(config)
+        if config["fsdp"]:
+            check_sharding(self._accelerator)
+        self._stages = _stages(config["recipe"]["stages"], config["stage"])
+        self._source = Source(**{**config["data"], "tasks": _tasks(config["data"]["tasks"])})
+        check_training(self._source.tasks, self._source.seed)
+        self._hold(folder)
+        try:
+            self._model, self._processor, self._origin = _begin(config, folder)
+            for stage in self._stages:
+                check_taught(self._model.config, stage)
+                if folder is not None:
+                    place = folder / stage.name
+                    refuse_other_origin(facts_of(place), self._origin_of(stage), place)
+        except BaseException:
+            self.close()
+            raise
+
+    def train(self, folder: Path) -> Path:
+        """Go through the stages; each is taken up where it was stopped. Returns the checkpoint's folder.
+
+        Args:
+            folder: of everything that is written; it exists.
+
+        Raises:
+            UserError: something cannot be written, or a state is damaged.
+        """
+        self._hold(folder)
+        try:
+            with writing(folder, f"run again with output={folder} to go on"):
+                return self._train(folder)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let others train in the folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _train(self, folder: Path) -> Path:
+        config, accelerator, model = self._config, self._accelerator, self._model
+        checkpoint = folder / "checkpoint"
+        if not config["fsdp"]:  # else each stage takes its share from the host's memory
+            model.to(accelerator.device)
+        for stage in self._stages:
+            if stage.name in ("code", "paint"):
+                measure_pictures(model, self._source, stage)
+            trainer = Trainer(
+                accelerator, model, self._processor, stage, self._source, folder, config["save_seconds"],
+                config["log_every"], config["norms_every"], _validation(config, stage, self._processor),
+                config["validate_every"], self._tracking, self._origin_of(stage), config["fsdp"],
+            )  # fmt: skip
+            trainer.run()
+            model.config.learned = sorted({*model.config.learned, stage.name})
+            accelerator.wait_for_everyone()
+            if accelerator.is_main_process:
+                _replace(checkpoint, lambda new: save(model, self._processor, new))
+        if not self._stages and accelerator.is_main_process:
+            _replace(checkpoint, lambda new: save(model, self._processor, new))
+        return checkpoint
+
+    def _hold(self, folder: Path | None) -> None:
+        """Keep other trainings from a folder that exists, from now on; the main process does it for all."""
+        if self._lock is None and folder is not None and folder.is_dir() and self._accelerator.is_main_process:
+            self._lock = hold(folder, "training")
+
+    def _origin_of(self, stage: Stage) -> dict[str, Any]:
+        """What decides the weights that a stage does not move; nothing, for one that the checkpoint there has."""
+        there = self._config["init"] is None and stage.name in self._model.config.learned
+        return {} if there else self._origin
+
+
+def _begin(config: Any, folder: Path | None) -> tuple[LoHoVLA, Processor, dict[str, Any]]:
+    """The model to go on from, its processor, and which settings it came from."""
+    settings, checkpoint = config["recipe"]["model"], folder / "checkpoint" if folder is not None else None
+    origin: dict[str, Any] = {name: config[name] for name in ("init", "pictures")}
     if config["init"]:
         model, processor = load(config["init"])
-    elif (checkpoint / "model.safetensors").exists():
+        torch.manual_seed(config["seed"])
+        hold_to(model, settings, config["init"], anew=True)
+    elif checkpoint is not None and (checkpoint / "model.safetensors").exists():
         model, processor = load(checkpoint)
+        hold_to(model, settings, checkpoint)
     else:
-        model, processor = new_model(recipe["model"], config["seed"])
+        model, processor = new_model(settings, config["seed"])
+        origin |= {"seed": config["seed"], "recipe.model": settings}
     if config["pictures"]:
         take_pictures(model, config["pictures"])
     if config["gradient_checkpointing"]:
         model.decoder.gradient_checkpointing_enable()
-    if not config["fsdp"]:  # else each stage takes its share from the host's memory
-        model.to(accelerator.device)
-    for stage in chosen:
-        if stage.name in ("code", "paint"):
-            measure_pictures(model, source, stage)
-        trainer = Trainer(
-            accelerator, model, processor, stage, source, folder, config["save_seconds"], config["log_every"],
-            config["norms_every"], _validation(config, stage, processor), config["validate_every"], tracking,
-            config["fsdp"],
-        )  # fmt: skip
-        trainer.run()
-        model.config.learned = sorted({*model.config.learned, stage.name})
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            _replace(checkpoint, lambda new: save(model, processor, new))
-    if not chosen:
-        _replace(checkpoint, lambda new: save(model, processor, new))
-    return checkpoint
+    return model, processor, origin
 
 
 def _replace(folder: Path, write: Callable[[Path], None]) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lohovla.errors import UserError
+from lohovla.model.configuration import LoHoVLAConfig
 from lohovla.model.core import LoHoVLA
 from lohovla.model.processor import Processor
 from lohovla.train import objectives, painting
@@ -59,6 +60,8 @@ class Stage:
             raise UserError(f"there is no stage {self.name!r}", f"choose of {', '.join(STAGES)}")
         if self.steps < 1 or self.batch < 1 or not 0 < self.fresh <= 1:
             raise UserError(f"stage {self.name}: steps and batch are at least 1, fresh in (0, 1]", "see configs/train")
+        if self.lr <= 0:
+            raise UserError(f"stage {self.name}: lr is {self.lr:g}", "it is above 0, 1e-3 for example")
         if self.tables < 0 or (self.tables and self.name != "plan"):
             raise UserError(f"stage {self.name}: tables are for stage plan, at least 0", "see configs/recipe/nano.yaml")
 
@@ -74,6 +77,19 @@ class Stage:
         return parameter.startswith(_TRAINS[self.name]) or bool(self.tables and parameter.startswith("roles."))
 
 
+def check_taught(config: LoHoVLAConfig, stage: Stage) -> None:
+    """Refuse a stage that a model cannot learn.
+
+    Raises:
+        UserError: it teaches sub-tasks, and the model has none.
+    """
+    if not config.subtasks and (stage.tables or stage.name in ("read", "paint")):
+        raise UserError(
+            f"stage {stage.name} teaches sub-tasks, which this model has none of",
+            "recipe=vanilla has the stages see, plan and act, without tables",
+        )
+
+
 class StageLosses(nn.Module):
     """A stage's losses as a module, so that it can be wrapped for many processes.
 
@@ -86,11 +102,7 @@ class StageLosses(nn.Module):
     def __init__(self, model: LoHoVLA, processor: Processor, stage: Stage):
         super().__init__()
         self.model, self.processor, self.stage = model, processor, stage
-        if not model.config.subtasks and (stage.tables or stage.name in ("read", "paint")):
-            raise UserError(
-                f"stage {stage.name} teaches sub-tasks, which this model has none of",
-                "recipe=vanilla has the stages see, plan and act, without tables",
-            )
+        check_taught(model.config, stage)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(stage.trains(name, bool(model.config.lora_rank)))
 

@@ -44,6 +44,8 @@ class TrainingState:
         parameters = dict(self._shown.named_parameters())
         self._places = {name: parameters[name] for name in self._moved}
         self._seen = 0
+        self.found: dict[str, Any] = {}  # facts of the state that was restored
+        self.kept: dict[str, Any] = {}  # facts that are saved beside the state's own
         self.sums: dict[str, list[float]] = {}  # of the journal: what it had not written yet
 
     def average(self, decay: float) -> None:
@@ -103,9 +105,14 @@ class TrainingState:
             "step": step,
             "seen": self._seen,
             "sums": sums or {},
+            **self.kept,
         }
         part = self._folder / f"{_WEIGHTS}.part"
-        save_file(tensors, part, metadata={"facts": json.dumps(facts)})
+        try:
+            save_file(tensors, part, metadata={"facts": json.dumps(facts)})
+        except (OSError, SafetensorError):
+            part.unlink(missing_ok=True)  # the disk may be full
+            raise
         os.replace(part, self._folder / _WEIGHTS)
 
     def _buffers(self) -> dict[str, Tensor]:
@@ -142,8 +149,16 @@ class TrainingState:
             raise UserError(f"{path} is of another model: {error}", "give another output=FOLDER") from None
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": states, "param_groups": groups})
-        self._seen, self.sums = int(facts["seen"]), facts.get("sums", {})
+        self.found, self._seen, self.sums = facts, int(facts["seen"]), facts.get("sums", {})
         return int(facts["step"])
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """Facts of the state of a stage in its folder; empty if there is none, or it is damaged."""
+    try:
+        return _facts(folder / _WEIGHTS)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _facts(path: Path) -> dict[str, Any]:

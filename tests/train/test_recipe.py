@@ -13,7 +13,7 @@ from lohovla.envs.tasks.registry import Split, get_task
 from lohovla.errors import UserError
 from lohovla.settings import compose
 from lohovla.train.journal import METRICS, Journal
-from lohovla.train.recipe import train
+from lohovla.train.recipe import Run
 
 HELD_OUT = [name for name in TASKS if get_task(name).split not in (Split.PRIMITIVE, Split.SEEN, Split.ADDITIONAL)]
 HELD_OUT.append("pick-and-place-primitive-with-relative-position")
@@ -32,19 +32,19 @@ def test_seventeen_tasks_are_trained_on_and_none_is_held_out():
 @pytest.mark.parametrize("name", HELD_OUT)
 def test_a_recipe_with_a_held_out_task_is_refused(name, tmp_path):
     with pytest.raises(UserError, match="held out"):
-        train(recipe(f"data.tasks=[{training_tasks()[0]},{name}]"), tmp_path)
+        Run(recipe(f"data.tasks=[{training_tasks()[0]},{name}]"), tmp_path)
 
 
 @pytest.mark.parametrize("letter", "FGHIJK")
 def test_a_recipe_with_a_held_out_letter_is_refused(letter, tmp_path):
     with pytest.raises(UserError, match="held out"):
-        train(recipe(f"data.tasks=[{letter}]"), tmp_path)
+        Run(recipe(f"data.tasks=[{letter}]"), tmp_path)
 
 
 @pytest.mark.parametrize("seed", [1, 10001, -1])
 def test_a_recipe_with_an_evaluation_seed_is_refused(seed, tmp_path):
     with pytest.raises(UserError, match="not even"):
-        train(recipe(f"data.seed={seed}"), tmp_path)
+        Run(recipe(f"data.seed={seed}"), tmp_path)
 
 
 @pytest.mark.parametrize("kind", [LabelledScenes, PlayedMotions])
@@ -86,7 +86,7 @@ def test_streams_of_all_stages_ranks_and_workers_have_even_seeds(monkeypatch):
 )
 def test_bad_recipes_are_named(override, words, tmp_path):
     with pytest.raises(UserError, match=words):
-        train(recipe(override), tmp_path)
+        Run(recipe(override), tmp_path)
 
 
 def test_a_journal_writes_means_and_forgets_what_a_kill_undid(tmp_path):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from lohovla.errors import UserError
 from lohovla.train import state as state_module
 from lohovla.train.journal import METRICS
-from lohovla.train.loop import schedule
+from lohovla.train.schedule import schedule
 from lohovla.train.stages import STAGES, Stage, StageLosses
 from lohovla.train.state import TrainingState
 
@@ -187,7 +187,7 @@ config["recipe"] = {"model": json.loads(model), "stages": {"see": {"steps": 3, "
 kept = []
 real = recipe.Trainer
 recipe.Trainer = lambda *a, **k: kept.append(real(*a, **k)) or kept[-1]
-recipe.train(config, folder)
+recipe.Run(config, folder).train(folder)
 one = kept[0]
 weights = {name: value.contiguous() for name, value in one.model.stem.state_dict().items()}
 save_file(weights, folder / f"rank{one.accelerator.process_index}.safetensors")

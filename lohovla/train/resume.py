@@ -1,0 +1,109 @@
+"""Going on with a stage by other settings than it was begun with: what that changes is told, or it is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lohovla.errors import UserError
+from lohovla.rates import Rates
+from lohovla.train.schedule import schedule
+from lohovla.train.source import Source
+from lohovla.train.stages import Stage
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a stage is trained with.
+
+    Attributes:
+        told: settings by the names that people type, which may change on the way.
+        origin: settings that decide the weights which the stage does not move, so that they may not.
+    """
+
+    told: Mapping[str, Any]
+    origin: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, stage: Stage, source: Source, processes: int, precision: str, origin: Mapping[str, Any]) -> Made:
+        """Of a stage and what it learns from."""
+        own = f"recipe.stages.{stage.name}."
+        told: dict[str, Any] = {own + name: getattr(stage, name) for name in ("batch", "fresh", "tables")}
+        told |= {f"{own}weights.{name}": weight for name, weight in stage.weights.items()}
+        told |= {f"data.{name}": getattr(source, name) for name in ("tasks", "seed", "ring", "overfit")}
+        told |= {f"data.weights.{name}": weight for name, weight in (source.weights or {}).items()}
+        told |= {f"data.noise.{name}": size for name, size in source.noise.items()}
+        told |= {"precision": precision, "processes": processes}
+        return cls(*(json.loads(json.dumps(dict(part))) for part in (told, origin)))
+
+    def facts(self) -> dict[str, Any]:
+        """What is kept with a state, in JSON."""
+        return {"settings": self.told, "origin": self.origin}
+
+
+def refuse_other_origin(found: Mapping[str, Any], origin: Mapping[str, Any], folder: Path) -> None:
+    """Refuse to go on on other weights than a stage was begun on.
+
+    Args:
+        found: facts of its state; empty if there is none. One of an older version does not tell its origin.
+        origin: what it is to go on with.
+        folder: of the stage, for the message.
+
+    Raises:
+        UserError: with the setting that differs.
+    """
+    before = found.get("origin", {})
+    for name in sorted(before.keys() & origin.keys()):
+        if before[name] != origin[name]:
+            raise UserError(
+                f"{folder} was begun with {name}={_shown(before[name])}, not {_shown(origin[name])}",
+                f"give {name}={_shown(before[name])} again, or another output=FOLDER",
+            )
+
+
+def resumed(stage: Stage, found: Mapping[str, Any], made: Made) -> tuple[Rates, list[str]]:
+    """The rates to go on with, and lines about what is other than before; none for a stage that begins.
+
+    Args:
+        stage: as it is asked for now.
+        found: facts of its state: ``step``, ``steps`` and those of :class:`Rates` and :class:`Made`; empty at first.
+        made: what it is to go on with.
+    """
+    if not found:
+        return Rates(stage.steps, stage.lr, schedule), []
+    done, before = int(found["step"]), Rates.of(found, stage.lr, schedule)
+    now = before.changed(done, stage.steps, stage.lr)
+    if done >= stage.steps:
+        return now, [_nothing_left(stage, done, before)]
+    lines = []
+    if now is not before:
+        asked = f"{stage.steps} steps" if stage.steps == before.steps else f"{before.steps} -> {stage.steps} steps"
+        asked += "" if stage.lr == before.highest else f", lr {before.highest:.2g} -> {stage.lr:.2g}"
+        lines.append(f"{stage.name}: {asked}, of which {done} are done; {now.told(done)}")
+    told = found.get("settings", made.told)
+    other = [
+        f"{name} {_shown(told.get(name))} -> {_shown(made.told.get(name))}"
+        for name in [*made.told, *(name for name in told if name not in made.told)]
+        if told.get(name) != made.told.get(name)
+    ]
+    if other:
+        changes = ", ".join(other)
+        lines.append(f"{stage.name}: from step {done + 1} on {changes}; that leaves the learning rate as it is")
+    return now, lines
+
+
+def _nothing_left(stage: Stage, done: int, before: Rates) -> str:
+    """A stage of which as much is done as is asked for, or more."""
+    if done == stage.steps == before.steps:
+        return f"{stage.name}: all {done} steps are done"
+    more = f"recipe.stages.{stage.name}.steps={max(done + 1, before.steps)} goes on"
+    planned = f" of {before.steps}" if before.steps > done else ""
+    return f"{stage.name}: {done} steps{planned} are done and {stage.steps} are asked for, so none is trained; {more}"
+
+
+def _shown(value: Any) -> str:
+    """A setting as it is typed."""
+    return "null" if value is None else json.dumps(value).replace('"', "").replace(" ", "")

@@ -1,0 +1,233 @@
+"""A stage that is gone on with by other settings: the change is told in one line, or it is refused."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+from safetensors import safe_open
+
+from lohovla.cli import main
+from lohovla.disk import hold
+from lohovla.errors import UserError
+from lohovla.model.checkpoint import load, save
+from lohovla.settings import compose
+from lohovla.train.journal import METRICS
+from lohovla.train.recipe import Run
+from lohovla.train.state import facts_of
+
+TASK = "pick-and-place-primitive"
+
+
+def rates(folder):
+    rows = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+    return {row["step"]: row["rate"] for row in rows if "rate" in row}
+
+
+@pytest.fixture
+def see(make_tiny, trainer, tmp_path, capsys):
+    """Trains ``see`` on, with a new model each time; returns the lines that it said, without its bar."""
+
+    def run(steps, **settings):
+        model, processor = make_tiny()
+        trainer(model, processor, "see", steps, log_every=1, **settings).run()
+        return [line for line in capsys.readouterr().err.splitlines() if "step/s" not in line and "s/step" not in line]
+
+    return run
+
+
+def test_more_steps_go_on_from_the_rate_that_stands_and_it_is_told(see, tmp_path):
+    assert see(12) == []
+    (line,) = see(24)
+    assert line.startswith("see: 12 -> 24 steps, of which 12 are done; the learning rate rises from ")
+    found = rates(tmp_path)
+    assert sorted(found) == list(range(1, 25))
+    assert max(found[step + 1] / found[step] for step in range(12, 24)) <= 1.5 + 1e-3
+    assert max(found[step] for step in range(13, 25)) > 2 * found[12]  # the further steps teach something
+    (line,) = see(24)
+    assert line == "see: all 24 steps are done"
+
+
+def test_fewer_steps_than_are_done_are_told(see, tmp_path):
+    see(6)
+    before = (tmp_path / "see" / "state.safetensors").read_bytes()
+    (line,) = see(4)
+    assert line == "see: 6 steps are done and 4 are asked for, so none is trained; recipe.stages.see.steps=7 goes on"
+    assert (tmp_path / "see" / "state.safetensors").read_bytes() == before
+
+
+def test_what_was_begun_anew_goes_on_alike_after_a_kill(see, tmp_path, make_tiny, trainer, capsys):
+    """The way from one schedule to the other does not begin again with each interruption."""
+
+    class Kill(Exception):
+        pass
+
+    def killed(step, folder):
+        model, processor = make_tiny()
+        one = trainer(model, processor, "see", 40, log_every=1, folder=folder)
+        train = one._step
+
+        def die(batch, number):
+            if number == step:
+                raise Kill
+            return train(batch, number)
+
+        one._step = die
+        with pytest.raises(Kill):
+            one.run()
+        capsys.readouterr()
+
+    see(12, folder=tmp_path / "once")
+    see(12, folder=tmp_path / "often")
+    for step in (13, 14, 16):
+        killed(step, tmp_path / "often")
+    assert see(40, folder=tmp_path / "often") == []
+    see(40, folder=tmp_path / "once")
+    assert rates(tmp_path / "often") == rates(tmp_path / "once")
+
+
+def test_another_rate_batch_mixture_or_seed_is_told_in_one_line(see, few, tmp_path, capsys, trainer, make_tiny):
+    def stopped(**settings):
+        model, processor = make_tiny()
+        one = trainer(model, processor, "see", 6, **settings)
+        one._train = lambda start: None
+        one.run()
+        return capsys.readouterr().err.splitlines()
+
+    see(4)
+    (line,) = stopped(lr=1e-3)
+    assert line.startswith("see: 4 -> 6 steps, lr 0.01 -> 0.001, of which 4 are done; the learning rate ")
+    object.__setattr__(few, "weights", {TASK: 2.0})
+    object.__setattr__(few, "seed", 8)
+    steps, line = stopped(batch=3)
+    assert "4 -> 6 steps" in steps
+    assert line == (
+        f"see: from step 5 on recipe.stages.see.batch 2 -> 3, data.seed 0 -> 8, data.weights.{TASK} null -> 2.0;"
+        " that leaves the learning rate as it is"
+    )
+
+
+def test_every_setting_that_decides_what_is_learned_is_kept_with_the_state(see, tmp_path):
+    see(1)
+    settings = compose("train", ["recipe=nano"])
+    named = facts_of(tmp_path / "see")["settings"]
+    for name in settings.data:
+        # `workers` decides who draws, not what; the mixture and the noise are told a part each.
+        assert name in ("workers", "weights", "noise") or f"data.{name}" in named
+    for name in {name for stage in settings.recipe.stages.values() for name in stage} - {"steps", "lr", "weights"}:
+        assert f"recipe.stages.see.{name}" in named
+    assert {"precision", "processes"} <= named.keys()
+
+
+def recipe(folder, *overrides):
+    words = ["stage=see", "device=cpu", "data.overfit=2", "data.workers=0", f"data.tasks=[{TASK}]", "log_every=1"]
+    own = ["validate_episodes=0", "norms_every=0", f"output={folder}", "recipe.stages.see.batch=2"]
+    return [*words, *own, *overrides]
+
+
+@pytest.fixture
+def begun(make_tiny, tmp_path):
+    """A checkpoint to begin from, and a folder with a stage that was begun from it."""
+    save(*make_tiny(), tmp_path / "tiny")
+    folder = tmp_path / "run"
+    assert main(["train", *recipe(folder, "recipe.stages.see.steps=2", f"init={tmp_path / 'tiny'}")]) == 0
+    return tmp_path / "tiny", folder
+
+
+def test_a_stage_does_not_go_on_on_other_weights(begun, capsys, make_tiny, tmp_path):
+    """What the stage does not move came from the checkpoint that it was begun from."""
+    tiny, folder = begun
+    save(*make_tiny(seed=1), tmp_path / "other")
+    said = (folder / "config.yaml").read_text()
+    capsys.readouterr()
+    assert main(["train", *recipe(folder, "recipe.stages.see.steps=4", f"init={tmp_path / 'other'}")]) == 2
+    cause, remedy = capsys.readouterr().err.splitlines()[-2:]
+    assert f"was begun with init={tiny}, not {tmp_path / 'other'}" in cause
+    assert f"give init={tiny} again" in remedy
+    assert (folder / "config.yaml").read_text() == said  # what the folder was made with
+    # The checkpoint there holds the stage with all that it was trained on.
+    assert main(["train", *recipe(folder, "recipe.stages.see.steps=4")]) == 0
+
+
+def test_another_model_than_the_checkpoints_is_refused(begun, capsys):
+    tiny, folder = begun
+    for where, words in ((tiny, [f"init={tiny}"]), (folder / "checkpoint", [])):
+        config = compose("train", recipe(folder, *words))
+        config.recipe.model = {"stem_dim": 24, "stem_width": 8}
+        with pytest.raises(UserError, match=f"{where} was made with recipe.model.stem_dim=16, not 24"):
+            Run(config, folder)
+
+
+def test_the_shipped_recipes_are_those_of_their_models():
+    """A recipe's own model is no change of it."""
+    from lohovla.model.checkpoint import hold_to
+
+    model, _ = load()
+    hold_to(model, compose("train", ["recipe=nano"]).recipe.model, "nano")
+
+
+def test_two_trainings_in_one_folder_are_refused(begun, capsys):
+    _, folder = begun
+    said = (folder / "config.yaml").read_text()
+    held = hold(folder, "training")
+    capsys.readouterr()
+    assert main(["train", *recipe(folder, "recipe.stages.see.steps=9")]) == 2
+    answer = capsys.readouterr()
+    cause, remedy = answer.err.splitlines()
+    assert cause == f"lohovla: another training is writing to {folder}"
+    assert "output=FOLDER" in remedy
+    assert answer.out == ""
+    assert (folder / "config.yaml").read_text() == said
+    held.close()
+
+
+@pytest.mark.parametrize(
+    "words", [["data.tasks=[K]"], ["data.seed=1"], ["init=nowhere"], ["recipe=vanilla", "init=nano", "stage=plan"]]
+)
+def test_what_is_refused_leaves_nothing_and_says_nothing_else(words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for output in ([], ["output=here"]):
+        assert main(["train", "device=cpu", *words, *output]) == 2
+        answer = capsys.readouterr()
+        assert len(answer.err.splitlines()) == 2
+        assert answer.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tasks_weight_may_be_any_number():
+    for name in compose("train", []).data.weights:
+        assert compose("train", [f"data.weights.{name}=1.5"]).data.weights[name] == 1.5
+        assert compose("train", [f"data.weights.{name}=2"]).data.weights[name] == 2
+
+
+def test_a_full_disk_ends_training_in_two_lines_and_it_goes_on_afterwards(begun):
+    tiny, folder = begun
+    words = [*recipe(folder, "recipe.stages.see.steps=8", "save_seconds=0", f"init={tiny}")]
+    state = (folder / "see" / "state.safetensors").read_bytes()
+
+    def limited(size, wanted):
+        limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))  # noqa: E731
+        answer = subprocess.run(
+            [sys.executable, "-m", "lohovla.cli", "train", *words], capture_output=True, text=True, preexec_fn=limit,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert answer.returncode == 2, answer.stderr
+        assert "Traceback" not in answer.stderr
+        cause, remedy = answer.stderr.splitlines()[-2:]
+        assert cause == f"lohovla: cannot write to {folder}: File too large"
+        assert remedy.strip() == wanted
+
+    limited(len(state) // 2, f"make room and run again with output={folder} to go on")  # no state can be written
+    assert (folder / "see" / "state.safetensors").read_bytes() == state
+    assert load(folder / "checkpoint")
+    limited(100, "make room there, or choose another place with output=FOLDER")
+    assert not list(folder.rglob("*.part"))
+    assert len(rates(folder)) >= 2
+    assert main(["train", *words]) == 0
+    assert sorted(rates(folder)) == list(range(1, 9))
+    with safe_open(folder / "see" / "state.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["facts"])["step"] == 8
+    assert all(1 / 1.5 < b / a < 1.51 for a, b in pairwise(list(rates(folder).values())[2:5]))

@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from lohovla.disk import write_whole, writing
 from lohovla.errors import UserError
 from lohovla.settings import results_folder
 
@@ -16,26 +17,28 @@ from lohovla.settings import results_folder
 def run(config: DictConfig) -> int:
     """Play what is missing; write ``episodes.jsonl``, ``summary.json``, ``table.md`` and ``report.html``."""
     from lohovla.evaluate import diagnose, table
-    from lohovla.evaluate.log import refuse_other_settings
+    from lohovla.evaluate.log import refuse_other_settings, refuse_while_written
     from lohovla.evaluate.report import write_report
-    from lohovla.evaluate.run import evaluate, film_failures
+    from lohovla.evaluate.run import evaluate, film_some
 
     protocol = _protocol(config)
     if config.output is not None:
+        refuse_while_written(Path(config.output))
         refuse_other_settings(Path(config.output), protocol)
     folder = results_folder(config, "evaluate")
     print(f"results go to {folder}; to go on after an interruption, run again with output={folder}", file=sys.stderr)
-    rows, seconds = evaluate(protocol, folder, config.runner, config.workers, config.batch)
-    results = table.results_of(rows)
-    text = table.markdown(*table.results_table(results))
-    (folder / "table.md").write_text(text, encoding="utf-8")
-    (folder / "summary.json").write_text(json.dumps(table.as_json(results), indent=2), encoding="utf-8")
-    films = film_failures(protocol, folder, rows, config.videos, config.runner, config.workers)
-    write_report(folder, protocol, rows, results, films)
+    with writing(folder, f"run again with output={folder}: finished episodes are kept"):
+        rows, seconds = evaluate(protocol, folder, config.runner, config.workers, config.batch)
+        results, found = table.results_of(rows), diagnose.by_task(rows) if config.diagnose else None
+        text = table.markdown(*table.results_table(results))
+        write_whole(folder / "table.md", text.encode())
+        write_whole(folder / "summary.json", json.dumps(table.as_json(results), indent=2).encode())
+        if found is not None:
+            write_whole(folder / "diagnosis.json", json.dumps(found, indent=2).encode())
+        films = film_some(protocol, folder, rows, config.videos, config.runner, config.workers)
+        write_report(folder, protocol, rows, results, films)
     print(text)
-    if config.diagnose:
-        found = diagnose.by_task(rows)
-        (folder / "diagnosis.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+    if found is not None:
         print(table.markdown(*diagnose.as_table(found)))
     played = f"; {seconds:.1f} s of work" if seconds else ""
     print(f"{results.overall.successes} of {results.overall.episodes} solved{played}; {folder / 'report.html'}")

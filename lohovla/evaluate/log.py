@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 
 from lohovla import __version__
+from lohovla.disk import write_whole
 from lohovla.errors import UserError
 from lohovla.evaluate.protocol import Protocol
 
@@ -32,13 +34,7 @@ class EpisodeLog:
 
     def __init__(self, folder: Path, episodes: Sequence[tuple[str, int]]):
         self._path, self._episodes = folder / NAME, list(episodes)
-        self._file = self._path.open("ab")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"another evaluation is writing to {folder}", "wait for it, or choose output=FOLDER"
-            ) from None
+        self._file = _held(folder)
         whole = self._path.read_bytes().rpartition(b"\n")[0]
         self._file.truncate(len(whole) + 1 if whole else 0)  # a line cut short by a kill never ended
         self.rows = {(row["task"], row["seed"]): row for row in read_rows(folder)}
@@ -56,23 +52,43 @@ class EpisodeLog:
         if key in self.rows:
             return
         try:
-            self._file.write(_line(row))
-            self._file.flush()
+            rest = _line(row)
+            while rest:  # a disk that gets full takes a part first; that line is cut off when the folder is taken up
+                rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         except OSError as error:
             raise UserError(
-                f"cannot write to {self._path}: {error.strerror}", "run again to go on from there"
+                f"cannot write to {self._path}: {error.strerror}", "make room and run again to go on from there"
             ) from None
         self.rows[key] = row
 
     def close(self) -> list[Row]:
         """Put the finished episodes in order, whoever finished first, and return them."""
         rows = [self.rows[key] for key in self._episodes if key in self.rows]
-        ordered = self._path.with_suffix(".tmp")
-        ordered.write_bytes(b"".join(map(_line, rows)))
-        os.replace(ordered, self._path)
+        write_whole(self._path, b"".join(map(_line, rows)))
         self._file.close()
         return rows
+
+
+def _held(folder: Path) -> io.FileIO:
+    """The log of an evaluation, held by this process; without a buffer, which a full disk would be met by late."""
+    file = io.FileIO(folder / NAME, "a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise UserError(f"another evaluation is writing to {folder}", "wait for it, or choose output=FOLDER") from None
+    return file
+
+
+def refuse_while_written(folder: Path) -> None:
+    """Refuse a folder that another evaluation is writing to, before anything is written there.
+
+    Raises:
+        UserError: it is.
+    """
+    if (folder / NAME).exists():
+        _held(folder).close()
 
 
 def _line(row: Row) -> bytes:

@@ -41,6 +41,8 @@ svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--ink); font: 12.5px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
 svg .soft { fill: var(--soft); font-size: 11.5px; }
 .bars > svg { min-width: 860px; }
+.bars > svg.narrow { display: none; min-width: 0; }
+@media (max-width: 940px) { .bars > svg.spread { display: none; } .bars > svg.narrow { display: block; } }
 .grid { stroke: var(--grid); } .axis { stroke: var(--line); }
 .bar { fill: var(--ours-soft); } .line { stroke: var(--ours); fill: none; stroke-width: 2; }
 .area { fill: var(--ours-soft); opacity: 0.45; }

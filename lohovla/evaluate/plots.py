@@ -8,7 +8,22 @@ from html import escape
 
 from lohovla.evaluate.table import percent
 
-_WIDTH, _LEFT, _RIGHT, _ROW, _TOP = 1060, 410, 56, 28, 26
+
+@dataclass(frozen=True)
+class _Frame:
+    """Sizes of a chart of bars, in pixels; labels stand left of the bars, or above them."""
+
+    name: str
+    width: int
+    left: int
+    right: int
+    row: int
+    above: bool
+
+
+_TOP = 26
+_WIDE = _Frame("spread", 1060, 410, 56, 28, above=False)
+_NARROW = _Frame("narrow", 380, 14, 46, 46, above=True)
 
 
 @dataclass(frozen=True)
@@ -29,21 +44,40 @@ class Bar:
 
 
 def bars(entries: Sequence[Bar]) -> str:
-    """Horizontal bars from 0 to 100 %, one an entry, with intervals and marks."""
-    height = _TOP + _ROW * len(entries) + 8
-    span = _WIDTH - _LEFT - _RIGHT
+    """Horizontal bars from 0 to 100 %, one an entry, with intervals and marks; hidden on a narrow page."""
+    return _bars(entries, _WIDE)
+
+
+def narrow_bars(entries: Sequence[Bar]) -> str:
+    """The same for a page as narrow as a telephone: each label above its bar. Shown there alone."""
+    return _bars(entries, _NARROW)
+
+
+def _bars(entries: Sequence[Bar], frame: _Frame) -> str:
+    height = _TOP + frame.row * len(entries) + 8
+    span = frame.width - frame.left - frame.right
 
     def x(share: float) -> float:
-        return round(_LEFT + span * share, 1)
+        return round(frame.left + span * share, 1)
 
-    parts = [f'<svg viewBox="0 0 {_WIDTH} {height}" role="img">']
+    parts = [f'<svg class="{frame.name}" viewBox="0 0 {frame.width} {height}" role="img">']
     for tick in range(0, 101, 20):
         at = x(tick / 100)
         parts.append(f'<line class="grid" x1="{at}" x2="{at}" y1="{_TOP - 6}" y2="{height - 6}"/>')
         parts.append(f'<text class="soft" x="{at}" y="13" text-anchor="middle">{tick} %</text>')
     for index, bar in enumerate(entries):
-        middle = _TOP + _ROW * index + _ROW / 2
-        parts.append(f'<text x="{_LEFT - 12}" y="{middle + 4}" text-anchor="end">{escape(bar.label)}</text>')
+        top = _TOP + frame.row * index
+        middle = top + (frame.row - 13 if frame.above else frame.row / 2)
+        if frame.above:
+            # A name that is too long for the page is set more tightly.
+            tight = (
+                f' textLength="{frame.width - 2 * frame.left}" lengthAdjust="spacingAndGlyphs"'
+                if len(bar.label) > 54
+                else ""
+            )
+            parts.append(f'<text x="{frame.left}" y="{top + 16}"{tight}>{escape(bar.label)}</text>')
+        else:
+            parts.append(f'<text x="{frame.left - 12}" y="{middle + 4}" text-anchor="end">{escape(bar.label)}</text>')
         width = round(x(bar.value) - x(0), 1)
         parts.append(f'<rect class="bar" x="{x(0)}" y="{middle - 8}" width="{width}" height="16" rx="2"/>')
         if bar.interval is not None:
@@ -53,7 +87,7 @@ def bars(entries: Sequence[Bar]) -> str:
             )
         parts.append(f'<circle class="point" cx="{x(bar.value)}" cy="{middle}" r="2.6"/>')
         parts += [mark(kind, x(value), middle) for kind, value in enumerate(bar.marks) if value is not None]
-        parts.append(f'<text x="{_WIDTH - 4}" y="{middle + 4}" text-anchor="end">{percent(bar.value)}</text>')
+        parts.append(f'<text x="{frame.width - 4}" y="{middle + 4}" text-anchor="end">{percent(bar.value)}</text>')
     return "".join([*parts, "</svg>"])
 
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
+from lohovla.disk import write_whole
 from lohovla.envs.tasks.registry import get_task
-from lohovla.evaluate import page, plots, published
+from lohovla.evaluate import diagnose, page, plots, published
 from lohovla.evaluate.log import Row, flatten, read_settings
 from lohovla.evaluate.protocol import Protocol
-from lohovla.evaluate.run import first_failures, picture_path, write_whole
+from lohovla.evaluate.run import first_of, picture_path
 from lohovla.evaluate.statistics import by_task, score_curve
 from lohovla.evaluate.table import Results, interval, percent, results_table
 
@@ -28,7 +29,9 @@ def write_report(
         *_bars(results),
         *_table(results),
         *_curves(protocol, rows),
-        *_failures(folder, rows, films),
+        *(_diagnosis(rows) if protocol.diagnose else ()),
+        *_films(films),
+        *_failures(folder, rows),
         *_settings(folder, protocol),
     ]
     write_whole(folder / "report.html", page.page(title, body).encode())
@@ -74,7 +77,8 @@ def _bars(results: Results) -> Iterator[str]:
             for kind, name in enumerate(systems.values())
             if any(bar.marks[kind] is not None for bar in entries)
         ]
-        yield f'<div class="wide bars">{plots.key(shown, ours, interval=not heading)}{plots.bars(entries)}</div>'
+        charts = plots.bars(entries) + plots.narrow_bars(entries)
+        yield f'<div class="wide bars">{plots.key(shown, ours, interval=not heading)}{charts}</div>'
 
 
 def _table(results: Results) -> Iterator[str]:
@@ -103,22 +107,44 @@ def _curves(protocol: Protocol, rows: Sequence[Row]) -> Iterator[str]:
     yield "</div>"
 
 
-def _failures(folder: Path, rows: Sequence[Row], films: Sequence[tuple[Row, Path]]) -> Iterator[str]:
+def _diagnosis(rows: Sequence[Row]) -> Iterator[str]:
+    looked_at = sum(row.get("diagnosis") is not None for row in rows)
+    yield "<h2>Diagnosis</h2>"
+    yield (
+        f'<p class="soft">Where the policy goes wrong, in {looked_at} of {_count(len(rows), "episode")}: sub-tasks that'
+        " gained something or are the oracle’s (right), and those that say what the oracle would have said; how far"
+        " picks are from the middle of the nearest block, and places from the oracle’s, in the median and the 95th"
+        " percentile; picks that gripped nothing; judgements of progress that were right.</p>"
+    )
+    header, lines = diagnose.as_table(diagnose.by_task(rows))
+    yield page.table(["", *header], [[get_task(line[0]).letter, *line] for line in lines])
+
+
+def _films(films: Sequence[tuple[Row, Path]]) -> Iterator[str]:
+    if not films:
+        return
+    failed = sum(not row["success"] for row, _ in films)
+    parts = [_count(failed, "failure")] if failed else []
+    parts += [f"{len(films) - failed} solved"] if len(films) > failed else []
+    yield "<h2>Films</h2>"
+    yield f'<p class="soft">The first episodes, played again: {" and ".join(parts)}.</p>'
+    yield '<div class="cards films">'
+    for row, path in films:
+        source = page.inline(path, "video/mp4")
+        yield f'<figure><video controls muted preload="metadata" src="{source}"></video>{_caption(row)}</figure>'
+    yield "</div>"
+
+
+def _failures(folder: Path, rows: Sequence[Row]) -> Iterator[str]:
     failed = [row for row in rows if not row["success"]]
     yield "<h2>Failures</h2>"
     if not failed:
         yield "<p>No episode failed.</p>"
         return
     reasons = Counter(row["reason"] for row in failed)
-    shown = first_failures(rows, _GALLERY)
+    shown = first_of(rows, _GALLERY, success=False)
     counted = ", ".join(f"{count} by {reason}" for reason, count in reasons.most_common())
     yield f'<p class="soft">{len(failed)} of {len(rows)} episodes failed: {counted}.</p>'
-    if films:
-        yield '<div class="cards films">'
-        for row, path in films:
-            source = page.inline(path, "video/mp4")
-            yield f'<figure><video controls muted preload="metadata" src="{source}"></video>{_caption(row)}</figure>'
-        yield "</div>"
     yield f'<p class="soft">The last state of {"each" if len(shown) == len(failed) else f"the first {len(shown)}"}:</p>'
     yield '<div class="cards">'
     for row in shown:
@@ -128,9 +154,10 @@ def _failures(folder: Path, rows: Sequence[Row], films: Sequence[tuple[Row, Path
 
 
 def _caption(row: Row) -> str:
+    solved = f"solved after {_count(row['actions'], 'action')}, {row['simulated_seconds']:.1f} s"
     return (
         f"<figcaption><b>{_name(row['task'])}</b> <small>seed {row['seed']}</small><br>“{escape(row['instruction'])}”"
-        f"<br><small>{escape(row['failure'])}</small></figcaption>"
+        f"<br><small>{solved if row['success'] else escape(row['failure'])}</small></figcaption>"
     )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
 
+from lohovla.disk import write_whole
 from lohovla.evaluate.log import EpisodeLog, Row
 from lohovla.evaluate.protocol import Protocol
 from lohovla.evaluate.worker import Group, Played, film, play_group
@@ -58,14 +58,17 @@ def _write(log: EpisodeLog, played: Played, pictures: Path) -> None:
         log.append(row)
 
 
-def film_failures(
+def film_some(
     protocol: Protocol, folder: Path, rows: Iterable[Row], count: int, runner: str, workers: int | None
 ) -> list[tuple[Row, Path]]:
-    """Play the first failures again and film them into ``videos/<task>-<seed>.mp4``.
+    """Play the first failures again, and successes where failures are fewer, and film them.
 
-    Each task's first comes before any task's second. Films that are there are kept.
+    Films are ``videos/<task>-<seed>.mp4``; those that are there are kept. Each task's first comes before any task's
+    second.
     """
-    chosen = first_failures(rows, count)
+    rows = list(rows)
+    chosen = first_of(rows, count, success=False)
+    chosen += first_of(rows, count - len(chosen), success=True)
     films = [(row, folder / VIDEOS / f"{row['task']}-{row['seed']}.mp4") for row in chosen]
     missing = [(row, path) for row, path in films if not path.exists()]
     if missing:
@@ -83,11 +86,11 @@ def _film(job: tuple[Group, Path]) -> tuple[Path, bytes]:
     return path, film(group)
 
 
-def first_failures(rows: Iterable[Row], count: int) -> list[Row]:
-    """The first ``count`` failures: each task's first, then each task's second, and so on."""
+def first_of(rows: Iterable[Row], count: int, success: bool) -> list[Row]:
+    """The first ``count`` successes or failures: each task's first, then each task's second, and so on."""
     by_task: dict[str, list[Row]] = {}
     for row in rows:
-        if not row["success"]:
+        if row["success"] == success:
             by_task.setdefault(row["task"], []).append(row)
     ranked = [(rank, row) for group in by_task.values() for rank, row in enumerate(group)]
     return [row for _, row in sorted(ranked, key=lambda item: item[0])][:count]
@@ -96,13 +99,6 @@ def first_failures(rows: Iterable[Row], count: int) -> list[Row]:
 def picture_path(folder: Path, row: Row) -> Path:
     """Where the picture of a failure's last state is."""
     return folder / FAILURES / f"{row['task']}-{row['seed']}.jpg"
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is either whole or not there."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    os.replace(part, path)
 
 
 def _group(protocol: Protocol, task: str, seeds: tuple[int, ...]) -> Group:

@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+import resource
 
 import pytest
 import yaml
 
 from lohovla import __version__
 from lohovla.errors import UserError
-from lohovla.evaluate.log import EpisodeLog, flatten, refuse_other_settings
+from lohovla.evaluate.log import EpisodeLog, flatten, refuse_other_settings, refuse_while_written
 
 EPISODES = [("task-a", 1), ("task-a", 3), ("täsk-b", 1)]
 
@@ -91,3 +92,30 @@ def test_only_what_decides_outcomes_must_be_the_same(tmp_path, protocol):
 
 def test_settings_flatten_to_dotted_names():
     assert flatten({"a": 1, "b": {"c": {"d": [2]}, "e": None}}) == {"a": 1, "b.c.d": [2], "b.e": None}
+
+
+def test_a_disk_that_gets_full_costs_the_line_that_filled_it(tmp_path):
+    """Half of a line is written, the rest refused: two lines, and the log goes on when there is room."""
+    whole = fill(tmp_path, EPISODES[:2])
+    log = EpisodeLog(tmp_path, EPISODES)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 20, before[1]))
+    try:
+        with pytest.raises(UserError, match="File too large") as found:
+            log.append({"task": "täsk-b", "seed": 1, "instruction": "ä"})
+        assert "make room" in found.value.remedy
+        assert (tmp_path / "episodes.jsonl").read_bytes()[: len(whole)] == whole
+        log._file.close()  # without order or farewell, as the process ends
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert fill(tmp_path, EPISODES[2:])[: len(whole)] == whole
+    assert len((tmp_path / "episodes.jsonl").read_bytes().splitlines()) == 3
+
+
+def test_a_folder_that_is_written_to_is_refused_before_its_settings_are_replaced(tmp_path):
+    refuse_while_written(tmp_path)
+    log = EpisodeLog(tmp_path, EPISODES)
+    with pytest.raises(UserError, match="another evaluation is writing"):
+        refuse_while_written(tmp_path)
+    log.close()
+    refuse_while_written(tmp_path)

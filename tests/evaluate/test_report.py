@@ -1,15 +1,16 @@
 """The report is one page that needs nothing but itself and shows every task and failure."""
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 
 import pytest
 
 from lohovla.envs.tasks.names import TASKS
-from lohovla.evaluate.plots import Bar, bars, curve
+from lohovla.evaluate.plots import Bar, bars, curve, narrow_bars
 from lohovla.evaluate.protocol import Protocol
 from lohovla.evaluate.report import write_report
-from lohovla.evaluate.run import evaluate, film_failures
+from lohovla.evaluate.run import evaluate, film_some
 from lohovla.evaluate.table import as_json, markdown, percent, results_of, results_table
 
 
@@ -44,7 +45,7 @@ def read(path):
 def report(protocol, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     rows, _ = evaluate(protocol, folder, workers=1)
-    films = film_failures(protocol, folder, rows, 1, "local", 1)
+    films = film_some(protocol, folder, rows, 1, "local", 1)
     write_report(folder, protocol, rows, results_of(rows), films)
     return rows, *read(folder / "report.html")
 
@@ -72,6 +73,41 @@ def test_it_shows_each_task_and_each_failure(report, protocol):
     assert "97.8 / 91.5" in text  # LoHoVLA on B
 
 
+def test_it_shows_the_diagnosis_that_was_asked_for(row, protocol, tmp_path):
+    found = {"plans": 7, "as_oracle": 3, "right": 6, "missed": 0, "progress_right": 1, "progress_wrong": 0}
+    found |= {"pick_mm": [1.5], "place_mm": []}
+    rows = [row(protocol.tasks[0], diagnosis=found), row(protocol.tasks[0], seed=10003, diagnosis=None)]
+    for asked in (False, True):
+        write_report(tmp_path, dataclasses.replace(protocol, diagnose=asked), rows, results_of(rows), [])
+        _, text = read(tmp_path / "report.html")
+        assert ("<h2>Diagnosis</h2>" in text) is asked
+        assert ("in 1 of 2 episodes" in text) is asked
+        assert (f"<td>A</td><td>{protocol.tasks[0]}</td><td>7</td><td>85.7%</td><td>42.9%</td>" in text) is asked
+
+
+def test_bars_fit_a_narrow_page_with_each_label_above_its_bar():
+    entries = [Bar("a-name-" * 9, 0.5, (0.25, 0.75), (None, 1.0)), Bar("all", 1.0)]
+    drawn = narrow_bars(entries)
+    width = float(re.search(r'viewBox="0 0 (\d+)', drawn).group(1))
+    assert width <= 390
+    middles = [float(y) for y in re.findall(r'class="point" cx="[\d.]+" cy="([\d.]+)"', drawn)]
+    labels = re.findall(r'<text x="([\d.]+)" y="([\d.]+)"( textLength="(\d+)"[^>]*)?>(a-name|all)', drawn)
+    for (x, y, _, length, _), middle in zip(labels, middles, strict=True):
+        assert float(y) < middle - 8
+        assert float(x) + float(length or 0) <= width
+    assert labels[0][3]  # a long name is set as long as there is room, no longer
+    assert not labels[1][3]
+    ends = [float(x) + float(w) for x, w in re.findall(r'<rect class="bar" x="([\d.]+)"[^>]* width="([\d.]+)"', drawn)]
+    assert max(ends) < width
+
+
+def test_the_page_shows_one_of_both_charts(report):
+    _, _, text = report
+    assert text.count('<svg class="spread"') == text.count('<svg class="narrow"') == 2
+    assert ".bars > svg.narrow { display: none;" in text
+    assert re.search(r"@media \(max-width: \d+px\) {[^@]*svg.spread { display: none; }[^@]*svg.narrow", text)
+
+
 def test_words_from_outside_are_escaped(row, tmp_path):
     rows = [row(success=False, instruction="<b>&", failure="<script>alert(1)</script>")]
     (tmp_path / "failures").mkdir()
@@ -89,6 +125,13 @@ def test_a_run_without_failures_says_so_for_every_task(row, tmp_path):
     write_report(tmp_path, protocol, rows, results_of(rows), [])
     _, text = read(tmp_path / "report.html")
     assert "No episode failed." in text
+    assert "<h2>Films</h2>" not in text
+    (tmp_path / "film.mp4").write_bytes(b"x")
+    write_report(tmp_path, protocol, rows, results_of(rows), [(rows[0], tmp_path / "film.mp4")])
+    page, text = read(tmp_path / "report.html")
+    assert page.tags.count("video") == 1
+    assert "played again: 1 solved." in text
+    assert "solved after 2 actions, 4.0 s" in text
     assert all(f"<td>{task}</td>" in text for task in TASKS)
 
 

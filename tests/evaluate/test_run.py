@@ -7,7 +7,7 @@ import pytest
 
 from lohovla.evaluate import worker
 from lohovla.evaluate.protocol import Protocol, seeds_of
-from lohovla.evaluate.run import evaluate, film_failures, first_failures
+from lohovla.evaluate.run import evaluate, film_some, first_of
 from lohovla.policies import registry
 from lohovla.policies.base import Decision, Policy, PolicySpec
 
@@ -127,15 +127,30 @@ def test_nothing_is_rendered_for_a_policy_that_looks_at_nothing(protocol, tmp_pa
 
 def test_failures_come_from_every_task_first(row):
     rows = [row(task, seed, success) for task in "ab" for seed, success in ((1, False), (3, True), (5, False))]
-    assert [(r["task"], r["seed"]) for r in first_failures(rows, 3)] == [("a", 1), ("b", 1), ("a", 5)]
-    assert first_failures(rows, 0) == []
+    assert [(r["task"], r["seed"]) for r in first_of(rows, 3, success=False)] == [("a", 1), ("b", 1), ("a", 5)]
+    assert first_of(rows, 0, success=False) == []
+    assert [(r["task"], r["seed"]) for r in first_of(rows, 3, success=True)] == [("a", 3), ("b", 3)]
+
+
+def test_successes_are_filmed_where_failures_are_fewer(row, tmp_path, monkeypatch):
+    monkeypatch.setattr("lohovla.evaluate.run.film", lambda group: str(group.seeds).encode())
+    rows = [row("a", 1), row("a", 3, False), row("b", 1), row("b", 3)]
+    protocol = Protocol(("a", "b"), (1, 3), "oracle", {})
+    for count, wanted in (
+        (1, [("a", 3)]),
+        (3, [("a", 3), ("a", 1), ("b", 1)]),
+        (9, [("a", 3), ("a", 1), ("b", 1), ("b", 3)]),
+    ):
+        films = film_some(protocol, tmp_path, rows, count, "local", 1)
+        assert [(row["task"], row["seed"]) for row, _ in films] == wanted
+        assert all(path.read_bytes() == str((row["seed"],)).encode() for row, path in films)
 
 
 def test_films_are_made_once(protocol, reference, tmp_path, monkeypatch):
     _, rows = reference
-    films = film_failures(protocol, tmp_path, rows, 1, "local", 1)
+    films = film_some(protocol, tmp_path, rows, 1, "local", 1)
     (film,) = (tmp_path / "videos").iterdir()
     assert films[0][1] == film
     assert b"ftyp" in film.read_bytes()[:12]
     monkeypatch.setattr("lohovla.evaluate.run.film", None)  # would fail if it were called
-    assert film_failures(protocol, tmp_path, rows, 1, "local", 1) == films
+    assert film_some(protocol, tmp_path, rows, 1, "local", 1) == films

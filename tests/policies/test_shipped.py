@@ -28,8 +28,9 @@ def test_it_puts_blocks_into_bowls_and_onto_blocks():
     assert sum(solved("pick-and-place-primitive", "pick_place", range(1, 13, 2))) >= 5
 
 
-def test_it_solves_a_primitive_by_continuous_commands():
-    assert any(solved("pick-and-place-primitive", "ee", (1, 3, 5, 7)))
+def test_it_solves_primitives_by_continuous_commands():
+    """The docs claim 98.5 %: of twelve, two that fail happen once in a hundred runs of such a policy."""
+    assert sum(solved("pick-and-place-primitive", "ee", range(1, 25, 2))) >= 11
 
 
 @pytest.mark.parametrize("join", ["rtc", "rtc-trained"])
@@ -41,16 +42,24 @@ def test_it_solves_primitives_in_real_time_although_its_answers_take_200_ms(join
     assert sum(realtime.episode(env, seed)[0].success for seed in (1, 3, 5, 7)) >= 3
 
 
-@pytest.mark.parametrize("planner", ["ar", "d2f"])
-def test_both_planners_say_the_same_of_an_easy_scene(planner):
+def test_both_planners_say_the_same_of_easy_scenes_and_it_is_right():
+    """Block diffusion says by itself what word by word says: in few passes, and what may not be said is not mended."""
     env = scene_env("pick-and-place-primitive")
-    policy = make_policy("lohovla", env, planner=planner)
-    said = []
-    for seed in (1, 3, 5, 7):
+    policies = [make_policy("lohovla", env, planner=planner, grammar="none") for planner in ("ar", "d2f")]
+    said, right, forwards = [], [], []
+    for policy in policies:
+        plan = policy.planner._fast.plan_d2f
+        policy.planner._fast.plan_d2f = lambda *given, plan=plan: forwards.append(plan(*given)) or forwards[-1]
+    for seed in range(1, 17, 2):
         observation, _ = env.reset(seed=seed)
-        policy.reset(seed)
-        said.append(policy.act(observation, Context(world=env)).subtask == env.problem.goal.next(env.scene()).text)
-    assert sum(said) >= 3
+        right.append(env.problem.goal.next(env.scene()).text)
+        for policy in policies:
+            policy.reset(seed)
+        said.append([policy.act(observation, Context(world=env)).subtask for policy in policies])
+    assert sum(ar == d2f for ar, d2f in said) >= 7
+    assert sum(ar == wanted for (ar, _), wanted in zip(said, right, strict=True)) >= 7
+    assert len(forwards) == 8  # one planner went this way, and the other did not
+    assert sum(words.forwards for words in forwards) <= 8 * 6  # 14 words a sentence
 
 
 def test_it_does_not_say_that_all_is_done_unless_it_may():

@@ -80,7 +80,6 @@ def test_an_untrained_head_paints_the_move(make_tiny, scenes):
 
 
 @torch.no_grad()
-@torch.no_grad()
 def test_what_the_head_leaves_alone_is_as_sharp_as_the_camera(make_tiny, inputs):
     """An untrained head paints the move: its pixels are the camera's, and none has been through the autoencoder."""
     model, processor = make_tiny()
@@ -223,9 +222,29 @@ def test_soft_codes_mix_and_harden(make_tiny):
     torch.testing.assert_close(soft.embed(tokens)[0, 0], mixture @ soft.content.weight.t(), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("changes", [{"image_codes": 5}, {"image_target": "v"}])
-def test_options_paint(make_tiny, scenes, changes):
-    painter = make_tiny(**changes)[0].painter
-    tokens = paint(painter, scenes[0], 3, 2, generator=torch.Generator().manual_seed(0))
-    assert tokens.shape == (3, 50, 8)
-    assert torch.isfinite(tokens).all()
+@torch.no_grad()
+@pytest.mark.parametrize("codes", [0, 5])
+def test_what_was_painted_is_known_by_its_code_alone_where_there_are_codes(make_tiny, scenes, codes):
+    """Hard codes: a token as far from its code as you like, but nearest to it, gives the next ones the same states."""
+    painter = make_tiny(image_codes=codes, image_tau=1e-4)[0].painter
+    table = painter.codes if codes else torch.randn(5, 8, generator=torch.Generator().manual_seed(1))
+    which = torch.randint(5, (3, 10), generator=torch.Generator().manual_seed(2))
+    where = torch.arange(30).expand(3, -1)
+
+    def states(tokens):
+        known = Known(tokens, where[:, :10], torch.zeros(3, 10, dtype=torch.long), torch.ones(3, 20, dtype=torch.long))
+        return painter.hidden(scenes[0], known, where[:, 10:])
+
+    exact, near, other = states(table[which]), states(table[which] + 1e-2), states(table[(which + 1) % 5])
+    assert (exact - other).abs().max() > 1e-3
+    assert ((exact - near).abs().max() < 1e-6) == bool(codes)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("order", ["raster", "parallel"])
+def test_a_head_of_the_other_target_paints_what_it_says(make_tiny, scenes, order):
+    """Untrained it says the move; stepped by another schedule than its own, that is not what comes of it."""
+    painter = Painter(make_tiny(image_target="v")[0].config)
+    scene, generator = scenes[0], torch.Generator().manual_seed(0)
+    tokens = paint(painter, scene, 3, 4, order, generator=generator)
+    torch.testing.assert_close(tokens, scene.moved, atol=2e-2, rtol=2e-2)

@@ -29,7 +29,7 @@ def test_it_puts_blocks_into_bowls_and_onto_blocks():
 
 
 def test_it_solves_primitives_by_continuous_commands():
-    """The docs claim 98.5 %: of twelve, two that fail happen once in a hundred runs of such a policy."""
+    """The docs claim 98.5 %: that two of twelve fail happens once in seventy such dozens."""
     assert sum(solved("pick-and-place-primitive", "ee", range(1, 25, 2))) >= 11
 
 
@@ -86,7 +86,8 @@ def test_an_evaluation_is_the_same_whatever_the_number_of_threads():
         torch.set_num_threads(before)
 
 
-def test_its_sub_goal_pictures_beat_copying():
+def test_its_sub_goal_pictures_are_as_good_as_the_move_that_they_start_from():
+    """As docs/numbers.md has it: as good, and no better. A head that spoils the move fails; an untrained one not."""
     from lohovla.evaluate.painted import cases, compare
     from lohovla.model.imagining import Brush
 
@@ -97,10 +98,11 @@ def test_its_sub_goal_pictures_beat_copying():
     orders = {"parallel": Brush("parallel"), "raster": Brush("raster", denoise=2)}
     figures = compare(model, processor, found, orders)
     for order in orders:
-        assert figures[order]["psnr"] > figures["copy"]["psnr"] + 2
-        assert figures[order]["agreed"] >= 0.8  # the stem sees in them what it sees in the true ones
-        assert figures["copy"]["agreed"] < 0.2
-        assert figures[order]["agreed"] > figures["copy"]["agreed"]
+        assert figures[order]["psnr"] == pytest.approx(figures["moved"]["psnr"], abs=0.5)
+        assert figures[order]["agreed"] >= figures["moved"]["agreed"] - 0.1  # the stem sees in them the same
+    assert figures["moved"]["psnr"] > figures["copy"]["psnr"] + 8  # 11 dB in the docs
+    assert figures["moved"]["agreed"] >= 0.8
+    assert figures["copy"]["agreed"] < 0.2
 
 
 def test_it_is_small():

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from lohovla.errors import UserError
 from lohovla.model import acting, pointing
 from lohovla.model.acting import Attended
 from lohovla.model.action import (
@@ -18,6 +19,7 @@ from lohovla.model.action import (
     sample_time,
     sinusoid,
 )
+from lohovla.model.checkpoint import hold_to, load, save
 
 STILL = torch.zeros(3, 4)  # no motion of the commands before
 
@@ -199,3 +201,34 @@ def test_a_row_of_a_stack_acts_as_it_does_alone(tiny, attended, control, steps):
     assert together.shape == ((3, 16, 7) if control == "ee" else (3, 2, 4))
     for number, row in enumerate(rows):
         torch.testing.assert_close(act(row, [number])[0], together[number], atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_without_way_points_a_pose_is_what_is_said_alone(make_tiny, attended):
+    model, _ = make_tiny(ee_waypoints=False)
+    expert = model.experts["ee"]
+    assert expert.blend is None
+    expert.leave.weight.zero_()
+    expert.leave.bias.copy_(torch.tensor([0.5, -0.5, 1.0, 0.0, 0.0, 0.0, 1.0]))
+    state = torch.zeros(3, 13)
+    for steps in (1, 4):
+        chunk = acting.ee_chunk(model, attended, state, STILL, steps, torch.randn(3, 16, 7))
+        wanted = torch.tensor([0.05, -0.05, 0.1]).expand(3, 16, 3)  # wherever pick and place are
+        torch.testing.assert_close(chunk[..., :3], wanted, atol=1e-5, rtol=0)
+
+
+def test_a_checkpoint_gets_a_new_expert_where_a_recipe_has_it_without_way_points(make_tiny, tmp_path):
+    model, processor = make_tiny()
+    model.config.learned = ["act", "plan"]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(UserError, match=r"made with recipe.model.ee_waypoints=True, not False"):
+        hold_to(model, {"ee_waypoints": False}, "here")
+    hold_to(model, {"ee_waypoints": True}, "here", anew=True)
+    assert model.config.learned == ["act", "plan"]
+    hold_to(model, {"ee_waypoints": False}, "here", anew=True)
+    assert model.config.learned == ["plan"]
+    save(model, processor, tmp_path)
+    again = load(tmp_path)[0].state_dict()
+    assert before.keys() - again.keys() == {"experts.ee.blend.weight", "experts.ee.blend.bias"}
+    for name, value in again.items():
+        assert name.startswith("experts.ee.") or torch.equal(value, before[name]), name

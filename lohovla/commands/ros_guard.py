@@ -17,7 +17,7 @@ def run(config: DictConfig) -> int:
     """Guard until a signal comes, or write the file."""
     from lohovla.control.settings import LoopSettings
     from lohovla.ros.connect import connect
-    from lohovla.ros.guard_app import guard_robot, write_app
+    from lohovla.ros.guard_app import LIFECYCLES, guard_natively, guard_robot, write_app
     from lohovla.ros.namespace import checked, within
     from lohovla.ros.profile_file import profile_of
 
@@ -38,5 +38,12 @@ def run(config: DictConfig) -> int:
     if config.transport == "rosbridge":
         check_packages()
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
-    transport = connect(config.transport, config.url, profile.generation)
-    return guard_robot(within(transport, config.namespace, list(config.shared)), settings)
+    if config.lifecycle not in LIFECYCLES:
+        raise UserError(f"lifecycle cannot be {config.lifecycle!r}", f"choose one of {', '.join(LIFECYCLES)}")
+
+    def inside(transport: Any) -> Any:
+        return within(transport, config.namespace, list(config.shared))
+
+    if config.transport == "native":
+        return guard_natively(profile.generation, settings, config.lifecycle, inside)
+    return guard_robot(inside(connect(config.transport, config.url, profile.generation)), settings)

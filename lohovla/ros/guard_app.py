@@ -13,14 +13,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lohovla.errors import UserError
+from lohovla.errors import SetupError, UserError
 from lohovla.ros.guard import GuardSettings
 from lohovla.ros.guard_node import GuardNode
 
 # What the guard is made of: nothing here needs more than numpy, and Python 3.8, which ROS Noetic's Ubuntu has.
 MODULES = (
     "__init__", "errors", "control/__init__", "control/limits", "control/poses", "ros/__init__", "ros/clocks",
-    "ros/conversion", "ros/frames", "ros/grippers", "ros/guard", "ros/guard_app", "ros/guard_joints", "ros/guard_node",
+    "ros/conversion", "ros/frames", "ros/grippers", "ros/guard", "ros/guard_app", "ros/guard_joints",
+    "ros/guard_lifecycle", "ros/guard_node",
     "ros/guard_paths", "ros/guard_speed", "ros/messages", "ros/namespace", "ros/native", "ros/ros1", "ros/ros2",
     "ros/trajectories", "ros/transport",
 )  # fmt: skip
@@ -31,29 +32,98 @@ sys.exit(main({settings!r}, {generation!r}, {namespace!r}, {shared!r}))
 '''
 
 
+LIFECYCLES = ("auto", "wait", "off")
+
+
 def guard_robot(transport: Any, settings: GuardSettings) -> int:
     """Guard until SIGINT or SIGTERM; the arm is brought to rest before this returns."""
     stop = threading.Event()
+    _until_signal(stop)
+    node = GuardNode(transport, settings)
+    _say(settings)
+    node.run(stop)
+    return _leave(node, transport)
+
+
+def guard_natively(generation: int | None, settings: GuardSettings, lifecycle: str, within: Any) -> int:
+    """Guard as a node of the ROS that is installed; on ROS 2 as a managed one, where it has those.
+
+    Args:
+        generation: 1 or 2; None takes what is installed.
+        settings: of the guard.
+        lifecycle: ``auto`` configures and activates itself, ``wait`` leaves that to a manager, as launch files have
+            it, ``off`` is a plain node.
+        within: puts a transport into the robot's namespace.
+
+    Raises:
+        SetupError: there is no ROS, or ``lifecycle`` is ``wait`` and it has no managed nodes.
+    """
+    from lohovla.ros.native import native
+
+    managed = _managed(generation, settings, lifecycle, within)
+    if managed is None:
+        return guard_robot(within(native(generation)), settings)
+    node, stop = managed
+    if lifecycle == "auto":
+        node.start()
+    else:
+        print("the guard waits to be configured and activated", flush=True)
+    while node.running is None and not stop.wait(0.05):
+        pass
+    if node.running is None:
+        node.transport.close()
+        return 0
+    _say(settings)
+    node.running.run(stop)
+    return _leave(node.running, node.transport)
+
+
+def _managed(generation: int | None, settings: GuardSettings, lifecycle: str, within: Any) -> Any:
+    """A managed node and its stop, or None where there is to be none."""
+    from lohovla.ros.native import importable
+
+    if lifecycle == "off" or generation == 1 or (lifecycle == "auto" and not importable("rclpy")):
+        return None
+    from lohovla.ros.guard_lifecycle import ManagedNode
+
+    stop = threading.Event()
+    try:
+        node = ManagedNode(lambda transport: GuardNode(within(transport), settings), stop.set)
+    except SetupError:
+        if lifecycle == "wait":
+            raise
+        return None
+    _until_signal(stop)
+    return node, stop
+
+
+def _until_signal(stop: threading.Event) -> None:
+    """Set ``stop`` at the signals that end a program; after rclpy began, whose own handlers end its publishers."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    node = GuardNode(transport, settings)
+
+
+def _say(settings: GuardSettings) -> None:
     print(
         f"guarding {settings.topic}: what comes on /lohovla/guarded/command passes for {settings.ttl:g} s", flush=True
     )
-    node.run(stop)
+
+
+def _leave(node: GuardNode, transport: Any) -> int:
     transport.close()
     print(f"{node.guard.passed} commands passed, {node.guard.refused} refused", flush=True)
     return 0
 
 
 def main(settings: str, generation: int | None, namespace: str, shared: Sequence[str]) -> int:
-    """What the packed file runs."""
+    """What the packed file runs; with ``--wait`` it is configured and activated by a manager."""
     from lohovla.ros.namespace import within
-    from lohovla.ros.native import native
 
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     try:
-        return guard_robot(within(native(generation), namespace, shared), GuardSettings.of(json.loads(settings)))
+        lifecycle = "wait" if "--wait" in sys.argv else "auto"
+        known = GuardSettings.of(json.loads(settings))
+        return guard_natively(generation, known, lifecycle, lambda transport: within(transport, namespace, shared))
     except UserError as error:
         print(f"guard: {error.cause}\n       {error.remedy}", file=sys.stderr)
         return 2

@@ -28,11 +28,11 @@ def native(generation: int | None = None) -> Any:
         SetupError: there is none, or not of that generation.
         UserError: no ROS master answers.
     """
-    if generation != 1 and _importable("rclpy"):
+    if generation != 1 and importable("rclpy"):
         from lohovla.ros.ros2 import Rclpy
 
         return Rclpy()
-    if generation != 2 and _importable("rospy"):
+    if generation != 2 and importable("rospy"):
         from lohovla.ros.ros1 import Rospy
 
         return Rospy()
@@ -40,7 +40,7 @@ def native(generation: int | None = None) -> Any:
     raise SetupError(f"there is no {wanted} for this Python", "source your ROS, or use transport=rosbridge")
 
 
-def _importable(name: str) -> bool:
+def importable(name: str) -> bool:
     """Import a module; that of Debian's own Python counts too, behind everything that is installed here."""
     with contextlib.suppress(ImportError):
         importlib.import_module(name)

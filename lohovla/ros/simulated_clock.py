@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import bisect
+import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -11,9 +13,12 @@ from typing import Any
 from lohovla.ros.messages import Message, seconds_of
 from lohovla.ros.transport import Subscription
 
+_log = logging.getLogger("lohovla.ros")
 CLOCK = "/clock"
 _KEPT = 2000  # moments: some seconds of a fast simulator
 _RATE_OVER = 1.0  # s, of ours, over which the pace is measured
+_THROTTLE = 0.005  # s: some simulators tell it a thousand times a second
+_PATIENCE = 3.0  # s until it is said that nothing comes
 _APART = 0.002  # s of ours between moments that are kept
 
 
@@ -35,11 +40,11 @@ class SimulatedClock:
     proven = True
 
     def __init__(self, transport: Any, now: Callable[[], float] = time.monotonic):
-        self._now, self.steps = now, 0
+        self._now, self.steps, self._began, self._said = now, 0, now(), False
         self._remote: list[float] = []
         self._local: list[float] = []
         self._lock = threading.Lock()
-        transport.subscribe(Subscription(CLOCK, "rosgraph_msgs/Clock", self._take))
+        transport.subscribe(Subscription(CLOCK, "rosgraph_msgs/Clock", self._take, throttle=_THROTTLE))
 
     def _take(self, message: Message) -> None:
         remote, local = seconds_of(message["clock"]), self._now()
@@ -92,8 +97,14 @@ class SimulatedClock:
         """Our moment of one of the simulator's."""
         with self._lock:
             if not self._remote:
-                return self._now()
+                self._complain()
+                return -math.inf  # as old as can be: nothing moves before the time is known
             return _between(self._remote, self._local, remote, 1.0 / max(self._pace(), 1e-6))
+
+    def _complain(self) -> None:
+        if not self._said and self._now() - self._began > _PATIENCE:
+            self._said = True
+            _log.warning("use_sim_time=true, and nothing has come on %s: does the simulator publish it?", CLOCK)
 
     def remote(self, local: float) -> float:
         """The simulator's moment of one of ours."""

@@ -10,10 +10,11 @@ from typing import Any
 _ROS_OWN = ("qos_overrides", "start_type_description_service")
 
 
-def settings_of(parameters: Mapping[str, Any], namespace: str) -> list[str]:
+def settings_of(command: str, parameters: Mapping[str, Any], namespace: str) -> list[str]:
     """Settings for the command line.
 
     Args:
+        command: ``ros`` or ``ros-guard``; the guard needs no clock but its own, so ``use_sim_time`` is not for it.
         parameters: by name; a dot leads into a group, as in ``page.port``. Empty strings and lists keep the default.
         namespace: of the node; it becomes that of every topic.
     """
@@ -22,7 +23,8 @@ def settings_of(parameters: Mapping[str, Any], namespace: str) -> list[str]:
         words.append(f"namespace={namespace}")
     for name, value in sorted(parameters.items()):
         given = list(value) if isinstance(value, (list, tuple)) or hasattr(value, "tolist") else value
-        if name.partition(".")[0] in _ROS_OWN or given in ("", []):
+        own = name.partition(".")[0] in _ROS_OWN or (name == "use_sim_time" and command == "ros-guard")
+        if own or given in ("", []):
             continue
         words.append(f"{name}={_text(given)}")
     return words
@@ -56,7 +58,7 @@ def _run(command: str, name: str) -> int:
     from lohovla.cli import main
 
     parameters, namespace = parameters_of_this_node(name)
-    return main([command, *settings_of(parameters, namespace)])
+    return main([command, *settings_of(command, parameters, namespace)])
 
 
 def bridge() -> int:

@@ -40,7 +40,8 @@ class Rospy(NativeNode):
         for handler in handlers:
             if handler not in root.handlers:
                 root.addHandler(handler)
-        logging.getLogger("rosout").setLevel(logging.WARNING)
+        for noisy in ("rosout", "rospy"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
         self._kept: list[Any] = []
         self._goals = 0
 

@@ -272,3 +272,11 @@ def test_an_emergency_stop_that_was_released_while_paused_is_logged_once(bench):
     run.until(lambda: run.session.loop._commands > ticks + 60)
     assert run.session.log.counts["emergency stop"] == 1
     assert not run.session.loop.emergency
+
+
+def test_a_topic_that_never_comes_is_named_in_the_log(bench, monkeypatch, caplog):
+    """Nothing else would: without its state a gripper is taken to be where it was commanded."""
+    monkeypatch.setattr("lohovla.ros.session._ADVISE_AFTER", 0.1)
+    one = bench().start()
+    one.until(lambda: "nothing has come on /sim/gripper_state (std_msgs/Float64)" in caplog.text)
+    one.finish()

@@ -167,7 +167,7 @@ def test_the_last_message_of_a_publisher_that_keeps_it_is_asked_for(node):
     asked = []
     made.create_subscription = lambda kind, topic, callback, quality: asked.append(quality)
     transport.subscribe(Subscription("/lohovla/emergency", "std_msgs/Bool", print, reliable=True, latched=True))
-    assert asked == [Quality(10, "volatile", "reliable"), Quality(1, "kept", "reliable")]
+    assert asked == [Quality(10, "volatile", "reliable"), Quality(10, "kept", "reliable")]
 
 
 def test_calls_give_plain_values(node):

@@ -48,6 +48,16 @@ def test_the_age_of_a_message_is_in_our_seconds(pace, monkeypatch):
         assert feed.age(simulator.now) == pytest.approx(0.05, abs=1e-3)
 
 
+def test_before_the_clock_everything_is_too_old(caplog):
+    simulator = Simulator(1.0)
+    feed = Feed("/joint_states", "sensor_msgs/JointState", simulator.clock)
+    feed({"header": header(100.0)})
+    assert feed.age(simulator.now) > 1e6
+    simulator.now += 4.0
+    feed({"header": header(104.0)})
+    assert "nothing has come on /clock" in caplog.text
+
+
 def test_a_simulator_that_begins_again():
     simulator = Simulator(1.0)
     simulator.run(5.0)

@@ -118,5 +118,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
     sys.exit(main())

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lohovla.kernels.products import dot
-from lohovla.kernels.runtime import Compiled, Cost, blocks, jit, plan, size, tl, triton
+from lohovla.kernels.runtime import LAUNCH, Compiled, Cost, blocks, jit, plan, size, tl, triton
 
 _LOG2E = 1.4426950408889634
 
@@ -117,6 +117,6 @@ def ahead() -> list[Compiled]:
     made = []
     for rows in (None, 64):
         how = blocks("confidence", "sm_90", rows)
-        launch = {key: how.pop(key) for key in ("num_warps", "num_stages")}
+        launch = {key: how.pop(key) for key in LAUNCH}
         made.append(Compiled(_kernel, types, how, launch))
     return made

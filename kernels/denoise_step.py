@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lohovla.kernels.products import dot
-from lohovla.kernels.runtime import Compiled, Cost, blocks, jit, plan, power, size, tl, triton
+from lohovla.kernels.runtime import LAUNCH, Compiled, Cost, blocks, jit, plan, power, size, tl, triton
 
 
 def reference(
@@ -107,7 +107,7 @@ def saved(
 def ahead() -> list[Compiled]:
     """pi0's 32 action dimensions."""
     how = blocks("denoise_step", "sm_90")
-    launch = {key: how.pop(key) for key in ("num_warps", "num_stages")}
+    launch = {key: how.pop(key) for key in LAUNCH}
     types = {name: "*bf16" for name in ("hidden", "leave", "leave_bias", "enter", "bias", "out")}
     types |= {"x": "*fp32", "moved": "*fp32", "R": "i32", "W": "i32", "dt": "fp32", "eps": "fp32"}
     return [Compiled(_kernel, types, {"A": 32, "BA": 32, **how}, launch)]

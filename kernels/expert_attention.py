@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lohovla.kernels.products import attend
-from lohovla.kernels.runtime import Compiled, Cost, blocks, jit, plan, power, size, tl, triton
+from lohovla.kernels.runtime import LAUNCH, Compiled, Cost, blocks, jit, plan, power, size, tl, triton
 
 _LOG2E = 1.4426950408889634
 
@@ -122,7 +122,7 @@ def saved(q: Tensor, k: Tensor, v: Tensor, past: tuple[Tensor, Tensor], valid: T
 def ahead() -> list[Compiled]:
     """pi0's (8 heads of 256 to one key) and nano's (4 of 48)."""
     how = blocks("expert_attention", "sm_90")
-    launch = {key: how.pop(key) for key in ("num_warps", "num_stages")}
+    launch = {key: how.pop(key) for key in LAUNCH}
     types = {name: "*bf16" for name in ("q", "k", "v", "past_k", "past_v", "out")}
     types |= {"valid": "*u8", "scale": "fp32", "n_own": "i32", "n_past": "i32"}
     types |= {f"{name}_{axis}": "i32" for name in ("q", "k", "past") for axis in ("batch", "head", "row")}

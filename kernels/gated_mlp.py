@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lohovla.kernels.products import dot, rows_times
-from lohovla.kernels.runtime import Compiled, Cost, blocks, chosen, jit, plan, size, tl, triton
+from lohovla.kernels.runtime import LAUNCH, Compiled, Cost, blocks, chosen, jit, plan, size, tl, triton
 
 
 def reference(x: Tensor, up: Tensor, down: Tensor, eps: float, gelu: bool) -> Tensor:
@@ -129,7 +129,7 @@ def ahead() -> list[Compiled]:
             ("down", _down, {"x": "*bf16", "weight": "*bf16", "residual": "*bf16", "out": "*bf16", "K": "i32"}, {}),
         ):
             how = blocks(name, "sm_90", rows)
-            launch = {key: how.pop(key) for key in ("num_warps", "num_stages")}
+            launch = {key: how.pop(key) for key in LAUNCH}
             types = types | {"R": "i32", "N": "i32"} | ({"D": "i32"} if name == "gate_up" else {})
             made.append(Compiled(kernel, types, {**how, **more}, launch))
     return made

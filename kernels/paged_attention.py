@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lohovla.kernels.products import attend
-from lohovla.kernels.runtime import Compiled, Cost, blocks, jit, plan, power, size, tl, triton
+from lohovla.kernels.runtime import LAUNCH, Compiled, Cost, blocks, jit, plan, power, size, tl, triton
 
 _LOG2E = 1.4426950408889634
 
@@ -147,7 +147,7 @@ def saved(
 def ahead() -> list[Compiled]:
     """LLaDA's (32 heads of 128, each with keys of its own) and Dream's (7 queries to a key)."""
     how = blocks("paged_attention", "sm_90")
-    launch = {key: how.pop(key) for key in ("num_warps", "num_stages")}
+    launch = {key: how.pop(key) for key in LAUNCH}
     types = {name: "*bf16" for name in ("q", "k", "v", "page_k", "page_v", "out")}
     types |= {name: "*i32" for name in ("order", "starts", "table", "lengths")}
     types |= {"scale": "fp32", "table_width": "i32"}

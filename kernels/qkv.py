@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lohovla.kernels.products import dot
-from lohovla.kernels.runtime import Compiled, Cost, blocks, jit, plan, power, size, tl, triton
+from lohovla.kernels.runtime import LAUNCH, Compiled, Cost, blocks, jit, plan, power, size, tl, triton
 
 
 def fold(gain: Tensor, *weights: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ def ahead() -> list[Compiled]:
     made = []
     for half, normed, rows in ((128, False, None), (64, True, None), (128, False, 51)):
         how = blocks("qkv", "sm_90", rows)
-        launch = {key: how.pop(key) for key in ("num_warps", "num_stages")}
+        launch = {key: how.pop(key) for key in LAUNCH}
         how["BH"] = half if normed else min(how["BH"], half)
         constants = {"HALF": half, "ROTATED": 9, "NORMED": normed, **how}
         made.append(Compiled(_kernel, types, constants, launch))

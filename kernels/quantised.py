@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lohovla.kernels.products import rows_times
-from lohovla.kernels.runtime import Compiled, Cost, blocks, jit, plan, size, tl, triton
+from lohovla.kernels.runtime import LAUNCH, Compiled, Cost, blocks, jit, plan, size, tl, triton
 
 LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}
 
@@ -82,6 +82,6 @@ def saved(x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None = None) 
 def ahead() -> list[Compiled]:
     """With integer and with floating weights."""
     how = blocks("quantised", "sm_90")
-    launch = {key: how.pop(key) for key in ("num_warps", "num_stages")}
+    launch = {key: how.pop(key) for key in LAUNCH}
     types = {"x": "*bf16", "scale": "*fp32", "bias": "*bf16", "out": "*bf16", "R": "i32", "K": "i32", "N": "i32"}
     return [Compiled(_kernel, {**types, "weight": kind}, {"BIAS": True, **how}, launch) for kind in ("*i8", "*fp8e4nv")]

@@ -30,6 +30,7 @@ else:
 
 IMPLEMENTATIONS = ("auto", "triton", "reference")
 FEW = 64  # rows
+LAUNCH = ("num_warps", "num_stages", "enable_fp_fusion")  # what the compiler is told, beside block sizes
 
 
 def jit(function: Callable) -> Any:
@@ -85,7 +86,7 @@ class Compiled:
         kernel: the jitted function.
         types: Triton's type of each argument that is no constant.
         constants: values of the others.
-        launch: ``num_warps`` and ``num_stages``.
+        launch: the settings of :data:`LAUNCH`.
         products: whether it has matrix products, which must become wgmma.
     """
 
@@ -103,12 +104,13 @@ def tables() -> dict[str, Any]:
 
 
 def blocks(kernel: str, device: str | torch.device, rows: int | None = None) -> dict[str, int]:
-    """Block sizes of a kernel on a device, ``num_warps`` and ``num_stages`` among them.
+    """Block sizes of a kernel on a device, and the settings of :data:`LAUNCH`.
 
-    With at most :data:`FEW` rows a product is the reading of its weights, and wants many small tiles.
+    With at most :data:`FEW` rows a product is the reading of its weights, and wants many small tiles. Products and sums
+    are fused by every version of Triton: its default is that up to 3.9 only.
     """
     entry = _entry(kernel, str(device), rows)
-    return {name: value for name, value in entry.items() if name != "reference"}
+    return {**{name: value for name, value in entry.items() if name != "reference"}, "enable_fp_fusion": True}
 
 
 def plan(kernel: str, like: Tensor, implementation: str, rows: int | None = None) -> dict[str, int] | None:

@@ -120,9 +120,10 @@ def test_choice_and_tables():
     assert {name.partition(".")[0] for name in tables()["sm_90"]} == {
         name.partition(".")[0] for name in tables()["default"]
     }
-    assert blocks("qkv", "cpu") == tables()["default"]["qkv"]
-    assert blocks("qkv", "sm_90") == blocks("qkv", "sm_90", 65) == tables()["sm_90"]["qkv"]
-    assert blocks("qkv", "sm_90", 64) == tables()["sm_90"]["qkv.few"]
+    fused = {"enable_fp_fusion": True}
+    assert blocks("qkv", "cpu") == {**tables()["default"]["qkv"], **fused}
+    assert blocks("qkv", "sm_90") == blocks("qkv", "sm_90", 65) == {**tables()["sm_90"]["qkv"], **fused}
+    assert blocks("qkv", "sm_90", 64) == {**tables()["sm_90"]["qkv.few"], **fused}
 
 
 def test_where_the_reference_was_faster_it_runs(monkeypatch):
@@ -130,7 +131,8 @@ def test_where_the_reference_was_faster_it_runs(monkeypatch):
     monkeypatch.setitem(tables()["default"], "down", {"BM": 32, "num_stages": 3, "reference": True})
     x = torch.zeros(1, dtype=torch.bfloat16)
     assert plan("down", x, "auto", 100) is None
-    assert plan("down", x, "triton", 100) == {"BM": 32, "num_stages": 3}
-    assert plan("down", x.float(), "triton", 100) == {"BM": 16, "num_stages": 2}
-    assert plan("down", x, "auto", 3) == tables()["default"]["down.few"]
+    fused = {"enable_fp_fusion": True}
+    assert plan("down", x, "triton", 100) == {"BM": 32, "num_stages": 3, **fused}
+    assert plan("down", x.float(), "triton", 100) == {"BM": 16, "num_stages": 2, **fused}
+    assert plan("down", x, "auto", 3) == {**tables()["default"]["down.few"], **fused}
     assert plan("qkv", x, "reference") is None

@@ -10,7 +10,7 @@ import torch
 
 from lohovla.benchmarks.report import Row
 from lohovla.d2f.blocks import Thresholds
-from lohovla.d2f.denoiser import DecoderDenoiser
+from lohovla.d2f.denoiser import CACHE, DecoderDenoiser
 from lohovla.d2f.engine import Engine, EngineSettings, Request, Update
 from lohovla.d2f.sampling import Sampling
 from lohovla.errors import UserError
@@ -141,13 +141,13 @@ def _plain(model: Any, text: Text, batch: int) -> float:
     device = model.device
     cache = DynamicCache(config=model.config)
     words = torch.randint(text.vocabulary - 2, (batch, text.prompt), device=device)
-    out = model(input_ids=words, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    out = model(input_ids=words, use_cache=True, logits_to_keep=1, **{CACHE: cache})
     word = out.logits[:, -1:].argmax(-1)
     times = []
     for _ in range(text.steps):
         _wait(device)
         began = time.perf_counter()
-        word = model(input_ids=word, past_key_values=cache, use_cache=True).logits[:, -1:].argmax(-1)
+        word = model(input_ids=word, use_cache=True, **{CACHE: cache}).logits[:, -1:].argmax(-1)
         _wait(device)
         times.append(time.perf_counter() - began)
     return sorted(times)[len(times) // 2]

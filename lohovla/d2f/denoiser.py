@@ -11,8 +11,13 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
+import transformers
+from packaging.version import Version
 from torch import Tensor, nn
 from transformers import Cache
+
+# What decoders call the cache that they are given; transformers 5.40 drops the older name.
+CACHE = "cache" if Version(transformers.__version__) >= Version("5.24") else "past_key_values"
 
 
 class BlockCache(Cache):
@@ -169,8 +174,8 @@ class DecoderDenoiser:
     """A :class:`BlockDenoiser` over a decoder of transformers (Qwen2, Qwen3, Llama and their like).
 
     Args:
-        decoder: called with ``inputs_embeds``, ``attention_mask`` (additive, 4-D), ``position_ids`` and
-            ``past_key_values``; gives ``last_hidden_state``.
+        decoder: called with ``inputs_embeds``, ``attention_mask`` (additive, 4-D), ``position_ids`` and a cache
+            (:data:`CACHE`); gives ``last_hidden_state``.
         embed: token ids (n, w) to embeddings (n, w, d).
         head: hidden states (r, d) to logits (r, vocabulary).
         mask_id: the mask token.
@@ -216,8 +221,8 @@ class DecoderDenoiser:
             inputs_embeds=embeddings,
             attention_mask=additive(torch.cat([seen, visible], -1), embeddings.dtype),
             position_ids=positions,
-            past_key_values=cache,
             use_cache=True,
+            **{CACHE: cache},
         ).last_hidden_state
         if commit is not None:
             cache.commit(commit, hidden)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModel, DynamicCache, PreTrainedModel
 
+from lohovla.d2f.denoiser import CACHE
 from lohovla.model.action import Expert
 from lohovla.model.autoencoder import Autoencoder
 from lohovla.model.configuration import LoHoVLAConfig
@@ -208,8 +209,8 @@ class LoHoVLA(PreTrainedModel):
             inputs_embeds=given,
             attention_mask=additive(allowed, given.dtype),
             position_ids=places,
-            past_key_values=cache,
             use_cache=cache is not None,
+            **{CACHE: cache},
         )
         return out.last_hidden_state.to(tokens.dtype)
 

@@ -8,7 +8,7 @@ import torch
 
 from lohovla.d2f.blocks import Thresholds
 from lohovla.d2f.decode import Settings, decode
-from lohovla.d2f.denoiser import BlockCache
+from lohovla.d2f.denoiser import CACHE, BlockCache
 from lohovla.d2f.sampling import Sampling
 from lohovla.d2f.verify import Branch, Chain
 from lohovla.errors import UserError
@@ -79,7 +79,7 @@ def test_a_prefix_that_is_in_the_cache_already(models, prompts, shift):
         cache = DynamicCache()
         with torch.inference_mode():
             everything = torch.zeros(1, 1, len(prompt), len(prompt))
-            last = model.model(torch.tensor([prompt]), everything, past_key_values=cache, use_cache=True)
+            last = model.model(torch.tensor([prompt]), everything, use_cache=True, **{CACHE: cache})
         prefix = BlockCache.of_prefix(cache, last=last.last_hidden_state[:, -1])
         answer = decode(denoiser, [[]], settings(), prefix)[0]
         assert answer.tokens == decode(denoiser, [prompt], settings())[0].tokens

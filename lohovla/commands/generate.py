@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from lohovla.errors import UserError
 from lohovla.settings import results_folder
@@ -28,7 +29,8 @@ def run(config: DictConfig) -> int:
 
     example = None if config.example is None else text_task(config.example).draw(config.seed)
     names = ("max_tokens", "min_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed", "logprobs")
-    sampling = Sampling(stop=tuple(OmegaConf.to_container(config.stop)), **{name: config[name] for name in names})  # type: ignore[arg-type]
+    stops = tuple(map(_stop, config.stop))
+    sampling = Sampling(stop=stops, **{name: config[name] for name in names})  # type: ignore[arg-type]
     model = TextModel.load(
         config.model, config.adapter, live=config.adapter_live, dtype=config.dtype, device=config.device
     )
@@ -52,6 +54,12 @@ def run(config: DictConfig) -> int:
     if config.output is not None:
         _write(results_folder(config, "generate"), prompt, results)
     return 0
+
+
+def _stop(typed: str) -> str:
+    r"""A stop string as it is typed, where ``\n``, ``\r``, ``\t`` and ``\\`` mean one character."""
+    meant = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
+    return re.sub(r"\\([nrt\\])", lambda found: meant[found[1]], typed)
 
 
 def _generate(model: Any, prompt: str, sampling: Any, config: DictConfig) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -41,6 +41,13 @@ class Answer:
     forwards: int
     reason: str
     characters: int | None = None
+
+    def cut(self, most: int) -> Answer:
+        """The answer, or its first ``most`` tokens where it is longer."""
+        if len(self.tokens) <= most:
+            return self
+        parts = {name: getattr(self, name)[:most] for name in ("tokens", "confidence", "logprob", "ranked", "step")}
+        return replace(self, **parts, reason="length", characters=None)
 
     def text(self, decode: Callable[[list[int]], str]) -> str:
         """What it says; ``decode`` turns ids into text."""

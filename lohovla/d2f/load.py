@@ -50,6 +50,15 @@ def find(name: str | Path | None) -> Path:
         raise UserError(f"cannot get {name}: {cause}", "check the name and the network, or give a folder") from None
 
 
+def check_device(name: torch.device | str) -> None:
+    """Refuse a device that PyTorch does not know, or that this machine does not have."""
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        cause = str(error).strip().splitlines()[0][:160]
+        raise UserError(f"device cannot be {str(name)!r}: {cause}", "device=cpu works everywhere") from None
+
+
 def load_model(
     folder: Path, dtype: torch.dtype | None = None, device: str = "cpu"
 ) -> tuple[PreTrainedModel, Layout, dict[str, Any]]:

@@ -16,7 +16,7 @@ class Sampling:
     """How tokens are chosen and answers end.
 
     Attributes:
-        max_tokens: tokens at most; whole blocks count.
+        max_tokens: tokens at most; whole blocks count in :func:`~lohovla.d2f.decode.decode`, single tokens elsewhere.
         min_tokens: no end token before so many.
         temperature: 0 takes the most likely token; above, tokens are drawn.
         top_p: draw from the likeliest tokens that make up this much probability.

@@ -22,7 +22,7 @@ from lohovla.d2f.baselines import autoregress, diffuse
 from lohovla.d2f.blocks import Canvas, Thresholds
 from lohovla.d2f.decode import Answer, Session, Settings
 from lohovla.d2f.denoiser import DecoderDenoiser
-from lohovla.d2f.load import denoiser_of, find, load_model, read_json
+from lohovla.d2f.load import check_device, denoiser_of, find, load_model, read_json
 from lohovla.d2f.sampling import Sampling
 from lohovla.d2f.tasks.tokenizer import encode
 from lohovla.d2f.verify import Branch, Chain, Plain, Verifier
@@ -110,6 +110,7 @@ class TextModel:
         Raises:
             UserError: see :mod:`lohovla.d2f.load`.
         """
+        check_device(device)
         folder = find(model)
         kind = _dtype(dtype or ("float32" if model is None else None))
         bare, layout, raw = load_model(folder, kind, device)
@@ -148,7 +149,7 @@ class TextModel:
             mode: ``ar`` one token at a time; ``diffusion`` the whole answer at once without a cache; ``cache``
                 block after block, one token a forward, exact cache; ``block`` the same with all tokens that are sure;
                 ``d2f`` several blocks at once; ``d2f+branch`` and ``d2f+chain`` with parallel verification.
-            sampling: how tokens are chosen; greedy if None.
+            sampling: how tokens are chosen; greedy if None. ``max_tokens`` is exact, whatever a block's size is.
             n: answers, with seeds counted up.
             thresholds: of the pipeline; the model's own if None.
             size: tokens a block; the model's own if None.
@@ -239,8 +240,15 @@ class TextModel:
                 assert answer is not None
                 yield partial(self._view, answer.tokens, answer.step, len(canvas), answer.forwards), {k: answer}
         else:
-            settings = self.settings(mode, sampling, thresholds, size, width)
-            yield from self._blocks(Session(self.student, [ids] * n, settings, text=self.decode))
+            size = size or self.size
+            if size < 1:
+                raise UserError(f"a block of {size} tokens", "block_size is at least 1")
+            # Whole blocks are decoded, at least as many tokens as are wanted, and the answers are cut.
+            tail = len(ids) % size if self.student.prompt == "blocks" else 0
+            room = -(-(sampling.max_tokens + tail) // size) * size - tail
+            settings = self.settings(mode, replace(sampling, max_tokens=room), thresholds, size, width)
+            session = Session(self.student, [ids] * n, settings, text=self.decode)
+            yield from self._blocks(session, sampling.max_tokens)
 
     def settings(
         self,
@@ -263,10 +271,10 @@ class TextModel:
             verifier = Chain(width or Chain.depth)
         return Settings(size or self.size, limits, sampling, verifier)
 
-    def _blocks(self, session: Session) -> Iterator[tuple[Callable[[], View], dict[int, Answer]]]:
+    def _blocks(self, session: Session, most: int) -> Iterator[tuple[Callable[[], View], dict[int, Answer]]]:
         for canvas in session:
             yield partial(self._open, session, canvas), {}
-        answers = dict(enumerate(session.answers))
+        answers = {k: answer.cut(most) for k, answer in enumerate(session.answers)}
         first = answers[0]
         yield partial(self._view, first.tokens, first.step, session.canvas.size, first.forwards), answers
 

@@ -6,7 +6,9 @@ import difflib
 import importlib
 import inspect
 import os
+import sys
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 from lohovla.errors import UserError
@@ -51,11 +53,29 @@ def _custom(env: Any, factory: str | None, **settings: Any) -> Policy:
     if not module or not function:
         raise UserError(f"policy.factory cannot be {factory!r}", "name it as policy.factory=package.module:function")
     try:
-        make = getattr(importlib.import_module(module), function)
+        make = getattr(_import(module), function)
     except (ImportError, AttributeError) as error:
-        raise UserError(f"policy.factory={factory}: {error}", "it must be importable from here") from None
+        raise UserError(
+            f"policy.factory={factory}: {error}", "a module in this folder or an installed package is found"
+        ) from None
     check_settings(factory, make, settings)
     return make(env, **settings)
+
+
+def _import(name: str) -> ModuleType:
+    """A module that is installed, or else one of the working folder, where the command line does not look."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        here = os.getcwd()
+        if error.name not in (name, name.partition(".")[0]) or here in sys.path:
+            raise
+    sys.path.append(here)  # for worker processes too, which are given it
+    try:
+        return importlib.import_module(name)
+    except BaseException:
+        sys.path.remove(here)
+        raise
 
 
 def _lohovla(env: Any, checkpoint: str | None = None, device: str = "cpu", **rules: Any) -> Policy:

@@ -58,14 +58,14 @@ def tasks_of(suite: str, names: Sequence[str] | str | None = None) -> tuple[str,
     Raises:
         UserError: there is no such suite or task, or no task at all.
     """
+    if suite not in SUITES:
+        nearest = difflib.get_close_matches(suite, SUITES, n=1, cutoff=0.0)[0]
+        raise UserError(f"there is no suite {suite!r}", f"did you mean {nearest!r}? choose of {', '.join(SUITES)}")
     if names is not None:
         names = [names] if isinstance(names, str) else list(names)
         if not names:
             raise UserError("tasks is an empty list", "name tasks, e.g. tasks=[B,K], or choose a suite")
         return tuple(dict.fromkeys(get_task(str(name)).name for name in names))
-    if suite not in SUITES:
-        nearest = difflib.get_close_matches(suite, SUITES, n=1, cutoff=0.0)[0]
-        raise UserError(f"there is no suite {suite!r}", f"did you mean {nearest!r}? choose of {', '.join(SUITES)}")
     tasks = sorted(map(get_task, TASKS), key=lambda task: task.letter or "~")  # the published ones first
     if suite == "lohoravens":
         tasks = [task for task in tasks if task.letter]

@@ -13,6 +13,11 @@ def letters(suite):
     return "".join(get_task(task).letter or "-" for task in tasks_of(suite))
 
 
+def test_a_suite_is_checked_beside_tasks_too():
+    with pytest.raises(UserError, match="no suite 'foo'"):
+        tasks_of("foo", ["B"])
+
+
 def test_suites_hold_the_tasks_of_the_table():
     assert letters("lohoravens") == "ABCDEFGHIJK"
     assert letters("primitives") == "A---"

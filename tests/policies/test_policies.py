@@ -1,6 +1,7 @@
 """Policies keep the contract: spec, seed, decisions."""
 
 import inspect
+import sys
 
 import numpy as np
 import pytest
@@ -79,6 +80,19 @@ def test_settings_reach_the_policy_and_others_are_refused(monkeypatch, tmp_path)
     ):
         with pytest.raises(UserError, match=message):
             make_policy(name, env, **settings)
+
+
+def test_a_policy_of_the_working_folder_is_found(tmp_path, monkeypatch):
+    (tmp_path / "policy_of_this_folder.py").write_text(
+        "from lohovla.policies.wander import WanderPolicy\ndef make(env): return WanderPolicy()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [place for place in sys.path if place])  # as of the installed command
+    env = BlocksEnv("pick-and-place-primitive", cameras={})
+    with pytest.raises(UserError, match="a module in this folder"):
+        make_policy("custom", env, factory="policy_of_nobody:make")
+    assert str(tmp_path) not in sys.path
+    assert make_policy("custom", env, factory="policy_of_this_folder:make").spec
 
 
 def test_each_file_of_settings_names_its_policy_and_fits_it():

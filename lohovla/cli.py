@@ -7,9 +7,26 @@ import importlib
 import os
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from lohovla import __version__
-from lohovla.errors import UserError
+from lohovla.errors import SetupError, UserError
+
+# Packages that only an extra brings, by the name they are imported by.
+EXTRAS = {
+    "cbor2": "ros",
+    "fastapi": "serve",
+    "msgpack": "serve",
+    "mujoco_menagerie": "menagerie",
+    "ray": "ray",
+    "rerun": "viz",
+    "rosbags": "ros",
+    "trackio": "trackio",
+    "triton": "gpu",
+    "uvicorn": "serve",
+    "wandb": "wandb",
+    "websockets": "serve",
+}
 
 
 @dataclass(frozen=True)
@@ -172,7 +189,9 @@ COMMANDS = {
 def main(arguments: list[str] | None = None) -> int:
     """Run ``lohovla`` with ``arguments`` (the process's own if None); returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    if arguments and arguments[0] == "help":  # `lohovla help evaluate`
+        arguments = [*arguments[1:], "--help"]
+    if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
         return 0
     if arguments[0] in ("-V", "--version"):
@@ -192,7 +211,7 @@ def main(arguments: list[str] | None = None) -> int:
         from lohovla.settings import compose, root_of
 
         config = compose(root_of(name, rest), rest)
-        code = importlib.import_module(COMMANDS[name].module).run(config) or 0
+        code = _run(name, config)
         sys.stdout.flush()
         return code
     except UserError as error:
@@ -204,6 +223,17 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("lohovla: interrupted; what was finished is kept", file=sys.stderr)
         return 130
+
+
+def _run(name: str, config: Any) -> int:
+    try:
+        return importlib.import_module(COMMANDS[name].module).run(config) or 0
+    except ImportError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in EXTRAS:
+            raise
+        command = f"lohovla {name}" + (f" {config.what}" if "what" in config else "")
+        raise SetupError(f"`{command}` needs {missing}", f"pip install 'lohovla[{EXTRAS[missing]}]'") from None
 
 
 def _overview() -> str:
@@ -222,7 +252,8 @@ def _help(name: str, words: list[str]) -> str:
     command = COMMANDS[name]
     lines = [f"lohovla {name}: {command.summary}", "", "Examples:"]
     lines += [f"  {example}" for example in command.examples]
-    return "\n".join([*lines, "", "Settings and their defaults:", describe(root_of(name, words))])
+    words = [word for word in words if word not in ("-h", "--help")]
+    return "\n".join([*lines, "", "Settings and their defaults:", describe(root_of(name, words), words)])
 
 
 if __name__ == "__main__":

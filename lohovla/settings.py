@@ -2,36 +2,62 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import difflib
+import functools
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from lohovla import __version__
+from lohovla.allowed import kind_of
 from lohovla.disk import write_whole
 from lohovla.errors import UserError
+from lohovla.kinds import plain
+from lohovla.words import choices_of, examples, overrides_of, root_of, said
+
+__all__ = ["check", "compose", "describe", "results_folder", "root_of"]
 
 
-def compose(command: str, overrides: list[str]) -> DictConfig:
-    """The resolved configuration of ``command`` with ``key=value`` overrides.
+def compose(command: str, words: list[str]) -> DictConfig:
+    """The resolved configuration of ``command`` with ``key=value`` words, checked.
 
     Raises:
-        UserError: an override is no setting, or has no such choice; the message names the nearest.
+        UserError: a word is no setting, has no such choice, or is of another type or out of range; the message names
+            the nearest, or what the setting takes.
     """
+    defaults = _defaults(command, words)
+    if not words:
+        return copy.deepcopy(defaults)
+    overrides, rest = overrides_of(command, words, defaults)
+    config = _hydra(command, overrides)
+    for key, text in rest.items():
+        OmegaConf.update(config, key, text.replace("${", "\\${"))
+    check(command, config, defaults)
+    return config
+
+
+def _defaults(command: str, words: list[str]) -> DictConfig:
+    """The configuration with the groups that the words choose, and nothing else; not to be changed."""
+    plainly = _chosen(command, ())
+    chosen = choices_of(words, plainly)
+    return _chosen(command, tuple(chosen)) if chosen else plainly
+
+
+@functools.cache
+def _chosen(command: str, chosen: tuple[str, ...]) -> DictConfig:
+    return _hydra(command, list(chosen))
+
+
+def _hydra(command: str, overrides: list[str]) -> DictConfig:
     import hydra
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException, OverrideParseException
+    from hydra.errors import HydraException
 
-    overrides = _positional(command, overrides)
-    try:
-        OverridesParser.create().parse_overrides(overrides)
-    except OverrideParseException as error:
-        raise UserError(f"{error.override!r} is not a setting", "settings look like key=value") from None
     GlobalHydra.instance().clear()
     with hydra.initialize_config_module("lohovla.configs", version_base="1.3"):
         try:
@@ -39,113 +65,56 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
             OmegaConf.resolve(config)
         except HydraException as error:
             raise _explain(command, overrides, error) from None
-        except Exception as error:  # OmegaConf's many kinds: wrong types, missing values
-            raise UserError(
-                str(error).splitlines()[0], f"`lohovla {_said(command)} --help` lists the settings"
-            ) from None
-    _check_types(command, config, overrides)
+        except Exception as error:  # OmegaConf's many kinds: values that refer to nothing
+            raise _explain(command, [], error) from None
     return config
 
 
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+def check(command: str, config: DictConfig, defaults: DictConfig, prefix: str = "") -> None:
+    """Refuse values of other types than the settings have, and those out of range; the others are made to fit.
+
+    Args:
+        command: a root configuration.
+        config: what is checked; it is changed in place.
+        defaults: the same with nothing set.
+        prefix: name of the group that both are, with a dot.
+
+    Raises:
+        UserError: a value cannot be.
+    """
+    for key in list(config):
+        name, value = f"{prefix}{key}", config[key]
+        default = defaults.get(key) if isinstance(defaults, DictConfig) else None
+        kind = kind_of(command, name, default)
+        grouped = isinstance(default, DictConfig)
+        if isinstance(value, DictConfig) and (grouped or kind is None or DictConfig in kind.types):
+            check(command, value, default if grouped else OmegaConf.create({}), f"{name}.")
+        elif grouped and not (kind is not None and kind.null and value is None):
+            remedy = f"it is a group of settings: {examples(name, default)}"
+            raise UserError(f"{name} cannot be {plain(value)!r}", remedy)
+        elif kind is not None:
+            fitting = kind.check(name, value, default)
+            if fitting is not value and fitting != value:
+                config[key] = fitting
 
 
-def _check_types(command: str, config: DictConfig, overrides: list[str]) -> None:
-    """Refuse a value of another kind than the default that it replaces."""
-    if not overrides:
-        return
-    defaults = compose(command, [])
-    for override in overrides:
-        key, _, _ = override.partition("=")
-        default, value = OmegaConf.select(defaults, key), OmegaConf.select(config, key)
-        kind = type(default)
-        fits = (int, float) if kind is float else kind
-        if kind in _KINDS and (not isinstance(value, fits) or (kind is not bool and isinstance(value, bool))):
-            if isinstance(default, str) and isinstance(value, list | ListConfig | None):
-                continue
-            raise UserError(f"{key} cannot be {value!r}", f"it is {_KINDS[kind]}; the default is {default}")
-
-
-# What bare words fill, in order; the last setting takes all that remain where it ends in an ellipsis.
-_POSITIONAL = {
-    "bench": ("what",),
-    "replay": ("dataset",),
-    "data": ("action", "dataset"),
-    "compare": ("runs...",),
-    "generate": ("prompt",),
-    "serve": ("what",),
-    "serve-text": ("what",),
-}
-_VARIANTS = ("serve-text",)  # commands whose first word decides what their settings are
-
-
-def root_of(command: str, words: list[str]) -> str:
-    """The root configuration of a command line: ``serve text`` has one of its own, as ``serve policy`` has not."""
-    named = next((word.removeprefix("what=") for word in words if "=" not in word or word.startswith("what=")), "")
-    return f"{command}-{named}" if f"{command}-{named}" in _VARIANTS else command
-
-
-def _said(command: str) -> str:
-    """A root configuration's command as it is typed."""
-    return command.replace("-", " ", 1) if command in _VARIANTS else command
-
-
-def _positional(command: str, words: list[str]) -> list[str]:
-    """Turn bare words into settings: ``lohovla bench sim`` means ``lohovla bench what=sim``."""
-    settings = list(_POSITIONAL.get(command, ()))
-    overrides, rest = [], []
-    for word in words:
-        if re.match(r"[+~]*[\w.]+=", word) or not settings:  # a path may hold "=" too
-            overrides.append(word)
-        elif settings[0].endswith("..."):
-            rest.append(_quote(word))
-        else:
-            overrides.append(f"{settings.pop(0)}={_quote(word)}")
-    if rest:
-        overrides.append(f"{settings[0].removesuffix('...')}=[{','.join(rest)}]")
-    return overrides
-
-
-def _quote(word: str) -> str:
-    """A word as Hydra reads it, whatever is in it: backslashes count only before a quote."""
-    return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), word) + "'"
-
-
-def describe(command: str) -> str:
-    """The default configuration of ``command`` as indented YAML."""
-    text = OmegaConf.to_yaml(compose(command, []))
+def describe(command: str, words: list[str]) -> str:
+    """The default configuration of ``command``, with the groups that ``words`` choose, as indented YAML."""
+    text = OmegaConf.to_yaml(_defaults(command, words))
     return "\n".join(f"  {line}" for line in text.splitlines())
 
 
 def _explain(command: str, overrides: list[str], error: Exception) -> UserError:
-    """Turn Hydra's answer into a cause and the nearest settings."""
-    known = _leaves(compose(command, []))
+    """Turn Hydra's answer into a cause and what may help."""
     for override in overrides:
         key, _, value = override.partition("=")
-        key = key.lstrip("+~")
-        group = re.search(rf"Could not find '{re.escape(key)}/{re.escape(value)}'", str(error))
-        if group:
+        if re.search(rf"Could not find '{re.escape(key)}/{re.escape(value)}'", str(error)):
             options = re.findall(r"^\t(\S+)$", str(error), re.MULTILINE)
             nearest = difflib.get_close_matches(value, options, n=3, cutoff=0.0)
             return UserError(f"there is no {key} {value!r}", f"did you mean {' or '.join(nearest)}?")
-        if key not in known:
-            nearest = difflib.get_close_matches(key, known, n=3, cutoff=0.4)
-            remedy = (
-                f"did you mean {' or '.join(nearest)}?" if nearest else f"`lohovla {_said(command)} --help` lists them"
-            )
-            return UserError(f"`lohovla {_said(command)}` has no setting {key!r}", remedy)
-    return UserError(str(error).splitlines()[0], f"`lohovla {_said(command)} --help` lists the settings")
-
-
-def _leaves(config: DictConfig, prefix: str = "") -> list[str]:
-    """Every settable key, inner nodes included."""
-    keys = []
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        keys.append(name)
-        if isinstance(value, DictConfig):
-            keys += _leaves(value, f"{name}.")
-    return keys
+    within = re.search(r"full_key: (\S+)", str(error.__cause__ or error))  # a key inside a value in braces
+    cause = f"`lohovla {said(command)}` has no setting {within[1]!r}" if within else str(error).splitlines()[0]
+    return UserError(cause, f"`lohovla {said(command)} --help` lists the settings")
 
 
 def results_folder(config: DictConfig, command: str) -> Path:

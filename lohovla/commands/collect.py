@@ -20,8 +20,6 @@ def run(config: DictConfig) -> int:
 
     if config.dataset is None:
         raise UserError("no data set named", "name its folder with dataset=FOLDER")
-    if config.episodes < 1:
-        raise UserError(f"episodes must be at least 1, not {config.episodes}", "episodes=100 is the default")
     if config.seed % 2:
         raise UserError(f"seed {config.seed} is odd", "training seeds are even: odd ones are for validation and test")
     names = list(config.task) if isinstance(config.task, ListConfig) else [config.task]

@@ -13,11 +13,11 @@ def run(config: DictConfig) -> int:
     stages = ("student", "base")
     if config.stage not in stages:
         raise UserError(f"there is no stage {config.stage!r}", "stage=student or stage=base")
-    for name in ("steps", "batch", "block", "save_every"):
-        if config[name] < 1:
-            raise UserError(f"{name} is {config[name]}", "it is at least 1")
     from lohovla.d2f.distill import run as training
+    from lohovla.d2f.load import check_device
 
+    if config.device is not None:
+        check_device(config.device)
     folder = results_folder(config, "distill")
     complete = (training.base if config.stage == "base" else training.student)(config, folder)
     if not complete:

@@ -10,7 +10,6 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lohovla.disk import write_whole, writing
-from lohovla.errors import UserError
 from lohovla.settings import results_folder
 
 
@@ -52,10 +51,6 @@ def _protocol(config: DictConfig) -> Any:
     from lohovla.fanout import run_jobs
     from lohovla.policies.registry import make_policy, split_settings
 
-    if config.batch < 1:
-        raise UserError(f"batch must be at least 1, not {config.batch}", "batch=1 is the default")
-    if config.videos < 0:
-        raise UserError(f"videos cannot be {config.videos}", "videos=0 films nothing")
     list(run_jobs(len, [], config.runner, config.workers))  # no work: only its checks
     env: Any = OmegaConf.to_container(config.env)
     policy: Any = OmegaConf.to_container(config.policy)

@@ -8,7 +8,6 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lohovla.errors import UserError
 from lohovla.settings import results_folder
 
 
@@ -24,8 +23,6 @@ def run(config: DictConfig) -> int:
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    if config.most is not None and config.most < 1:
-        raise UserError(f"most must be at least 1, not {config.most}", "null takes the task's own limit")
     brush = Brush(config.order, config.steps, config.denoise, config.guidance)
     model, processor = load(config.checkpoint, config.device)
     require_painter(model)

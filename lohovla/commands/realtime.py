@@ -22,8 +22,6 @@ def run(config: DictConfig) -> int:
     from lohovla.evaluate.realtime import Realtime, environment_rate
     from lohovla.policies.registry import split_settings
 
-    if config.episodes < 1:
-        raise UserError(f"episodes must be at least 1, not {config.episodes}", "episodes=1 is the default")
     if config.env.control != "ee":
         raise UserError("in real time there is only control=ee", "leave control=pick_place out")
     check_viewer(config.viz)

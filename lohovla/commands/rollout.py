@@ -29,8 +29,6 @@ def run(config: DictConfig) -> int:
     from lohovla.evaluate.episode import run_episode
     from lohovla.policies.registry import make_policy, split_settings
 
-    if config.episodes < 1:
-        raise UserError(f"episodes must be at least 1, not {config.episodes}", "episodes=1 is the default")
     settings: Any = OmegaConf.to_container(config.env)
     env = BlocksEnv(task=config.task, **settings)
     chosen: Any = OmegaConf.to_container(config.policy)

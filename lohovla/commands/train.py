@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from lohovla.errors import UserError
 from lohovla.settings import results_folder
 
 
@@ -16,6 +19,7 @@ def run(config: DictConfig) -> int:
 
     from lohovla.train.recipe import Run
 
+    _check_model(config.recipe.model)
     if config.threads:
         torch.set_num_threads(config.threads)
     settings: Any = OmegaConf.to_container(config, resolve=True)
@@ -25,3 +29,14 @@ def run(config: DictConfig) -> int:
     checkpoint = ready.train(folder)
     print(f"checkpoint in {checkpoint}; try it: lohovla rollout policy=lohovla policy.checkpoint={checkpoint}")
     return 0
+
+
+def _check_model(settings: DictConfig) -> None:
+    """Refuse names that the model's configuration, which takes any, would keep without a meaning."""
+    from lohovla.model.configuration import LoHoVLAConfig
+
+    known = [*inspect.signature(LoHoVLAConfig.__init__).parameters, "backbone"]
+    for name in settings:
+        if name not in known:
+            nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)[0]
+            raise UserError(f"the model has no setting {name!r}", f"did you mean recipe.model.{nearest}?")

@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from transformers.utils import logging
 
+from lohovla.d2f.load import check_device
 from lohovla.errors import UserError
 from lohovla.model.action import Expert
 from lohovla.model.configuration import LoHoVLAConfig
@@ -48,6 +49,7 @@ def load(
     Raises:
         UserError: the folder is missing, damaged, or holds another model.
     """
+    check_device(device)
     folder = NANO if folder in (None, "nano") else Path(str(folder))
     if not folder.is_dir():
         raise UserError(f"there is no checkpoint in {folder}", _MAKE)

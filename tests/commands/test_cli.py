@@ -6,11 +6,13 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
 
-from lohovla.cli import COMMANDS, main
+from lohovla.cli import COMMANDS, EXTRAS, main
 from lohovla.settings import compose
 
 
@@ -59,6 +61,31 @@ def test_each_command_has_help_with_examples_and_settings(command, capsys):
         (["bench", "evaluate", "workers=1"], "nothing to compare", "workers=2"),
         (["bench", "evaluate", "rounds=0"], "rounds must be at least 1", "rounds=3"),
         (["tasks", "pictures=true", "docs=/nowhere"], "no folder /nowhere", "docs=FOLDER"),
+        (["rollout", "seed=-1"], "seed must be at least 0, not -1", "seed=10001"),
+        (["imagine", "seed=-1"], "seed must be at least 0, not -1", "seed=10001"),
+        (["collect", "dataset=demos", "seed=-1"], "seed must be at least 0, not -1", "seed=0"),
+        (["rollout", "env.noise=3"], "env.noise cannot be 3", "env.noise.color=0.0"),
+        (["rollout", "env.noise={foo: 1}"], "no setting 'env.noise.foo'", "--help"),
+        (["rollout", "env.cameras=3"], "env.cameras cannot be 3", "env.cameras.top=..."),
+        (["collect", "dataset=demos", "disturb=3"], "disturb cannot be 3", "disturb.probability=0.0"),
+        (["rollout", "fps=1e400"], "fps cannot be inf", "a whole number"),
+        (["rollout", "loop.delay.plan=nan"], "loop.delay.plan cannot be nan", "a number"),
+        (["rollout", "policy=null"], "no policy 'null'", "leave policy=null out"),
+        (["rollout", "+foo=1"], "no setting 'foo'", "did you mean"),
+        (["rollout", "+seed=1"], "neither added nor removed", "seed=1"),
+        (["rollout", "~seed"], "neither added nor removed", "seed=10001"),
+        (["rollout", "policy@env=oracle"], "no setting 'policy@env'", "policy"),
+        (["train", "+recipe.stages.see.rate=1"], "no setting 'recipe.stages.see.rate'", "recipe.stages.see"),
+        (["train", "+recipe.model.stem=1"], "the model has no setting 'stem'", "recipe.model.stem_dim"),
+        (["rollout", "policy=custom", "policy.size=3"], "no setting 'policy.size'", "+policy.size=3"),
+        (["evaluate", "tasks=[B]", "suite=foo"], "no suite 'foo'", "lohoravens"),
+        (["generate", "1+1=", "device=foo"], "device cannot be 'foo'", "device=cpu"),
+        (["imagine", "device=-1"], "device cannot be '-1'", "device=cpu"),
+        (["distill", "device=foo"], "device cannot be 'foo'", "device=cpu"),
+        (["ros", "goal=[red]"], "goal cannot be [red]", """'goal="[red]"'"""),
+        (["generate", "n=3; what is n?"], "n cannot be '3; what is n?'", """'prompt="n=3; what is n?"'"""),
+        (["generate", "exmaple=open-plan"], "no setting 'exmaple'", "example"),
+        (["help", "evalute"], "no command 'evalute'", "lohovla evaluate"),
     ],
 )
 def test_bad_input_gets_a_cause_and_a_remedy_and_exit_code_2(arguments, cause, remedy, capsys, tmp_path, monkeypatch):
@@ -68,6 +95,42 @@ def test_bad_input_gets_a_cause_and_a_remedy_and_exit_code_2(arguments, cause, r
     assert cause in first
     assert remedy in second
     assert list(tmp_path.iterdir()) == []  # nothing half-written
+
+
+def test_help_shows_the_groups_that_are_chosen(capsys):
+    assert main(["evaluate", "policy=lohovla", "--help"]) == 0
+    assert "replan: patient" in capsys.readouterr().out
+    assert main(["help", "evaluate"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("lohovla evaluate:")
+    assert "suite: lohoravens" in text
+    assert "replan" not in text
+
+
+def test_each_package_of_an_extra_is_known_by_its_import():
+    pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    imported = {"rerun-sdk": "rerun", "mujoco-menagerie": "mujoco_menagerie"}
+    wanted = {}
+    for extra, packages in pyproject["project"]["optional-dependencies"].items():
+        for package in packages if extra != "dev" else []:
+            name = re.match(r"[\w-]+", package)[0]
+            wanted.setdefault(imported.get(name, name), set()).add(extra)
+    assert wanted.keys() == EXTRAS.keys()
+    assert all(EXTRAS[name] in extras for name, extras in wanted.items())
+
+
+@pytest.mark.parametrize("what", ["serve", "serve-text"])
+def test_a_benchmark_without_its_extra_says_what_to_install(what, tmp_path):
+    code = (
+        "import sys\n"
+        "for name in ('websockets', 'fastapi', 'msgpack'): sys.modules[name] = None\n"
+        f"from lohovla.cli import main; raise SystemExit(main(['bench', '{what}']))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert answer.returncode == 2, answer.stderr
+    cause, remedy = answer.stderr.splitlines()
+    assert f"`lohovla bench {what}` needs " in cause
+    assert "pip install 'lohovla[serve]'" in remedy
 
 
 def test_without_opengl_it_says_what_to_install(tmp_path):

@@ -109,6 +109,7 @@ ALLOWED: dict[str, Kind] = {
     "robot.guard.margin": number(),
     "robot.guard.brake": number(),
     "robot.top_every": _COUNT,
+    "robot.frozen": whole(0),
     "robot.command_hz": number(),
     "robot.image_hz": number(),
     "robot.home": many(number()),
@@ -169,6 +170,7 @@ ALLOWED: dict[str, Kind] = {
     "step_tokens": _COUNT,
     # ros
     "ros:seconds": _SECONDS,
+    "judge": maybe(word("policy", "simulator")),
     "page.names": many(word()),
     "shared": many(word()),
     "kinds": many(word()),

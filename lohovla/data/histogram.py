@@ -110,9 +110,9 @@ def as_lists(histograms: Sequence[Histogram]) -> list[dict[str, Any]]:
 
 def from_lists(rows: Sequence[Mapping[str, Any]]) -> list[Histogram]:
     """From JSON."""
-    return [
-        Histogram(
-            *row["range"], row["exponent"], np.cumsum(np.asarray(row["bins"], np.int64)), np.asarray(row["counts"])
-        )
-        for row in rows
-    ]
+    histograms = []
+    for row in rows:
+        low, high = row["range"]
+        bins, counts = (np.asarray(row[key], np.int64) for key in ("bins", "counts"))
+        histograms.append(Histogram(low, high, row["exponent"], np.cumsum(bins), counts))
+    return histograms

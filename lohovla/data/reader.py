@@ -91,12 +91,13 @@ class Demonstrations(Dataset):
         small = layout.features_of_kind(self.features, "number")
         parts: dict[str, list[np.ndarray]] = {name: [] for name in small}
         words = Words(self.root, self.features)
-        path, file, table = Path(), None, pa.table({})
+        opened: dict[Path, tuple[pq.ParquetFile, pa.Table]] = {}  # the one last read
         for episode in episodes:
             row = self.rows[episode]
-            if data_path(self.root, self.info, row) != path:
-                path = data_path(self.root, self.info, row)
-                file, table = self._open(path, small)
+            path = data_path(self.root, self.info, row)
+            if path not in opened:
+                opened = {path: self._open(path, small)}
+            file, table = opened[path]
             try:
                 numbers = values_of(table, "episode_index", (1,))
                 first, end = np.searchsorted(numbers, (episode, episode + 1)).tolist()

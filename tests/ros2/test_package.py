@@ -114,8 +114,9 @@ def test_parameters_are_settings(file, command, nodes):
             "dry_run": True,
             "use_sim_time": True,
         }
+    given = {"use_sim_time": False, **given}  # which every node has
     given |= {"qos_overrides./clock.subscription.depth": 1}
-    config = compose(command, nodes.settings_of(given, "/left"))
+    config = compose(command, nodes.settings_of(command, given, "/left"))
     assert (config.transport, config.namespace, list(config.shared)) == ("native", "/left", ["/camera"])
     assert (config.robot.name, config.profile) == ("ur5e", "/home/me/my lab.yaml")
     if command == "ros":

@@ -135,7 +135,7 @@ class _Stage:
         self._pipe, theirs = self._context.Pipe()
         self._start(robot, theirs, timeout, self._where)
         url = self._hear(self._pipe)
-        self._guard = self._ready(guard, url, settings) if settings is not None else None
+        self._guard: Any = self._ready(guard, url, settings) if settings is not None else None
         ours, theirs = self._context.Pipe()
         self._wire = self._start(wire, url, theirs)
         self._carried = self._hear(ours)

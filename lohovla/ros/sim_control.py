@@ -118,7 +118,8 @@ class SimulatedController:
         before = self._joints
         self._step(now, seconds)
         if self._joints is not None and before is not None:
-            self._speed = (self._joints - before) / seconds
+            if self._step != self._follow:  # which knows its speed, whenever the steps really come
+                self._speed = (self._joints - before) / seconds
             self.target = tool_of_joints(self._joints, self._length)
         return self.target
 
@@ -151,10 +152,15 @@ class SimulatedController:
         u = (now - a.time) / length
         if a.velocities is None or b.velocities is None:
             self._joints = a.positions + u * (b.positions - a.positions)
+            self._speed = (b.positions - a.positions) / length
             return
         way = b.positions - a.positions
         self._joints = (
             a.positions + u * length * a.velocities
             + u * u * (3 * way - length * (2 * a.velocities + b.velocities))
             + u * u * u * (length * (a.velocities + b.velocities) - 2 * way)
+        )  # fmt: skip
+        self._speed = (
+            a.velocities + 2 * u * (3 * way / length - 2 * a.velocities - b.velocities)
+            + 3 * u * u * (a.velocities + b.velocities - 2 * way / length)
         )  # fmt: skip

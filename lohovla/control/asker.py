@@ -147,9 +147,8 @@ class Asker:
         elif job.kind == "plan":
             self._fresh = False
             self._accounts.add_timing(timing, "plan", reply.seconds)
-            if isinstance(reply.result, Plan):
-                self.plan, self._plan_due, self._plan_began = reply.result, False, now
-                self._way = reply.result.way
+            if isinstance(plan := reply.result, Plan):
+                self.plan, self._plan_due, self._plan_began, self._way = plan, False, now, plan.way
         else:
             self._fresh = False
             self._accounts.add_timing(timing, "act", reply.seconds)

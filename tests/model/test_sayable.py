@@ -176,25 +176,23 @@ def test_what_is_said_of_any_scene_is_what_the_rules_allow(tiny):
                 if processor.end in following:
                     said.add(processor.sentence(words))
                 begun += [[*words, word] for word in following if word != processor.end]
-            if wanted:
-                assert said == {*wanted, "Done."}
-            else:
-                assert len(said) > 6000
+            assert said == {*wanted, "Done."}  # that alone where nothing else can be said
             sizes.add(len(wanted))
     assert len(sizes) > 5
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_what_the_oracle_says_can_be_said(said, task):
+def test_what_the_oracle_says_can_be_said(tiny, task):
     """The rule about goals leaves out nothing that is ever right."""
     from lohovla.collect.stream import Mistakes
     from lohovla.collect.tables import states
 
+    tokens, everything = tiny[1].tokenizer, tiny[1].sayable().everything
     for seed in range(4):
         problem = get_task(task).sample(np.random.default_rng(seed), paraphrase=seed > 1)
         for state, subtask in states(problem, np.random.default_rng(seed), Mistakes(0.1, 0.1, 0.1)):
             if subtask is not None:
-                assert said(scene(), subtask.text), subtask.text
+                assert tokens.encode(subtask.text, add_special_tokens=False) in everything, subtask.text
                 if subtask.text.endswith("on the table."):
                     assert support_of(state, subtask.pick)[0] != "table"
                 place = subtask.text.partition(" and place it ")[2].removesuffix(".")

@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-ROOMS := envs policies configs kernels benchmarks
 
 .PHONY: help demo test test-slow lint types format bench numbers ros clean
 
@@ -39,10 +38,9 @@ test-slow: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
-# Types are checked on the tree as it installs: the rooms inside the package.
 types: $(READY)
-	@rm -rf build/types && mkdir -p build/types && cp -r lohovla build/types/ && cp -r $(ROOMS) build/types/lohovla/
 	$(BIN)/pyright
 
 format: $(READY)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lohovla.benchmarks.report import emit
+from lohovla.benchmarks.bench_utils import emit
 from lohovla.errors import UserError
 
 STUDENTS: dict[str, tuple[str, ...]] = {
@@ -26,9 +26,16 @@ COMMON = ("tasks={open-plan: 0.5, plan: 0.0, short-plan: 0.0, arithmetic: 0.5}",
 
 
 def run(
-    folder: Path, model: str | None, students: list[str], steps: int, batch: int, tasks: list[str], problems: int,
-    blocks: list[int], threads: int | None,
-) -> dict[str, Any]:  # fmt: skip
+    folder: Path,
+    model: str | None,
+    students: list[str],
+    steps: int,
+    batch: int,
+    tasks: list[str],
+    problems: int,
+    blocks: list[int],
+    threads: int | None,
+) -> dict[str, Any]:
     """Train what is missing, then measure and print the table and the JSON line.
 
     Args:
@@ -44,7 +51,7 @@ def run(
     """
     import torch
 
-    from lohovla.benchmarks import variants
+    from lohovla.benchmarks import compare_students
     from lohovla.benchmarks.d2f import VALIDATION
 
     unknown = [name for name in students if name not in STUDENTS]
@@ -55,19 +62,29 @@ def run(
     if threads is not None:
         torch.set_num_threads(threads)
     made = [_student(folder / name, model, STUDENTS[name], steps, batch) for name in students]
-    rows = variants.run(model, [str(one) for one in made], blocks, tasks, problems, VALIDATION)
+    rows = compare_students.run(model, [str(one) for one in made], blocks, tasks, problems, VALIDATION)
     first = rows[0]
     return emit(
-        "ablation", f"tokens a forward, {first['task']}, {students[0]}", first["tokens_a_forward"], "tokens/forward",
-        baseline=None, ratio=None, floor=None, model=model or "shipped", steps=steps, batch=batch, problems=problems,
-        threads=torch.get_num_threads(), figures=rows,
-    )  # fmt: skip
+        "ablation",
+        f"tokens a forward, {first['task']}, {students[0]}",
+        first["tokens_a_forward"],
+        "tokens/forward",
+        baseline=None,
+        ratio=None,
+        floor=None,
+        model=model or "shipped",
+        steps=steps,
+        batch=batch,
+        problems=problems,
+        threads=torch.get_num_threads(),
+        figures=rows,
+    )
 
 
 def _student(folder: Path, model: str | None, choice: tuple[str, ...], steps: int, batch: int) -> Path:
     """The folder of an adapter, trained if it is not there."""
-    from lohovla.d2f.distill import run as training
-    from lohovla.settings import compose
+    from lohovla.settings.hydra_config import compose
+    from lohovla.train.distill import run_distill as training
 
     adapter = folder / "adapter"
     if not adapter.exists():

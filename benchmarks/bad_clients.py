@@ -52,12 +52,20 @@ async def killed_in_a_frame(host: str, port: int, request: bytes) -> None:
 
 
 GARBAGE = (
-    b"", b"\xc1", b"\x00", os.urandom(1000), b"\x81\xa1a", b"\x91" * 5000 + b"\x90", b"\xdd\xff\xff\xff\xff",
-    b"\xc9\x00\x00\x00\x01\x00\x00", b"\xdc\xff\xff" + b"\x90" * 0xFFFF, b"\xc6\xff\xff\xff\xff",
+    b"",
+    b"\xc1",
+    b"\x00",
+    os.urandom(1000),
+    b"\x81\xa1a",
+    b"\x91" * 5000 + b"\x90",
+    b"\xdd\xff\xff\xff\xff",
+    b"\xc9\x00\x00\x00\x01\x00\x00",
+    b"\xdc\xff\xff" + b"\x90" * 0xFFFF,
+    b"\xc6\xff\xff\xff\xff",
     b"\x81\xa1x\x84\xc4\x0b__ndarray__\xc3\xc4\x04data\xc4\x00\xc4\x05dtype\xa1O\xc4\x05shape\x90",
     b"\x81\xa1x\x84\xc4\x0b__ndarray__\xc3\xc4\x04data\xc4\x00\xc4\x05dtype\xa3<f8\xc4\x05shape\x91\xce\x7f\xff\xff\xff",
     b"\x81\xa1x\x83\xc4\x0e__npgeneric__\xc3\xc4\x04data\xce\x7f\xff\xff\xff\xc4\x05dtype\xa2S4",
-)  # fmt: skip
+)
 
 
 async def garbage(host: str, port: int, request: bytes) -> None:
@@ -126,8 +134,15 @@ async def no_websocket(host: str, port: int, request: bytes) -> None:
 
 
 FAULTS: tuple[Callable[[str, int, bytes], Awaitable[None]], ...] = (
-    killed_mid_request, killed_in_a_frame, garbage, huge_frame, huge_fragments, half_open, slow_reader, no_websocket,
-)  # fmt: skip
+    killed_mid_request,
+    killed_in_a_frame,
+    garbage,
+    huge_frame,
+    huge_fragments,
+    half_open,
+    slow_reader,
+    no_websocket,
+)
 
 
 async def _pour(writer: asyncio.StreamWriter, data: bytes, times: int) -> None:

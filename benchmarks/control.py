@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from omegaconf import OmegaConf
 
-from lohovla.benchmarks.report import emit
+from lohovla.benchmarks.bench_utils import emit
 from lohovla.control.settings import JOINS
 from lohovla.errors import UserError
-from lohovla.evaluate.plots import lines
 from lohovla.evaluate.protocol import seeds_of
+from lohovla.evaluate.report.svg_plots import lines
 from lohovla.evaluate.statistics import wilson
-from lohovla.fanout import run_jobs
+from lohovla.parallel_jobs import run_jobs
 
 STUDIES = ("joins", "jitter", "faults", "all")
 _BLIND = ("teacher", "oracle", "wander", "random")  # policies that look at no picture
@@ -80,8 +80,10 @@ def joins(config: Any, folder: Path) -> list[dict[str, Any]]:
     """Success, duration, smoothness for every join and delay; a table, and plots as ``joins-*.svg``."""
     unknown = [name for name in config.joins if name not in JOINS]
     if unknown or not config.joins or not config.delays or config.trials < 1:
-        raise UserError(f"joins={list(config.joins)}, delays={list(config.delays)}, trials={config.trials}",
-                        f"give some of {', '.join(JOINS)}, delays in s, and at least one trial")  # fmt: skip
+        raise UserError(
+            f"joins={list(config.joins)}, delays={list(config.delays)}, trials={config.trials}",
+            f"give some of {', '.join(JOINS)}, delays in s, and at least one trial",
+        )
     seeds = seeds_of("test", config.trials)
     batches = [seeds[k : k + _BATCH] for k in range(0, len(seeds), _BATCH)]
     jobs = [
@@ -123,14 +125,14 @@ def _play(job: tuple[tuple[str, dict[str, Any]], str, str, float, Sequence[int]]
     import torch
 
     from lohovla.envs.env import BlocksEnv
-    from lohovla.evaluate.realtime import Realtime
+    from lohovla.evaluate.realtime_episodes import RealtimeEpisodes
 
     torch.set_num_threads(1)  # a process a core: threads of theirs would wait for each other
     settings: dict[str, Any] = {"control": "ee", "control_hz": _COMMAND_HZ}
     if policy in _BLIND:
         settings["cameras"] = {}
     loop = {"clock": "simulated", "delay": {"plan": delay, "chunk": delay}, "join": join, "command_hz": _COMMAND_HZ}
-    realtime, env = Realtime(policy, task, settings, loop, own), BlocksEnv(task=task, **settings)
+    realtime, env = RealtimeEpisodes(policy, task, settings, loop, own), BlocksEnv(task=task, **settings)
     trials = []
     for seed in seeds:
         path: list[np.ndarray] = []
@@ -174,15 +176,18 @@ def _print(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def jitter(chosen: tuple[str, dict[str, Any]], task: str, rate: float, seconds: float) -> dict[str, Any]:
     """Punctuality of commands on the wall clock while the model works in its own process, and its latency."""
-    from lohovla.control.accounts import spread
+    from lohovla.control.latency_stats import latency_percentiles
     from lohovla.envs.env import BlocksEnv
-    from lohovla.evaluate.realtime import Realtime, environment_rate
+    from lohovla.evaluate.realtime_episodes import RealtimeEpisodes, environment_rate
 
     policy, own = chosen
     settings: dict[str, Any] = {"control": "ee", "control_hz": environment_rate(rate)}
     if policy in _BLIND:
         settings["cameras"] = {}
-    realtime, env = Realtime(policy, task, settings, {"command_hz": rate}, own), BlocksEnv(task=task, **settings)
+    realtime, env = (
+        RealtimeEpisodes(policy, task, settings, {"command_hz": rate}, own),
+        BlocksEnv(task=task, **settings),
+    )
     stages: dict[str, list[float]] = defaultdict(list)
     gaps: list[float] = []
     late: list[float] = []
@@ -203,9 +208,9 @@ def jitter(chosen: tuple[str, dict[str, Any]], task: str, rate: float, seconds: 
         "command_hz": rate,
         "commands": commands,
         "missed": missed,
-        "jitter_ms": spread(gaps),
-        "late_ms": spread(late),
-        "stages_ms": {stage: spread(values) for stage, values in stages.items()},
+        "jitter_ms": latency_percentiles(gaps),
+        "late_ms": latency_percentiles(late),
+        "stages_ms": {stage: latency_percentiles(values) for stage, values in stages.items()},
     }
     reply = figures["stages_ms"].get("reply", {})
     print(

@@ -15,23 +15,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lohovla.benchmarks.bench_utils import emit
 from lohovla.benchmarks.model import decision_parts, observation_of
-from lohovla.benchmarks.report import emit
 
 _PARTS = ("prefix", "plan ar grammar", "points", "chunk ee 4", "chunk ee 10")
 
 
 def run(checkpoint: str | None, task: str, rounds: int, threads: int | None) -> dict[str, Any]:
     """Time each variant beside the model as it is, in turn; print a table, and return the record."""
-    from lohovla.model.checkpoint import load
-    from lohovla.model.fast import Fast
+    from lohovla.model.backends.inference_backend import InferenceBackend
+    from lohovla.model.checkpoint import load_checkpoint
 
     torch.set_num_threads(threads or 1)
-    model, processor = load(checkpoint)
+    model, processor = load_checkpoint(checkpoint)
     observation = observation_of(task)
     with torch.inference_mode():
-        plain = decision_parts(Fast(model), processor, observation)
-        eight = decision_parts(Fast(eight_bit(model)), processor, observation)
+        plain = decision_parts(InferenceBackend(model), processor, observation)
+        eight = decision_parts(InferenceBackend(eight_bit(model)), processor, observation)
         pairs = {f"{name}, eight-bit layers": (plain[name], eight[name]) for name in _PARTS}
         picture = processor([observation]).picture
         stem = _Contiguous(model.stem)
@@ -46,9 +46,17 @@ def run(checkpoint: str | None, task: str, rounds: int, threads: int | None) -> 
     print(f"eight-bit layers move poses by at most {apart:.1e} m or rad")
     before, after = (sum(rows[f"{name}, eight-bit layers"][k] for name in _PARTS[:4]) for k in range(2))
     return emit(
-        "cpu", "decision in eight bits", after, "ms of processor time", baseline=before, ratio=before / after,
-        apart=apart, rows=rows, threads=torch.get_num_threads(), rounds=rounds,
-    )  # fmt: skip
+        "cpu",
+        "decision in eight bits",
+        after,
+        "ms of processor time",
+        baseline=before,
+        ratio=before / after,
+        apart=apart,
+        rows=rows,
+        threads=torch.get_num_threads(),
+        rounds=rounds,
+    )
 
 
 def eight_bit(model: nn.Module) -> Any:

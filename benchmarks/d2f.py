@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lohovla.benchmarks.report import emit, median
+from lohovla.benchmarks.bench_utils import emit, median
 from lohovla.errors import UserError
 
 ROOM = {"plan": 192, "open-plan": 192, "arithmetic": 112}
@@ -37,7 +37,7 @@ def run(
     Args:
         model: a checkpoint; the shipped one if None.
         tasks: text tasks.
-        modes: of :data:`lohovla.d2f.text.MODES`; ``ar`` is what times are compared with.
+        modes: of :data:`lohovla.d2f.text_model.MODES`; ``ar`` is what times are compared with.
         problems: of each task.
         threads: of torch; its own choice if None.
         chain_prompts: further problems of each task on which ``d2f`` and ``d2f+chain`` must agree token by token.
@@ -49,7 +49,7 @@ def run(
     """
     import torch
 
-    from lohovla.d2f.text import MODES, TextModel
+    from lohovla.d2f.text_model import MODES, TextModel
 
     unknown = [mode for mode in modes if mode not in MODES]
     if unknown or not modes:
@@ -61,11 +61,18 @@ def run(
     if threads is not None:
         torch.set_num_threads(threads)
     if adapters:
-        from lohovla.benchmarks import variants
+        from lohovla.benchmarks import compare_students
 
-        rows = variants.run(model, adapters, blocks or [1], tasks, problems, FIRST)
-        return emit("d2f", f"tokens a forward, {rows[0]['task']}, {rows[0]['adapter']}", rows[0]["tokens_a_forward"],
-                    "tokens/forward", problems=problems, model=model or "shipped", figures=rows)  # fmt: skip
+        rows = compare_students.run(model, adapters, blocks or [1], tasks, problems, FIRST)
+        return emit(
+            "d2f",
+            f"tokens a forward, {rows[0]['task']}, {rows[0]['adapter']}",
+            rows[0]["tokens_a_forward"],
+            "tokens/forward",
+            problems=problems,
+            model=model or "shipped",
+            figures=rows,
+        )
     text = TextModel.load(model, dtype="float32")
     figures: dict[str, Any] = {}
     for task in tasks:
@@ -75,22 +82,30 @@ def run(
         if sweep:
             figures[task]["sweep"] = _sweep(text, task, sweep)
     if sweep and picture:
-        from lohovla.benchmarks.tradeoff import plot
+        from lohovla.benchmarks.plot_tradeoff import plot
 
         plot({task: figures[task]["sweep"] for task in tasks}, picture)
     first = figures[tasks[0]]["modes"]
     main = "d2f" if "d2f" in first else modes[-1]
     return emit(
-        "d2f", f"tokens a forward, {tasks[0]}, {main}", first[main]["tokens_a_forward"], "tokens/forward",
-        baseline=1.0, ratio=first[main].get("speed_up"), floor=None, threads=torch.get_num_threads(),
-        problems=problems, model=model or "shipped", figures=figures,
-    )  # fmt: skip
+        "d2f",
+        f"tokens a forward, {tasks[0]}, {main}",
+        first[main]["tokens_a_forward"],
+        "tokens/forward",
+        baseline=1.0,
+        ratio=first[main].get("speed_up"),
+        floor=None,
+        threads=torch.get_num_threads(),
+        problems=problems,
+        model=model or "shipped",
+        figures=figures,
+    )
 
 
 def _compare(text: Any, task: str, modes: list[str], problems: int) -> dict[str, Any]:
     """All modes on the same problems, the order turning from problem to problem."""
+    from lohovla.collect.text_tasks import text_task
     from lohovla.d2f.sampling import Sampling
-    from lohovla.d2f.tasks import text_task
 
     judge, sampling = text_task(task), Sampling(max_tokens=ROOM[task])
     warm = judge.draw(FIRST - 2).prompt
@@ -108,8 +123,10 @@ def _compare(text: Any, task: str, modes: list[str], problems: int) -> dict[str,
             kept[mode].append((score.right, score.valid, len(result.answer.tokens), result.answer.forwards, *spent))
     rows: dict[str, dict[str, float]] = {}
     print(f"\n{task}, {problems} problems, blocks of {text.size}")
-    print(f"{'mode':12s} {'right':>7s} {'valid':>7s} {'tokens/forward':>15s} {'ms/answer':>10s} {'times ar':>9s} "
-          f"{'cpu ms':>8s} {'times ar':>9s}")  # fmt: skip
+    print(
+        f"{'mode':12s} {'right':>7s} {'valid':>7s} {'tokens/forward':>15s} {'ms/answer':>10s} {'times ar':>9s} "
+        f"{'cpu ms':>8s} {'times ar':>9s}"
+    )
     for mode, samples in kept.items():
         rights, valids, tokens, forwards, times, worked = zip(*samples, strict=True)
         row = {
@@ -134,7 +151,7 @@ def _compare(text: Any, task: str, modes: list[str], problems: int) -> dict[str,
 
 def batches(task: str, first: int, count: int, size: int = 16) -> Iterator[list[Any]]:
     """``count`` problems from seed ``first`` on, ``size`` at a time."""
-    from lohovla.d2f.tasks import text_task
+    from lohovla.collect.text_tasks import text_task
 
     examples = [text_task(task).draw(first + 2 * k) for k in range(count)]
     yield from (examples[k : k + size] for k in range(0, count, size))
@@ -142,7 +159,7 @@ def batches(task: str, first: int, count: int, size: int = 16) -> Iterator[list[
 
 def _agreement(text: Any, task: str, prompts: int) -> dict[str, float]:
     """Whether the chain gives the plain tokens, on further problems, several at once."""
-    from lohovla.d2f.decode import decode
+    from lohovla.d2f.decode_loop import decode
     from lohovla.d2f.sampling import Sampling
 
     sampling = Sampling(max_tokens=ROOM[task])
@@ -157,8 +174,10 @@ def _agreement(text: Any, task: str, prompts: int) -> dict[str, float]:
                 chain_forwards += b.forwards
                 tokens += len(a.tokens)
             bar.update(len(examples))
-    print(f"chain: {differ} of {prompts} answers differ from plain d2f; tokens a forward "
-          f"{tokens / plain_forwards:.2f} plain, {tokens / chain_forwards:.2f} chain")  # fmt: skip
+    print(
+        f"chain: {differ} of {prompts} answers differ from plain d2f; tokens a forward "
+        f"{tokens / plain_forwards:.2f} plain, {tokens / chain_forwards:.2f} chain"
+    )
     return {
         "prompts": prompts,
         "differ": differ,
@@ -169,18 +188,23 @@ def _agreement(text: Any, task: str, prompts: int) -> dict[str, float]:
 
 def _sweep(text: Any, task: str, problems: int) -> list[dict[str, Any]]:
     """Tokens a forward and right answers over the thresholds and block sizes, on validation problems."""
-    from lohovla.benchmarks.variants import score
-    from lohovla.d2f.blocks import Thresholds
+    from lohovla.benchmarks.compare_students import score
+    from lohovla.d2f.block_state import Thresholds
 
     points = []
     settings = [
-        (mode, accept, size) for mode in ("d2f", "d2f+branch") for size in (8, 16)
+        (mode, accept, size)
+        for mode in ("d2f", "d2f+branch")
+        for size in (8, 16)
         for accept in (0.5, 0.8, 0.9, 0.95, 0.98, 0.995, 0.999)
-    ]  # fmt: skip
+    ]
     for mode, accept, size in tqdm(settings, desc=f"{task}: thresholds", disable=None):
         limits = Thresholds(accept, text.thresholds.add, text.thresholds.activate)
         found = score(text, task, size, problems, VALIDATION, mode, limits)
         points.append({"mode": mode, "accept": accept, "block": size, **found})
-        print(f"  {mode:11s} block {size:3d} accept {accept:.3f}: {found['tokens_a_forward']:6.2f} tokens a "
-              f"forward, {found['right']:5.1f} % right", flush=True)  # fmt: skip
+        print(
+            f"  {mode:11s} block {size:3d} accept {accept:.3f}: {found['tokens_a_forward']:6.2f} tokens a "
+            f"forward, {found['right']:5.1f} % right",
+            flush=True,
+        )
     return points

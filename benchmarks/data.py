@@ -14,10 +14,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lohovla.benchmarks.report import emit
-from lohovla.collect.campaign import Plan, collect
+from lohovla.benchmarks.bench_utils import emit
+from lohovla.collect.collect_dataset import CollectConfig, collect
 from lohovla.data.loader import make_loader
-from lohovla.data.reader import Demonstrations
+from lohovla.data.reader import LeRobotDatasetReader
 from lohovla.errors import UserError
 
 _BATCH = 64
@@ -34,7 +34,9 @@ def run(task: str, episodes: int, seconds: float, workers: int | None) -> dict[s
 def _measure(task: str, episodes: int, seconds: float, workers: int, folder: Path) -> dict[str, Any]:
     rates = {}
     for control, number in (("ee", episodes // 20), ("pick_place", episodes)):
-        plan = Plan(folder / control, (task,), number, 0, "oracle", {"control": control}, {}, False, "local", workers)
+        plan = CollectConfig(
+            folder / control, (task,), number, 0, "oracle", {"control": control}, {}, False, "local", workers
+        )
         began = time.perf_counter()
         with tqdm(total=number, unit="episode", disable=None, leave=False) as bar:
             collect(plan, bar.update)
@@ -45,16 +47,23 @@ def _measure(task: str, episodes: int, seconds: float, workers: int, folder: Pat
     for name, rate in reading.items():
         print(f"read {name:15s} {rate:8.1f} samples/s on {workers} cores    wanted 500")
     return emit(
-        "data", "training samples read from a pick_place set", reading["pick_place"], "samples/s",
-        episodes=episodes, workers=workers, task=task,
-        figures={**{f"collect {k}, demonstrations/min/core": round(v, 1) for k, v in rates.items()},
-                 **{f"read {k}, samples/s": round(v, 1) for k, v in reading.items()}},
-    )  # fmt: skip
+        "data",
+        "training samples read from a pick_place set",
+        reading["pick_place"],
+        "samples/s",
+        episodes=episodes,
+        workers=workers,
+        task=task,
+        figures={
+            **{f"collect {k}, demonstrations/min/core": round(v, 1) for k, v in rates.items()},
+            **{f"read {k}, samples/s": round(v, 1) for k, v in reading.items()},
+        },
+    )
 
 
 def _read(root: Path, workers: int, seconds: float) -> float:
     """Samples a second of shuffled batches with all cameras, depth and an action chunk."""
-    loader = iter(make_loader(Demonstrations(root), _BATCH, workers=workers, seed=1))
+    loader = iter(make_loader(LeRobotDatasetReader(root), _BATCH, workers=workers, seed=1))
     for _ in range(4 * workers):  # what was prefetched while the workers started
         next(loader)
     samples, began = 0, time.perf_counter()

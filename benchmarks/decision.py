@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from lohovla.benchmarks.report import emit
+from lohovla.benchmarks.bench_utils import emit
 
 _MOST = 6  # steps, by which shares are given
 
@@ -17,16 +17,16 @@ def run(checkpoint: str | None, tasks: Sequence[str], scenes: int, threads: int 
     """Decide on every sub-task of ``scenes`` validation episodes of each task, print a table, and return the record."""
     from tqdm import tqdm
 
-    from lohovla.evaluate.painted import cases
     from lohovla.evaluate.protocol import seeds_of, tasks_of
-    from lohovla.model.checkpoint import load
-    from lohovla.model.deciding import FORWARDS
-    from lohovla.model.fast import Fast
+    from lohovla.evaluate.subgoal.subgoal_image_metrics import cases
+    from lohovla.model.backends.inference_backend import InferenceBackend
+    from lohovla.model.backends.single_graph import FORWARDS
+    from lohovla.model.checkpoint import load_checkpoint
 
     if threads:
         torch.set_num_threads(threads)
-    model, processor = load(checkpoint)
-    fast, eager = Fast(model, "fused"), Fast(model)
+    model, processor = load_checkpoint(checkpoint)
+    fast, eager = InferenceBackend(model, "fused"), InferenceBackend(model)
     needed: dict[str, Counter[int]] = {}
     differing, apart = 0, 0.0
     for task in tqdm(tasks_of("", list(tasks)), unit="task", disable=None):
@@ -44,9 +44,15 @@ def run(checkpoint: str | None, tasks: Sequence[str], scenes: int, threads: int 
         print(f"| {name} | {counts.total()} | {shares} | {max(counts, default=0)} |")
     print(f"\nin one, {FORWARDS} steps: {differing} complete ones differ; chunks by at most {apart:.1e} m or rad")
     return emit(
-        "decision", f"sub-tasks said in {FORWARDS} steps", 100 * said_in(total, FORWARDS), "%", differing=differing,
-        apart=apart, steps={name: dict(sorted(counts.items())) for name, counts in needed.items()}, scenes=scenes,
-    )  # fmt: skip
+        "decision",
+        f"sub-tasks said in {FORWARDS} steps",
+        100 * said_in(total, FORWARDS),
+        "%",
+        differing=differing,
+        apart=apart,
+        steps={name: dict(sorted(counts.items())) for name, counts in needed.items()},
+        scenes=scenes,
+    )
 
 
 def said_in(counts: Counter[int], steps: int) -> float:
@@ -57,13 +63,13 @@ def said_in(counts: Counter[int], steps: int) -> float:
 @torch.no_grad()
 def _compared(fast: Any, eager: Any, processor: Any, observation: dict[str, Any]) -> tuple[int, bool, float]:
     """Steps that were needed; whether it says so, and the same words where they are enough; how far chunks differ."""
-    from lohovla.model import acting
-    from lohovla.model.acting import Attended
-    from lohovla.model.deciding import Asked, Whole
+    from lohovla.model.backends.single_graph import DecisionConfig, DecisionInputs
+    from lohovla.model.inference import action_sampling
+    from lohovla.model.inference.action_sampling import ActionContext
 
-    inputs, whole = processor([observation]), Whole(processor.start, processor.end, processor.mask, "ee", 4)
-    noise = acting.noise_for(fast.model, "ee", [torch.Generator().manual_seed(0)])
-    asked = Asked.new(fast.model, torch.zeros(1, 4), noise)
+    inputs, whole = processor([observation]), DecisionConfig(processor.start, processor.end, processor.mask, "ee", 4)
+    noise = action_sampling.sample_action_noise(fast.model, "ee", [torch.Generator().manual_seed(0)])
+    asked = DecisionInputs.new(fast.model, torch.zeros(1, 4), noise)
     made = fast.decide(whole, inputs, asked)
     prefix = eager.encode(inputs)
     words = eager.plan_d2f(prefix, whole.start, whole.end, whole.mask)
@@ -71,5 +77,7 @@ def _compared(fast: Any, eager: Any, processor: Any, observation: dict[str, Any]
         return words.forwards, False, 0.0
     if not made.complete:
         return words.forwards, True, 0.0
-    chunk = eager.ee(Attended.of(eager.point(prefix, words)), inputs.state, asked.motion, whole.steps, noise)
+    chunk = eager.ee(
+        ActionContext.from_predictions(eager.point(prefix, words)), inputs.state, asked.motion, whole.steps, noise
+    )
     return words.forwards, made.words(whole.end) == words.tokens, float((made.action - chunk).abs().max())

@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lohovla.benchmarks.report import emit, median
+from lohovla.benchmarks.bench_utils import emit, median
 from lohovla.errors import UserError
 
 _TASKS = ("arithmetic", "open-plan")
@@ -44,10 +44,10 @@ def run(
     import torch
 
     from lohovla.d2f.engine import EngineSettings
-    from lohovla.d2f.engine.weights import narrow
-    from lohovla.d2f.text import TextModel
-    from lohovla.serve.text.schema import CompletionRequest
-    from lohovla.serve.text.service import MODES, TextService
+    from lohovla.d2f.engine.weight_quantization import quantize_linear
+    from lohovla.d2f.text_model import TextModel
+    from lohovla.serve.text.api_schema import CompletionRequest
+    from lohovla.serve.text.text_service import MODES, TextService
 
     modes = [mode for mode in modes if mode != "diffusion"]
     if not modes or set(modes) - set(MODES):
@@ -59,7 +59,7 @@ def run(
         torch.set_num_threads(threads)
     text = TextModel.load(model)
     if weights is not None:
-        narrow(text, weights)
+        quantize_linear(text, weights)
     service = TextService(text, "text", EngineSettings(running=max(answers, 1), step_tokens=1 << 16))
     modes = [mode for mode in modes if mode in service.modes]
     prompts = _prompts(service, answers)
@@ -71,28 +71,45 @@ def run(
         bodies = [CompletionRequest.model_validate(body) for body in asked]
         requests = [request for body in bodies for request in service.plan(body).requests]
         _answer(engine, requests[:1])  # warm
-        kept[mode].append({
-            **{f"together_{key}": value for key, value in _answer(engine, requests).items()},
-            **{f"alone_{key}": value for key, value in _answer(engine, requests, alone=True).items()},
-        })  # fmt: skip
+        kept[mode].append(
+            {
+                **{f"together_{key}": value for key, value in _answer(engine, requests).items()},
+                **{f"alone_{key}": value for key, value in _answer(engine, requests, alone=True).items()},
+            }
+        )
     figures = {mode: _summary(values) for mode, values in kept.items()}
-    print(f"{'mode':12s} {'tokens/s, ' + str(answers):>14s} {'one by one':>11s} {'ratio':>6s} {'of cpu time':>12s} "
-          f"{'tokens/forward':>15s} {'overhead alone':>15s} {'together':>9s}")  # fmt: skip
+    print(
+        f"{'mode':12s} {'tokens/s, ' + str(answers):>14s} {'one by one':>11s} {'ratio':>6s} {'of cpu time':>12s} "
+        f"{'tokens/forward':>15s} {'overhead alone':>15s} {'together':>9s}"
+    )
     for mode, row in figures.items():
-        print(f"{mode:12s} {row['together']:14.1f} {row['alone']:11.1f} {row['ratio']:6.2f} "
-              f"{row['processor_ratio']:12.2f} {row['tokens_a_forward']:15.2f} {100 * row['overhead_alone']:13.1f} % "
-              f"{100 * row['overhead_together']:7.1f} %")  # fmt: skip
+        print(
+            f"{mode:12s} {row['together']:14.1f} {row['alone']:11.1f} {row['ratio']:6.2f} "
+            f"{row['processor_ratio']:12.2f} {row['tokens_a_forward']:15.2f} {100 * row['overhead_alone']:13.1f} % "
+            f"{100 * row['overhead_together']:7.1f} %"
+        )
     main = modes[0] if "d2f" not in modes else "d2f"
     return emit(
-        "engine", f"tokens a second, {answers} at once, {main}", figures[main]["together"], "tokens/s",
-        baseline=figures[main]["alone"], ratio=figures[main]["ratio"], floor=None, baseline_is="one at a time",
-        model=model or "shipped", weights=weights, answers=answers, rounds=rounds, tokens=tokens,
-        threads=torch.get_num_threads(), modes=figures,
-    )  # fmt: skip
+        "engine",
+        f"tokens a second, {answers} at once, {main}",
+        figures[main]["together"],
+        "tokens/s",
+        baseline=figures[main]["alone"],
+        ratio=figures[main]["ratio"],
+        floor=None,
+        baseline_is="one at a time",
+        model=model or "shipped",
+        weights=weights,
+        answers=answers,
+        rounds=rounds,
+        tokens=tokens,
+        threads=torch.get_num_threads(),
+        modes=figures,
+    )
 
 
 def _prompts(service: Any, count: int) -> list[list[int]]:
-    from lohovla.d2f.tasks import text_task
+    from lohovla.collect.text_tasks import text_task
 
     tasks = [text_task(name) for name in _TASKS]
     return [service.text.encode(tasks[k % 2].draw(_FIRST + 2 * k).prompt) for k in range(count)]
@@ -117,10 +134,13 @@ def _answer(engine: Any, requests: list[Any], alone: bool = False) -> dict[str, 
     seconds, worked = time.perf_counter() - began, time.process_time() - worked
     spent, model = stats.seconds - before[0], stats.forward_seconds - before[1]
     return {
-        "tokens": sum(len(answer.tokens) for answer in answers), "seconds": seconds, "processor": worked,
-        "taken": sum(answer.forwards for answer in answers), "overhead": 1 - model / spent,
+        "tokens": sum(len(answer.tokens) for answer in answers),
+        "seconds": seconds,
+        "processor": worked,
+        "taken": sum(answer.forwards for answer in answers),
+        "overhead": 1 - model / spent,
         "forward_ms": 1000 * model / max(1, stats.forwards - before[2]),
-    }  # fmt: skip
+    }
 
 
 def _summary(values: list[dict[str, float]]) -> dict[str, float]:
@@ -129,11 +149,14 @@ def _summary(values: list[dict[str, float]]) -> dict[str, float]:
 
     rates = [(v["together_tokens"] / v["together_seconds"], v["alone_tokens"] / v["alone_seconds"]) for v in values]
     made = {
-        "together": median([many for many, _ in rates]), "alone": median([one for _, one in rates]),
+        "together": median([many for many, _ in rates]),
+        "alone": median([one for _, one in rates]),
         "ratio": median([many / one for many, one in rates]),
         "processor_ratio": median([v["alone_processor"] / v["together_processor"] for v in values]),
         "tokens_a_forward": of("alone_tokens") / max(1.0, of("alone_taken")),
-        "overhead_alone": of("alone_overhead"), "overhead_together": of("together_overhead"),
-        "forward_ms_alone": of("alone_forward_ms"), "forward_ms_together": of("together_forward_ms"),
-    }  # fmt: skip
+        "overhead_alone": of("alone_overhead"),
+        "overhead_together": of("together_overhead"),
+        "forward_ms_alone": of("alone_forward_ms"),
+        "forward_ms_together": of("together_forward_ms"),
+    }
     return {key: round(value, 4) for key, value in made.items()}

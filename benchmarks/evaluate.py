@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lohovla.benchmarks.report import emit, median
+from lohovla.benchmarks.bench_utils import emit, median
 from lohovla.errors import UserError
 from lohovla.evaluate.protocol import Protocol, seeds_of
-from lohovla.evaluate.run import evaluate
+from lohovla.evaluate.run_evaluation import evaluate
 
 _LIMIT = 240.0  # s, wanted for 200 episodes on two cores
 _RATIO = 1.8  # wanted of two workers
@@ -36,7 +36,16 @@ def run(task: str, episodes: int, workers: int | None, rounds: int) -> dict[str,
     one, more = median(seconds[1]), median(seconds[workers])
     ratio = median([alone / together for alone, together in zip(seconds[1], seconds[workers], strict=True)])
     return emit(
-        "evaluate", f"{episodes} pick_place episodes of the oracle, {workers} workers", more, "s",
-        baseline=round(one, 2), ratio=round(ratio, 3), wanted_s=_LIMIT * episodes / 200, wanted_ratio=_RATIO,
-        task=task, episodes=episodes, workers=workers, rounds=rounds,
-    )  # fmt: skip
+        "evaluate",
+        f"{episodes} pick_place episodes of the oracle, {workers} workers",
+        more,
+        "s",
+        baseline=round(one, 2),
+        ratio=round(ratio, 3),
+        wanted_s=_LIMIT * episodes / 200,
+        wanted_ratio=_RATIO,
+        task=task,
+        episodes=episodes,
+        workers=workers,
+        rounds=rounds,
+    )

@@ -16,21 +16,36 @@ from typing import Any
 import numpy as np
 
 from lohovla.control.clock import SimulatedClock
-from lohovla.control.jobs import Job, Reply
-from lohovla.control.limits import Limits
+from lohovla.control.inference.inference_messages import InferenceReply, InferenceRequest
+from lohovla.control.inference.inference_worker import SimulatedWorker
 from lohovla.control.loop import ControlLoop
-from lohovla.control.receiver import Command
-from lohovla.control.robots import KinematicArm, Sample
-from lohovla.control.settings import JOINS, LoopSettings, Safety
-from lohovla.control.worker import SimulatedWorker
+from lohovla.control.motion_limits import MotionLimits
+from lohovla.control.safety.command_receiver import Command
+from lohovla.control.settings import JOINS, LoopSettings, SafetySettings
+from lohovla.control.simulated_robots import KinematicArm, TimedObservation
 from lohovla.policies.base import Decision
-from lohovla.policies.wander import WanderPolicy
+from lohovla.policies.random_waypoints import RandomWaypointPolicy
 
 FAULTS = (
-    "none", "slow model", "silent model", "killed model", "failing model", "nan", "wrong shape", "leaping model",
-    "frozen camera", "stale camera", "clock set", "suspended", "lost commands", "garbage commands", "dead sender",
-    "deadman", "emergency stop", "reset",
-)  # fmt: skip
+    "none",
+    "slow model",
+    "silent model",
+    "killed model",
+    "failing model",
+    "nan",
+    "wrong shape",
+    "leaping model",
+    "frozen camera",
+    "stale camera",
+    "clock set",
+    "suspended",
+    "lost commands",
+    "garbage commands",
+    "dead sender",
+    "deadman",
+    "emergency stop",
+    "reset",
+)
 _LENGTH = 5.0  # s of an episode, longer where the stated time is
 _SPELL = 0.6  # s, how long a fault for a while lasts
 _REST = 1e-5  # m and rad in 0.01 s; less is rest: 1 mm/s
@@ -38,7 +53,7 @@ _HOME = np.array([0.5, 0.0, 0.3, 0.0, 0.0, 0.0])
 
 
 @dataclass
-class Outcome:
+class FaultOutcome:
     """What one episode showed.
 
     Attributes:
@@ -68,7 +83,7 @@ class Outcome:
         return bool(self.broken) or (self.rested is not None and self.rested > self.stated)
 
 
-def violations(poses: np.ndarray, dt: float, limits: Limits) -> list[str]:
+def violations(poses: np.ndarray, dt: float, limits: MotionLimits) -> list[str]:
     """Limits that consecutive poses (n, 6), ``dt`` seconds apart and at rest before the first, exceed."""
     found = []
     low, high = np.array(limits.low) - 1e-9, np.array(limits.high) + 1e-9
@@ -85,7 +100,7 @@ def violations(poses: np.ndarray, dt: float, limits: Limits) -> list[str]:
     return found
 
 
-class _Trouble:
+class _FaultInjector:
     """One episode's fault: hooks into the worker, the robot, the clock and the loop's inputs."""
 
     def __init__(self, kind: str, forever: bool, start: float, rng: np.random.Generator, delay: float):
@@ -97,7 +112,7 @@ class _Trouble:
     def active(self, now: float) -> bool:
         return self.start <= now < self.end
 
-    def delay(self, job: Job, now: float) -> float:
+    def delay(self, job: InferenceRequest, now: float) -> float:
         """Of the worker's answers."""
         if job.kind == "reset":
             return 0.0
@@ -110,7 +125,7 @@ class _Trouble:
             return math.inf
         return math.nan if self.kind == "killed model" else usual
 
-    def tamper(self, job: Job, reply: Reply) -> Reply:
+    def tamper(self, job: InferenceRequest, reply: InferenceReply) -> InferenceReply:
         """With what the model says; the moment counts at which it was asked."""
         if not self.active(job.taken) or not isinstance(reply.result, Decision):
             return reply
@@ -127,7 +142,7 @@ class _Trouble:
             return reply
         return replace(reply, result=replace(reply.result, actions=actions))
 
-    def see(self, sample: Sample) -> Sample:
+    def see(self, sample: TimedObservation) -> TimedObservation:
         """With what the cameras give."""
         if self.kind not in ("frozen camera", "stale camera"):
             return sample
@@ -160,9 +175,17 @@ class _Trouble:
 
 # After these for good, the arm must come to rest; the others let it go on.
 FINAL = (
-    "silent model", "killed model", "failing model", "nan", "wrong shape", "frozen camera", "stale camera",
-    "dead sender", "deadman", "emergency stop",
-)  # fmt: skip
+    "silent model",
+    "killed model",
+    "failing model",
+    "nan",
+    "wrong shape",
+    "frozen camera",
+    "stale camera",
+    "dead sender",
+    "deadman",
+    "emergency stop",
+)
 
 
 def play(
@@ -171,7 +194,7 @@ def play(
     fault: str | None = None,
     rates: Sequence[float] = (50.0, 100.0, 100.0, 200.0, 500.0),
     forever: bool | None = None,
-) -> Outcome:
+) -> FaultOutcome:
     """One episode; everything in it follows from ``seed``.
 
     Args:
@@ -188,11 +211,13 @@ def play(
     joins = [*JOINS, "ensemble", "rtc-trained"] if make_arm is None else JOINS  # rtc takes the most time
     join = str(rng.choice(joins))
     hz = float(rng.choice(rates))
-    safety = Safety(deadman=kind == "deadman", stale_after=float(rng.uniform(0.6, 1.5)), model_timeout=0.8, hold=0.4)
+    safety = SafetySettings(
+        deadman=kind == "deadman", stale_after=float(rng.uniform(0.6, 1.5)), model_timeout=0.8, hold=0.4
+    )
     settings = LoopSettings(join=join, command_hz=hz, execute=int(rng.integers(4, 13)), safety=safety)
-    trouble = _Trouble(kind, forever, float(rng.uniform(0.8, 2.2)), rng, float(rng.choice([0.0, 0.05, 0.2, 0.5])))
+    trouble = _FaultInjector(kind, forever, float(rng.uniform(0.8, 2.2)), rng, float(rng.choice([0.0, 0.05, 0.2, 0.5])))
 
-    clock, policy = SimulatedClock(), WanderPolicy()
+    clock, policy = SimulatedClock(), RandomWaypointPolicy()
     arm = KinematicArm(_HOME) if make_arm is None else make_arm(seed)
     observe, command = arm.observe, arm.command
     arm.observe = lambda now, world: trouble.see(observe(now, world))
@@ -221,7 +246,7 @@ def play(
     broken = violations(poses, 0.01, settings.limits)
     broken += [f"command {found}" for found in violations(np.array(commands), settings.period, settings.limits)]
     moved = float(np.linalg.norm(np.diff(poses[:, :3], axis=0), axis=1).sum())
-    outcome = Outcome(kind, forever, join, broken, moved=moved, events=dict(loop.log.counts))
+    outcome = FaultOutcome(kind, forever, join, broken, moved=moved, events=dict(loop.log.counts))
     if forever:
         outcome.stated = trouble.stated(settings)
         outcome.rested = _rest(poses, times, trouble, settings)
@@ -244,7 +269,7 @@ def _record(loop: ControlLoop, arm: Any) -> tuple[list[np.ndarray], list[np.ndar
     return targets, commands, times
 
 
-def _strike(trouble: _Trouble, loop: ControlLoop, arm: Any, clock: SimulatedClock, now: float) -> float:
+def _strike(trouble: _FaultInjector, loop: ControlLoop, arm: Any, clock: SimulatedClock, now: float) -> float:
     """Do now what the fault does to the loop's inputs and the clock; returns by how much the clock was set."""
     active = trouble.active(now)
     if trouble.kind == "deadman" and not active:
@@ -269,7 +294,7 @@ def _strike(trouble: _Trouble, loop: ControlLoop, arm: Any, clock: SimulatedCloc
     return 0.0
 
 
-def _rest(poses: np.ndarray, times: Sequence[float], trouble: _Trouble, settings: LoopSettings) -> float:
+def _rest(poses: np.ndarray, times: Sequence[float], trouble: _FaultInjector, settings: LoopSettings) -> float:
     """Seconds from the fault until the last motion.
 
     A frozen camera counts from when it can be noticed: the tool has gone the way that shows it, and the loop
@@ -288,7 +313,7 @@ def _rest(poses: np.ndarray, times: Sequence[float], trouble: _Trouble, settings
     return max(last - since, 0.0)
 
 
-def summarize(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+def summarize(outcomes: Sequence[FaultOutcome]) -> list[dict[str, Any]]:
     """A row for each kind of fault: episodes, faults for good, limits exceeded, longest and stated time to rest."""
     rows = []
     for kind in dict.fromkeys(outcome.fault for outcome in outcomes):

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 from lohovla.benchmarks import gpu_models, gpu_text
-from lohovla.benchmarks.counts import describe
-from lohovla.benchmarks.pi0 import TOY, Shape
-from lohovla.benchmarks.report import Row, compiled, device, emit, graphed, table, timed
+from lohovla.benchmarks.bench_utils import Row, compiled, device, emit, graphed, table, timed
+from lohovla.benchmarks.pi0 import TOY, Pi0Shape
+from lohovla.benchmarks.roofline import describe
 from lohovla.errors import UserError
 from lohovla.kernels.registry import KERNELS, as_double
 from lohovla.kernels.runtime import tables
@@ -89,10 +89,19 @@ def _closing(record: dict[str, Any], parts: dict[str, list[Row]]) -> dict[str, A
     decided = parts.get("decision", [])
     sums = {c: sum(row.get(f"{c} ms", 0.0) for row in decided) for c in ("eager", "compiled", "fused", "floor")}
     emit(
-        "gpu", "decision of pi0's shape", sums["fused"], "ms", baseline=sums["eager"], compiled=sums["compiled"],
-        ratio=sums["eager"] / sums["fused"] if sums["fused"] else None, floor=sums["floor"], failed=failed,
-        wrong=wrong, parts=parts, **record,
-    )  # fmt: skip
+        "gpu",
+        "decision of pi0's shape",
+        sums["fused"],
+        "ms",
+        baseline=sums["eager"],
+        compiled=sums["compiled"],
+        ratio=sums["eager"] / sums["fused"] if sums["fused"] else None,
+        floor=sums["floor"],
+        failed=failed,
+        wrong=wrong,
+        parts=parts,
+        **record,
+    )
     if wrong:
         raise UserError(f"wrong on this GPU: {wrong[0]}", "report it with this line; the seed repeats it")
     return {**record, "failed": failed, "parts": parts, **sums}
@@ -168,9 +177,13 @@ def _beside(
     spent = timed(graphed(ours, where), where)
     floor = kernel.module.cost(*inputs).floor(bandwidth, rate) * 1e3
     return {
-        "ours ms": spent, "eager ms": eager, "compiled ms": better, "floor ms": floor, "of floor": floor / spent,
+        "ours ms": spent,
+        "eager ms": eager,
+        "compiled ms": better,
+        "floor ms": floor,
+        "of floor": floor / spent,
         "keeps": spent <= min(eager, better),
-    }  # fmt: skip
+    }
 
 
 def tuned(where: torch.device, rounds: int = 10, which: str = "serving") -> dict[str, dict[str, int]]:
@@ -225,9 +238,13 @@ def _is_few(sizes: dict[str, Any]) -> bool:
 def candidates(start: dict[str, int], kind: str) -> list[dict[str, int]]:
     """Block sizes to try: the present ones with another value of one kind."""
     choices = {
-        "BM": (16, 32, 64, 128), "BN": (16, 32, 64, 128, 256), "BH": (16, 32, 64, 128), "BK": (32, 64, 128),
-        "num_warps": (4, 8), "num_stages": (2, 3, 4),
-    }  # fmt: skip
+        "BM": (16, 32, 64, 128),
+        "BN": (16, 32, 64, 128, 256),
+        "BH": (16, 32, 64, 128),
+        "BK": (32, 64, 128),
+        "num_warps": (4, 8),
+        "num_stages": (2, 3, 4),
+    }
     return [{**start, kind: value} for value in choices[kind] if value != start[kind]]
 
 
@@ -240,7 +257,7 @@ def _kernels(where: torch.device, bandwidth: float, rate: float, dry: bool) -> l
 
 
 def _decision(where: torch.device, bandwidth: float, rate: float, dry: bool) -> list[Row]:
-    return gpu_models.decision(where, TOY if dry else Shape(), bandwidth, rate, 2 if dry else 20)
+    return gpu_models.decision(where, TOY if dry else Pi0Shape(), bandwidth, rate, 2 if dry else 20)
 
 
 def _nano(where: torch.device, bandwidth: float, rate: float, dry: bool) -> list[Row]:
@@ -256,6 +273,10 @@ def _training(where: torch.device, bandwidth: float, rate: float, dry: bool) -> 
 
 
 _PART = {
-    "correctness": _correctness, "kernels": _kernels, "decision": _decision, "nano": _nano, "d2f": _d2f,
+    "correctness": _correctness,
+    "kernels": _kernels,
+    "decision": _decision,
+    "nano": _nano,
+    "d2f": _d2f,
     "training": _training,
-}  # fmt: skip
+}

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from lohovla.benchmarks.pi0 import Pi0, Shape
-from lohovla.benchmarks.report import Row, graphed, timed
+from lohovla.benchmarks.bench_utils import Row, graphed, timed
+from lohovla.benchmarks.pi0 import Pi0, Pi0Shape
 
 
 @torch.inference_mode()
-def decision(where: torch.device, shape: Shape, bandwidth: float, rate: float, rounds: int = 20) -> list[Row]:
+def decision(where: torch.device, shape: Pi0Shape, bandwidth: float, rate: float, rounds: int = 20) -> list[Row]:
     """A decision of pi0's shape, part by part: eager, and compiled layer by layer and fused, both in CUDA graphs."""
     with where:
         model = Pi0(shape).to(torch.bfloat16).eval().prepare()
@@ -63,16 +63,16 @@ def decision(where: torch.device, shape: Shape, bandwidth: float, rate: float, r
 def nano(where: torch.device, rounds: int = 20) -> list[Row]:
     """The shipped model's decision, part by part, by backend; of a part the tensors that it takes stay the same."""
     from lohovla.benchmarks.model import CHUNKS, decision_parts, observation_of
-    from lohovla.model.checkpoint import load
-    from lohovla.model.fast import BACKENDS, Fast
+    from lohovla.model.backends.inference_backend import BACKENDS, InferenceBackend
+    from lohovla.model.checkpoint import load_checkpoint
 
-    model, processor = load(None, str(where))
+    model, processor = load_checkpoint(None, str(where))
     observation = observation_of("put-block-into-matching-bowl")
     rows: dict[str, Row] = {}
     wanted: dict[str, Tensor] = {}
     for backend in BACKENDS if where.type == "cuda" else ("eager", "fused"):
         try:
-            parts = decision_parts(Fast(model, backend), processor, observation)
+            parts = decision_parts(InferenceBackend(model, backend), processor, observation)
         except Exception as error:  # a backend that does not run must not hide the others
             rows[backend] = {"part": backend, "error": str(error).splitlines()[0][:200]}
             continue
@@ -97,13 +97,13 @@ def training(
         drawn: samples drawn from the simulator for each stage, repeated to the recipe's batch.
         rounds: steps timed.
     """
-    from lohovla.model.checkpoint import load
-    from lohovla.settings import compose
+    from lohovla.model.checkpoint import load_checkpoint
+    from lohovla.settings.hydra_config import compose
 
     recipe = compose("train", [])["recipe"]["stages"]
     rows = []
     for name in stages or list(recipe):
-        model, processor = load(None, str(where))
+        model, processor = load_checkpoint(None, str(where))
         try:
             rows.append(_stage(name, dict(recipe[name]), model, processor, where, rate, drawn, rounds))
         except Exception as error:  # without a simulator here the stages that need none are still measured
@@ -112,16 +112,22 @@ def training(
 
 
 def _stage(
-    name: str, settings: dict[str, Any], model: Any, processor: Any, where: torch.device, rate: float, drawn: int,
+    name: str,
+    settings: dict[str, Any],
+    model: Any,
+    processor: Any,
+    where: torch.device,
+    rate: float,
+    drawn: int,
     rounds: int,
-) -> Row:  # fmt: skip
-    from lohovla.collect.stream import training_tasks
+) -> Row:
+    from lohovla.collect.training_stream import training_tasks
     from lohovla.data.samples import collate
-    from lohovla.train.source import Source
-    from lohovla.train.stages import Stage, StageLosses
+    from lohovla.train.batch_source import BatchSource
+    from lohovla.train.training_stages import Stage, StageLosses
 
     stage = Stage(name=name, **settings)
-    kept = list(itertools.islice(iter(Source(training_tasks(), workers=0).samples(stage, 0, 0, 1)), drawn))
+    kept = list(itertools.islice(iter(BatchSource(training_tasks(), workers=0).samples(stage, 0, 0, 1)), drawn))
     batch = collate([kept[k % len(kept)] for k in range(stage.batch)])
     losses = StageLosses(model, processor, stage)
     moved = [p for p in model.parameters() if p.requires_grad]
@@ -139,6 +145,10 @@ def _stage(
         step()
     spent, operations = timed(step, where, rounds), counter.get_total_flops()
     return {
-        "stage": name, "batch": stage.batch, "step ms": spent, "samples/s": stage.batch / spent * 1e3,
-        "GFLOP a step": operations / 1e9, "share of peak": operations / (spent * 1e-3) / rate,
-    }  # fmt: skip
+        "stage": name,
+        "batch": stage.batch,
+        "step ms": spent,
+        "samples/s": stage.batch / spent * 1e3,
+        "GFLOP a step": operations / 1e9,
+        "share of peak": operations / (spent * 1e-3) / rate,
+    }

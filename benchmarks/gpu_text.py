@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from lohovla.benchmarks.report import Row
-from lohovla.d2f.blocks import Thresholds
+from lohovla.benchmarks.bench_utils import Row
+from lohovla.d2f.block_state import Thresholds
 from lohovla.d2f.denoiser import CACHE, DecoderDenoiser
-from lohovla.d2f.engine import Engine, EngineSettings, Request, Update
+from lohovla.d2f.engine import Engine, EngineSettings, GenerationRequest, RequestOutput
 from lohovla.d2f.sampling import Sampling
 from lohovla.errors import UserError
 from lohovla.kernels.runtime import Cost
@@ -20,7 +20,7 @@ SHARE = 1 / 16  # of the masked rows that a step accepts, by the choice of the t
 
 
 @dataclass(frozen=True)
-class Text:
+class TextModelShape:
     """Sizes of the model and of what it is asked."""
 
     hidden: int = 4096
@@ -43,18 +43,23 @@ class Text:
         return Cost(2.0 * (weights + cache), 2.0 * weights * rows + pairs)
 
 
-LLADA = Text()
-TOY = Text(64, 96, 2, 4, 128, 4, 8, 16, (1, 2), 3, 16.0)
+LLADA = TextModelShape()
+TOY = TextModelShape(64, 96, 2, 4, 128, 4, 8, 16, (1, 2), 3, 16.0)
 
 
 @torch.inference_mode()
-def steps(where: torch.device, text: Text, bandwidth: float, rate: float) -> list[Row]:
+def steps(where: torch.device, text: TextModelShape, bandwidth: float, rate: float) -> list[Row]:
     """Steps of the engine and tokens a second, beside a plain loop of transformers, one token a forward."""
     model = _model(where, text)
     denoiser = DecoderDenoiser(
-        model.model, model.model.embed_tokens, model.lm_head, mask_id=text.vocabulary - 1,
-        eos_ids=(text.vocabulary - 2,), shift=False, block=text.block,
-    )  # fmt: skip
+        model.model,
+        model.model.embed_tokens,
+        model.lm_head,
+        mask_id=text.vocabulary - 1,
+        eos_ids=(text.vocabulary - 2,),
+        shift=False,
+        block=text.block,
+    )
     accept = _threshold(denoiser, text)
     rows = []
     for batch in text.batches:
@@ -72,14 +77,19 @@ def steps(where: torch.device, text: Text, bandwidth: float, rate: float) -> lis
     return rows
 
 
-def _model(where: torch.device, text: Text) -> Any:
+def _model(where: torch.device, text: TextModelShape) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
-        hidden_size=text.hidden, intermediate_size=text.inner, num_hidden_layers=text.layers,
-        num_attention_heads=text.heads, num_key_value_heads=text.heads, vocab_size=text.vocabulary,
-        max_position_embeddings=4096, tie_word_embeddings=False,
-    )  # fmt: skip
+        hidden_size=text.hidden,
+        intermediate_size=text.inner,
+        num_hidden_layers=text.layers,
+        num_attention_heads=text.heads,
+        num_key_value_heads=text.heads,
+        vocab_size=text.vocabulary,
+        max_position_embeddings=4096,
+        tie_word_embeddings=False,
+    )
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:
@@ -89,7 +99,7 @@ def _model(where: torch.device, text: Text) -> Any:
         torch.set_default_dtype(before)
 
 
-def _threshold(denoiser: DecoderDenoiser, text: Text) -> float:
+def _threshold(denoiser: DecoderDenoiser, text: TextModelShape) -> float:
     """The confidence that one in sixteen masked rows reaches, as random weights are never sure of a word."""
     n = 2 * text.block
     tokens = torch.full((1, n), denoiser.mask_id, device=denoiser.device)
@@ -99,13 +109,13 @@ def _threshold(denoiser: DecoderDenoiser, text: Text) -> float:
     return float(denoiser.logits(hidden).softmax(-1).max(-1).values.quantile(1 - SHARE))
 
 
-def _engine(denoiser: DecoderDenoiser, text: Text, batch: int, accept: float) -> tuple[float, float, float]:
+def _engine(denoiser: DecoderDenoiser, text: TextModelShape, batch: int, accept: float) -> tuple[float, float, float]:
     """Seconds a step, tokens accepted in one, and rows of its forward, once all requests run."""
     engine = Engine(denoiser, EngineSettings(cache_mb=text.cache_mb, running=batch, share=False))
     generator = torch.Generator().manual_seed(0)
     known = [0] * batch
 
-    def listen(number: int, update: Update) -> None:
+    def listen(number: int, update: RequestOutput) -> None:
         if update.error:
             raise UserError(update.error, "see the log")
         answer = update.answer
@@ -114,7 +124,7 @@ def _engine(denoiser: DecoderDenoiser, text: Text, batch: int, accept: float) ->
     for number in range(batch):
         prompt = torch.randint(text.vocabulary - 2, (text.prompt,), generator=generator).tolist()
         sampling = Sampling(max_tokens=text.answer, min_tokens=text.answer)
-        request = Request(tuple(prompt), sampling, Thresholds(accept=accept), size=text.block)
+        request = GenerationRequest(tuple(prompt), sampling, Thresholds(accept=accept), size=text.block)
         engine.submit(request, lambda update, number=number: listen(number, update))
     # Prompts come in over several steps; then the pipeline fills.
     while (engine.queued or min(known) == 0) and engine.step():
@@ -134,7 +144,7 @@ def _engine(denoiser: DecoderDenoiser, text: Text, batch: int, accept: float) ->
     return spent, (sum(known) - before) / max(1, taken), (engine.stats.rows - rows) / max(1, taken)
 
 
-def _plain(model: Any, text: Text, batch: int) -> float:
+def _plain(model: Any, text: TextModelShape, batch: int) -> float:
     """Seconds a token of ``model`` with its own cache, as a loop over it is written first."""
     from transformers import DynamicCache
 

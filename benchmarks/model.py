@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lohovla.benchmarks.report import emit
+from lohovla.benchmarks.bench_utils import emit
 
 CHUNKS = ("chunk", "whole")  # parts that give one
 _STEPS = (10, 4, 2)
@@ -21,19 +21,19 @@ _WANTED = {"prefix": 40.0, "plan ar": 80.0, "chunk ee 10": 40.0, "chunk ee 2": 1
 def run(checkpoint: str | None, task: str, rounds: int, threads: int | None, backends: Sequence[str]) -> dict[str, Any]:
     """Time each part ``rounds`` times in turn on one observation, print a table, and return the record.
 
-    Each part is timed by each of ``backends`` (:mod:`lohovla.model.fast`) besides the eager one, interleaved.
+    Each part is timed by each of ``backends`` (``inference_backend``) besides the eager one, interleaved.
     """
-    from lohovla.model.checkpoint import load
-    from lohovla.model.fast import Fast
+    from lohovla.model.backends.inference_backend import InferenceBackend
+    from lohovla.model.checkpoint import load_checkpoint
 
     if threads:
         torch.set_num_threads(threads)
-    model, processor = load(checkpoint)
+    model, processor = load_checkpoint(checkpoint)
     observation = observation_of(task)
     own, made = {}, {}
     with torch.inference_mode():
         for backend in dict.fromkeys(("eager", *backends)):
-            own[backend] = decision_parts(Fast(model, backend), processor, observation)
+            own[backend] = decision_parts(InferenceBackend(model, backend), processor, observation)
             made[backend] = {name: part() for name, part in own[backend].items()}
         parts = {f"{name}, {backend}": own[backend][name] for name in own["eager"] for backend in own}
         times = _times(parts, rounds)
@@ -54,31 +54,41 @@ def run(checkpoint: str | None, task: str, rounds: int, threads: int | None, bac
     floor = operations / measured_rate() * 1e3
     print(f"the prefix's arithmetic alone, at the speed of a matrix product here: {floor:.1f} ms")
     return emit(
-        "model", "prefix", medians["prefix, eager"], "ms", floor=floor, medians=medians, apart=apart,
-        threads=torch.get_num_threads(), rounds=rounds,
-    )  # fmt: skip
+        "model",
+        "prefix",
+        medians["prefix, eager"],
+        "ms",
+        floor=floor,
+        medians=medians,
+        apart=apart,
+        threads=torch.get_num_threads(),
+        rounds=rounds,
+    )
 
 
 def decision_parts(fast: Any, processor: Any, observation: dict[str, Any]) -> dict[str, Callable[[], Any]]:
     """The parts of a decision by one backend, each on what those before it gave; and all of it, by block diffusion."""
-    from lohovla.model import acting, pointing
-    from lohovla.model.acting import Attended
-    from lohovla.model.deciding import Asked, Whole
-    from lohovla.model.upload import Upload
+    from lohovla.model.backends.device_transfer import DeviceTransfer
+    from lohovla.model.backends.single_graph import DecisionConfig, DecisionInputs
+    from lohovla.model.inference import action_sampling, pick_place_prediction
+    from lohovla.model.inference.action_sampling import ActionContext
 
     start, end, mask, sayable = processor.start, processor.end, processor.mask, processor.sayable()
     assert sayable is not None
-    device, upload = fast.model.device, Upload(processor, fast.model.device)
+    device, upload = fast.model.device, DeviceTransfer(processor, fast.model.device)
     inputs = upload([observation])
     prefix = fast.encode(inputs)
     grammar = sayable.of(prefix.objects, 0)
     words = fast.plan_ar(prefix, start, end, grammar)
 
     def point() -> Any:
-        return fast.point(prefix, pointing.given(fast.model, prefix, words.tokens, start))
+        return fast.point(prefix, pick_place_prediction.subtask_from_tokens(fast.model, prefix, words.tokens, start))
 
-    attended, still = Attended.of(point()), torch.zeros(1, 4, device=device)
-    noise = {c: acting.noise_for(fast.model, c, [torch.Generator().manual_seed(0)]) for c in ("ee", "pick_place")}
+    attended, still = ActionContext.from_predictions(point()), torch.zeros(1, 4, device=device)
+    noise = {
+        c: action_sampling.sample_action_noise(fast.model, c, [torch.Generator().manual_seed(0)])
+        for c in ("ee", "pick_place")
+    }
     parts: dict[str, Callable[[], Any]] = {
         "prefix": lambda: fast.encode(upload([observation])),
         "plan ar": lambda: fast.plan_ar(prefix, start, end),
@@ -89,13 +99,13 @@ def decision_parts(fast: Any, processor: Any, observation: dict[str, Any]) -> di
     }
     for steps in _STEPS:
         parts[f"chunk ee {steps}"] = partial(fast.ee, attended, inputs.state, still, steps, noise["ee"])
-    how, asked = Whole(start, end, mask, "ee", 4), Asked.new(fast.model, still, noise["ee"])
+    how, asked = DecisionConfig(start, end, mask, "ee", 4), DecisionInputs.new(fast.model, still, noise["ee"])
 
     def by_passes() -> Any:
         inputs = upload([observation])
         prefix = fast.encode(inputs)
         pointed = fast.point(prefix, fast.plan_d2f(prefix, start, end, mask))
-        return fast.ee(Attended.of(pointed), inputs.state, still, how.steps, asked.noise)
+        return fast.ee(ActionContext.from_predictions(pointed), inputs.state, still, how.steps, asked.noise)
 
     parts["whole decision, by passes"] = by_passes
     in_one = fast.backend != "eager"
@@ -109,7 +119,7 @@ def _apart(eager: dict[str, Any], other: dict[str, Any]) -> float:
 
 def observation_of(task: str) -> dict[str, Any]:
     """The first observation of a scene of a task."""
-    from lohovla.collect.scenes import scene_env
+    from lohovla.collect.rendered_scenes import scene_env
 
     return scene_env(task).reset(seed=1)[0]
 

@@ -25,7 +25,7 @@ Cache = list[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class Shape:
+class Pi0Shape:
     """Sizes of the model; the defaults are pi0's."""
 
     views: int = 2
@@ -43,10 +43,14 @@ class Shape:
     steps: int = 10
     vision: dict[str, int] = field(
         default_factory=lambda: {
-            "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16,
-            "image_size": 224, "patch_size": 14,
+            "hidden_size": 1152,
+            "intermediate_size": 4304,
+            "num_hidden_layers": 27,
+            "num_attention_heads": 16,
+            "image_size": 224,
+            "patch_size": 14,
         }
-    )  # fmt: skip
+    )
 
     @property
     def prefix(self) -> int:
@@ -54,20 +58,34 @@ class Shape:
         return self.views * (self.vision["image_size"] // self.vision["patch_size"]) ** 2 + self.words
 
 
-TOY = Shape(
-    words=5, width=32, inner=48, layers=2, heads=4, kv=1, head=16, expert_width=24, expert_inner=40, chunk=6, actions=7,
+TOY = Pi0Shape(
+    words=5,
+    width=32,
+    inner=48,
+    layers=2,
+    heads=4,
+    kv=1,
+    head=16,
+    expert_width=24,
+    expert_inner=40,
+    chunk=6,
+    actions=7,
     steps=3,
     vision={
-        "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2,
-        "image_size": 28, "patch_size": 14,
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 28,
+        "patch_size": 14,
     },
-)  # fmt: skip
+)
 
 
-class Layer(nn.Module):
+class Pi0Layer(nn.Module):
     """A decoder layer, with its weights as a checkpoint has them and folded."""
 
-    def __init__(self, width: int, inner: int, shape: Shape):
+    def __init__(self, width: int, inner: int, shape: Pi0Shape):
         super().__init__()
         self.heads, self.kv, self.head = shape.heads, shape.kv, shape.head
 
@@ -124,7 +142,7 @@ class Layer(nn.Module):
 class Pi0(nn.Module):
     """Tower, decoder and expert; each part plainly and fused."""
 
-    def __init__(self, shape: Shape, seed: int = 0):
+    def __init__(self, shape: Pi0Shape, seed: int = 0):
         super().__init__()
         from transformers import SiglipVisionConfig, SiglipVisionModel
 
@@ -133,8 +151,8 @@ class Pi0(nn.Module):
         vision = SiglipVisionConfig(**shape.vision, vision_use_head=False)  # type: ignore[arg-type]
         self.tower = SiglipVisionModel(vision)
         self.project = nn.Linear(shape.vision["hidden_size"], shape.width)
-        self.decoder = nn.ModuleList(Layer(shape.width, shape.inner, shape) for _ in range(shape.layers))
-        self.expert = nn.ModuleList(Layer(width, shape.expert_inner, shape) for _ in range(shape.layers))
+        self.decoder = nn.ModuleList(Pi0Layer(shape.width, shape.inner, shape) for _ in range(shape.layers))
+        self.expert = nn.ModuleList(Pi0Layer(width, shape.expert_inner, shape) for _ in range(shape.layers))
         self.enter, self.leave = nn.Linear(shape.actions, width), nn.Linear(width, shape.actions)
         self.mix, self.mixed = nn.Linear(2 * width, width), nn.Linear(width, width)
         self.gain = nn.Parameter(1 + 0.1 * torch.randn(width))
@@ -158,7 +176,7 @@ class Pi0(nn.Module):
     def compile_layers(self) -> None:
         """Put every layer, the tower's too, under ``torch.compile``: one by one, as all together take minutes."""
         for layer in (*self.decoder, *self.expert, *self.tower.modules()):
-            if isinstance(layer, Layer) or type(layer).__name__ == "SiglipEncoderLayer":
+            if isinstance(layer, Pi0Layer) or type(layer).__name__ == "SiglipEncoderLayer":
                 layer.compile(dynamic=False)
 
     def time(self, step: int) -> Tensor:
@@ -232,7 +250,7 @@ class Pi0(nn.Module):
         }
 
 
-def launches(shape: Shape) -> dict[str, list[tuple[int, Cost]]]:
+def launches(shape: Pi0Shape) -> dict[str, list[tuple[int, Cost]]]:
     """What the fused decision launches, by part: how often, and what each launch moves and computes."""
 
     def product(rows: int, k: int, n: int) -> Cost:
@@ -257,11 +275,14 @@ def launches(shape: Shape) -> dict[str, list[tuple[int, Cost]]]:
     v = shape.vision
     patches, width, heads = shape.prefix - shape.words, v["hidden_size"], v["num_attention_heads"]
     tower = [
-        (4, product(patches, width, width)), (2, passing(patches, width)), (2, passing(patches, width)),
+        (4, product(patches, width, width)),
+        (2, passing(patches, width)),
+        (2, passing(patches, width)),
         (shape.views, seen(patches // shape.views, patches // shape.views, heads, heads, width // heads)),
-        (1, product(patches, width, v["intermediate_size"])), (1, passing(patches, v["intermediate_size"])),
+        (1, product(patches, width, v["intermediate_size"])),
+        (1, passing(patches, v["intermediate_size"])),
         (1, product(patches, v["intermediate_size"], width)),
-    ]  # fmt: skip
+    ]
     prefix, rows, expert = shape.prefix, shape.chunk + 1, shape.expert_width
     step = [(3, passing(rows, expert)), (1, product(rows, expert, expert)), (1, product(rows, expert, shape.actions))]
     acting = layer(rows, prefix + rows, expert, shape.expert_inner)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lohovla.benchmarks.report import emit
+from lohovla.benchmarks.bench_utils import emit
 
 _TITLES = {
     "copy": "copying the observation",
@@ -22,21 +22,21 @@ def run(
     """Paint every sub-task of ``scenes`` validation episodes of each task, print a table, and return the record."""
     from tqdm import tqdm
 
-    from lohovla.evaluate.painted import cases, compare
     from lohovla.evaluate.protocol import seeds_of, tasks_of
-    from lohovla.evaluate.told import compare_told
-    from lohovla.model.checkpoint import load
-    from lohovla.model.imagining import Brush, require_painter
+    from lohovla.evaluate.subgoal.conditioning_ablation import compare_conditioning
+    from lohovla.evaluate.subgoal.subgoal_image_metrics import cases, compare_subgoals
+    from lohovla.model.checkpoint import load_checkpoint
+    from lohovla.model.inference.subgoal_generation import SubgoalSamplingConfig, require_subgoal_generator
 
     if threads:
         torch.set_num_threads(threads)
-    model, processor = load(checkpoint)
-    require_painter(model)
+    model, processor = load_checkpoint(checkpoint)
+    require_subgoal_generator(model)
     found = list(cases(tasks_of("", list(tasks)), seeds_of("val", scenes)))
-    brushes = {f"parallel {steps}": Brush("parallel", steps, 4, guidance) for steps in (1, 4, 8)}
-    brushes["raster"] = Brush("raster", denoise=4, guidance=guidance)
+    brushes = {f"parallel {steps}": SubgoalSamplingConfig("parallel", steps, 4, guidance) for steps in (1, 4, 8)}
+    brushes["raster"] = SubgoalSamplingConfig("raster", denoise=4, guidance=guidance)
     with tqdm(total=len(found), unit="sub-task", disable=None) as bar:
-        figures = compare(model, processor, found, brushes, progress=bar.update)
+        figures = compare_subgoals(model, processor, found, brushes, progress=bar.update)
     print("| picture | PSNR, dB | depth, mm | block seen at the place | gone from the pick | both | ms |")
     print("|---|---|---|---|---|---|---|")
     for name, row in figures.items():
@@ -46,14 +46,24 @@ def run(
             f" {row.get('ms', 0):.0f} |"
         )
     with tqdm(total=len(found), unit="sub-task", disable=None) as bar:
-        told = compare_told(model, processor, found, progress=bar.update)
+        told = compare_conditioning(model, processor, found, progress=bar.update)
     print("\n| told | pick within 2 cm | place within 2 cm | both |")
     print("|---|---|---|---|")
     for name, row in told.items():
         print(f"| {name} | " + " | ".join(f"{100 * row[key]:.0f} %" for key in ("pick", "place", "both")) + " |")
     ours, copied = figures["parallel 4"], figures["copy"]
     return emit(
-        "picture", "PSNR on changed patches", ours["psnr"], "dB", baseline=copied["psnr"],
-        ratio=ours["psnr"] - copied["psnr"], floor=figures["coded"]["psnr"], figures=figures, told=told,
-        subtasks=len(found), tasks=list(tasks), scenes=scenes, guidance=guidance,
-    )  # fmt: skip
+        "picture",
+        "PSNR on changed patches",
+        ours["psnr"],
+        "dB",
+        baseline=copied["psnr"],
+        ratio=ours["psnr"] - copied["psnr"],
+        floor=figures["coded"]["psnr"],
+        figures=figures,
+        told=told,
+        subtasks=len(found),
+        tasks=list(tasks),
+        scenes=scenes,
+        guidance=guidance,
+    )

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lohovla.benchmarks.report import emit
+from lohovla.benchmarks.bench_utils import emit
 from lohovla.envs.tasks.registry import get_task
 from lohovla.errors import UserError
-from lohovla.evaluate import diagnose, table
+from lohovla.evaluate import failure_analysis
 from lohovla.evaluate.protocol import Protocol, seeds_of, tasks_of
-from lohovla.evaluate.run import evaluate
+from lohovla.evaluate.report import result_table
+from lohovla.evaluate.run_evaluation import evaluate
 
 _NOISE = {"color": 4.0, "depth": 0.002, "camera_position": 0.002, "camera_rotation": 0.004, "light": 0.15}
 _BATCH = 10
@@ -39,11 +40,12 @@ ABLATIONS = {
     "none": Ablation("no sub-tasks: the goal alone", {"subtasks": "none"}),
     "image": Ablation("sub-tasks as painted pictures", {"subtasks": "image"}),
     "image-true": Ablation(
-        "sub-tasks as true pictures", {"factory": "lohovla.evaluate.pictured:true_pictures", "subtasks": "image"}
+        "sub-tasks as true pictures",
+        {"factory": "lohovla.evaluate.subgoal.oracle_subgoals:true_pictures", "subtasks": "image"},
     ),
     "image-shuffled": Ablation(
         "sub-tasks as another scene's pictures",
-        {"factory": "lohovla.evaluate.pictured:shuffled_pictures", "subtasks": "image"},
+        {"factory": "lohovla.evaluate.subgoal.oracle_subgoals:shuffled_pictures", "subtasks": "image"},
     ),
     "both": Ablation("sub-tasks as words and pictures", {"subtasks": "text+image"}),
     "d2f": Ablation("planned by block diffusion", {"planner": "d2f"}),
@@ -91,14 +93,20 @@ def run(
         part = folder / name
         part.mkdir(parents=True, exist_ok=True)
         rows, _ = evaluate(protocol, part, workers=workers, batch=_BATCH)
-        results, found = table.results_of(rows), diagnose.summary(row["diagnosis"] for row in rows)
-        each = [table.percent(one.rate) for one in (*results.tasks.values(), results.overall)]
+        results, found = result_table.results_of(rows), failure_analysis.summary(row["diagnosis"] for row in rows)
+        each = [result_table.percent(one.rate) for one in (*results.tasks.values(), results.overall)]
         judged = ["-" if (share := found.get(key)) is None else f"{100 * share:.0f} %" for key in ("right", "progress")]
-        print(f"| {' | '.join([ablation.title, *each, table.interval(results.overall), *judged])} |", flush=True)
+        print(f"| {' | '.join([ablation.title, *each, result_table.interval(results.overall), *judged])} |", flush=True)
         rates = {task: one.rate for task, one in results.tasks.items()}
         figures[name] = {"success": results.overall.rate, "right": found.get("right"), **rates}
     first = next(iter(figures))
     return emit(
-        "policy", f"success of the policy, {first}", figures[first]["success"], "", tasks=list(names),
-        episodes=episodes, control=env["control"], figures=figures,
-    )  # fmt: skip
+        "policy",
+        f"success of the policy, {first}",
+        figures[first]["success"],
+        "",
+        tasks=list(names),
+        episodes=episodes,
+        control=env["control"],
+        figures=figures,
+    )

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from lohovla.benchmarks.report import emit, table
-from lohovla.control.jobs import Job
-from lohovla.control.worker import BackgroundWorker
+from lohovla.benchmarks.bench_utils import emit, table
+from lohovla.control.inference.inference_messages import InferenceRequest
+from lohovla.control.inference.inference_worker import BackgroundWorker
 from lohovla.errors import UserError
 
 CAMERAS, HEIGHT, WIDTH = ("front", "left"), 480, 640
@@ -48,11 +48,21 @@ def run(seconds: float, camera_hz: float, checkpoint: str | None) -> dict[str, A
     behind = [kind for kind in ("jpeg", "raw") if found[kind]["late"] or found[kind]["drift_ms"] > _WANTED]
     print(f"the bridge adds {bare['median_ms']:.1f} ms; it falls behind with {' and '.join(behind) or 'neither'}")
     return emit(
-        "ros", "image in to command out, JPEG, median", bare["median_ms"], "ms", wanted=_WANTED,
-        raw_ms=found["raw"]["median_ms"], with_model_ms=whole["median_ms"], model_ms=whole["model_ms"],
-        load=round(os.getloadavg()[0], 1), falls_behind=behind, cameras=len(CAMERAS), camera_hz=camera_hz,
-        seconds=seconds, found=found,
-    )  # fmt: skip
+        "ros",
+        "image in to command out, JPEG, median",
+        bare["median_ms"],
+        "ms",
+        wanted=_WANTED,
+        raw_ms=found["raw"]["median_ms"],
+        with_model_ms=whole["median_ms"],
+        model_ms=whole["model_ms"],
+        load=round(os.getloadavg()[0], 1),
+        falls_behind=behind,
+        cameras=len(CAMERAS),
+        camera_hz=camera_hz,
+        seconds=seconds,
+        found=found,
+    )
 
 
 # -- the robot's side --------------------------------------------------------------------------------------
@@ -60,12 +70,12 @@ def run(seconds: float, camera_hz: float, checkpoint: str | None) -> dict[str, A
 
 def _robot(pipe: Any, kind: str, camera_hz: float) -> None:
     """Serve two cameras until told to end; then tell when each command came, and of which picture it was."""
-    from lohovla.ros.graph import Graph, LocalTransport
-    from lohovla.ros.messages import seconds_of
-    from lohovla.ros.server import RosbridgeServer
-    from lohovla.ros.transport import Subscription
+    from lohovla.ros.transport.in_process_ros import InProcessRos, LocalTransport
+    from lohovla.ros.transport.message_types import seconds_of
+    from lohovla.ros.transport.rosbridge_server import RosbridgeServer
+    from lohovla.ros.transport.transport import Subscription
 
-    graph = Graph()
+    graph = InProcessRos()
     node, came, shown, ended = LocalTransport(graph), [], [], threading.Event()
 
     def take(message: Any) -> None:
@@ -101,7 +111,7 @@ def _robot(pipe: Any, kind: str, camera_hz: float) -> None:
 
 def _pictures(kind: str) -> list[Callable[[float], Any]]:
     """Makers of messages, by their stamp: what a camera driver does before is not the bridge's."""
-    from lohovla.ros.images import compressed, image
+    from lohovla.ros.vision.image_messages import compressed, image
 
     pixels = [np.roll(_scene(), 40 * k, axis=1) for k in range(4)]
     if kind == "raw":
@@ -111,7 +121,7 @@ def _pictures(kind: str) -> list[Callable[[float], Any]]:
 
 
 def _stamped(seconds: float) -> dict[str, Any]:
-    from lohovla.ros.messages import header
+    from lohovla.ros.transport.message_types import header
 
     return {"header": header(seconds, "eye")}
 
@@ -139,7 +149,7 @@ def _type(kind: str) -> str:
 
 def measure(drive: Callable[[Any, float], dict[str, float]], kind: str, seconds: float, camera_hz: float) -> Any:
     """Start a robot, have ``drive`` answer its pictures, and sum up what the robot's side saw."""
-    from lohovla.ros.rosbridge import Rosbridge
+    from lohovla.ros.transport.rosbridge_client import Rosbridge
 
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -164,19 +174,22 @@ def measure(drive: Callable[[Any, float], dict[str, float]], kind: str, seconds:
     ages = 1000.0 * (came[:, 0] - came[:, 1])
     quarter = max(len(ages) // 4, 1)
     return {
-        "median_ms": round(float(np.median(ages)), 2), "p99_ms": round(float(np.percentile(ages, 99)), 2),
-        "largest_ms": round(float(ages.max()), 1), "late": int((ages > _OLDEST).sum()) if not more else 0,
+        "median_ms": round(float(np.median(ages)), 2),
+        "p99_ms": round(float(np.percentile(ages, 99)), 2),
+        "largest_ms": round(float(ages.max()), 1),
+        "late": int((ages > _OLDEST).sum()) if not more else 0,
         "drift_ms": round(float(np.median(ages[-quarter:]) - np.median(ages[:quarter])), 2),
         "pictures_hz": round(float((len(shown) - 1) / np.ptp(shown)), 1),
-        "commands_hz": round(float((len(came) - 1) / np.ptp(came[:, 0])), 1), **more,
-    }  # fmt: skip
+        "commands_hz": round(float((len(came) - 1) / np.ptp(came[:, 0])), 1),
+        **more,
+    }
 
 
 def _heard(client: Any, kind: str) -> tuple[threading.Event, list[Any]]:
-    from lohovla.ros.clocks import ClockOffset
-    from lohovla.ros.feeds import Feeds
+    from lohovla.ros.transport.subscriptions import Subscriptions
+    from lohovla.ros.transport.time_sync import ClockOffset
 
-    new, feeds = threading.Event(), Feeds(client, ClockOffset())
+    new, feeds = threading.Event(), Subscriptions(client, ClockOffset())
     return new, [feeds.hear(_topic(name), _type(kind), 0.0, new.set) for name in CAMERAS]
 
 
@@ -186,7 +199,7 @@ def _answer(client: Any, stamp: Any) -> None:
 
 def echo(client: Any, seconds: float, kind: str) -> dict[str, float]:
     """Decode each new picture and answer it with a command."""
-    from lohovla.ros.images import color_of
+    from lohovla.ros.vision.image_messages import color_of
 
     new, feeds = _heard(client, kind)
     until, seen = time.monotonic() + seconds, [0] * len(feeds)
@@ -204,11 +217,11 @@ def echo(client: Any, seconds: float, kind: str) -> dict[str, float]:
 
 def _decide(client: Any, seconds: float, kind: str, worker: Any, observation: Any) -> dict[str, float]:
     """Decode the newest pictures, have the model decide, answer, and so on: as fast as the model goes."""
-    from lohovla.ros.images import color_of
+    from lohovla.ros.vision.image_messages import color_of
 
     new, feeds = _heard(client, kind)
-    _ask(worker, Job(-2, "reset", 0, 0.0))
-    plan = _ask(worker, Job(-1, "plan", 0, 0.0, observation=observation)).result
+    _ask(worker, InferenceRequest(-2, "reset", 0, 0.0))
+    plan = _ask(worker, InferenceRequest(-1, "plan", 0, 0.0, observation=observation)).result
     until, spent = time.monotonic() + seconds, []
     while time.monotonic() < until:
         new.wait(1.0)
@@ -218,13 +231,13 @@ def _decide(client: Any, seconds: float, kind: str, worker: Any, observation: An
         newest = [feed.newest for feed in feeds]
         for one in newest:
             color_of(one.message)
-        reply = _ask(worker, Job(len(spent), "chunk", 0, 0.0, observation=observation, plan=plan))
+        reply = _ask(worker, InferenceRequest(len(spent), "chunk", 0, 0.0, observation=observation, plan=plan))
         spent.append(1000.0 * reply.seconds)
         _answer(client, min(newest, key=lambda one: one.taken).message["header"]["stamp"])
     return {"model_ms": round(float(np.median(spent)), 2), "model_p99_ms": round(float(np.percentile(spent, 99)), 2)}
 
 
-def _ask(worker: Any, job: Job) -> Any:
+def _ask(worker: Any, job: InferenceRequest) -> Any:
     worker.submit(job, 0.0)
     while not (replies := worker.poll(0.0)):
         time.sleep(5e-4)
@@ -235,7 +248,7 @@ def _ask(worker: Any, job: Job) -> Any:
 
 def _policy(checkpoint: str | None) -> Any:
     """The model as it drives a robot; built in its own process."""
-    from lohovla.evaluate.realtime import build_policy
+    from lohovla.evaluate.realtime_episodes import build_policy
 
     settings = {"checkpoint": checkpoint, "progress": "model"}
     return build_policy("lohovla", settings, "put-block-into-matching-bowl", {"control": "ee", "control_hz": 20.0})

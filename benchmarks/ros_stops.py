@@ -19,14 +19,19 @@ from typing import Any
 
 import numpy as np
 
-from lohovla.benchmarks.report import emit, table
+from lohovla.benchmarks.bench_utils import emit, table
 from lohovla.benchmarks.stop_parts import client, guard, robot, wire
 from lohovla.errors import UserError
 
 SPEED = 0.25  # m/s
 _LIMITS = {"velocity": SPEED, "acceleration": 1.5, "jerk": 20.0, "low": [0.25, -0.6, 0.0], "high": [0.75, 0.6, 0.5]}
-_TOPICS = {"pose": "/sim/tool_target", "twist": "/sim/tool_twist", "trajectory": "/sim/joint_trajectory",
-           "joint_position": "/sim/joint_positions", "joint_velocity": "/sim/joint_velocities"}  # fmt: skip
+_TOPICS = {
+    "pose": "/sim/tool_target",
+    "twist": "/sim/tool_twist",
+    "trajectory": "/sim/joint_trajectory",
+    "joint_position": "/sim/joint_positions",
+    "joint_velocity": "/sim/joint_velocities",
+}
 FAULTS = ("client killed", "rosbridge killed", "cable out", "guard killed", "clock +5 s", "clock -5 s")
 _FROM, _WATCH = 0.08, 1.3  # m from home at which it breaks, s that are watched then: 0.325 m at full speed
 _BEHIND = 0.05  # s that the world may fall behind real time meanwhile; else it is tried again,
@@ -51,22 +56,28 @@ def run(kinds: list[str], trials: int) -> dict[str, Any]:
     target = [row for row in rows if row["commands"] == "twist" and row["controller's time-out"] and row["guard"]]
     worst = max((row["mm"] for row in target if row["fault"] == "client killed"), default=float("nan"))
     return emit(
-        "ros-stops", "twist with the guard, client killed at 0.25 m/s: way to rest, largest", worst, "mm",
-        wanted=_WANTED, load=round(os.getloadavg()[0], 1), trials=trials, rows=rows,
-    )  # fmt: skip
+        "ros-stops",
+        "twist with the guard, client killed at 0.25 m/s: way to rest, largest",
+        worst,
+        "mm",
+        wanted=_WANTED,
+        load=round(os.getloadavg()[0], 1),
+        trials=trials,
+        rows=rows,
+    )
 
 
 def _profile(kind: str, timeout: float) -> Any:
     from omegaconf import OmegaConf
 
-    from lohovla.ros.profile import Profile
-    from lohovla.settings import compose
+    from lohovla.ros.robot.robot_profile import Profile
+    from lohovla.settings.hydra_config import compose
 
     settings: Any = OmegaConf.to_container(compose("ros", ["robot=sim"]).robot)
     settings["command"] |= {"kind": kind, "topic": _TOPICS[kind], "timeout": timeout, "gain": 3.0}
     settings["guard"] |= {"ttl": 0.1 if kind in ("twist", "joint_velocity") else 0.2, "brake": 2.0}
     settings |= {"command_hz": 100.0, "loop": {"limits": _LIMITS}}
-    return Profile.of(settings)
+    return Profile.from_config(settings)
 
 
 def _measure(kind: str, timeout: float, guarded: bool, trials: int) -> list[dict[str, Any]]:
@@ -74,7 +85,7 @@ def _measure(kind: str, timeout: float, guarded: bool, trials: int) -> list[dict
     from lohovla.control.settings import LoopSettings
 
     profile = _profile(kind, timeout)
-    limits = LoopSettings.of(profile.loop_settings({})).limits
+    limits = LoopSettings.from_config(profile.loop_settings({})).limits
     settings = profile.guard_settings(limits, "always").as_json() if guarded else None
     rows = []
     for fault in FAULTS:
@@ -115,13 +126,17 @@ def _row(kind: str, timeout: float, guarded: bool, fault: str, found: list[dict[
     clock = fault.startswith("clock")
     goes_on = "goes on as commanded" if clock else f"does not stop within {_WATCH:g} s"
     return {
-        "commands": kind, "controller's time-out": timeout, "guard": guarded, "fault": fault,
+        "commands": kind,
+        "controller's time-out": timeout,
+        "guard": guarded,
+        "fault": fault,
         "what happens": "comes to rest" if len(rests) == len(found) else goes_on,
-        "mm": round(largest, 1), "median mm": round(median, 1),
+        "mm": round(largest, 1),
+        "median mm": round(median, 1),
         "s": round(max(one["s"] for one in found), 2),
         "starts again": max(one["again"] for one in found),
         "world behind, s": round(max(one["behind"] for one in found), 2),
-    }  # fmt: skip
+    }
 
 
 class _Stage:
@@ -217,9 +232,11 @@ def judge(samples: np.ndarray, moment: float) -> dict[str, Any]:
     last = after + (moving[-1] if len(moving) else 0) if rests else len(times) - 1
     steps = np.linalg.norm(np.diff(places[after : last + 1], axis=0), axis=1)
     return {
-        "rests": rests, "mm": 1000.0 * float(steps.sum()), "s": float(times[last] - moment),
+        "rests": rests,
+        "mm": 1000.0 * float(steps.sum()),
+        "s": float(times[last] - moment),
         "again": _starts(late),
-    }  # fmt: skip
+    }
 
 
 def _starts(speeds: np.ndarray) -> int:

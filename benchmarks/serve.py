@@ -16,10 +16,10 @@ import numpy as np
 from tqdm import tqdm
 
 from lohovla.benchmarks.bad_clients import FAULTS
-from lohovla.benchmarks.load import Tally, Witness, after, work_all
-from lohovla.benchmarks.report import emit, median
-from lohovla.benchmarks.served import STEM, Served, make_env
-from lohovla.benchmarks.stem import StemPolicy
+from lohovla.benchmarks.bench_utils import emit, median
+from lohovla.benchmarks.fake_policy import FakePolicy
+from lohovla.benchmarks.policy_load_client import PolicyLoadClient, PolicyRequestCounts, after, work_all
+from lohovla.benchmarks.server_process import STEM, ServerProcess, make_env
 from lohovla.errors import UserError
 
 _ROUNDS, _ROUND_SECONDS = 3, 6.0
@@ -39,17 +39,17 @@ def run(clients: int, hz: float, minutes: float, threads: int) -> dict[str, Any]
 
     torch.set_num_threads(1)
     env = make_env()
-    policy = StemPolicy(env)
+    policy = FakePolicy(env)
     shape = env.observation_space["images.top"].shape
-    witnesses = [Witness(policy, number, shape) for number in range(clients)]
+    witnesses = [PolicyLoadClient(policy, number, shape) for number in range(clients)]
     alone = _alone(policy, shape)
     print(f"the model alone takes {alone:.1f} ms an observation of one core's time")
     rates = _capacity(witnesses, threads)
     ratio = median([many / one for many, one in zip(rates["batched"], rates["one by one"], strict=True)])
     for name, values in rates.items():
         print(f"{name:12s} {median(values):6.1f} replies a second, {clients} clients without pause")
-    held = asyncio.run(_hold(witnesses, Witness(policy, clients, shape).ask()[0], hz, 60 * minutes, threads))
-    tally: Tally = held.pop("tally")
+    held = asyncio.run(_hold(witnesses, PolicyLoadClient(policy, clients, shape).ask()[0], hz, 60 * minutes, threads))
+    tally: PolicyRequestCounts = held.pop("tally")
     latencies = 1000 * np.array(tally.latencies)
     p50, p99 = np.percentile(latencies, 50), np.percentile(latencies, 99)
     rate = tally.right / (60 * minutes)
@@ -69,16 +69,30 @@ def run(clients: int, hz: float, minutes: float, threads: int) -> dict[str, Any]
     for problem in [*tally.wrong, *tally.lost][:5]:
         print(f"  {problem}")
     return emit(
-        "serve", f"latency of {clients} clients at {hz:g} Hz, median", float(p50), "ms",
-        baseline=round(median(rates["one by one"]), 2), ratio=round(ratio, 3), baseline_is="replies/s without batches",
-        p99_ms=round(float(p99), 1), sent=tally.sent, right=tally.right, wrong=len(tally.wrong), lost=len(tally.lost),
-        late=tally.late, rate_hz=round(rate / clients, 3), batch=round(float(np.mean(tally.batches)), 2),
-        replies_per_s=round(median(rates["batched"]), 2), model_ms=round(alone, 1), minutes=minutes, threads=threads,
+        "serve",
+        f"latency of {clients} clients at {hz:g} Hz, median",
+        float(p50),
+        "ms",
+        baseline=round(median(rates["one by one"]), 2),
+        ratio=round(ratio, 3),
+        baseline_is="replies/s without batches",
+        p99_ms=round(float(p99), 1),
+        sent=tally.sent,
+        right=tally.right,
+        wrong=len(tally.wrong),
+        lost=len(tally.lost),
+        late=tally.late,
+        rate_hz=round(rate / clients, 3),
+        batch=round(float(np.mean(tally.batches)), 2),
+        replies_per_s=round(median(rates["batched"]), 2),
+        model_ms=round(alone, 1),
+        minutes=minutes,
+        threads=threads,
         **{key: round(value, 2) for key, value in held.items()},
-    )  # fmt: skip
+    )
 
 
-def _alone(policy: StemPolicy, shape: tuple[int, ...]) -> float:
+def _alone(policy: FakePolicy, shape: tuple[int, ...]) -> float:
     """Processor time of one observation on one core, ms; the least of several, free of what else runs here."""
     picture, times = np.zeros((1, *shape), np.uint8), []
     for _ in range(8):
@@ -88,18 +102,20 @@ def _alone(policy: StemPolicy, shape: tuple[int, ...]) -> float:
     return 1000 * min(times)
 
 
-def _capacity(witnesses: list[Witness], threads: int) -> dict[str, list[float]]:
+def _capacity(witnesses: list[PolicyLoadClient], threads: int) -> dict[str, list[float]]:
     rates: dict[str, list[float]] = {"batched": [], "one by one": []}
     for _ in tqdm(range(_ROUNDS), desc="capacity", disable=None, leave=False):
         for name, limit in (("batched", 16), ("one by one", 1)):
-            with Served(*STEM, f"threads={threads}", f"max_batch={limit}", "deadline=30.0") as server:
+            with ServerProcess(*STEM, f"threads={threads}", f"max_batch={limit}", "deadline=30.0") as server:
                 tally = asyncio.run(work_all(server.url, witnesses, after(_ROUND_SECONDS), 0.0))
                 rates[name].append(tally.right / _ROUND_SECONDS)
     return rates
 
 
-async def _hold(witnesses: list[Witness], request: bytes, hz: float, seconds: float, threads: int) -> dict[str, Any]:
-    with Served(*STEM, f"threads={threads}") as server:
+async def _hold(
+    witnesses: list[PolicyLoadClient], request: bytes, hz: float, seconds: float, threads: int
+) -> dict[str, Any]:
+    with ServerProcess(*STEM, f"threads={threads}") as server:
         before = server.cpu_seconds()
         load = asyncio.create_task(work_all(server.url, witnesses, after(seconds), hz))
         faults: list[str] = []
@@ -125,7 +141,7 @@ async def _hold(witnesses: list[Witness], request: bytes, hz: float, seconds: fl
         }
 
 
-async def _misbehave(server: Served, request: bytes, seen: list[str]) -> None:
+async def _misbehave(server: ServerProcess, request: bytes, seen: list[str]) -> None:
     """Bad clients, one kind after the other, until cancelled."""
     for fault in itertools.cycle(FAULTS):
         await asyncio.sleep(_FAULT_EVERY)

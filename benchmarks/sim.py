@@ -13,14 +13,14 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from lohovla.benchmarks.report import emit, median
+from lohovla.benchmarks.bench_utils import emit, median
 from lohovla.errors import UserError
 
 _WINDOW = 50  # steps a sample
 
 
 @dataclass(frozen=True)
-class Case:
+class SimulatorCase:
     """One figure: a control mode with or without cameras, and what is asked of it."""
 
     name: str
@@ -32,9 +32,9 @@ class Case:
 
 
 CASES = (
-    Case("ee with cameras", "ee", True, "steps/s/core", 200.0, 300.0),
-    Case("ee without cameras", "ee", False, "steps/s/core", 500.0, 1000.0),
-    Case("pick_place with cameras", "pick_place", True, "actions/s/core", 5.0, 5.0),
+    SimulatorCase("ee with cameras", "ee", True, "steps/s/core", 200.0, 300.0),
+    SimulatorCase("ee without cameras", "ee", False, "steps/s/core", 500.0, 1000.0),
+    SimulatorCase("pick_place with cameras", "pick_place", True, "actions/s/core", 5.0, 5.0),
 )
 
 
@@ -68,14 +68,20 @@ def run(task: str, seconds: float, workers: int | None, profile: bool) -> dict[s
     # The floor: what physics and the two renders take by themselves, with no Python between them.
     floor = 1000.0 / (first["physics_ms"] + first["render_ms"])
     return emit(
-        "sim", "ee steps with top 320x160 colour and depth and wrist 128x128", first["rate"], "steps/s/core",
-        floor=round(floor, 1), ratio=round(first["rate"] / floor, 3), workers=workers, task=task,
+        "sim",
+        "ee steps with top 320x160 colour and depth and wrist 128x128",
+        first["rate"],
+        "steps/s/core",
+        floor=round(floor, 1),
+        ratio=round(first["rate"] / floor, 3),
+        workers=workers,
+        task=task,
         memory_mb=round(memory, 1),
         figures={name: {k: round(v, 4) for k, v in figure.items()} for name, figure in figures.items()},
-    )  # fmt: skip
+    )
 
 
-def _measure(job: tuple[Case, str, float, int]) -> dict[str, Any]:
+def _measure(job: tuple[SimulatorCase, str, float, int]) -> dict[str, Any]:
     """Run one case in this process: rates of windows of steps, milliseconds by stage, peak memory."""
     case, task, seconds, seed = job
     from lohovla.envs.env import BlocksEnv

@@ -18,12 +18,12 @@ _GOAL = 0.45  # m on y: out of reach for as long as it is watched
 def robot(pipe: Any, timeout: float, where: Any) -> None:
     """Run the simulated robot and a server; tell where the tool is, and when told to end, where it was and how late."""
     from lohovla.envs.env import BlocksEnv
-    from lohovla.ros.graph import Graph, LocalTransport
-    from lohovla.ros.server import RosbridgeServer
-    from lohovla.ros.sim import SimulatedRosRobot
+    from lohovla.ros.sim.simulated_ros_robot import SimulatedRosRobot
+    from lohovla.ros.transport.in_process_ros import InProcessRos, LocalTransport
+    from lohovla.ros.transport.rosbridge_server import RosbridgeServer
 
     logging.disable(logging.WARNING)
-    graph = Graph()
+    graph = InProcessRos()
     env = BlocksEnv("put-block-into-matching-bowl", control="ee", control_hz=1.0 / _PERIOD, cameras={})
     world = SimulatedRosRobot(env, LocalTransport(graph), 1, controller_timeout=timeout)
     server = RosbridgeServer(graph, port=0).start()
@@ -45,14 +45,14 @@ def robot(pipe: Any, timeout: float, where: Any) -> None:
 
 def guard(url: str, settings: dict[str, Any], pipe: Any) -> None:
     """Guard until killed."""
-    from lohovla.ros.guard import GuardSettings
-    from lohovla.ros.guard_node import GuardNode
-    from lohovla.ros.rosbridge import Rosbridge
+    from lohovla.ros.guard.guard import GuardSettings
+    from lohovla.ros.guard.guard_node import GuardNode
+    from lohovla.ros.transport.rosbridge_client import Rosbridge
 
     logging.disable(logging.WARNING)
     transport = Rosbridge(url, 2)
     transport.wait(10.0)
-    node = GuardNode(transport, GuardSettings.of(settings))
+    node = GuardNode(transport, GuardSettings.from_json(settings))
     pipe.send("ready")
     node.run(threading.Event())
 
@@ -80,26 +80,26 @@ def _carry(source: socket.socket, sink: socket.socket) -> None:
 
 def client(url: str, profile: Any, limits: dict[str, Any], guarded: bool, offset: Any, pipe: Any) -> None:
     """Drive the tool along y until killed; ``offset`` is s that its clock was set by."""
-    from lohovla.control.limits import Limiter, Limits
-    from lohovla.control.receiver import Command
-    from lohovla.ros.clocks import ClockOffset
-    from lohovla.ros.commands import Commander
-    from lohovla.ros.feeds import Feeds
-    from lohovla.ros.frames import joints_of, pose_of
-    from lohovla.ros.guard import COMMAND
-    from lohovla.ros.rosbridge import Rosbridge
-    from lohovla.ros.trajectories import COMMANDS
+    from lohovla.control.motion_limits import MotionLimiter, MotionLimits
+    from lohovla.control.safety.command_receiver import Command
+    from lohovla.ros.guard.guard import COMMAND
+    from lohovla.ros.robot.arm_commands import ArmCommander
+    from lohovla.ros.robot.joint_trajectories import COMMANDS
+    from lohovla.ros.robot.pose_conversion import joints_of, pose_of
+    from lohovla.ros.transport.rosbridge_client import Rosbridge
+    from lohovla.ros.transport.subscriptions import Subscriptions
+    from lohovla.ros.transport.time_sync import ClockOffset
 
     logging.disable(logging.WARNING)
     transport = Rosbridge(url, 2)
     transport.wait(10.0)
-    feeds = Feeds(transport, ClockOffset())
+    feeds = Subscriptions(transport, ClockOffset())
     tool = feeds.hear(profile.tool["topic"], "geometry_msgs/PoseStamped")
     joints = feeds.hear(profile.joints["topic"], "sensor_msgs/JointState")
     topic = COMMAND if guarded else profile.command["topic"]
     transport.advertise(topic, COMMANDS[profile.command["kind"]])
-    known = Limits(**limits)
-    limiter, commander = Limiter(known, _PERIOD), Commander(profile, known)
+    known = MotionLimits(**limits)
+    limiter, commander = MotionLimiter(known, _PERIOD), ArmCommander(profile, known)
     while tool.newest is None or joints.newest is None:
         time.sleep(0.01)
     limiter.reset(pose_of(tool.newest.message["pose"]))

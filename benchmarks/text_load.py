@@ -17,23 +17,33 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lohovla.benchmarks.report import emit
-from lohovla.benchmarks.served import Served
+from lohovla.benchmarks.bench_utils import emit
+from lohovla.benchmarks.server_process import ServerProcess
 from lohovla.errors import UserError
 
 _PROMPTS = 12  # different ones
 _SETTLE = 0.2  # share of the requests after which memory is first read
 _MALFORMED: tuple[bytes, ...] = (
-    b"", b"{", b"null", b"[]", b'{"model": 5}', b"\xff\xff", b'{"model": "MODEL", "prompt": []}',
-    b'{"model": "nobody", "prompt": "1"}', b'{"model": "MODEL", "prompt": "1", "max_tokens": -5}',
-    b'{"model": "MODEL", "prompt": "1", "temperature": "hot"}', b'{"model": "MODEL", "prompt": "1", "n": 1000}',
-    b'{"model": "MODEL", "prompt": [99999999]}', b'{"model": "MODEL", "prompt": "1", "max_tokens": 99999999}',
-    b'{"model": "MODEL", "prompt": "\\ud800"}', b'{"model": "MODEL", "prompt": "1", "surprise": 1}',
-)  # fmt: skip
+    b"",
+    b"{",
+    b"null",
+    b"[]",
+    b'{"model": 5}',
+    b"\xff\xff",
+    b'{"model": "MODEL", "prompt": []}',
+    b'{"model": "nobody", "prompt": "1"}',
+    b'{"model": "MODEL", "prompt": "1", "max_tokens": -5}',
+    b'{"model": "MODEL", "prompt": "1", "temperature": "hot"}',
+    b'{"model": "MODEL", "prompt": "1", "n": 1000}',
+    b'{"model": "MODEL", "prompt": [99999999]}',
+    b'{"model": "MODEL", "prompt": "1", "max_tokens": 99999999}',
+    b'{"model": "MODEL", "prompt": "\\ud800"}',
+    b'{"model": "MODEL", "prompt": "1", "surprise": 1}',
+)
 
 
 @dataclass
-class Tally:
+class TextRequestCounts:
     """What became of the requests."""
 
     right: int = 0
@@ -60,7 +70,7 @@ def run(model: str | None, requests: int, clients: int, threads: int, settings: 
             f"{requests} requests of {clients} clients", "10 or more, of 1 to 256: requests=10000 clients=32"
         )
     given = () if model is None else (f"model={model}",)
-    with Served(*given, "name=load", f"threads={threads}", *settings, what="text") as server:
+    with ServerProcess(*given, "name=load", f"threads={threads}", *settings, what="text") as server:
         modes = [m["id"] for m in json.loads(_get(server, "/v1/models"))["data"]]
         began = time.monotonic()
         tally = asyncio.run(_load(server, modes, requests, clients))
@@ -86,16 +96,33 @@ def run(model: str | None, requests: int, clients: int, threads: int, settings: 
     for problem in tally.wrong[:5]:
         print(f"  {problem}")
     return emit(
-        "text-load", f"requests a second, {clients} clients", requests / seconds, "requests/s", baseline=None,
-        ratio=None, floor=None, model=model or "shipped", requests=requests, right=tally.right, left=tally.left,
-        refused=tally.refused, wrong=len(tally.wrong), p50_s=round(p50, 3), p99_s=round(p99, 3), alive=alive,
-        exit_code=ended, memory_first_mb=round(first, 1), memory_last_mb=round(last, 1), threads=threads,
-        aborted=_sum(metrics, "lohovla_text_aborted_total"), preempted=_sum(metrics, "lohovla_text_preempted_total"),
+        "text-load",
+        f"requests a second, {clients} clients",
+        requests / seconds,
+        "requests/s",
+        baseline=None,
+        ratio=None,
+        floor=None,
+        model=model or "shipped",
+        requests=requests,
+        right=tally.right,
+        left=tally.left,
+        refused=tally.refused,
+        wrong=len(tally.wrong),
+        p50_s=round(p50, 3),
+        p99_s=round(p99, 3),
+        alive=alive,
+        exit_code=ended,
+        memory_first_mb=round(first, 1),
+        memory_last_mb=round(last, 1),
+        threads=threads,
+        aborted=_sum(metrics, "lohovla_text_aborted_total"),
+        preempted=_sum(metrics, "lohovla_text_preempted_total"),
         **held,
-    )  # fmt: skip
+    )
 
 
-def _idle_metrics(server: Served) -> str:
+def _idle_metrics(server: ServerProcess) -> str:
     """The metrics, once all that clients left behind is gone; after ten seconds as they are."""
     for _ in range(100):
         metrics = _get(server, "/metrics")
@@ -105,7 +132,7 @@ def _idle_metrics(server: Served) -> str:
     return metrics
 
 
-def _get(server: Served, path: str) -> str:
+def _get(server: ServerProcess, path: str) -> str:
     with urllib.request.urlopen(f"http://{server.host}:{server.port}{path}", timeout=60) as answer:
         return answer.read().decode()
 
@@ -114,12 +141,12 @@ def _sum(metrics: str, name: str) -> float:
     return sum(float(line.rsplit(" ", 1)[1]) for line in metrics.splitlines() if line.startswith(f"{name}{{"))
 
 
-async def _load(server: Served, modes: list[str], requests: int, clients: int) -> Tally:
-    from lohovla.d2f.tasks import text_task
+async def _load(server: ServerProcess, modes: list[str], requests: int, clients: int) -> TextRequestCounts:
+    from lohovla.collect.text_tasks import text_task
 
     tasks = [text_task(name) for name in ("arithmetic", "open-plan")]
     prompts = [tasks[k % 2].draw(10001 + 2 * k).prompt for k in range(_PROMPTS)]
-    tally, rng, numbers = Tally(), random.Random(0), iter(range(requests))
+    tally, rng, numbers = TextRequestCounts(), random.Random(0), iter(range(requests))
     with tqdm(total=requests, desc="requests", disable=None, leave=False) as bar:
 
         async def client() -> None:
@@ -164,7 +191,7 @@ def _drawn(rng: random.Random, modes: list[str], prompts: list[str]) -> _Ask:
     return _Ask(json.dumps(body).encode(), leave=leave, greedy=greedy)
 
 
-async def _one(server: Served, ask: _Ask, tally: Tally) -> None:
+async def _one(server: ServerProcess, ask: _Ask, tally: TextRequestCounts) -> None:
     began = time.monotonic()
     try:
         reader, writer = await asyncio.open_connection(server.host, server.port)
@@ -192,7 +219,7 @@ async def _one(server: Served, ask: _Ask, tally: Tally) -> None:
         tally.seconds.append(time.monotonic() - began)
 
 
-def _check(answer: bytes, ask: _Ask, tally: Tally) -> str:
+def _check(answer: bytes, ask: _Ask, tally: TextRequestCounts) -> str:
     """What is wrong with an answer, or ""."""
     head, _, body = answer.partition(b"\r\n\r\n")
     status = int(head.split(b" ", 2)[1]) if head else 0

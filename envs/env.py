@@ -12,16 +12,16 @@ import numpy as np
 
 from lohovla.envs.actions import CONTROLS, action_space, check_action, clip_action
 from lohovla.envs.control.simulation import Simulation
-from lohovla.envs.episode import SUCCESS, Episode, EpisodeState, Rules
+from lohovla.envs.episode import SUCCESS, Episode, EpisodeConfig, EpisodeState
 from lohovla.envs.errors import EpisodeOver
 from lohovla.envs.language import vocabulary
-from lohovla.envs.render.noise import Noise
+from lohovla.envs.render.noise import CameraNoise
 from lohovla.envs.render.renderer import render_color
 from lohovla.envs.scene.cameras import CAMERAS, WORKSPACE
 from lohovla.envs.sensors import DEFAULT_CAMERAS, STATE_NAMES, Sensors, proprioception
 from lohovla.envs.tasks.entities import Scene
 from lohovla.envs.tasks.names import VERSION
-from lohovla.envs.tasks.registry import Problem, get_task
+from lohovla.envs.tasks.registry import TaskInstance, get_task
 from lohovla.errors import UserError
 
 # Rates whose period is a whole number of physics steps.
@@ -62,7 +62,7 @@ class BlocksEnv(gym.Env):
         colors: palette (train, eval, all); the task's own if None.
         paraphrase: say goals in other words.
         drop_probability: chance that suction loses what it holds within a second.
-        noise: observation noise, a :class:`Noise` or its settings.
+        noise: observation noise, a :class:`CameraNoise` or its settings.
         seconds_per_action: with ``ee``, simulated seconds allowed for each pick-and-place action.
         render_mode: None, ``rgb_array`` or ``human``.
         render_camera: the camera that :meth:`render` shows.
@@ -88,7 +88,7 @@ class BlocksEnv(gym.Env):
         colors: str | None = None,
         paraphrase: bool = False,
         drop_probability: float = 0.0,
-        noise: Noise | Mapping[str, float] | None = None,
+        noise: CameraNoise | Mapping[str, float] | None = None,
         seconds_per_action: float = 8.0,
         render_mode: str | None = None,
         render_camera: str = "film",
@@ -111,9 +111,9 @@ class BlocksEnv(gym.Env):
             raise UserError(f"seconds_per_action cannot be {seconds_per_action}", "8 is the default")
         self.task = get_task(task)
         self.colors, self.paraphrase = colors, paraphrase
-        self.rules = Rules(control, control_hz, robot, gripper, drop_probability, seconds_per_action)
+        self.rules = EpisodeConfig(control, control_hz, robot, gripper, drop_probability, seconds_per_action)
         self.render_mode, self.render_camera = render_mode, render_camera
-        noise = noise if isinstance(noise, Noise) else Noise.of(noise or {})
+        noise = noise if isinstance(noise, CameraNoise) else CameraNoise.of(noise or {})
         self.sensors = Sensors(DEFAULT_CAMERAS if cameras is None else cameras, noise, top_source)
         self.observation_space = self.sensors.space
         self.action_space: gym.spaces.Box = action_space(control)
@@ -209,7 +209,7 @@ class BlocksEnv(gym.Env):
         return self._episode
 
     @property
-    def problem(self) -> Problem:
+    def problem(self) -> TaskInstance:
         """The present episode's problem: words, initial state, goal, limits."""
         return self.episode.problem
 
@@ -262,10 +262,10 @@ class BlocksEnv(gym.Env):
             gym.logger.warn("render() needs render_mode='rgb_array' or 'human' when the environment is made")
             return None
         if self.render_mode == "human":
-            from lohovla.envs.render.window import Window
+            from lohovla.envs.render.viewer import Viewer
 
             if self._window is None:
-                self._window = Window()
+                self._window = Viewer()
             self._window.show(self.simulation.model, self.simulation.data, self.render_camera)
             return None
         return self.picture(self.render_camera)

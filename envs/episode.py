@@ -16,14 +16,14 @@ from lohovla.envs.language import rgb
 from lohovla.envs.scene import arm
 from lohovla.envs.scene.world import Composition
 from lohovla.envs.tasks.entities import Block, Bowl, Scene, Zone
-from lohovla.envs.tasks.registry import Problem
+from lohovla.envs.tasks.registry import TaskInstance
 
 SUCCESS = 0.99  # a score above this, at the end, is a success
 SETTLED = 0.5  # s that a reached goal must stand before the episode ends
 
 
 @dataclass(frozen=True)
-class Rules:
+class EpisodeConfig:
     """How an episode is played.
 
     Attributes:
@@ -47,7 +47,7 @@ class Rules:
 class EpisodeState:
     """A snapshot of an episode, bit for bit; it can be pickled."""
 
-    problem: Problem
+    problem: TaskInstance
     model_fields: Mapping[str, np.ndarray]
     simulation: SimulationState
     counters: Mapping[str, Any]
@@ -56,8 +56,14 @@ class EpisodeState:
 
 # What an episode changes of the model that its composition shares with others.
 _MODEL_FIELDS = (
-    "cam_pos", "cam_quat", "light_diffuse", "light_dir", "body_pos", "body_quat", "geom_rgba",
-)  # fmt: skip
+    "cam_pos",
+    "cam_quat",
+    "light_diffuse",
+    "light_dir",
+    "body_pos",
+    "body_quat",
+    "geom_rgba",
+)
 
 
 class Episode:
@@ -69,7 +75,7 @@ class Episode:
         rng: the stream of drops.
     """
 
-    def __init__(self, problem: Problem, rules: Rules, rng: np.random.Generator):
+    def __init__(self, problem: TaskInstance, rules: EpisodeConfig, rng: np.random.Generator):
         self.problem, self.rules = problem, rules
         self._rng = rng
         composition = _composition(problem, rules)
@@ -162,7 +168,7 @@ class Episode:
         )
 
     @classmethod
-    def from_state(cls, state: EpisodeState, rules: Rules) -> Episode:
+    def from_state(cls, state: EpisodeState, rules: EpisodeConfig) -> Episode:
         """The episode of a snapshot, to be played on by the same rules."""
         rng = np.random.default_rng()
         rng.bit_generator.state = state.drops
@@ -174,7 +180,7 @@ class Episode:
         return episode
 
 
-def _composition(problem: Problem, rules: Rules) -> Composition:
+def _composition(problem: TaskInstance, rules: EpisodeConfig) -> Composition:
     entities = problem.layout.entities.values()
     return Composition(
         robot=rules.robot,

@@ -10,15 +10,15 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from lohovla.envs.control.rotations import rotvec_from_matrix
 from lohovla.envs.control.simulation import Simulation
-from lohovla.envs.instruction import Instruction
-from lohovla.envs.render.heightmap import fuse
-from lohovla.envs.render.noise import Noise
+from lohovla.envs.instruction_space import InstructionSpace
+from lohovla.envs.render.noise import CameraNoise
 from lohovla.envs.render.renderer import check_size, render, render_color
 from lohovla.envs.scene.arm import JOINTS
 from lohovla.envs.scene.cameras import CAMERAS, WORKSPACE, CameraModel, rotation_of
 from lohovla.errors import UserError
+from lohovla.geometry.height_map import fuse
+from lohovla.geometry.rotations import rotvec_from_matrix
 
 DEFAULT_CAMERAS: dict[str, dict[str, Any]] = {
     "top": {"width": 320, "height": 160, "depth": True},
@@ -40,7 +40,9 @@ class Sensors:
         top_source: ``orthographic`` renders the view from above; ``fused`` builds it from three RGB-D views.
     """
 
-    def __init__(self, cameras: Mapping[str, Mapping[str, Any] | None], noise: Noise, top_source: str = "orthographic"):
+    def __init__(
+        self, cameras: Mapping[str, Mapping[str, Any] | None], noise: CameraNoise, top_source: str = "orthographic"
+    ):
         if top_source not in TOP_SOURCES:
             raise UserError(f"no top_source {top_source!r}", f"choose one of {', '.join(TOP_SOURCES)}")
         self.noise, self.top_source = noise, top_source
@@ -81,7 +83,7 @@ class Sensors:
         low = -limits
         low[6] = 0.0
         spaces["state"] = gym.spaces.Box(low, limits, dtype=np.float32)
-        spaces["instruction"] = Instruction()
+        spaces["instruction"] = InstructionSpace()
         return gym.spaces.Dict(spaces)
 
     def prepare(self, simulation: Simulation, rng: np.random.Generator) -> None:

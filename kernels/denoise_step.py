@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lohovla.kernels.products import dot
-from lohovla.kernels.runtime import LAUNCH, Compiled, Cost, blocks, jit, plan, power, size, tl, triton
+from lohovla.kernels.runtime import LAUNCH, AotSpec, Cost, block_config, blocks, jit, next_pow2, size, tl, triton
+from lohovla.kernels.tile_ops import dot
 
 
 def reference(
@@ -26,9 +26,23 @@ def reference(
 
 @jit
 def _kernel(
-    hidden, x, leave, leave_bias, enter, bias, moved, out, R, W, dt, eps,
-    A: tl.constexpr, BA: tl.constexpr, BM: tl.constexpr, BK: tl.constexpr,
-):  # fmt: skip
+    hidden,
+    x,
+    leave,
+    leave_bias,
+    enter,
+    bias,
+    moved,
+    out,
+    R,
+    W,
+    dt,
+    eps,
+    A: tl.constexpr,
+    BA: tl.constexpr,
+    BM: tl.constexpr,
+    BK: tl.constexpr,
+):
     row = tl.program_id(0) * BM + tl.arange(0, BM)
     a, k = tl.arange(0, BA), tl.arange(0, BK)
     velocity = tl.zeros((BM, BA), tl.float32)
@@ -75,18 +89,31 @@ def denoise_step(
         bias: of the way in, plus the next step's time embedding (W,).
         dt: 1 over the number of steps.
         eps: of the norm.
-        implementation: see :func:`lohovla.kernels.runtime.chosen`.
+        implementation: see :func:`lohovla.kernels.runtime.use_triton`.
     """
-    how = plan("denoise_step", hidden, implementation)
+    how = block_config("denoise_step", hidden, implementation)
     if how is None:
         return reference(hidden, x, leave, enter, bias, dt, eps)
     (rows, width), actions = hidden.shape, x.shape[1]
     moved, out = torch.empty_like(x), torch.empty_like(hidden)
     grid = (triton.cdiv(rows, how["BM"]), triton.cdiv(width, how["BK"]))
     _kernel[grid](
-        hidden.contiguous(), x.contiguous(), leave[0], leave[1], enter, bias, moved, out, rows, width, dt, eps,
-        A=actions, BA=power(actions), **how,
-    )  # fmt: skip
+        hidden.contiguous(),
+        x.contiguous(),
+        leave[0],
+        leave[1],
+        enter,
+        bias,
+        moved,
+        out,
+        rows,
+        width,
+        dt,
+        eps,
+        A=actions,
+        BA=next_pow2(actions),
+        **how,
+    )
     return moved, out
 
 
@@ -104,10 +131,10 @@ def saved(
     return 2.0 * size(hidden) + 4.0 * size(x) + 2.0 * size(hidden)
 
 
-def ahead() -> list[Compiled]:
+def ahead() -> list[AotSpec]:
     """pi0's 32 action dimensions."""
     how = blocks("denoise_step", "sm_90")
     launch = {key: how.pop(key) for key in LAUNCH}
     types = {name: "*bf16" for name in ("hidden", "leave", "leave_bias", "enter", "bias", "out")}
     types |= {"x": "*fp32", "moved": "*fp32", "R": "i32", "W": "i32", "dt": "fp32", "eps": "fp32"}
-    return [Compiled(_kernel, types, {"A": 32, "BA": 32, **how}, launch)]
+    return [AotSpec(_kernel, types, {"A": 32, "BA": 32, **how}, launch)]

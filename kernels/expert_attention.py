@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lohovla.kernels.products import attend
-from lohovla.kernels.runtime import LAUNCH, Compiled, Cost, blocks, jit, plan, power, size, tl, triton
+from lohovla.kernels.runtime import LAUNCH, AotSpec, Cost, block_config, blocks, jit, next_pow2, size, tl, triton
+from lohovla.kernels.tile_ops import attend
 
 _LOG2E = 1.4426950408889634
 
@@ -29,10 +29,32 @@ def reference(q: Tensor, k: Tensor, v: Tensor, past: tuple[Tensor, Tensor], vali
 
 @jit
 def _kernel(
-    q, k, v, past_k, past_v, valid, out, scale, n_own, n_past, q_batch, q_head, q_row, k_batch, k_head, k_row,
-    past_batch, past_head, past_row,
-    HEADS: tl.constexpr, KV: tl.constexpr, D: tl.constexpr, BD: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
-):  # fmt: skip
+    q,
+    k,
+    v,
+    past_k,
+    past_v,
+    valid,
+    out,
+    scale,
+    n_own,
+    n_past,
+    q_batch,
+    q_head,
+    q_row,
+    k_batch,
+    k_head,
+    k_row,
+    past_batch,
+    past_head,
+    past_row,
+    HEADS: tl.constexpr,
+    KV: tl.constexpr,
+    D: tl.constexpr,
+    BD: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+):
     # A program's rows are all queries that share a key head: the actions times the heads of the group.
     GROUP: tl.constexpr = HEADS // KV
     batch, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
@@ -77,9 +99,9 @@ def expert_attention(
         v: its values, likewise.
         past: keys and values of the prefix (B, key heads, L, d).
         valid: which of the prefix's positions may be seen, bool (B, L).
-        implementation: see :func:`lohovla.kernels.runtime.chosen`.
+        implementation: see :func:`lohovla.kernels.runtime.use_triton`.
     """
-    how = plan("expert_attention", q, implementation)
+    how = block_config("expert_attention", q, implementation)
     if how is None:
         return reference(q, k, v, past, valid)
     (batch, heads, n, d), kv = q.shape, k.shape[1]
@@ -87,9 +109,25 @@ def expert_attention(
     out = q.new_empty(batch, n, heads, d)
     grid = (batch, kv, triton.cdiv(n * heads // kv, how["BM"]))
     _kernel[grid](
-        q, k, v, past_k, past_v, valid.contiguous().view(torch.uint8), out, _LOG2E / math.sqrt(d), n, past_k.shape[2],
-        *q.stride()[:3], *k.stride()[:3], *past_k.stride()[:3], HEADS=heads, KV=kv, D=d, BD=power(d), **how,
-    )  # fmt: skip
+        q,
+        k,
+        v,
+        past_k,
+        past_v,
+        valid.contiguous().view(torch.uint8),
+        out,
+        _LOG2E / math.sqrt(d),
+        n,
+        past_k.shape[2],
+        *q.stride()[:3],
+        *k.stride()[:3],
+        *past_k.stride()[:3],
+        HEADS=heads,
+        KV=kv,
+        D=d,
+        BD=next_pow2(d),
+        **how,
+    )
     return out.transpose(1, 2)
 
 
@@ -119,7 +157,7 @@ def saved(q: Tensor, k: Tensor, v: Tensor, past: tuple[Tensor, Tensor], valid: T
     return joint * (1 + 2 * repeated) + mask
 
 
-def ahead() -> list[Compiled]:
+def ahead() -> list[AotSpec]:
     """pi0's (8 heads of 256 to one key) and nano's (4 of 48)."""
     how = blocks("expert_attention", "sm_90")
     launch = {key: how.pop(key) for key in LAUNCH}
@@ -128,6 +166,6 @@ def ahead() -> list[Compiled]:
     types |= {f"{name}_{axis}": "i32" for name in ("q", "k", "past") for axis in ("batch", "head", "row")}
     wide = how["BM"] >= 64  # with fewer rows it is the tensor cores' older instruction, of 16 rows
     return [
-        Compiled(_kernel, types, {"HEADS": heads, "KV": kv, "D": d, "BD": power(d), **how}, launch, wide)
+        AotSpec(_kernel, types, {"HEADS": heads, "KV": kv, "D": d, "BD": next_pow2(d), **how}, launch, wide)
         for heads, kv, d in ((8, 1, 256), (4, 4, 48))
     ]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lohovla.kernels.products import dot, rows_times
-from lohovla.kernels.runtime import LAUNCH, Compiled, Cost, blocks, chosen, jit, plan, size, tl, triton
+from lohovla.kernels.runtime import LAUNCH, AotSpec, Cost, block_config, blocks, jit, size, tl, triton, use_triton
+from lohovla.kernels.tile_ops import dot, rows_times
 
 
 def reference(x: Tensor, up: Tensor, down: Tensor, eps: float, gelu: bool) -> Tensor:
@@ -78,12 +78,12 @@ def gated_mlp(x: Tensor, up: Tensor, down: Tensor, eps: float, gelu: bool, imple
         down: (D, F).
         eps: of the norm.
         gelu: GELU by tanh (Gemma) instead of SiLU.
-        implementation: see :func:`lohovla.kernels.runtime.chosen`.
+        implementation: see :func:`lohovla.kernels.runtime.use_triton`.
     """
-    if not chosen(x, implementation):
+    if not use_triton(x, implementation):
         return reference(x, up, down, eps, gelu)
     x = x.contiguous()
-    how = plan("gate_up", x, implementation, len(x))
+    how = block_config("gate_up", x, implementation, len(x))
     gated = gate_up(x, up, eps, gelu) if how is None else _gated(x, up, eps, gelu, how)
     return add_linear(gated, down, x, implementation)
 
@@ -98,7 +98,7 @@ def _gated(x: Tensor, up: Tensor, eps: float, gelu: bool, how: dict[str, int]) -
 
 def add_linear(x: Tensor, weight: Tensor, residual: Tensor, implementation: str = "auto") -> Tensor:
     """``residual + x weight^T`` (R, N), of rows (R, K) and weights (N, K): also an attention's output projection."""
-    how = plan("down", x, implementation, len(x))
+    how = block_config("down", x, implementation, len(x))
     if how is None:
         return residual + x @ weight.t()
     (rows, inner), n = x.shape, weight.shape[0]
@@ -120,7 +120,7 @@ def saved(x: Tensor, up: Tensor, down: Tensor, eps: float, gelu: bool) -> float:
     return 2.0 * size(x) + 6.0 * gated + 2.0 * size(x)
 
 
-def ahead() -> list[Compiled]:
+def ahead() -> list[AotSpec]:
     """Both passes, in bfloat16, with many rows and with few."""
     made = []
     for rows in (None, 51):
@@ -131,5 +131,5 @@ def ahead() -> list[Compiled]:
             how = blocks(name, "sm_90", rows)
             launch = {key: how.pop(key) for key in LAUNCH}
             types = types | {"R": "i32", "N": "i32"} | ({"D": "i32"} if name == "gate_up" else {})
-            made.append(Compiled(kernel, types, {**how, **more}, launch))
+            made.append(AotSpec(kernel, types, {**how, **more}, launch))
     return made

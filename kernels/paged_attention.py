@@ -12,16 +12,22 @@ import math
 import torch
 from torch import Tensor
 
-from lohovla.kernels.products import attend
-from lohovla.kernels.runtime import LAUNCH, Compiled, Cost, blocks, jit, plan, power, size, tl, triton
+from lohovla.kernels.runtime import LAUNCH, AotSpec, Cost, block_config, blocks, jit, next_pow2, size, tl, triton
+from lohovla.kernels.tile_ops import attend
 
 _LOG2E = 1.4426950408889634
 
 
 def reference(
-    q: Tensor, k: Tensor, v: Tensor, order: Tensor, starts: Tensor, pages: tuple[Tensor, Tensor], table: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    order: Tensor,
+    starts: Tensor,
+    pages: tuple[Tensor, Tensor],
+    table: Tensor,
     lengths: Tensor,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """See :func:`paged_attention`."""
     out, group = torch.empty_like(q), q.shape[1] // k.shape[1]
     for row in range(len(lengths)):
@@ -42,10 +48,26 @@ def reference(
 
 @jit
 def _kernel(
-    q, k, v, order, starts, page_k, page_v, table, lengths, out, scale, table_width,
-    HEADS: tl.constexpr, KV: tl.constexpr, D: tl.constexpr, PAGE: tl.constexpr, BD: tl.constexpr,
-    BM: tl.constexpr, BN: tl.constexpr,
-):  # fmt: skip
+    q,
+    k,
+    v,
+    order,
+    starts,
+    page_k,
+    page_v,
+    table,
+    lengths,
+    out,
+    scale,
+    table_width,
+    HEADS: tl.constexpr,
+    KV: tl.constexpr,
+    D: tl.constexpr,
+    PAGE: tl.constexpr,
+    BD: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+):
     # A program's rows are the queries of one key head: the window's tokens times the heads that share it.
     GROUP: tl.constexpr = HEADS // KV
     request, head = tl.program_id(0), tl.program_id(1)
@@ -85,9 +107,17 @@ def _kernel(
 
 
 def paged_attention(
-    q: Tensor, k: Tensor, v: Tensor, order: Tensor, starts: Tensor, pages: tuple[Tensor, Tensor], table: Tensor,
-    lengths: Tensor, implementation: str = "auto", longest: int | None = None,
-) -> Tensor:  # fmt: skip
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    order: Tensor,
+    starts: Tensor,
+    pages: tuple[Tensor, Tensor],
+    table: Tensor,
+    lengths: Tensor,
+    implementation: str = "auto",
+    longest: int | None = None,
+) -> Tensor:
     """What the windows' queries see (T, heads, d).
 
     Args:
@@ -99,10 +129,10 @@ def paged_attention(
         pages: committed keys and values (pages, page size, key heads, d).
         table: pages of each request, int32 (requests, most pages).
         lengths: committed tokens of each request, int32 (requests,).
-        implementation: see :func:`lohovla.kernels.runtime.chosen`.
+        implementation: see :func:`lohovla.kernels.runtime.use_triton`.
         longest: tokens of the longest window; None reads it from ``starts``, which waits for the device.
     """
-    how = plan("paged_attention", q, implementation)
+    how = block_config("paged_attention", q, implementation)
     if how is None:
         return reference(q, k, v, order, starts, pages, table, lengths)
     if longest is None:
@@ -113,16 +143,37 @@ def paged_attention(
         return out
     grid = (len(lengths), kv, triton.cdiv(longest * heads // kv, how["BM"]))
     _kernel[grid](
-        q.contiguous(), k.contiguous(), v.contiguous(), order, starts, *pages, table, lengths, out,
-        _LOG2E / math.sqrt(d), table.shape[1], HEADS=heads, KV=kv, D=d, PAGE=pages[0].shape[1], BD=power(d), **how,
-    )  # fmt: skip
+        q.contiguous(),
+        k.contiguous(),
+        v.contiguous(),
+        order,
+        starts,
+        *pages,
+        table,
+        lengths,
+        out,
+        _LOG2E / math.sqrt(d),
+        table.shape[1],
+        HEADS=heads,
+        KV=kv,
+        D=d,
+        PAGE=pages[0].shape[1],
+        BD=next_pow2(d),
+        **how,
+    )
     return out
 
 
 def cost(
-    q: Tensor, k: Tensor, v: Tensor, order: Tensor, starts: Tensor, pages: tuple[Tensor, Tensor], table: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    order: Tensor,
+    starts: Tensor,
+    pages: tuple[Tensor, Tensor],
+    table: Tensor,
     lengths: Tensor,
-) -> Cost:  # fmt: skip
+) -> Cost:
     """Of one call, at the lengths of this batch; block-causal scores that are not needed are not counted."""
     token = pages[0][0, 0].numel() * pages[0].element_size()
     moved = size(q, k, v, order, starts, lengths) + size(q) + 2.0 * token * float(lengths.sum())
@@ -134,9 +185,15 @@ def cost(
 
 
 def saved(
-    q: Tensor, k: Tensor, v: Tensor, order: Tensor, starts: Tensor, pages: tuple[Tensor, Tensor], table: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    order: Tensor,
+    starts: Tensor,
+    pages: tuple[Tensor, Tensor],
+    table: Tensor,
     lengths: Tensor,
-) -> float:  # fmt: skip
+) -> float:
     """Bytes that a padded call moves besides: the gathered cache, written and read, and the additive mask."""
     token = pages[0][0, 0].numel() * pages[0].element_size()
     windows = (starts[1:] - starts[:-1]).float()
@@ -144,7 +201,7 @@ def saved(
     return len(lengths) * columns * (4.0 * token + 2.0 * float(windows.max()) * q.element_size())
 
 
-def ahead() -> list[Compiled]:
+def ahead() -> list[AotSpec]:
     """LLaDA's (32 heads of 128, each with keys of its own) and Dream's (7 queries to a key)."""
     how = blocks("paged_attention", "sm_90")
     launch = {key: how.pop(key) for key in LAUNCH}
@@ -152,6 +209,6 @@ def ahead() -> list[Compiled]:
     types |= {name: "*i32" for name in ("order", "starts", "table", "lengths")}
     types |= {"scale": "fp32", "table_width": "i32"}
     return [
-        Compiled(_kernel, types, {"HEADS": heads, "KV": kv, "D": 128, "PAGE": 32, "BD": 128, **how}, launch)
+        AotSpec(_kernel, types, {"HEADS": heads, "KV": kv, "D": 128, "PAGE": 32, "BD": 128, **how}, launch)
         for heads, kv in ((32, 32), (28, 4))
     ]

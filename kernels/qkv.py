@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lohovla.kernels.products import dot
-from lohovla.kernels.runtime import LAUNCH, Compiled, Cost, blocks, jit, plan, power, size, tl, triton
+from lohovla.kernels.runtime import LAUNCH, AotSpec, Cost, block_config, blocks, jit, next_pow2, size, tl, triton
+from lohovla.kernels.tile_ops import dot
 
 
 def fold(gain: Tensor, *weights: Tensor) -> Tensor:
@@ -39,10 +39,23 @@ def reference(
 
 @jit
 def _kernel(
-    x, weight, cos, sin, gains, out, R, D, N, eps,
-    HALF: tl.constexpr, ROTATED: tl.constexpr, NORMED: tl.constexpr, BM: tl.constexpr, BH: tl.constexpr,
+    x,
+    weight,
+    cos,
+    sin,
+    gains,
+    out,
+    R,
+    D,
+    N,
+    eps,
+    HALF: tl.constexpr,
+    ROTATED: tl.constexpr,
+    NORMED: tl.constexpr,
+    BM: tl.constexpr,
+    BH: tl.constexpr,
     BK: tl.constexpr,
-):  # fmt: skip
+):
     # A program makes BM rows of BH columns of a head's first half, and the same ones of its second: they are rotated
     # together.
     TILES: tl.constexpr = (HALF + BH - 1) // BH
@@ -85,9 +98,15 @@ def _kernel(
 
 
 def qkv(
-    x: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, rotated: int, eps: float, gains: Tensor | None = None,
+    x: Tensor,
+    weight: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    rotated: int,
+    eps: float,
+    gains: Tensor | None = None,
     implementation: str = "auto",
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Queries, keys and values (R, N) of rows (R, D), heads one after the other.
 
     Args:
@@ -98,19 +117,31 @@ def qkv(
         rotated: heads that are rotated, the queries' and the keys'; the rest are values.
         eps: of the norms.
         gains: of a norm of each rotated head (rotated, head_dim), before it turns; None has no such norm.
-        implementation: see :func:`lohovla.kernels.runtime.chosen`.
+        implementation: see :func:`lohovla.kernels.runtime.use_triton`.
     """
-    how = plan("qkv", x, implementation, len(x))
+    how = block_config("qkv", x, implementation, len(x))
     if how is None:
         return reference(x, weight, cos, sin, rotated, eps, gains)
     (rows, width), n, half = x.shape, weight.shape[0], cos.shape[1]
     out = x.new_empty(rows, n)
-    how["BH"] = power(half) if gains is not None else min(how["BH"], power(half))
+    how["BH"] = next_pow2(half) if gains is not None else min(how["BH"], next_pow2(half))
     grid = (triton.cdiv(rows, how["BM"]), n // (2 * half) * triton.cdiv(half, how["BH"]))
     _kernel[grid](
-        x.contiguous(), weight, cos.contiguous(), sin.contiguous(), cos if gains is None else gains.contiguous(), out,
-        rows, width, n, eps, HALF=half, ROTATED=rotated, NORMED=gains is not None, **how,
-    )  # fmt: skip
+        x.contiguous(),
+        weight,
+        cos.contiguous(),
+        sin.contiguous(),
+        cos if gains is None else gains.contiguous(),
+        out,
+        rows,
+        width,
+        n,
+        eps,
+        HALF=half,
+        ROTATED=rotated,
+        NORMED=gains is not None,
+        **how,
+    )
     return out
 
 
@@ -130,7 +161,7 @@ def saved(
     return 2.0 * size(x) + 2.0 * turned * (1 if gains is None else 2)
 
 
-def ahead() -> list[Compiled]:
+def ahead() -> list[AotSpec]:
     """As served: heads of 256 (Gemma), normed ones of 128 (Qwen3); those of Gemma's expert with few rows."""
     types = {name: "*bf16" for name in ("x", "weight", "gains", "out")} | {"cos": "*fp32", "sin": "*fp32"}
     types |= {"R": "i32", "D": "i32", "N": "i32", "eps": "fp32"}
@@ -140,5 +171,5 @@ def ahead() -> list[Compiled]:
         launch = {key: how.pop(key) for key in LAUNCH}
         how["BH"] = half if normed else min(how["BH"], half)
         constants = {"HALF": half, "ROTATED": 9, "NORMED": normed, **how}
-        made.append(Compiled(_kernel, types, constants, launch))
+        made.append(AotSpec(_kernel, types, constants, launch))
     return made

@@ -10,7 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lohovla.kernels import confidence, denoise_step, expert_attention, gated_mlp, paged_attention, qkv, quantised
+from lohovla.kernels import (
+    denoise_step,
+    expert_attention,
+    gated_mlp,
+    lm_head_argmax,
+    paged_attention,
+    qkv,
+    weight_only_linear,
+)
 
 
 @dataclass(frozen=True)
@@ -117,7 +125,7 @@ def _confidence(sizes: dict[str, Any], dtype: torch.dtype, generator: Any) -> tu
 def _quantised(sizes: dict[str, Any], dtype: torch.dtype, generator: Any) -> tuple:
     random = _Random(dtype, generator)
     kind = torch.float8_e4m3fn if sizes.get("float8") else torch.int8
-    weight, scale = quantised.quantise(random.weight(sizes["out"], sizes["width"]), kind)
+    weight, scale = weight_only_linear.quantise(random.weight(sizes["out"], sizes["width"]), kind)
     return random.normal(sizes["rows"], sizes["width"]), weight, scale, random.normal(sizes["out"])
 
 
@@ -125,7 +133,9 @@ _D2F = {"heads": 28, "kv": 4, "head": 128, "page": 32, "block": 32}
 
 KERNELS: dict[str, Kernel] = {
     "qkv": Kernel(
-        qkv, qkv.qkv, _qkv,
+        qkv,
+        qkv.qkv,
+        _qkv,
         (
             dict(rows=1, width=24, heads=1, kv=1, head=8),
             dict(rows=37, width=72, heads=2, kv=1, head=72),
@@ -139,7 +149,9 @@ KERNELS: dict[str, Kernel] = {
         ),
     ),
     "gated_mlp": Kernel(
-        gated_mlp, gated_mlp.gated_mlp, _gated_mlp,
+        gated_mlp,
+        gated_mlp.gated_mlp,
+        _gated_mlp,
         (
             dict(rows=1, width=8, inner=1),
             dict(rows=37, width=72, inner=50, gelu=False),
@@ -148,7 +160,9 @@ KERNELS: dict[str, Kernel] = {
         (dict(rows=560, width=2048, inner=16384), dict(rows=51, width=1024, inner=4096)),
     ),
     "paged_attention": Kernel(
-        paged_attention, paged_attention.paged_attention, _paged_attention,
+        paged_attention,
+        paged_attention.paged_attention,
+        _paged_attention,
         (
             dict(windows=[1], lengths=[0], heads=1, kv=1, head=8, page=4, block=2),
             dict(windows=[7, 0, 3], lengths=[9, 4, 0], heads=6, kv=2, head=24, page=4, block=3),
@@ -159,17 +173,23 @@ KERNELS: dict[str, Kernel] = {
         ),
     ),
     "expert_attention": Kernel(
-        expert_attention, expert_attention.expert_attention, _expert_attention,
+        expert_attention,
+        expert_attention.expert_attention,
+        _expert_attention,
         (dict(rows=1, prefix=1, heads=1, kv=1, head=8), dict(batch=2, rows=5, prefix=37, heads=4, kv=2, head=24)),
         (dict(rows=51, prefix=560, heads=8, kv=1, head=256), dict(rows=16, prefix=80, heads=4, kv=4, head=48)),
     ),
     "denoise_step": Kernel(
-        denoise_step, denoise_step.denoise_step, _denoise_step,
+        denoise_step,
+        denoise_step.denoise_step,
+        _denoise_step,
         (dict(rows=1, width=8, actions=7), dict(rows=21, width=72, actions=7)),
         (dict(rows=50, width=1024, actions=32),),
     ),
     "confidence": Kernel(
-        confidence, confidence.confidence, _confidence,
+        lm_head_argmax,
+        lm_head_argmax.lm_head_argmax,
+        _confidence,
         (dict(rows=1, asked=1, width=8, vocabulary=5), dict(rows=23, asked=19, width=40, vocabulary=203)),
         (
             dict(rows=64, asked=64, width=3584, vocabulary=152064),
@@ -177,11 +197,13 @@ KERNELS: dict[str, Kernel] = {
         ),
     ),
     "quantised": Kernel(
-        quantised, quantised.linear, _quantised,
+        weight_only_linear,
+        weight_only_linear.linear,
+        _quantised,
         (dict(rows=1, width=8, out=3), dict(rows=37, width=72, out=50), dict(rows=5, width=40, out=35, float8=True)),
         (dict(rows=64, width=3584, out=18944), dict(rows=64, width=3584, out=18944, float8=True)),
     ),
-}  # fmt: skip
+}
 
 
 def as_double(value: Any) -> Any:

@@ -38,7 +38,7 @@ def jit(function: Callable) -> Any:
     return function if triton is None else triton.jit(function)
 
 
-def chosen(like: Tensor, implementation: str) -> bool:
+def use_triton(like: Tensor, implementation: str) -> bool:
     """Whether the Triton kernel runs on tensors like ``like``: by itself on CUDA, elsewhere only when asked to.
 
     Raises:
@@ -79,7 +79,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Compiled:
+class AotSpec:
     """How a kernel is compiled ahead for sm_90: the sizes that serving uses.
 
     Attributes:
@@ -113,15 +113,15 @@ def blocks(kernel: str, device: str | torch.device, rows: int | None = None) -> 
     return {**{name: value for name, value in entry.items() if name != "reference"}, "enable_fp_fusion": True}
 
 
-def plan(kernel: str, like: Tensor, implementation: str, rows: int | None = None) -> dict[str, int] | None:
+def block_config(kernel: str, like: Tensor, implementation: str, rows: int | None = None) -> dict[str, int] | None:
     """Block sizes if the Triton kernel runs on tensors like ``like``, None if the reference does.
 
     By itself the reference also runs where the table says that it was the faster one (``"reference": true``).
 
     Raises:
-        UserError: see :func:`chosen`.
+        UserError: see :func:`use_triton`.
     """
-    if not chosen(like, implementation):
+    if not use_triton(like, implementation):
         return None
     if implementation == "auto" and _entry(kernel, str(like.device), rows).get("reference"):
         return None
@@ -153,7 +153,7 @@ def _architecture(device: str) -> str:
     return f"sm_{major}{minor}"
 
 
-def power(n: int, least: int = 16) -> int:
+def next_pow2(n: int, least: int = 16) -> int:
     """The smallest power of two that is at least ``n`` and ``least``."""
     return max(least, 1 << (n - 1).bit_length())
 

@@ -30,7 +30,7 @@ EXTRAS = {
 
 
 @dataclass(frozen=True)
-class Command:
+class Subcommand:
     """A subcommand.
 
     Attributes:
@@ -45,12 +45,12 @@ class Command:
 
 
 COMMANDS = {
-    "demo": Command(
+    "demo": Subcommand(
         "lohovla.commands.rollout",
         "Solve a long-horizon task and film it.",
         ("lohovla demo", "lohovla demo task=stack-blocks-with-alternate-color seed=10003"),
     ),
-    "rollout": Command(
+    "rollout": Subcommand(
         "lohovla.commands.rollout",
         "Run a policy on a task: result, video and contact sheet.",
         (
@@ -60,12 +60,12 @@ COMMANDS = {
             "lohovla rollout realtime=true loop.join=ensemble viz=rerun",
         ),
     ),
-    "tasks": Command(
+    "tasks": Subcommand(
         "lohovla.commands.tasks",
         "List the tasks; with pictures=true also write docs/tasks.md.",
         ("lohovla tasks", "lohovla tasks pictures=true"),
     ),
-    "collect": Command(
+    "collect": Subcommand(
         "lohovla.commands.collect",
         "Record demonstrations as a LeRobot data set.",
         (
@@ -73,17 +73,17 @@ COMMANDS = {
             "lohovla collect task=[B,E] episodes=100 control=pick_place workers=2 dataset=demos/mixed",
         ),
     ),
-    "replay": Command(
+    "replay": Subcommand(
         "lohovla.commands.replay",
         "Play a recorded episode again and compare every byte.",
         ("lohovla replay demos/bowls episode=3",),
     ),
-    "data": Command(
+    "data": Subcommand(
         "lohovla.commands.data",
         "Look after a data set: check, info.",
         ("lohovla data check demos/bowls", "lohovla data info demos/bowls"),
     ),
-    "evaluate": Command(
+    "evaluate": Subcommand(
         "lohovla.commands.evaluate",
         "Success of a policy on a suite of tasks, with intervals and a report.",
         (
@@ -91,12 +91,12 @@ COMMANDS = {
             "lohovla evaluate tasks=[B,K] policy=random workers=2",
         ),
     ),
-    "compare": Command(
+    "compare": Subcommand(
         "lohovla.commands.compare",
         "Put evaluation runs side by side.",
         ("lohovla compare outputs/evaluate/a outputs/evaluate/b",),
     ),
-    "generate": Command(
+    "generate": Subcommand(
         "lohovla.commands.generate",
         "Write text, autoregressively or by discrete diffusion forcing, and watch it come.",
         (
@@ -105,7 +105,7 @@ COMMANDS = {
             'lohovla generate "4782+0934-0075=" model=GSAI-ML/LLaDA-8B-Instruct temperature=0.7 n=3',
         ),
     ),
-    "distill": Command(
+    "distill": Subcommand(
         "lohovla.commands.distill",
         "Teach a diffusion language model to decode several blocks at once.",
         (
@@ -114,7 +114,7 @@ COMMANDS = {
             "lohovla distill stage=base output=outputs/distill/base",
         ),
     ),
-    "serve": Command(
+    "serve": Subcommand(
         "lohovla.commands.serve",
         "Serve a policy to robots and evaluations elsewhere (`policy`), or text to OpenAI's clients (`text`).",
         (
@@ -124,7 +124,7 @@ COMMANDS = {
             "lohovla serve text model=outputs/distill/base/model adapter=outputs/distill/mine/adapter port=8081",
         ),
     ),
-    "train": Command(
+    "train": Subcommand(
         "lohovla.commands.train",
         "Train the model, stage by stage, on scenes drawn from the simulator.",
         (
@@ -133,7 +133,7 @@ COMMANDS = {
             "lohovla train init=outputs/train/new pictures=nano stage=paint recipe.stages.paint.steps=200",
         ),
     ),
-    "imagine": Command(
+    "imagine": Subcommand(
         "lohovla.commands.imagine",
         "Imagine a whole plan in words and pictures, beside what comes of it.",
         (
@@ -141,7 +141,7 @@ COMMANDS = {
             "lohovla imagine task=E seed=10003 order=raster",
         ),
     ),
-    "ros": Command(
+    "ros": Subcommand(
         "lohovla.commands.ros",
         "Run a policy on a ROS robot, over rosbridge.",
         (
@@ -150,12 +150,12 @@ COMMANDS = {
             "lohovla ros robot=sim policy=teacher enable=always episodes=5 seed=10001",
         ),
     ),
-    "ros-sim": Command(
+    "ros-sim": Subcommand(
         "lohovla.commands.ros_sim",
         "The simulated world as a ROS robot behind rosbridge.",
         ("lohovla ros-sim", "lohovla ros-sim task=K seed=10003 port=9091 generation=1"),
     ),
-    "ros-guard": Command(
+    "ros-guard": Subcommand(
         "lohovla.commands.ros_guard",
         "The guard on the robot's side: passes commands on while all is well, and brakes the arm when they cease.",
         (
@@ -164,7 +164,7 @@ COMMANDS = {
             "lohovla ros-guard robot=sim transport=rosbridge enable=always",
         ),
     ),
-    "bench": Command(
+    "bench": Subcommand(
         "lohovla.commands.bench",
         "Measure: sim, data, evaluate, policy (ablations), serve (policy server), picture (sub-goals), control (loop),"
         " ros (bridge), d2f (text), ablation, engine, serve-text, model, cpu, kernels, gpu.",
@@ -208,7 +208,7 @@ def main(arguments: list[str] | None = None) -> int:
         if "-h" in rest or "--help" in rest:
             print(_help(name, rest))
             return 0
-        from lohovla.settings import compose, root_of
+        from lohovla.settings.hydra_config import compose, root_of
 
         config = compose(root_of(name, rest), rest)
         code = _run(name, config)
@@ -247,7 +247,7 @@ def _overview() -> str:
 
 
 def _help(name: str, words: list[str]) -> str:
-    from lohovla.settings import describe, root_of
+    from lohovla.settings.hydra_config import describe, root_of
 
     command = COMMANDS[name]
     lines = [f"lohovla {name}: {command.summary}", "", "Examples:"]

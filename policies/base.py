@@ -24,7 +24,7 @@ class PolicySpec:
         emits: what a decision carries beside actions: "subtask", "subgoal", "progress".
         relative: whether positions and rotations of ``ee`` actions are offsets from the tool's pose in the
             observation that they were decided on (see :mod:`lohovla.control.poses`).
-        prefix: whether chunks continue a given beginning (see :mod:`lohovla.policies.realtime`).
+        prefix: whether chunks continue a given beginning (see :mod:`lohovla.policies.realtime_policy`).
     """
 
     observation_keys: tuple[str, ...]

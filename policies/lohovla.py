@@ -17,19 +17,19 @@ import numpy as np
 import torch
 
 from lohovla.envs.language import vocabulary
-from lohovla.model import acting
-from lohovla.model.acting import Attended
-from lohovla.model.action import EE_HZ, ee_action, ee_scaled
-from lohovla.model.checkpoint import load
-from lohovla.model.core import LoHoVLA
-from lohovla.model.deciding import Acting, Whole
-from lohovla.model.fast import Fast
+from lohovla.model.action.action_expert import EE_HZ, ee_action, ee_scaled
+from lohovla.model.backends.inference_backend import InferenceBackend
+from lohovla.model.backends.single_graph import ChunkInputs, DecisionConfig
+from lohovla.model.checkpoint import load_checkpoint
+from lohovla.model.inference import action_sampling
+from lohovla.model.inference.action_sampling import ActionContext
+from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.model.processor import KEYS, Processor
 from lohovla.policies.base import Context, Decision, Policy, PolicySpec
-from lohovla.policies.pictures import Painted
-from lohovla.policies.planner import Planner
-from lohovla.policies.realtime import Plan
-from lohovla.policies.rules import Memory, Rules, motion_of
+from lohovla.policies.policy_config import EpisodeMemory, LoHoVLAPolicyConfig, last_action_delta
+from lohovla.policies.realtime_policy import SubtaskPlan
+from lohovla.policies.subgoal_source import ModelSubgoals
+from lohovla.policies.subtask_planner import SubtaskPlanner
 
 _LIFT = 0.15  # m above what is picked or placed where the tool travels, roughly
 _SLACK = 2.0  # times the time that a way takes at full speed: the arm rests in between, and starts slowly
@@ -45,23 +45,28 @@ class LoHoVLAPolicy(Policy):
         rules: how.
     """
 
-    def __init__(self, env: Any, model: LoHoVLA, processor: Processor, rules: Rules):
+    def __init__(self, env: Any, model: LoHoVLA, processor: Processor, rules: LoHoVLAPolicyConfig):
         self.model, self.processor, self.rules = model, processor, rules
-        self._fast = Fast(model, rules.backend)
-        self.planner = Planner(model, processor, rules, self._fast)
+        self._fast = InferenceBackend(model, rules.backend)
+        self.planner = SubtaskPlanner(model, processor, rules, self._fast)
         control = env.control
-        self._whole = Whole(processor.start, processor.end, processor.mask, control, rules.steps)
+        self._whole = DecisionConfig(processor.start, processor.end, processor.mask, control, rules.steps)
         self.spec = PolicySpec(
-            KEYS, control, env.action_space.shape, model.config.horizons[control], EE_HZ,
-            frozenset({"subtask", "progress", *(["subgoal"] if rules.paints else [])}), prefix=control == "ee",
-        )  # fmt: skip
+            KEYS,
+            control,
+            env.action_space.shape,
+            model.config.horizons[control],
+            EE_HZ,
+            frozenset({"subtask", "progress", *(["subgoal"] if rules.paints else [])}),
+            prefix=control == "ee",
+        )
         self.flow_steps = rules.steps
         self._home = np.array(model.config.look)
-        self._memories: dict[int, Memory] = {}
+        self._memories: dict[int, EpisodeMemory] = {}
 
     def reset(self, seed: int, slot: int = 0) -> None:
         """Begin an episode."""
-        self._memories[slot] = Memory(torch.Generator().manual_seed(seed), Painted(self.model, seed))
+        self._memories[slot] = EpisodeMemory(torch.Generator().manual_seed(seed), ModelSubgoals(self.model, seed))
 
     def act(self, observation: Mapping[str, Any], context: Context) -> Decision:
         """Decide for one episode."""
@@ -74,25 +79,25 @@ class LoHoVLAPolicy(Policy):
         planned, actions, act_ms = self._act(observations, contexts, memories)
         first = 1 if self.spec.control == "pick_place" else self.rules.execute
         for memory, action in zip(memories, actions, strict=True):
-            memory.motion = motion_of(action[:first])
+            memory.motion = last_action_delta(action[:first])
         return [
             self._decision(memory, action[:first], new, act_ms)
             for action, memory, new in zip(actions, memories, planned, strict=True)
         ]
 
-    def _decision(self, memory: Memory, actions: np.ndarray, planned: bool, act_ms: float | None) -> Decision:
+    def _decision(self, memory: EpisodeMemory, actions: np.ndarray, planned: bool, act_ms: float | None) -> Decision:
         timing = memory.timing if act_ms is None else {**memory.timing, "act": act_ms}
         text = self._text(memory)
         return Decision(actions, text, planned, memory.subgoal, memory.progress, timing, memory.over, memory.way)
 
-    def _text(self, memory: Memory) -> str:
+    def _text(self, memory: EpisodeMemory) -> str:
         return vocabulary()["nothing"] if memory.over == "nothing" else self.processor.sentence(memory.words or [])
 
     def _act(
         self,
         observations: Sequence[Mapping[str, Any]],
         contexts: Sequence[Context],
-        memories: Sequence[Memory],
+        memories: Sequence[EpisodeMemory],
         prefix: np.ndarray | None = None,
     ) -> tuple[list[bool], list[np.ndarray], float | None]:
         """Where a new sub-task begins, the chunks, and the time that they took; none where all was decided in one.
@@ -121,23 +126,24 @@ class LoHoVLAPolicy(Policy):
         return planned, actions, None if in_one else (time.perf_counter() - began) * 1e3
 
     def _turn(
-        self, observations: Sequence[Mapping[str, Any]], contexts: Sequence[Context], memories: Sequence[Memory]
+        self, observations: Sequence[Mapping[str, Any]], contexts: Sequence[Context], memories: Sequence[EpisodeMemory]
     ) -> list[int]:
         """Which look again, as their motion is over."""
         for memory, context in zip(memories, contexts, strict=True):
             memory.reward += context.reward
             memory.timing = {}
         return [
-            i for i, (memory, o, c) in enumerate(zip(memories, observations, contexts, strict=True))
+            i
+            for i, (memory, o, c) in enumerate(zip(memories, observations, contexts, strict=True))
             if self._motion_over(memory, o, c)
-        ]  # fmt: skip
+        ]
 
     @torch.no_grad()
     def _look(
         self,
         observations: Sequence[Mapping[str, Any]],
         contexts: Sequence[Context],
-        memories: Sequence[Memory],
+        memories: Sequence[EpisodeMemory],
         turn: Sequence[int] | None = None,
     ) -> list[bool]:
         """Those whose ``turn`` it is look, judge and plan; returns where a new sub-task begins."""
@@ -151,12 +157,12 @@ class LoHoVLAPolicy(Policy):
         return planned
 
     @staticmethod
-    def _begin(contexts: Sequence[Context], memories: Sequence[Memory]) -> None:
+    def _begin(contexts: Sequence[Context], memories: Sequence[EpisodeMemory]) -> None:
         """Motions begin."""
         for context, memory in zip(contexts, memories, strict=True):
             memory.started, memory.gripped, memory.reward = context.step, False, 0.0
 
-    def _motion_over(self, memory: Memory, observation: Mapping[str, Any], context: Context) -> bool:
+    def _motion_over(self, memory: EpisodeMemory, observation: Mapping[str, Any], context: Context) -> bool:
         """Whether it is time to look again: always with ``pick_place``; with ``ee`` when the tool is back to look."""
         if memory.words is None or self.spec.control == "pick_place":
             return True
@@ -168,7 +174,7 @@ class LoHoVLAPolicy(Policy):
         back = memory.gripped and state[6] < 0.5 and away < 0.03
         return back or seconds >= allowed
 
-    def _way(self, memory: Memory, observation: Mapping[str, Any]) -> float:
+    def _way(self, memory: EpisodeMemory, observation: Mapping[str, Any]) -> float:
         """How far the tool has to go, m, from where it is by pick and place to where it looks again."""
         if memory.attended is None or self.spec.control == "pick_place":
             return 0.0
@@ -180,16 +186,18 @@ class LoHoVLAPolicy(Policy):
 
     # -- acting --------------------------------------------------------------------------------------------
 
-    def _acting(self, memories: Sequence[Memory], prefix: np.ndarray | None) -> Acting:
+    def _acting(self, memories: Sequence[EpisodeMemory], prefix: np.ndarray | None) -> ChunkInputs:
         device = self.model.device
-        noise = acting.noise_for(self.model, self.spec.control, [memory.noise for memory in memories])
+        noise = action_sampling.sample_action_noise(
+            self.model, self.spec.control, [memory.noise for memory in memories]
+        )
         motion = torch.from_numpy(np.stack([memory.motion for memory in memories])).to(device)
-        return Acting(motion, noise, None if prefix is None else torch.from_numpy(prefix)[None].to(device))
+        return ChunkInputs(motion, noise, None if prefix is None else torch.from_numpy(prefix)[None].to(device))
 
     def _chunks(
-        self, observations: Sequence[Mapping[str, Any]], memories: Sequence[Memory], given: Acting
+        self, observations: Sequence[Mapping[str, Any]], memories: Sequence[EpisodeMemory], given: ChunkInputs
     ) -> torch.Tensor:
-        attended = Attended.stack([memory.attended for memory in memories if memory.attended is not None])
+        attended = ActionContext.stack([memory.attended for memory in memories if memory.attended is not None])
         if self.spec.control == "pick_place":
             return self._fast.pick_place(attended, self.rules.steps, given.noise)
         states = self._states(observations)
@@ -201,7 +209,7 @@ class LoHoVLAPolicy(Policy):
 
     # -- in real time (lohovla.control) ----------------------------------------------------------------------
 
-    def plan(self, observation: Mapping[str, Any], context: Context) -> Plan:
+    def plan(self, observation: Mapping[str, Any], context: Context) -> SubtaskPlan:
         """The sub-task; after the first, another is chosen when the tool is next out of the camera's way."""
         memory = self._memories[context.slot]
         if memory.words is None:
@@ -209,14 +217,14 @@ class LoHoVLAPolicy(Policy):
             memory.way = self._way(memory, observation)
         else:
             memory.fails = self.rules.failures + 1
-        return Plan(self._text(memory), timing=memory.timing, over=memory.over, way=memory.way)
+        return SubtaskPlan(self._text(memory), timing=memory.timing, over=memory.over, way=memory.way)
 
     @torch.no_grad()
     def chunk(
         self,
         observation: Mapping[str, Any],
         context: Context,
-        plan: Plan,
+        plan: SubtaskPlan,
         prefix: np.ndarray | None = None,
         frozen: int = 0,
     ) -> Decision:
@@ -225,23 +233,25 @@ class LoHoVLAPolicy(Policy):
         given = None
         if prefix is not None and frozen:
             given = prefix[: min(frozen, self.model.config.max_prefix)].astype(np.float32)
-        memory.motion = motion_of(context.commanded)
+        memory.motion = last_action_delta(context.commanded)
         planned, actions, act_ms = self._act([observation], [context], [memory], given)
         if planned[0]:
             memory.progress = 0.0  # of the new sub-task
         return self._decision(memory, actions[0], planned[0], act_ms)
 
-    def encode(self, observation: Mapping[str, Any], context: Context, plan: Plan) -> acting.Denoise:
+    def encode(
+        self, observation: Mapping[str, Any], context: Context, plan: SubtaskPlan
+    ) -> action_sampling.EulerSampler:
         """The velocity field of a chunk, for guidance."""
         memory = self._memories[context.slot]
         self._look([observation], [context], [memory])
-        memory.motion = motion_of(context.commanded)
+        memory.motion = last_action_delta(context.commanded)
         assert memory.attended is not None
         self._guided = memory, self._states([observation])
         motion = torch.from_numpy(memory.motion)[None].to(self.model.device)
-        return acting.ee_denoise(self.model, memory.attended, self._guided[1], motion)
+        return action_sampling.ee_denoise(self.model, memory.attended, self._guided[1], motion)
 
-    def velocity(self, x: torch.Tensor, t: float, encoding: acting.Denoise) -> torch.Tensor:
+    def velocity(self, x: torch.Tensor, t: float, encoding: action_sampling.EulerSampler) -> torch.Tensor:
         """The field at ``x`` (H, D) and noise level ``t``; differentiable in ``x``."""
         return encoding.velocity(x[None], x.new_full((1, len(x)), t))[0]
 
@@ -249,13 +259,13 @@ class LoHoVLAPolicy(Policy):
         """Actions (n, 7) in the model's space, from the state of the last :meth:`encode`."""
         return ee_scaled(torch.from_numpy(actions).float()[None].to(self.model.device), self._guided[1])[0]
 
-    def finish(self, x: torch.Tensor, encoding: acting.Denoise) -> Decision:
+    def finish(self, x: torch.Tensor, encoding: action_sampling.EulerSampler) -> Decision:
         """The decision of a denoised chunk (H, D)."""
         memory, state = self._guided
         return self._decision(memory, ee_action(x.detach()[None], state)[0].cpu().numpy(), False, 0.0)
 
 
 def make(env: Any, checkpoint: str | None = None, device: str = "cpu", **rules: Any) -> LoHoVLAPolicy:
-    """The policy of a checkpoint (None is the shipped one), with :class:`Rules` by name."""
-    model, processor = load(checkpoint, device)
-    return LoHoVLAPolicy(env, model, processor, Rules(**rules))
+    """The policy of a checkpoint (None is the shipped one), with :class:`LoHoVLAPolicyConfig` by name."""
+    model, processor = load_checkpoint(checkpoint, device)
+    return LoHoVLAPolicy(env, model, processor, LoHoVLAPolicyConfig(**rules))

@@ -35,17 +35,17 @@ def _remote(env: Any, url: str, **settings: Any) -> Policy:
 
 
 def _teacher(env: Any) -> Policy:
-    from lohovla.policies.teacher import TeacherPolicy
+    from lohovla.policies.chunked_oracle import ChunkedOraclePolicy
 
     settings = {"task": env.task.name, "colors": env.colors, "paraphrase": env.paraphrase}
     rules = {name: getattr(env.rules, name) for name in ("control_hz", "robot", "gripper", "seconds_per_action")}
-    return TeacherPolicy({**settings, **rules})
+    return ChunkedOraclePolicy({**settings, **rules})
 
 
 def _wander(env: Any) -> Policy:
-    from lohovla.policies.wander import WanderPolicy
+    from lohovla.policies.random_waypoints import RandomWaypointPolicy
 
-    return WanderPolicy()
+    return RandomWaypointPolicy()
 
 
 def _custom(env: Any, factory: str | None, **settings: Any) -> Policy:
@@ -80,9 +80,9 @@ def _import(name: str) -> ModuleType:
 
 def _lohovla(env: Any, checkpoint: str | None = None, device: str = "cpu", **rules: Any) -> Policy:
     from lohovla.policies.lohovla import make
-    from lohovla.policies.rules import Rules
+    from lohovla.policies.policy_config import LoHoVLAPolicyConfig
 
-    check_settings("lohovla", Rules, rules, env=False)
+    check_settings("lohovla", LoHoVLAPolicyConfig, rules, env=False)
     return make(env, checkpoint, device, **rules)
 
 

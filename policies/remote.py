@@ -1,6 +1,6 @@
 """A policy that runs elsewhere: behind a policy server of ours, or of others that speak the openpi wire.
 
-``lohovla.serve.client`` is the one thing this room takes from above; it knows no server and no policy.
+``lohovla.client.policy_client`` is the one thing this room takes from above; it knows no server and no policy.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class RemotePolicy(Policy):
         patience: float = 30.0,
     ):
         try:
-            from lohovla.serve.client import PolicyClient
-            from lohovla.serve.pictures import CODINGS
+            from lohovla.client.image_codec import CODINGS
+            from lohovla.client.policy_client import PolicyClient
         except ImportError as error:
             raise SetupError(f"policy=remote needs {error.name}", "pip install 'lohovla[serve]'") from None
         if coding not in CODINGS:
@@ -98,7 +98,7 @@ class RemotePolicy(Policy):
 
     def act_batch(self, observations: Sequence[Mapping[str, Any]], contexts: Sequence[Context]) -> list[Decision]:
         """Ask for all slots before waiting for any, so that the server can decide for them together."""
-        from lohovla.serve.errors import RequestError
+        from lohovla.client.request_error import RequestError
 
         for observation, context in zip(observations, contexts, strict=True):
             extras = {"step": context.step, "reward": float(context.reward)} if self._ours else {}
@@ -119,7 +119,7 @@ class RemotePolicy(Policy):
             self.close()
 
     def _message(self, observation: Mapping[str, Any]) -> dict[str, Any]:
-        from lohovla.serve.pictures import encode_picture
+        from lohovla.client.image_codec import encode_picture
 
         message = {}
         for theirs, ours in self._keys.items():

@@ -10,45 +10,45 @@ import sys
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from lohovla.model.layout import Kind, Layout, expert_sees
+from lohovla.model.attention_mask import SequenceLayout, TokenType, expert_attention_mask
 
 CELL, LEFT, TOP = 15, 250, 40
 # Each part: its label, kind, sub-task, how many positions, and their orders.
 PARTS = (
-    ("objects", Kind.OBJECT, -1, (0, 0, 0, 0, 0)),
-    ("state", Kind.STATE, -1, (0,)),
-    ("goal words", Kind.GOAL, -1, (0, 1, 2, 3)),
-    ("sub-task words", Kind.TEXT, 0, (0, 1, 2, 3)),
-    ("sub-goal picture, read", Kind.SUBGOAL, 0, (0, 0, 0)),
-    ("pick, place", Kind.POINT, 0, (0, 1)),
-    ("another sub-task's words", Kind.TEXT, 1, (0, 1, 2)),
-    ("its pick, place", Kind.POINT, 1, (0, 1)),
-    ("masked words, two blocks", Kind.NOISED, 0, (0, 0, 0, 1, 1, 1)),
-    ("picture tokens, known", Kind.CONTENT, 0, (0, 0, 1, 1, 2, 2)),
-    ("picture tokens, to paint", Kind.QUERY, 0, (0, 0, 1, 1, 2, 2)),
+    ("objects", TokenType.OBJECT, -1, (0, 0, 0, 0, 0)),
+    ("state", TokenType.STATE, -1, (0,)),
+    ("goal words", TokenType.GOAL, -1, (0, 1, 2, 3)),
+    ("sub-task words", TokenType.TEXT, 0, (0, 1, 2, 3)),
+    ("sub-goal picture, read", TokenType.SUBGOAL, 0, (0, 0, 0)),
+    ("pick, place", TokenType.POINT, 0, (0, 1)),
+    ("another sub-task's words", TokenType.TEXT, 1, (0, 1, 2)),
+    ("its pick, place", TokenType.POINT, 1, (0, 1)),
+    ("masked words, two blocks", TokenType.NOISED, 0, (0, 0, 0, 1, 1, 1)),
+    ("picture tokens, known", TokenType.CONTENT, 0, (0, 0, 1, 1, 2, 2)),
+    ("picture tokens, to paint", TokenType.QUERY, 0, (0, 0, 1, 1, 2, 2)),
 )
 COLORS = {
-    Kind.OBJECT: (66, 109, 169),
-    Kind.STATE: (107, 91, 149),
-    Kind.GOAL: (40, 140, 140),
-    Kind.TEXT: (208, 122, 42),
-    Kind.SUBGOAL: (150, 90, 60),
-    Kind.POINT: (186, 60, 60),
-    Kind.NOISED: (200, 165, 60),
-    Kind.CONTENT: (84, 138, 67),
-    Kind.QUERY: (150, 180, 120),
+    TokenType.OBJECT: (66, 109, 169),
+    TokenType.STATE: (107, 91, 149),
+    TokenType.GOAL: (40, 140, 140),
+    TokenType.TEXT: (208, 122, 42),
+    TokenType.SUBGOAL: (150, 90, 60),
+    TokenType.POINT: (186, 60, 60),
+    TokenType.NOISED: (200, 165, 60),
+    TokenType.CONTENT: (84, 138, 67),
+    TokenType.QUERY: (150, 180, 120),
 }
 CHUNK = ("action chunk (expert)", (70, 70, 70), 4)
 
 
-def sequence() -> tuple[list[tuple[str, Kind, int]], Layout]:
+def sequence() -> tuple[list[tuple[str, TokenType, int]], SequenceLayout]:
     """The parts with their lengths, and the layout of all."""
     always = [torch.ones(1, len(orders), dtype=torch.bool) for *_, orders in PARTS]
     layouts = [
-        Layout.part(kind, valid, group, torch.tensor(orders))
+        SequenceLayout.of_type(kind, valid, group, torch.tensor(orders))
         for (_, kind, group, orders), valid in zip(PARTS, always, strict=True)
     ]
-    return [(label, kind, len(orders)) for label, kind, _, orders in PARTS], Layout.join(layouts)
+    return [(label, kind, len(orders)) for label, kind, _, orders in PARTS], SequenceLayout.concat(layouts)
 
 
 def draw() -> Image.Image:
@@ -58,7 +58,7 @@ def draw() -> Image.Image:
     chunk, gray, extra = CHUNK
     length = len(allowed)
     own = torch.ones(extra, extra, dtype=torch.bool)
-    cached = expert_sees(layout, 0).expand(extra, -1)
+    cached = expert_attention_mask(layout, 0).expand(extra, -1)
     everything = torch.zeros(length + extra, length + extra, dtype=torch.bool)
     everything[:length, :length] = allowed
     everything[length:, :length], everything[length:, length:] = cached, own

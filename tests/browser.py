@@ -40,8 +40,11 @@ class Browser:
         with self._words.open("wb") as words:
             self._process = subprocess.Popen(
                 [program, *options, "--remote-debugging-port=0", f"--user-data-dir={folder}", "about:blank"],
-                stdin=subprocess.DEVNULL, stdout=words, stderr=words, start_new_session=True,
-            )  # fmt: skip
+                stdin=subprocess.DEVNULL,
+                stdout=words,
+                stderr=words,
+                start_new_session=True,
+            )
         from websockets.sync.client import connect
 
         self._open, self._numbers, self._session = contextlib.ExitStack(), itertools.count(1), None

@@ -122,13 +122,29 @@ def hand_scene() -> Callable[..., Scene]:
 
 TINY = {
     "text_config": {
-        "model_type": "qwen3", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3,
-        "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 256,
-        "tie_word_embeddings": True, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+        "model_type": "qwen3",
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "max_position_embeddings": 256,
+        "tie_word_embeddings": True,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
     },
-    "stem_width": 8, "stem_dim": 16, "stem_blocks": (1, 1), "objects": 8, "key_dim": 8, "expert_dim": 16,
-    "expert_layers": 2, "expert_heads": 2, "image_channels": 2, "image_head_dim": 16, "image_head_blocks": 1,
-}  # fmt: skip
+    "stem_width": 8,
+    "stem_dim": 16,
+    "stem_blocks": (1, 1),
+    "objects": 8,
+    "key_dim": 8,
+    "expert_dim": 16,
+    "expert_layers": 2,
+    "expert_heads": 2,
+    "image_channels": 2,
+    "image_head_dim": 16,
+    "image_head_blocks": 1,
+}
 
 
 @pytest.fixture(scope="session")

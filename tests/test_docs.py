@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lohovla.cli import COMMANDS
-from lohovla.settings import compose, root_of
+from lohovla.settings.hydra_config import compose, root_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -6,7 +6,7 @@ import pytest
 
 from lohovla.envs.errors import ActionError
 from lohovla.errors import SetupError, UserError
-from lohovla.fanout import run_jobs
+from lohovla.parallel_jobs import run_jobs
 
 
 @pytest.mark.parametrize("kind", [UserError, SetupError, ActionError])

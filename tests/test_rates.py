@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from lohovla.d2f.distill.loop import Schedule
-from lohovla.rates import Rates
-from lohovla.train.schedule import schedule
+from lohovla.train.distill.distill_loop import Schedule
+from lohovla.train.learning_rate_schedule import schedule
+from lohovla.train.learning_rates import LearningRates
 
 LENGTHS = (5, 12, 40, 400)
 
@@ -18,7 +18,7 @@ def distilling(step, steps):
 
 @pytest.mark.parametrize("share", [schedule, distilling])
 def test_a_run_that_is_left_alone_has_the_schedules_rates(share):
-    rates = Rates(40, 3e-3, share)
+    rates = LearningRates(40, 3e-3, share)
     assert [rates(step) for step in range(40)] == [3e-3 * share(step, 40) for step in range(40)]
     assert rates.changed(12, 40, 3e-3) is rates
     assert rates.changed(0, 60, 3e-3)(0) == 3e-3 * share(0, 60)  # nothing stands yet
@@ -28,7 +28,7 @@ def test_a_run_that_is_left_alone_has_the_schedules_rates(share):
 @pytest.mark.parametrize("faster", [0.1, 1.0, 10.0])
 @pytest.mark.parametrize("share", [schedule, distilling])
 def test_a_rate_never_changes_by_more_than_a_half_where_a_run_is_resumed(before, after, faster, share):
-    first = Rates(before, 1e-3, share)
+    first = LearningRates(before, 1e-3, share)
     for done in sorted({1, 2, 3, before // 2, before}):
         if done >= after:
             continue
@@ -43,15 +43,17 @@ def test_a_rate_never_changes_by_more_than_a_half_where_a_run_is_resumed(before,
 
 
 def test_what_is_kept_gives_the_same_rates_again_also_after_a_second_change():
-    rates = Rates(12, 3e-3, schedule).changed(12, 40, 3e-3).changed(14, 60, 2e-3)
-    again = Rates.of(json.loads(json.dumps(rates.facts())), 1.0, schedule)
+    rates = LearningRates(12, 3e-3, schedule).changed(12, 40, 3e-3).changed(14, 60, 2e-3)
+    again = LearningRates.of(json.loads(json.dumps(rates.facts())), 1.0, schedule)
     assert [again(step) for step in range(14, 60)] == [rates(step) for step in range(14, 60)]
-    assert rates(14) / Rates(12, 3e-3, schedule).changed(12, 40, 3e-3)(13) == pytest.approx(1, abs=0.5)
-    assert Rates.of({"steps": 12}, 3e-3, schedule)(5) == Rates(12, 3e-3, schedule)(5)  # of an older version
+    assert rates(14) / LearningRates(12, 3e-3, schedule).changed(12, 40, 3e-3)(13) == pytest.approx(1, abs=0.5)
+    assert LearningRates.of({"steps": 12}, 3e-3, schedule)(5) == LearningRates(12, 3e-3, schedule)(
+        5
+    )  # of an older version
 
 
 def test_it_says_what_the_rate_does():
-    rates = Rates(12, 3e-3, schedule)
+    rates = LearningRates(12, 3e-3, schedule)
     more, fewer = rates.changed(12, 400, 3e-3), rates.changed(6, 8, 3e-3)
     assert f"rises from {rates(11):.2g} to {more(11 + more.join):.2g} within {more.join} steps" in more.told(12)
     assert "falls from" in fewer.told(6)

@@ -7,16 +7,19 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from lohovla.allowed import kind_of, listed
 from lohovla.errors import UserError
-from lohovla.kinds import Kind
-from lohovla.settings import check, compose
-from lohovla.words import names_of
+from lohovla.settings.command_words import names_of
+from lohovla.settings.hydra_config import check, compose
+from lohovla.settings.setting_ranges import kind_of, listed
+from lohovla.settings.setting_types import SettingType
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 ROOTS = sorted(file.stem for file in CONFIGS.glob("*.yaml"))
-VARIED = [f"{group}={file.stem}" for group in ("policy", "robot", "recipe", "loop", "env")
-          for file in sorted((CONFIGS / group).glob("*.yaml"))]  # fmt: skip
+VARIED = [
+    f"{group}={file.stem}"
+    for group in ("policy", "robot", "recipe", "loop", "env")
+    for file in sorted((CONFIGS / group).glob("*.yaml"))
+]
 WRONG = (-1, 3, "foo", [1], {"a": 1}, None, math.nan, math.inf)
 
 
@@ -28,12 +31,16 @@ def composed(word):
 
 @pytest.fixture(scope="module")
 def configurations():
-    return [*((root, compose(root, [])) for root in ROOTS), *(
-        ({"recipe": "train", "robot": "ros"}.get(word.partition("=")[0], "rollout"), composed(word)) for word in VARIED
-    )]  # fmt: skip
+    return [
+        *((root, compose(root, [])) for root in ROOTS),
+        *(
+            ({"recipe": "train", "robot": "ros"}.get(word.partition("=")[0], "rollout"), composed(word))
+            for word in VARIED
+        ),
+    ]
 
 
-def fits(kind: Kind, value):
+def fits(kind: SettingType, value):
     """Whether a value is right, said once more in another way."""
     if value is None:
         return kind.null
@@ -117,11 +124,27 @@ def value_of(config, key):
 
 
 GOALS = (
-    "put the red block, then the blue one", "put the block (red) away", "don't drop it!", "[red] first", "a=b",
-    "Legt den roten Block in die grüne Schale", "this & that # really", 'say "stop"', "{red}", "3",
-    "true", "choose(red, blue)", "costs ${5} or ${x}", "1,2", "a: b", "two\nlines", "'", "nan", "1e400",
+    "put the red block, then the blue one",
+    "put the block (red) away",
+    "don't drop it!",
+    "[red] first",
+    "a=b",
+    "Legt den roten Block in die grüne Schale",
+    "this & that # really",
+    'say "stop"',
+    "{red}",
+    "3",
+    "true",
+    "choose(red, blue)",
+    "costs ${5} or ${x}",
+    "1,2",
+    "a: b",
+    "two\nlines",
+    "'",
+    "nan",
+    "1e400",
     "put 'it' there",
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("words", GOALS)

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from lohovla.envs.engine import mujoco
-from lohovla.envs.scene.materials import Layer
+from lohovla.envs.mujoco_import import mujoco
+from lohovla.envs.scene.materials import CollisionLayer
 
 _SEAL = 0.7  # cosine of the largest angle between cup and face at which suction seals
 
@@ -21,7 +21,7 @@ class Gripper(ABC):
     """
 
     def __init__(self, model: mujoco.MjModel, blocks: tuple[str, ...]):
-        own = (model.geom_contype == Layer.ROBOT.value[0]) & (model.geom_bodyid >= model.body("flange").id)
+        own = (model.geom_contype == CollisionLayer.ROBOT.value[0]) & (model.geom_bodyid >= model.body("flange").id)
         self._tool = frozenset(np.flatnonzero(own).tolist())
         self._block_of_geom = {model.geom(name).id: name for name in blocks}
         self.held: str | None = None

@@ -35,7 +35,7 @@ class Waypoint(NamedTuple):
     gripper: float
 
 
-class Outcome(enum.Enum):
+class MotionOutcome(enum.Enum):
     """How a pick and place ended."""
 
     PLACED = "placed"
@@ -68,7 +68,7 @@ class PickPlace:
         self._pick, self._place, self._edge = np.asarray(pick, float), np.asarray(place, float), edge
         self._lowest = lowest
         self._jaw = simulation.composition.gripper == "jaw"
-        self.outcome = Outcome.MISSED
+        self.outcome = MotionOutcome.MISSED
         position, rotation = simulation.tcp()
         self._holding = holding
         self._at = Waypoint(position, math.atan2(rotation[1, 0], rotation[0, 0]), float(holding))
@@ -83,12 +83,12 @@ class PickPlace:
             return
         yield from self._carry()
         if self._sim.held is None:
-            self.outcome = Outcome.DROPPED
+            self.outcome = MotionOutcome.DROPPED
             yield from self._leave(0.0)
             return
         yield from self._touch(self._place[2] + self._hanging(), gripper=1.0)
         yield from self._wait(1, 1.0)
-        self.outcome = Outcome.PLACED if self._sim.held is not None else Outcome.DROPPED
+        self.outcome = MotionOutcome.PLACED if self._sim.held is not None else MotionOutcome.DROPPED
         yield from self._wait(3 if self._jaw else 1, 0.0)
         yield from self._leave(0.0)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lohovla.envs.control.grasp import GRIPPERS, Gripper
-from lohovla.envs.engine import mujoco
+from lohovla.envs.mujoco_import import mujoco
 from lohovla.envs.scene import arm
 from lohovla.envs.scene.world import TIMESTEP, Composition, compile_model
 

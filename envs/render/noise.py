@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lohovla.envs.engine import mujoco
+from lohovla.envs.mujoco_import import mujoco
 from lohovla.errors import UserError
 
 
 @dataclass(frozen=True)
-class Noise:
+class CameraNoise:
     """How observations differ from the truth; all are standard deviations of normal noise.
 
     Attributes:
@@ -37,7 +37,7 @@ class Noise:
                 raise UserError(f"noise.{name} cannot be {value}", "it is a standard deviation: a number from 0 up")
 
     @classmethod
-    def of(cls, settings: Mapping[str, float]) -> Noise:
+    def of(cls, settings: Mapping[str, float]) -> CameraNoise:
         """Noise of these settings.
 
         Raises:

@@ -2,7 +2,7 @@
 
 A software rasteriser spends its time on the shadow map and on tessellation, not on pixels: the ``fast``
 quality (observations) has no shadows and few facets, ``film`` (videos for people) has both. One OpenGL
-context a thread (:mod:`lohovla.envs.render.contexts`) serves every scene drawn there.
+context a thread (:mod:`lohovla.envs.render.gl_contexts`) serves every scene drawn there.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lohovla.envs.engine import first_line, mujoco, no_opengl
-from lohovla.envs.render.contexts import MAX_HEIGHT, MAX_WIDTH, thread_context
+from lohovla.envs.mujoco_import import first_line, mujoco, no_opengl
+from lohovla.envs.render.gl_contexts import MAX_HEIGHT, MAX_WIDTH, thread_context
 from lohovla.envs.scene.cameras import CAMERAS, TOP_CEILING
 from lohovla.errors import UserError
 

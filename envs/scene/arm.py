@@ -2,7 +2,7 @@
 
 The shape is modelled from primitives, so that nothing is downloaded; ``robot=menagerie`` puts the real
 meshes on the same kinematics. Body frames follow the Denavit-Hartenberg convention, which the closed
-form in :mod:`lohovla.envs.control.kinematics` shares. Lengths in metres, angles in radians.
+form in :mod:`lohovla.geometry.ur5e` shares. Lengths in metres, angles in radians.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lohovla.envs.engine import mujoco
-from lohovla.envs.scene.materials import Layer, cylinder_between
+from lohovla.envs.mujoco_import import mujoco
+from lohovla.envs.scene.materials import CollisionLayer, cylinder_between
 
 JOINTS = (
     "shoulder_pan_joint",
@@ -134,11 +134,11 @@ def _draw_links(spec: mujoco.MjSpec) -> None:
         ("forearm_link", (0, 0, _FORE), (fore, 0, _FORE), 0.04, "robot_light"),
         ("forearm_link", (fore, 0, _FORE - 0.045), (fore, 0, 0.075), 0.042, "robot_light"),
         ("forearm_link", (fore, 0, _FORE - 0.052), (fore, 0, _FORE - 0.045), 0.039, "robot_accent"),
-        ("wrist_1_link", (0, 0, 0.075), (0, 0, DH_D[3] + 0.044), 0.041, "robot_light", Layer.ROBOT),
+        ("wrist_1_link", (0, 0, 0.075), (0, 0, DH_D[3] + 0.044), 0.041, "robot_light", CollisionLayer.ROBOT),
         ("wrist_1_link", (0, 0, DH_D[3] + 0.044), (0, 0, DH_D[3] + 0.05), 0.038, "robot_accent"),
-        ("wrist_2_link", (0, 0, 0.03), (0, 0, DH_D[4] + 0.042), 0.04, "robot_light", Layer.ROBOT),
+        ("wrist_2_link", (0, 0, 0.03), (0, 0, DH_D[4] + 0.042), 0.04, "robot_light", CollisionLayer.ROBOT),
         ("wrist_2_link", (0, 0, DH_D[4] + 0.042), (0, 0, DH_D[4] + 0.048), 0.037, "robot_accent"),
-        ("wrist_3_link", (0, 0, 0.04), (0, 0, DH_D[5]), 0.036, "robot_dark", Layer.ROBOT),
+        ("wrist_3_link", (0, 0, 0.04), (0, 0, DH_D[5]), 0.036, "robot_dark", CollisionLayer.ROBOT),
     ]
     for name, start, end, radius, material, *layer in draw:
         cylinder_between(spec.body(name), start, end, radius, material, *layer)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lohovla.envs.engine import mujoco
+from lohovla.envs.mujoco_import import mujoco
 
 WORKSPACE = np.array([[0.25, 0.75], [-0.5, 0.5], [0.0, 0.28]])  # x, y, z bounds, metres, base frame
 TOP_CEILING = 0.34  # `top` does not see what is higher: the arm at home, as in a cropped height map
@@ -68,14 +68,18 @@ CAMERAS: dict[str, CameraModel] = {
         CameraModel("right", 640, 480, (0.0, -0.5, 0.75), _published(_PI / 4.5, _PI, 3 * _PI / 4), _FOVY_480),
         # On the wrist, beside the tool, tilted towards its tip.
         CameraModel(
-            "wrist", 128, 128, (0.0, -0.075, 0.0),
+            "wrist",
+            128,
+            128,
+            (0.0, -0.075, 0.0),
             ((1.0, 0.0, 0.0), (0.0, math.cos(0.42), math.sin(0.42)), (0.0, -math.sin(0.42), math.cos(0.42))),
-            70.0, parent="flange",
+            70.0,
+            parent="flange",
         ),
         # For people: the whole scene, a little from the side. Not a sensor of the robot.
         CameraModel("film", 640, 480, (1.55, -0.78, 1.05), ((0.0,) * 3,) * 3, 40.0),
     )
-}  # fmt: skip
+}
 FILM_TARGET = (0.32, 0.02, 0.16)
 
 

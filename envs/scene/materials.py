@@ -6,10 +6,10 @@ import enum
 
 import numpy as np
 
-from lohovla.envs.engine import mujoco
+from lohovla.envs.mujoco_import import mujoco
 
 
-class Layer(enum.Enum):
+class CollisionLayer(enum.Enum):
     """What a geom collides with, as (contype, conaffinity).
 
     The robot meets objects and fixtures but not itself; objects meet everything.
@@ -47,7 +47,7 @@ def cylinder_between(
     end: tuple[float, float, float],
     radius: float,
     material: str,
-    layer: Layer = Layer.NONE,
+    layer: CollisionLayer = CollisionLayer.NONE,
 ) -> mujoco.MjsGeom:
     """A massless cylinder from ``start`` to ``end`` in the body's frame."""
     contype, conaffinity = layer.value

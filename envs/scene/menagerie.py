@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from lohovla.envs.engine import mujoco
+from lohovla.envs.mujoco_import import mujoco
 from lohovla.envs.scene import arm
 from lohovla.errors import SetupError
 

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from lohovla.envs.engine import mujoco
-from lohovla.envs.scene.materials import Layer
+from lohovla.envs.mujoco_import import mujoco
+from lohovla.envs.scene.materials import CollisionLayer
 
 BLOCK_MASS = 0.01
 BLOCK_FRICTION = (1.0, 0.005, 0.0001)
@@ -50,7 +50,7 @@ def add_block(spec: mujoco.MjSpec, name: str, edge: float) -> None:
     """A free cube of ``edge`` metres."""
     body = spec.worldbody.add_body(name=name)
     body.add_freejoint(name=name)
-    contype, conaffinity = Layer.OBJECT.value
+    contype, conaffinity = CollisionLayer.OBJECT.value
     body.add_geom(
         name=name,
         type=mujoco.mjtGeom.mjGEOM_BOX,
@@ -67,10 +67,14 @@ def add_bowl(spec: mujoco.MjSpec, name: str) -> None:
     """A fixed bowl: concave for what falls into it, and not to be pushed or picked up."""
     body = spec.worldbody.add_body(name=name)
     body.add_geom(
-        name=name, type=mujoco.mjtGeom.mjGEOM_MESH, meshname="bowl", material="matte",
-        contype=0, conaffinity=0,
-    )  # fmt: skip
-    contype, conaffinity = Layer.FIXTURE.value
+        name=name,
+        type=mujoco.mjtGeom.mjGEOM_MESH,
+        meshname="bowl",
+        material="matte",
+        contype=0,
+        conaffinity=0,
+    )
+    contype, conaffinity = CollisionLayer.FIXTURE.value
     hidden = {"group": 3, "contype": contype, "conaffinity": conaffinity, "rgba": [0, 0, 0, 0]}
     body.add_geom(
         type=mujoco.mjtGeom.mjGEOM_CYLINDER,

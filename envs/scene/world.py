@@ -11,9 +11,9 @@ import copy
 import functools
 from dataclasses import dataclass
 
-from lohovla.envs.engine import mujoco
+from lohovla.envs.mujoco_import import mujoco
 from lohovla.envs.scene import arm, cameras, grippers, menagerie, objects
-from lohovla.envs.scene.materials import Layer, add_materials
+from lohovla.envs.scene.materials import CollisionLayer, add_materials
 
 TIMESTEP = 0.005  # s
 
@@ -95,44 +95,79 @@ def _set_options(spec: mujoco.MjSpec) -> None:
 
 def _add_surroundings(spec: mujoco.MjSpec) -> None:
     world = spec.worldbody
-    contype, conaffinity = Layer.FIXTURE.value
+    contype, conaffinity = CollisionLayer.FIXTURE.value
     box = mujoco.mjtGeom.mjGEOM_BOX
     world.add_geom(
-        name="table", type=box, size=[0.38, 0.62, 0.02], pos=[0.5, 0, -0.02], material="table",
-        contype=contype, conaffinity=conaffinity, friction=objects.BLOCK_FRICTION,
-    )  # fmt: skip
+        name="table",
+        type=box,
+        size=[0.38, 0.62, 0.02],
+        pos=[0.5, 0, -0.02],
+        material="table",
+        contype=contype,
+        conaffinity=conaffinity,
+        friction=objects.BLOCK_FRICTION,
+    )
     edge = {"type": box, "material": "table_edge", "contype": 0, "conaffinity": 0}
     world.add_geom(size=[0.384, 0.624, 0.012], pos=[0.5, 0, -0.034], **edge)
-    world.add_geom(size=[0.12, 0.12, 0.3], pos=[0, 0, -0.302], material="robot_dark", type=box,
-                   contype=0, conaffinity=0)  # fmt: skip
     world.add_geom(
-        name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[6, 6, 1], pos=[0, 0, -0.6],
-        material="floor", contype=contype, conaffinity=conaffinity,
-    )  # fmt: skip
+        size=[0.12, 0.12, 0.3], pos=[0, 0, -0.302], material="robot_dark", type=box, contype=0, conaffinity=0
+    )
+    world.add_geom(
+        name="floor",
+        type=mujoco.mjtGeom.mjGEOM_PLANE,
+        size=[6, 6, 1],
+        pos=[0, 0, -0.6],
+        material="floor",
+        contype=contype,
+        conaffinity=conaffinity,
+    )
     world.add_light(
-        name="key", type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, pos=[0.9, -0.6, 1.8],
-        dir=[-0.25, 0.3, -0.9], castshadow=True, diffuse=[0.48, 0.48, 0.47], specular=[0.2, 0.2, 0.2],
-    )  # fmt: skip
+        name="key",
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        pos=[0.9, -0.6, 1.8],
+        dir=[-0.25, 0.3, -0.9],
+        castshadow=True,
+        diffuse=[0.48, 0.48, 0.47],
+        specular=[0.2, 0.2, 0.2],
+    )
     world.add_light(
-        name="fill", type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, pos=[-0.5, 0.8, 1.6],
-        dir=[0.4, -0.5, -0.75], castshadow=False, diffuse=[0.14, 0.14, 0.15], specular=[0, 0, 0],
-    )  # fmt: skip
+        name="fill",
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        pos=[-0.5, 0.8, 1.6],
+        dir=[0.4, -0.5, -0.75],
+        castshadow=False,
+        diffuse=[0.14, 0.14, 0.15],
+        specular=[0, 0, 0],
+    )
     sky = spec.add_texture(
-        name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, width=128, height=768,
+        name="sky",
+        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        width=128,
+        height=768,
         builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
-    )  # fmt: skip
+    )
     sky.rgb1, sky.rgb2 = [0.97, 0.98, 1.0], [0.80, 0.82, 0.85]
 
 
 def _add_camera_housing(flange: mujoco.MjsBody) -> None:
     flange.add_geom(
-        type=mujoco.mjtGeom.mjGEOM_BOX, size=[0.02, 0.012, 0.01], pos=[0, -0.072, -0.014],
-        material="tool", mass=0.0, contype=0, conaffinity=0,
-    )  # fmt: skip
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        size=[0.02, 0.012, 0.01],
+        pos=[0, -0.072, -0.014],
+        material="tool",
+        mass=0.0,
+        contype=0,
+        conaffinity=0,
+    )
     flange.add_geom(
-        type=mujoco.mjtGeom.mjGEOM_BOX, size=[0.008, 0.02, 0.003], pos=[0, -0.045, -0.006],
-        material="tool", mass=0.0, contype=0, conaffinity=0,
-    )  # fmt: skip
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        size=[0.008, 0.02, 0.003],
+        pos=[0, -0.045, -0.006],
+        material="tool",
+        mass=0.0,
+        contype=0,
+        conaffinity=0,
+    )
 
 
 def _add_grasp(spec: mujoco.MjSpec, block: str) -> None:

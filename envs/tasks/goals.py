@@ -11,11 +11,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from lohovla.envs.control.rotations import quarter_turn
 from lohovla.envs.language import block_phrase, place_phrase, subtask_sentence
 from lohovla.envs.scene.objects import BOWL_FLOOR
 from lohovla.envs.tasks.entities import Area, Pose, Scene, Zone, resting_above
-from lohovla.envs.tasks.layout import free_spot
+from lohovla.envs.tasks.scene_sampler import free_spot
+from lohovla.geometry.rotations import quarter_turn
 
 _GAP = 0.003  # m between blocks, at least
 _APART = 0.01  # m between blocks in the quarters of a zone, at least

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lohovla.envs.tasks.entities import QUADRANTS, Area
 from lohovla.envs.tasks.goals import Goal
-from lohovla.envs.tasks.layout import Layout
 from lohovla.envs.tasks.registry import Split, Task
+from lohovla.envs.tasks.scene_sampler import SceneSampler
 from lohovla.envs.tasks.sort import MoveToArea
 
 
@@ -17,7 +17,7 @@ class MoveBlocksBetweenAbsolutePositions(Task):
     letter = "J"
     spare = 7
 
-    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
         source, target = (Area(name) for name in layout.choose(QUADRANTS, 2))
         colors = layout.pick_colors(layout.count(3, 5))
         blocks = tuple(layout.block(color, within=source.contains) for color in colors)

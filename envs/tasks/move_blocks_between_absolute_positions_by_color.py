@@ -5,8 +5,8 @@ from __future__ import annotations
 from lohovla.envs.language import vocabulary
 from lohovla.envs.tasks.entities import QUADRANTS, Area
 from lohovla.envs.tasks.goals import Goal
-from lohovla.envs.tasks.layout import Layout, NoRoom
 from lohovla.envs.tasks.registry import Split, Task
+from lohovla.envs.tasks.scene_sampler import NoRoom, SceneSampler
 from lohovla.envs.tasks.sort import MoveToArea
 
 
@@ -17,7 +17,7 @@ class MoveBlocksBetweenAbsolutePositionsByColor(Task):
     split = Split.ADDITIONAL
     spare = 7
 
-    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
         source, target = (Area(name) for name in layout.choose(QUADRANTS, 2))
         category = layout.choose(list(vocabulary()["color_categories"]))[0]
         members = [c for c in layout.palette if c in vocabulary()["color_categories"][category]]

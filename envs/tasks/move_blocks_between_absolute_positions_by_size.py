@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lohovla.envs.tasks.entities import BIG, QUADRANTS, SMALL, Area
 from lohovla.envs.tasks.goals import Goal
-from lohovla.envs.tasks.layout import Layout
 from lohovla.envs.tasks.registry import Split, Task
+from lohovla.envs.tasks.scene_sampler import SceneSampler
 from lohovla.envs.tasks.sort import MoveToArea
 
 
@@ -19,7 +19,7 @@ class MoveBlocksBetweenAbsolutePositionsBySize(Task):
     split = Split.ADDITIONAL
     spare = 7
 
-    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
         source, target = (Area(name) for name in layout.choose(QUADRANTS, 2))
         size = layout.choose(("smaller", "bigger"))[0]
         wanted, other = (SMALL, BIG) if size == "smaller" else (BIG, SMALL)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from lohovla.envs.language import place_phrase
 from lohovla.envs.tasks.goals import Goal, block_phrase
-from lohovla.envs.tasks.layout import Layout
 from lohovla.envs.tasks.put_one import PutOne, draw_clutter
 from lohovla.envs.tasks.registry import Split, Task
+from lohovla.envs.tasks.scene_sampler import SceneSampler
 
 
 class PickAndPlacePrimitive(Task):
@@ -17,7 +17,7 @@ class PickAndPlacePrimitive(Task):
     letter = "A"
     palette = "all"
 
-    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
         blocks, bowls, zones = draw_clutter(layout, layout.count(2, 3), layout.count(2, 3), layout.count(1, 2))
         target = layout.choose([*blocks[1:], *bowls, *zones])[0]
         kind = target.rstrip("0123456789")

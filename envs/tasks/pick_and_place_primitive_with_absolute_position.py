@@ -5,9 +5,9 @@ from __future__ import annotations
 from lohovla.envs.language import place_phrase, vocabulary
 from lohovla.envs.tasks.entities import Area
 from lohovla.envs.tasks.goals import Goal, block_phrase
-from lohovla.envs.tasks.layout import Layout
 from lohovla.envs.tasks.put_one import draw_clutter
 from lohovla.envs.tasks.registry import Split, Task
+from lohovla.envs.tasks.scene_sampler import SceneSampler
 from lohovla.envs.tasks.sort import MoveToArea
 
 
@@ -18,7 +18,7 @@ class PickAndPlacePrimitiveWithAbsolutePosition(Task):
     split = Split.PRIMITIVE
     palette = "all"
 
-    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
         area = Area(layout.choose(vocabulary()["areas"])[0])
         if area.name == "center":
             layout.keep_clear(0.5, 0.0, 0.08)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from lohovla.envs.language import place_phrase, vocabulary
 from lohovla.envs.tasks.goals import Goal, block_phrase
-from lohovla.envs.tasks.layout import Layout
 from lohovla.envs.tasks.put_one import PutBeside, beside, draw_clutter
 from lohovla.envs.tasks.registry import Split, Task
+from lohovla.envs.tasks.scene_sampler import SceneSampler
 
 
 class PickAndPlacePrimitiveWithRelativePosition(Task):
@@ -16,7 +16,7 @@ class PickAndPlacePrimitiveWithRelativePosition(Task):
     split = Split.PRIMITIVE
     palette = "all"
 
-    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
         relation = layout.choose(vocabulary()["relations"])[0]
         pick_color, reference_color = layout.pick_colors(2)
         reference = layout.block(reference_color, within=lambda x, y: layout.on_table(*beside(x, y, relation), 0.06))

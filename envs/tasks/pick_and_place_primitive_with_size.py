@@ -5,9 +5,9 @@ from __future__ import annotations
 from lohovla.envs.language import place_phrase
 from lohovla.envs.tasks.entities import BIG, SMALL
 from lohovla.envs.tasks.goals import Goal, block_phrase
-from lohovla.envs.tasks.layout import Layout
 from lohovla.envs.tasks.put_one import PutOne
 from lohovla.envs.tasks.registry import Split, Task
+from lohovla.envs.tasks.scene_sampler import SceneSampler
 
 
 class PickAndPlacePrimitiveWithSize(Task):
@@ -17,7 +17,7 @@ class PickAndPlacePrimitiveWithSize(Task):
     split = Split.PRIMITIVE
     palette = "all"
 
-    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
         n = layout.count(2, 3)
         colors = layout.pick_colors(n)
         bowls = [layout.bowl(color) for color in layout.pick_colors(layout.count(2, 3))]

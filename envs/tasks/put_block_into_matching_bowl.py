@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lohovla.envs.tasks.goals import Goal
-from lohovla.envs.tasks.layout import Layout
 from lohovla.envs.tasks.registry import Split, Task
+from lohovla.envs.tasks.scene_sampler import SceneSampler
 from lohovla.envs.tasks.sort import Sort
 
 
@@ -15,7 +15,7 @@ class PutBlockIntoMatchingBowl(Task):
     split = Split.SEEN
     letter = "B"
 
-    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
         colors = layout.pick_colors(layout.count(5, 7))
         bowls = [layout.bowl(color) for color in colors]
         blocks = [layout.block(color) for color in colors[: layout.count(5, len(colors))]]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lohovla.envs.tasks.goals import Goal
-from lohovla.envs.tasks.layout import Layout
 from lohovla.envs.tasks.registry import Split, Task
+from lohovla.envs.tasks.scene_sampler import SceneSampler
 from lohovla.envs.tasks.sort import Sort
 
 
@@ -14,7 +14,7 @@ class PutBlockIntoMismatchingZone(Task):
     name = "put-block-into-mismatching-zone"
     split = Split.ADDITIONAL
 
-    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
         colors = layout.pick_colors(layout.count(3, 5))
         zones = {layout.zone(color): color for color in colors}
         blocks = {layout.block(color): color for color in colors}

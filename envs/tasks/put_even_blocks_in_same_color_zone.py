@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lohovla.envs.tasks.goals import Goal
-from lohovla.envs.tasks.layout import Layout
 from lohovla.envs.tasks.registry import Split, Task
+from lohovla.envs.tasks.scene_sampler import SceneSampler
 from lohovla.envs.tasks.sort import Sort
 
 
@@ -15,7 +15,7 @@ class PutEvenBlocksInSameColorZone(Task):
     split = Split.SEEN
     letter = "E"
 
-    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
         colors = layout.pick_colors(layout.count(2, 3))
         zones = [layout.zone(color, 0.15) for color in colors]
         n = len(colors)
@@ -28,7 +28,7 @@ class PutEvenBlocksInSameColorZone(Task):
         return Sort(allowed), {}
 
     @staticmethod
-    def _total(layout: Layout, n_colors: int) -> int:
+    def _total(layout: SceneSampler, n_colors: int) -> int:
         """How many blocks in all; redrawn while every colour would get an odd number."""
         while True:
             total = layout.count(n_colors + 1, min(4 * n_colors, 10) - 1)

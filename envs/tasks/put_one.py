@@ -7,32 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lohovla.envs.language import place_phrase
-from lohovla.envs.tasks.entities import (
-    DIRECTIONS,
-    RELATIVE_OFFSET,
-    Bowl,
-    Scene,
-    Zone,
-    in_bowl,
-    in_zone,
-    is_on,
-)
-from lohovla.envs.tasks.goals import (
-    Goal,
-    Subtask,
-    put_aside,
-    put_at,
-    put_in,
-    put_on_block,
-    uncovered,
-)
-from lohovla.envs.tasks.layout import Layout
+from lohovla.envs.tasks.entities import DIRECTIONS, RELATIVE_OFFSET, Bowl, Scene, Zone, in_bowl, in_zone, is_on
+from lohovla.envs.tasks.goals import Goal, Subtask, put_aside, put_at, put_in, put_on_block, uncovered
+from lohovla.envs.tasks.scene_sampler import SceneSampler
 
 _TOLERANCE = 0.05  # metres from the wanted point
 
 
 def draw_clutter(
-    layout: Layout, n_blocks: int, n_bowls: int, n_zones: int, used: Sequence[str] = ()
+    layout: SceneSampler, n_blocks: int, n_bowls: int, n_zones: int, used: Sequence[str] = ()
 ) -> tuple[list[str], list[str], list[str]]:
     """Zones, bowls and blocks, each kind in colours of its own, blocks in none of ``used``."""
     zones = [layout.zone(color) for color in layout.pick_colors(n_zones)]

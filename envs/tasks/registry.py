@@ -14,8 +14,8 @@ import numpy as np
 from lohovla.envs.language import goal_sentence, vocabulary
 from lohovla.envs.tasks.entities import Block, Scene
 from lohovla.envs.tasks.goals import Goal
-from lohovla.envs.tasks.layout import Layout, NoRoom
 from lohovla.envs.tasks.names import TASKS
+from lohovla.envs.tasks.scene_sampler import NoRoom, SceneSampler
 from lohovla.errors import UserError
 
 _DRAWS = 400
@@ -31,7 +31,7 @@ class Split(enum.StrEnum):
 
 
 @dataclass(frozen=True)
-class Problem:
+class TaskInstance:
     """One episode's task: the words, the initial state, the goal and its limit.
 
     Attributes:
@@ -42,7 +42,7 @@ class Problem:
     """
 
     instruction: str
-    layout: Layout
+    layout: SceneSampler
     goal: Goal
     max_steps: int
 
@@ -65,14 +65,14 @@ class Task(ABC):
     spare: ClassVar[int] = 2
 
     @abstractmethod
-    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
         """Fill ``layout`` and return the goal and the fields of the goal sentence.
 
         Raises:
             NoRoom: the table was full; the problem is drawn again.
         """
 
-    def sample(self, rng: np.random.Generator, colors: str | None = None, paraphrase: bool = False) -> Problem:
+    def sample(self, rng: np.random.Generator, colors: str | None = None, paraphrase: bool = False) -> TaskInstance:
         """Draw a problem that is not solved from the start.
 
         Args:
@@ -81,7 +81,7 @@ class Task(ABC):
             paraphrase: say the goal in one of its other wordings.
         """
         for _ in range(_DRAWS):
-            layout = Layout(rng, colors or self.palette)
+            layout = SceneSampler(rng, colors or self.palette)
             try:
                 goal, fields = self.build(layout)
             except NoRoom:
@@ -89,11 +89,11 @@ class Task(ABC):
             if goal.score(initial_scene(layout)) == 0.0:
                 # Drawn last: the words must not change what is drawn.
                 variant = int(rng.integers(1, len(vocabulary()["goals"][self.name]))) if paraphrase else 0
-                return Problem(goal_sentence(self.name, variant, **fields), layout, goal, goal.moves + self.spare)
+                return TaskInstance(goal_sentence(self.name, variant, **fields), layout, goal, goal.moves + self.spare)
         raise RuntimeError(f"{self.name}: no layout found in {_DRAWS} draws")
 
 
-def initial_scene(layout: Layout) -> Scene:
+def initial_scene(layout: SceneSampler) -> Scene:
     """The snapshot of a layout as drawn, before physics."""
     blocks = {name: e for name, e in layout.entities.items() if isinstance(e, Block)}
     poses = [layout.poses[name] for name in blocks]

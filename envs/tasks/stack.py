@@ -6,15 +6,8 @@ import math
 from dataclasses import dataclass
 
 from lohovla.envs.tasks.entities import STACK_TOLERANCE, Area, Scene, in_area, in_zone, is_on, rests_on_table
-from lohovla.envs.tasks.goals import (
-    Goal,
-    Subtask,
-    put_aside,
-    put_in_zone,
-    put_on_block,
-    uncovered,
-)
-from lohovla.envs.tasks.layout import Layout
+from lohovla.envs.tasks.goals import Goal, Subtask, put_aside, put_in_zone, put_on_block, uncovered
+from lohovla.envs.tasks.scene_sampler import SceneSampler
 
 
 @dataclass(frozen=True)
@@ -47,7 +40,7 @@ def any_order(blocks: list[str] | tuple[str, ...], **where: object) -> Column:
     return Column((frozenset(blocks),) * len(blocks), **where)  # type: ignore[arg-type]
 
 
-def pairs_on_zones(layout: Layout, colors: list[str], lower: float, upper: float) -> tuple[Column, ...]:
+def pairs_on_zones(layout: SceneSampler, colors: list[str], lower: float, upper: float) -> tuple[Column, ...]:
     """For each colour a zone and two blocks, of edges ``lower`` and ``upper``, to be stacked there."""
     zones = [layout.zone(color, 0.15) for color in colors]
     return tuple(

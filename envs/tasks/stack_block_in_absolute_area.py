@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lohovla.envs.tasks.entities import BIG, QUADRANTS, SMALL, Area
 from lohovla.envs.tasks.goals import Goal
-from lohovla.envs.tasks.layout import Layout, NoRoom
 from lohovla.envs.tasks.registry import Split, Task
+from lohovla.envs.tasks.scene_sampler import NoRoom, SceneSampler
 from lohovla.envs.tasks.stack import Stack, any_order
 
 
@@ -19,7 +19,7 @@ class StackBlockInAbsoluteArea(Task):
     split = Split.SEEN
     letter = "D"
 
-    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
         area = Area(layout.choose(QUADRANTS)[0])
         colors = layout.pick_colors(layout.count(5, 7))
         blocks = [layout.block(color, edge) for color in colors for edge in (SMALL, BIG)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from lohovla.envs.language import block_phrase, vocabulary
 from lohovla.envs.tasks.entities import APART, DIRECTIONS
 from lohovla.envs.tasks.goals import Goal
-from lohovla.envs.tasks.layout import Layout, NoRoom
 from lohovla.envs.tasks.registry import Split, Task
+from lohovla.envs.tasks.scene_sampler import NoRoom, SceneSampler
 from lohovla.envs.tasks.stack import Stack, any_order
 
 
@@ -16,7 +16,7 @@ class StackBlocksByRelativePosition(Task):
     name = "stack-blocks-by-relative-position"
     split = Split.ADDITIONAL
 
-    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
         relation = layout.choose(vocabulary()["relations"])[0]
         zone_color = layout.pick_colors(1)[0]
         zone = layout.zone(zone_color)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lohovla.envs.tasks.goals import Goal
-from lohovla.envs.tasks.layout import Layout
 from lohovla.envs.tasks.registry import Split, Task
+from lohovla.envs.tasks.scene_sampler import SceneSampler
 from lohovla.envs.tasks.stack import Stack, any_order
 
 
@@ -15,7 +15,7 @@ class StackBlocksOfSameColor(Task):
     split = Split.UNSEEN
     letter = "K"
 
-    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
         colors = layout.pick_colors(layout.count(1, 3))
         total = layout.count(*{1: (2, 3), 2: (4, 6), 3: (6, 9)}[len(colors)])
         groups: list[list[str]] = [[] for _ in colors]

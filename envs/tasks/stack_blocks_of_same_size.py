@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lohovla.envs.tasks.entities import BIG, SMALL
 from lohovla.envs.tasks.goals import Goal
-from lohovla.envs.tasks.layout import Layout, NoRoom
 from lohovla.envs.tasks.registry import Split, Task
+from lohovla.envs.tasks.scene_sampler import NoRoom, SceneSampler
 from lohovla.envs.tasks.stack import Stack, any_order
 
 
@@ -16,7 +16,7 @@ class StackBlocksOfSameSize(Task):
     split = Split.UNSEEN
     letter = "G"
 
-    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
         groups = [
             [layout.block(color, edge) for color in layout.pick_colors(layout.count(1, 4))] for edge in (BIG, SMALL)
         ]

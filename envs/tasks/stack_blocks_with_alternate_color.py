@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lohovla.envs.tasks.goals import Goal
-from lohovla.envs.tasks.layout import Layout
 from lohovla.envs.tasks.registry import Split, Task
+from lohovla.envs.tasks.scene_sampler import SceneSampler
 from lohovla.envs.tasks.stack import Column, Stack
 
 
@@ -16,7 +16,7 @@ class StackBlocksWithAlternateColor(Task):
     letter = "H"
     spare = 3
 
-    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
         often, seldom = layout.pick_colors(2)
         odd = frozenset(layout.block(often) for _ in range(3))
         even = frozenset(layout.block(seldom) for _ in range(2))

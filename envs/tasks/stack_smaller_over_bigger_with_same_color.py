@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lohovla.envs.tasks.entities import BIG, SMALL
 from lohovla.envs.tasks.goals import Goal
-from lohovla.envs.tasks.layout import Layout
 from lohovla.envs.tasks.registry import Split, Task
+from lohovla.envs.tasks.scene_sampler import SceneSampler
 from lohovla.envs.tasks.stack import Column, Stack
 
 
@@ -16,7 +16,7 @@ class StackSmallerOverBiggerWithSameColor(Task):
     split = Split.SEEN
     letter = "C"
 
-    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
         colors = layout.pick_colors(layout.count(5, 7))
         columns = [
             Column((frozenset({layout.block(color, BIG)}), frozenset({layout.block(color, SMALL)}))) for color in colors

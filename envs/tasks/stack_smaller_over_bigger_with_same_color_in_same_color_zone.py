@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lohovla.envs.tasks.entities import BIG, SMALL
 from lohovla.envs.tasks.goals import Goal
-from lohovla.envs.tasks.layout import Layout
 from lohovla.envs.tasks.registry import Split, Task
+from lohovla.envs.tasks.scene_sampler import SceneSampler
 from lohovla.envs.tasks.stack import Stack, pairs_on_zones
 
 
@@ -17,7 +17,7 @@ class StackSmallerOverBiggerWithSameColorInSameColorZone(Task):
     letter = "I"
     spare = 3
 
-    def build(self, layout: Layout) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
         return Stack(pairs_on_zones(layout, layout.pick_colors(layout.count(3, 5)), BIG, SMALL)), {}
 
 

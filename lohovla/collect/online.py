@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
-from lohovla.collect.disturb import Disturbance
-from lohovla.collect.recorder import record_episode
-from lohovla.data.episode import EpisodeRecord
-from lohovla.data.layout import from_steps, plain
+from lohovla.collect.action_noise import NoiseSettings
+from lohovla.collect.episode_recorder import record_episode
+from lohovla.data.dataset_layout import dequantise_depth, plain
+from lohovla.data.episode_record import EpisodeRecord
 from lohovla.data.samples import Sample, action_chunk
 from lohovla.envs.env import BlocksEnv
 from lohovla.policies.registry import make_policy
 
 
 class OnlineDemonstrations(IterableDataset):
-    """Samples like those of :class:`lohovla.data.reader.Demonstrations`, from episodes played on the spot.
+    """Samples like those of :class:`lohovla.data.reader.LeRobotDatasetReader`, from episodes played on the spot.
 
     Every worker of every rank plays its own seeds (even ones: training seeds), task after task in turn, and
     gives frames of its last few episodes in random order. The stream follows from the seed and from how many
@@ -55,7 +55,7 @@ class OnlineDemonstrations(IterableDataset):
         if seed % 2:
             raise ValueError(f"seed {seed} is odd: training seeds are even")
         self._tasks, self._env, self._horizon, self._subgoals = tuple(tasks), dict(env), horizon, tuple(subgoals)
-        self._policy, self._disturbance = policy, Disturbance(**(disturb or {}))
+        self._policy, self._disturbance = policy, NoiseSettings(**(disturb or {}))
         self._seed, self._rank, self._world = seed, rank, world
         self._pool, self._reuse = pool, reuse
 
@@ -90,7 +90,7 @@ class OnlineDemonstrations(IterableDataset):
         column = record.columns
         sample: Sample = {plain(name): frames[frame] for name, frames in record.pictures.items()}
         for name, unit in record.depth_units.items():
-            sample[plain(name)] = from_steps(column[name][frame], unit)
+            sample[plain(name)] = dequantise_depth(column[name][frame], unit)
         sample["state"] = column["observation.state"][frame]
         sample.update(action_chunk(column["action"], frame, len(record), self._horizon))
         sample["instruction"] = record.attributes["task"]

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lohovla.collect.recorder import digest
-from lohovla.collect.versions import refuse_other_version
-from lohovla.data import layout
-from lohovla.data.files import UNREADABLE, DamagedFile, read_json, read_table, unreadable
-from lohovla.data.summary import data_path, read_info, read_rows
-from lohovla.data.tables import values_of
+from lohovla.collect.environment_version import refuse_other_version
+from lohovla.collect.episode_recorder import digest
+from lohovla.data import dataset_layout
+from lohovla.data.dataset_files import UNREADABLE, DamagedFile, read_json, read_table, unreadable
+from lohovla.data.dataset_metadata import data_path, read_info, read_rows
+from lohovla.data.parquet import values_of
 from lohovla.envs.env import BlocksEnv
 from lohovla.errors import UserError
 
@@ -52,16 +52,19 @@ class Replayer:
     def __init__(self, root: Path):
         self._root, self._info = root, read_info(root)
         self._features = self._info["features"]
-        if not (root / layout.ORIGIN).exists():
+        if not (root / dataset_layout.ORIGIN).exists():
             raise UserError(f"{root} does not say how it was made", "only sets of `lohovla collect` can be replayed")
-        origin = read_json(root, root / layout.ORIGIN)
+        origin = read_json(root, root / dataset_layout.ORIGIN)
         if not isinstance(origin.get("env"), dict):
             raise UserError(f"{root} was not recorded in simulation", "only sets of `lohovla collect` can be replayed")
         self._settings = origin["env"]
-        self._executed = next((n for n in (layout.EXECUTED, layout.EXECUTED_BEFORE) if n in self._features), None)
+        self._executed = next(
+            (n for n in (dataset_layout.EXECUTED, dataset_layout.EXECUTED_BEFORE) if n in self._features), None
+        )
         if self._executed is None or not {"hash.physics", "hash.observation"} <= self._features.keys():
             raise UserError(
-                f"{root} has lost columns that a replay needs: {layout.EXECUTED}, hash.physics or hash.observation",
+                f"{root} has lost columns that a replay needs: {dataset_layout.EXECUTED}, "
+                "hash.physics or hash.observation",
                 "replay the set as `lohovla collect` wrote it",
             )
         self._rows = read_rows(root, self._info)
@@ -85,7 +88,7 @@ class Replayer:
             env = BlocksEnv(task=row["task_name"], **self._settings)
         except TypeError as error:
             raise UserError(
-                f"{self._root / layout.ORIGIN} has settings that this version does not know: {error}",
+                f"{self._root / dataset_layout.ORIGIN} has settings that this version does not know: {error}",
                 f"replay with the version that recorded it: {row['made_with']}",
             ) from None
         observation, outcome = env.reset(seed=row["seed"])

@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lohovla.errors import UserError
-from lohovla.settings import results_folder
+from lohovla.settings.hydra_config import results_folder
 
 # The module of each benchmark, and the settings that its `run` takes, in order.
 _BENCHMARKS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -23,11 +23,22 @@ _BENCHMARKS: dict[str, tuple[str, tuple[str, ...]]] = {
     "control": ("control", ()),
     "d2f": (
         "d2f",
-        ("model", "text_tasks", "modes", "problems", "torch_threads", "chain_prompts", "sweep", "picture", "adapters",
-         "blocks"),
+        (
+            "model",
+            "text_tasks",
+            "modes",
+            "problems",
+            "torch_threads",
+            "chain_prompts",
+            "sweep",
+            "picture",
+            "adapters",
+            "blocks",
+        ),
     ),
     "ablation": (
-        "ablation", ("model", "students", "steps", "batch", "text_tasks", "problems", "blocks", "torch_threads")
+        "ablation",
+        ("model", "students", "steps", "batch", "text_tasks", "problems", "blocks", "torch_threads"),
     ),
     "engine": ("engine", ("model", "modes", "answers", "rounds", "tokens", "torch_threads", "weights")),
     "serve-text": ("text_load", ("model", "requests", "clients", "threads")),
@@ -36,11 +47,11 @@ _BENCHMARKS: dict[str, tuple[str, tuple[str, ...]]] = {
     "decision": ("decision", ("checkpoint", "tasks", "scenes", "torch_threads")),
     "picture": ("picture", ("checkpoint", "tasks", "scenes", "guidance", "torch_threads")),
     "cpu": ("cpu", ("checkpoint", "task", "repeats", "torch_threads")),
-    "kernels": ("counts", ()),
+    "kernels": ("roofline", ()),
     "ros": ("ros", ("seconds", "camera_hz", "checkpoint")),
     "ros-stops": ("ros_stops", ("kinds", "trials")),
     "gpu": ("gpu", ("tune", "dry", "parts")),
-}  # fmt: skip
+}
 # What those that write as they go take besides.
 _AS_THEY_GO: dict[str, Callable[[DictConfig, Path], list[Any]]] = {
     "gpu": lambda config, folder: [folder / "gpu.json"],

@@ -14,7 +14,7 @@ from lohovla.errors import UserError
 
 def run(config: DictConfig) -> int:
     """Bring the data set to the wanted number of episodes of every task."""
-    from lohovla.collect.campaign import Plan, collect
+    from lohovla.collect.collect_dataset import CollectConfig, collect
     from lohovla.envs.tasks.registry import get_task
     from lohovla.policies.registry import split_settings
 
@@ -27,7 +27,7 @@ def run(config: DictConfig) -> int:
     disturb: Any = OmegaConf.to_container(config.disturb)
     chosen: Any = OmegaConf.to_container(config.policy)
     name, settings = split_settings(chosen)
-    plan = Plan(
+    plan = CollectConfig(
         root=Path(config.dataset),
         tasks=tuple(get_task(name).name for name in names),
         episodes=config.episodes,

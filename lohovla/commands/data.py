@@ -27,7 +27,7 @@ def run(config: DictConfig) -> int:
 
 
 def _check(root: Path) -> int:
-    from lohovla.data.check import check
+    from lohovla.data.check_dataset import check
 
     problems = 0
     for line in check(root):
@@ -38,7 +38,7 @@ def _check(root: Path) -> int:
 
 
 def _info(root: Path) -> int:
-    from lohovla.data.summary import read_info, read_rows
+    from lohovla.data.dataset_metadata import read_info, read_rows
 
     info = read_info(root)
     rows = read_rows(root, info)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from lohovla.errors import UserError
-from lohovla.settings import results_folder
+from lohovla.settings.hydra_config import results_folder
 
 
 def run(config: DictConfig) -> int:
@@ -13,8 +13,8 @@ def run(config: DictConfig) -> int:
     stages = ("student", "base")
     if config.stage not in stages:
         raise UserError(f"there is no stage {config.stage!r}", "stage=student or stage=base")
-    from lohovla.d2f.distill import run as training
-    from lohovla.d2f.load import check_device
+    from lohovla.d2f.load_checkpoint import check_device
+    from lohovla.train.distill import run_distill as training
 
     if config.device is not None:
         check_device(config.device)

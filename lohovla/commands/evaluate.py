@@ -9,16 +9,17 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from lohovla.disk import write_whole, writing
-from lohovla.settings import results_folder
+from lohovla.output_folder import disk_errors, write_atomically
+from lohovla.settings.hydra_config import results_folder
 
 
 def run(config: DictConfig) -> int:
     """Play what is missing; write ``episodes.jsonl``, ``summary.json``, ``table.md`` and ``report.html``."""
-    from lohovla.evaluate import diagnose, table
-    from lohovla.evaluate.log import refuse_other_settings, refuse_while_written
-    from lohovla.evaluate.report import write_report
-    from lohovla.evaluate.run import evaluate, film_some
+    from lohovla.evaluate import failure_analysis
+    from lohovla.evaluate.episode_log import refuse_other_settings, refuse_while_written
+    from lohovla.evaluate.report import result_table
+    from lohovla.evaluate.report.evaluation_report import write_report
+    from lohovla.evaluate.run_evaluation import evaluate, film_some
 
     protocol = _protocol(config)
     if config.output is not None:
@@ -26,19 +27,19 @@ def run(config: DictConfig) -> int:
         refuse_other_settings(Path(config.output), protocol)
     folder = results_folder(config, "evaluate")
     print(f"results go to {folder}; to go on after an interruption, run again with output={folder}", file=sys.stderr)
-    with writing(folder, f"run again with output={folder}: finished episodes are kept"):
+    with disk_errors(folder, f"run again with output={folder}: finished episodes are kept"):
         rows, seconds = evaluate(protocol, folder, config.runner, config.workers, config.batch)
-        results, found = table.results_of(rows), diagnose.by_task(rows) if config.diagnose else None
-        text = table.markdown(*table.results_table(results))
-        write_whole(folder / "table.md", text.encode())
-        write_whole(folder / "summary.json", json.dumps(table.as_json(results), indent=2).encode())
+        results, found = result_table.results_of(rows), failure_analysis.by_task(rows) if config.diagnose else None
+        text = result_table.markdown(*result_table.results_table(results))
+        write_atomically(folder / "table.md", text.encode())
+        write_atomically(folder / "summary.json", json.dumps(result_table.as_json(results), indent=2).encode())
         if found is not None:
-            write_whole(folder / "diagnosis.json", json.dumps(found, indent=2).encode())
+            write_atomically(folder / "diagnosis.json", json.dumps(found, indent=2).encode())
         films = film_some(protocol, folder, rows, config.videos, config.runner, config.workers)
         write_report(folder, protocol, rows, results, films)
     print(text)
     if found is not None:
-        print(table.markdown(*diagnose.as_table(found)))
+        print(result_table.markdown(*failure_analysis.as_table(found)))
     played = f"; {seconds:.1f} s of work" if seconds else ""
     print(f"{results.overall.successes} of {results.overall.episodes} solved{played}; {folder / 'report.html'}")
     return 0
@@ -48,7 +49,7 @@ def _protocol(config: DictConfig) -> Any:
     """What to evaluate; everything that can be wrong is refused here, before anything is written."""
     from lohovla.envs.env import BlocksEnv
     from lohovla.evaluate.protocol import Protocol, seeds_of, tasks_of
-    from lohovla.fanout import run_jobs
+    from lohovla.parallel_jobs import run_jobs
     from lohovla.policies.registry import make_policy, split_settings
 
     list(run_jobs(len, [], config.runner, config.workers))  # no work: only its checks

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from lohovla.errors import UserError
-from lohovla.settings import results_folder
+from lohovla.settings.hydra_config import results_folder
 
 
 def run(config: DictConfig) -> int:
@@ -23,9 +23,9 @@ def run(config: DictConfig) -> int:
         )
     if config.picture is not None and Path(config.picture).suffix not in (".gif", ".png"):
         raise UserError(f"{config.picture} is no GIF or PNG", "picture=FILE.gif or picture=FILE.png")
+    from lohovla.collect.text_tasks import text_task
     from lohovla.d2f.sampling import Sampling
-    from lohovla.d2f.tasks import text_task
-    from lohovla.d2f.text import TextModel
+    from lohovla.d2f.text_model import TextModel
 
     example = None if config.example is None else text_task(config.example).draw(config.seed)
     names = ("max_tokens", "min_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed", "logprobs")
@@ -71,7 +71,7 @@ def _generate(model: Any, prompt: str, sampling: Any, config: DictConfig) -> lis
         return model.generate(prompt, config.mode, sampling, n=config.n, **settings)
     if config.n > 1:
         raise UserError("a picture shows one answer", "n=1")
-    from lohovla.d2f.display import Terminal, draw
+    from lohovla.d2f.denoising_display import Terminal, draw
 
     terminal = Terminal(sys.stdout) if live else None
     views, result = [], None

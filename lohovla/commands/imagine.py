@@ -8,29 +8,29 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lohovla.settings import results_folder
+from lohovla.settings.hydra_config import results_folder
 
 
 def run(config: DictConfig) -> int:
     """Imagine the plan, have the oracle carry it out, write ``plan.html``, ``plan.png`` and ``plan.json``."""
     import torch
 
-    from lohovla.collect.scenes import scene_env
-    from lohovla.evaluate.storyboard import follow, plan_ahead
-    from lohovla.evaluate.storyboard_page import record, sheet, write_page
-    from lohovla.model.checkpoint import load
-    from lohovla.model.imagining import Brush, require_painter
+    from lohovla.collect.rendered_scenes import scene_env
+    from lohovla.evaluate.report.imagined_plan_page import record, sheet, write_page
+    from lohovla.evaluate.subgoal.imagined_rollout import execute_plan, plan_ahead
+    from lohovla.model.checkpoint import load_checkpoint
+    from lohovla.model.inference.subgoal_generation import SubgoalSamplingConfig, require_subgoal_generator
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    brush = Brush(config.order, config.steps, config.denoise, config.guidance)
-    model, processor = load(config.checkpoint, config.device)
-    require_painter(model)
+    brush = SubgoalSamplingConfig(config.order, config.steps, config.denoise, config.guidance)
+    model, processor = load_checkpoint(config.checkpoint, config.device)
+    require_subgoal_generator(model)
     env = scene_env(config.task)
     observation, info = env.reset(seed=config.seed)
     most = int(config.most or info["max_actions"])
     plan = plan_ahead(model, processor, observation, brush, most, config.seed)
-    happened = follow(env, plan)
+    happened = execute_plan(env, plan)
     folder = results_folder(config, "imagine")
     title: dict[str, Any] = {"task": env.task.name, "seed": config.seed, "goal": str(observation["instruction"])}
     facts = record(plan, happened, observation)

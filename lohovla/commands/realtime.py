@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lohovla.errors import UserError
-from lohovla.settings import results_folder
+from lohovla.settings.hydra_config import results_folder
 
 
 def run(config: DictConfig) -> int:
@@ -19,7 +19,7 @@ def run(config: DictConfig) -> int:
     from lohovla.control.viz import check_viewer
     from lohovla.envs.env import BlocksEnv
     from lohovla.envs.tasks.registry import get_task
-    from lohovla.evaluate.realtime import Realtime, environment_rate
+    from lohovla.evaluate.realtime_episodes import RealtimeEpisodes, environment_rate
     from lohovla.policies.registry import split_settings
 
     if config.env.control != "ee":
@@ -34,7 +34,7 @@ def run(config: DictConfig) -> int:
     name, own = split_settings(chosen)
     hold = _hold(config, loop)
     try:
-        realtime = Realtime(name, task, settings, loop, own)
+        realtime = RealtimeEpisodes(name, task, settings, loop, own)
     except BaseException:
         if hold is not None:
             hold.close()
@@ -61,7 +61,7 @@ def run(config: DictConfig) -> int:
 
 def _hold(config: DictConfig, loop: dict[str, Any]) -> Any:
     """What a person holds, if that is wanted; ``loop`` is told."""
-    from lohovla.control.hold import KEYBOARD, Hold
+    from lohovla.control.safety.deadman_input import KEYBOARD, DeadmanInput
 
     if config.deadman is None:
         if loop["safety"]["deadman"]:
@@ -70,7 +70,7 @@ def _hold(config: DictConfig, loop: dict[str, Any]) -> Any:
     if loop["clock"] != "wall":
         raise UserError("nobody can hold a button in simulated time", "leave deadman or loop.clock=simulated out")
     loop["safety"]["deadman"] = True
-    hold = Hold.of(str(config.deadman))
+    hold = DeadmanInput.of(str(config.deadman))
     if config.deadman == KEYBOARD:
         print("hold the space bar to let the arm move; any other key is an emergency stop", flush=True)
     else:
@@ -82,8 +82,8 @@ def _episode(
     config: DictConfig, env: Any, realtime: Any, seed: int, folder: Path, first: bool, hold: Any
 ) -> tuple[Any, dict[str, Any]]:
     from lohovla.control.viz import RerunLog
-    from lohovla.evaluate.latency import write_latency
-    from lohovla.evaluate.realtime import Recorder, watch
+    from lohovla.evaluate.realtime_episodes import Recorder, read_operator
+    from lohovla.evaluate.report.latency_report import write_latency
 
     recorder = Recorder(env, config.fps) if first and config.video else None
     viewer = RerunLog(folder / "rollout.rrd") if first and config.viz else None
@@ -92,7 +92,7 @@ def _episode(
     def on_tick(loop: Any, play: Any) -> None:
         last[:] = loop, play
         if hold is not None:
-            watch(loop, hold)
+            read_operator(loop, hold)
         if recorder is not None:
             recorder(loop, play)
         if viewer is not None:
@@ -111,9 +111,9 @@ def _episode(
 def _film(folder: Path, env: Any, recorder: Any, instruction: str, fps: int) -> None:
     from tqdm import tqdm
 
-    from lohovla.evaluate.film import Film
+    from lohovla.evaluate.report.video import EpisodeVideo
 
-    film = Film(folder / "video.mp4", env, fps)
+    film = EpisodeVideo(folder / "video.mp4", env, fps)
     with tqdm(desc="filming", unit=" frames", disable=None, leave=False) as bar:
         film.on_frame = bar.update
         recorder.draw(film, instruction)

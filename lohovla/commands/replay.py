@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from lohovla import __version__
-from lohovla.envs.engine import mujoco
+from lohovla.envs.mujoco_import import mujoco
 from lohovla.errors import UserError
 
 

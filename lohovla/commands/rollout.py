@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from lohovla.errors import UserError
-from lohovla.settings import results_folder
+from lohovla.settings.hydra_config import results_folder
 
 
 def run(config: DictConfig) -> int:
@@ -26,7 +26,7 @@ def run(config: DictConfig) -> int:
     if config.viz is not None:
         raise UserError("viz shows what the control loop does", "add realtime=true")
     from lohovla.envs.env import BlocksEnv
-    from lohovla.evaluate.episode import run_episode
+    from lohovla.evaluate.episode_runner import run_episode
     from lohovla.policies.registry import make_policy, split_settings
 
     settings: Any = OmegaConf.to_container(config.env)
@@ -51,10 +51,10 @@ def run(config: DictConfig) -> int:
 
 
 def _filmed(env: Any, policy: Any, seed: int, folder: Path, fps: int) -> Any:
-    from lohovla.evaluate.episode import run_episode
-    from lohovla.evaluate.film import Film
+    from lohovla.evaluate.episode_runner import run_episode
+    from lohovla.evaluate.report.video import EpisodeVideo
 
-    film = Film(folder / "video.mp4", env, fps)
+    film = EpisodeVideo(folder / "video.mp4", env, fps)
     with tqdm(desc="filming", unit=" frames", disable=None, leave=False) as bar:
         film.on_frame = bar.update
         result = run_episode(env, policy, seed, on_start=film.start, on_subtask=film.turn)

@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from lohovla.commands.ros_sim import check_packages
 from lohovla.errors import UserError
-from lohovla.ros.verdicts import End, Ending
-from lohovla.settings import results_folder
+from lohovla.ros.session.stop_reasons import EndKind, RunEnd
+from lohovla.settings.hydra_config import results_folder
 
 _WORLD_HZ = 100.0  # control rate of ros-sim's world
 _FPS = 20  # frames a second of a recording at most: the rate that the models act at
@@ -25,8 +25,8 @@ _FPS = 20  # frames a second of a recording at most: the rate that the models ac
 def run(config: DictConfig) -> int:
     """Connect, wait until all is well, run, and say what happened. Exit code 1 after an emergency stop."""
     _check(config)
-    from lohovla.ros.episodes import refuse_other_settings
-    from lohovla.ros.profile_file import profile_of
+    from lohovla.evaluate.ros_episodes import refuse_other_settings
+    from lohovla.ros.robot.profile_file import profile_of
 
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     for noisy in ("websockets", "OpenGL"):
@@ -47,7 +47,7 @@ def run(config: DictConfig) -> int:
 
 
 def _check(config: DictConfig) -> None:
-    from lohovla.ros.operator import ENABLES
+    from lohovla.ros.session.operator_interface import ENABLES
 
     if config.enable not in ENABLES:
         raise UserError(f"enable cannot be {config.enable!r}", f"choose one of {', '.join(ENABLES)}")
@@ -74,20 +74,20 @@ class _Bridge:
     """All the parts of one process: transport, model, robot, session."""
 
     def __init__(self, config: DictConfig, profile: Any, folder: Path):
+        from lohovla.control.inference.inference_worker import WORKERS, BackgroundWorker
         from lohovla.control.settings import LoopSettings
-        from lohovla.control.worker import WORKERS, BackgroundWorker
         from lohovla.envs.tasks.registry import get_task
-        from lohovla.evaluate.realtime import build_policy
+        from lohovla.evaluate.realtime_episodes import build_policy
         from lohovla.policies.registry import split_settings
-        from lohovla.ros.connect import connect
-        from lohovla.ros.mirror import Mirror
-        from lohovla.ros.namespace import within
-        from lohovla.ros.operator import Operator
-        from lohovla.ros.robot import RosRobot
-        from lohovla.ros.session import Session
-        from lohovla.ros.simulated_clock import SimulatedClock
-        from lohovla.ros.tool_check import ToolCheck
-        from lohovla.ros.trace import Trace
+        from lohovla.ros.robot.tool_length_check import ToolCheck
+        from lohovla.ros.session.operator_interface import OperatorInterface
+        from lohovla.ros.session.robot_session import RobotSession
+        from lohovla.ros.session.ros_robot import RosRobot
+        from lohovla.ros.sim.sim_state_mirror import SimStateMirror
+        from lohovla.ros.transport.connect import connect
+        from lohovla.ros.transport.namespace import in_namespace
+        from lohovla.ros.transport.sim_time import RosSimTime
+        from lohovla.ros.ui.command_log import CommandLog
 
         self.config, self.profile, self.folder = config, profile, folder
         self.evaluation: Any = None
@@ -96,7 +96,7 @@ class _Bridge:
         if own["worker"] not in WORKERS:
             raise UserError(f"loop.worker cannot be {own['worker']!r}", "choose process or thread")
         loop.pop("command_hz")
-        settings = LoopSettings.of(profile.loop_settings(loop))
+        settings = LoopSettings.from_config(profile.loop_settings(loop))
         chosen: Any = OmegaConf.to_container(config.policy)
         name, policy_settings = split_settings(chosen)
         self.by_policy = judged_by_policy(config)
@@ -104,7 +104,7 @@ class _Bridge:
             policy_settings |= {"progress": "model", "stop": self.by_policy}
         task = get_task(config.task).name
         world = {"control": "ee", "control_hz": 20.0 if name == "lohovla" else _WORLD_HZ}
-        mirror = Mirror(task, {**world, "control_hz": _WORLD_HZ}) if profile.world else None
+        mirror = SimStateMirror(task, {**world, "control_hz": _WORLD_HZ}) if profile.world else None
         make = partial(build_policy, name, policy_settings, task, world)
         self.worker = BackgroundWorker(make, own["worker"], settings.priority)  # type: ignore[arg-type]
         self.close_all: list[Callable[[], None]] = [self.worker.close]
@@ -119,19 +119,24 @@ class _Bridge:
             self.close_all += [self.transport.close, self.transport.flush]
             if config.bag:
                 self._open_bag()
-            self.transport = within(self.transport, config.namespace, list(config.shared))
-            self.operator = Operator(
+            self.transport = in_namespace(self.transport, config.namespace, list(config.shared))
+            self.operator = OperatorInterface(
                 config.enable, profile.fresh.enable, str(config.goal), started=config.start == "auto"
             )
             self.robot = RosRobot(
-                self.transport, profile, settings.limits, self.operator.goal, mirror=mirror, dry=config.dry_run,
-                clock=SimulatedClock(self.transport) if config.use_sim_time else None,
-            )  # fmt: skip
+                self.transport,
+                profile,
+                settings.limits,
+                self.operator.goal,
+                mirror=mirror,
+                dry=config.dry_run,
+                clock=RosSimTime(self.transport) if config.use_sim_time else None,
+            )
             self.close_all.append(self.robot.eyes.close)
-            self.session = Session(self.robot, spec, self.worker, settings, self.operator)
+            self.session = RobotSession(self.robot, spec, self.worker, settings, self.operator)
             self.close_all.append(self.session.close)
             self.operator.attach(self.transport)
-            self.trace = Trace(say=config.dry_run)
+            self.trace = CommandLog(say=config.dry_run)
             self.session.watchers += [self.trace, ToolCheck(profile.tool)]
             self._show()
         except BaseException:
@@ -140,28 +145,28 @@ class _Bridge:
 
     def _simulate(self) -> str:
         """Start a simulated robot of our own; returns where it is."""
-        from lohovla.ros.own_sim import OwnSimulator
+        from lohovla.ros.sim.simulator_process import SimulatorProcess
 
-        simulator = OwnSimulator(self.task, self.config.seed, list(self.profile.cameras), self.config.namespace)
+        simulator = SimulatorProcess(self.task, self.config.seed, list(self.profile.cameras), self.config.namespace)
         self.close_all.append(simulator.close)
         return simulator.url
 
     def _open_bag(self) -> None:
-        from lohovla.ros.bag import Bag, Tapped
+        from lohovla.ros.record.bag import Bag, RecordingTransport
 
         generation = self.transport.generation
         bag = Bag(self.folder / ("run.bag" if generation == 1 else "bag"), generation)
         self.close_all.append(bag.close)
-        self.transport = Tapped(self.transport, bag)
+        self.transport = RecordingTransport(self.transport, bag)
 
     def _show(self) -> None:
         """Tell people what happens: over ROS, and on a page."""
-        from lohovla.ros.markers import Markers
-        from lohovla.ros.reporter import Reporter
+        from lohovla.ros.ui.rviz_markers import RvizMarkers
+        from lohovla.ros.ui.status_publisher import StatusPublisher
 
-        self.close_all.append(Reporter(self.session, self.transport).close)
+        self.close_all.append(StatusPublisher(self.session, self.transport).close)
         limits = self.session.settings.limits
-        self.session.watchers.append(Markers(self.transport, self.profile.frame, limits))
+        self.session.watchers.append(RvizMarkers(self.transport, self.profile.frame, limits))
         page = self.config.page
         if page.serve:
             page = self._serve(page)
@@ -170,15 +175,15 @@ class _Bridge:
 
     def _serve(self, settings: Any) -> Any:
         """The page, at another port where one of several robots' pages has this one already."""
-        from lohovla.ros.page import Page
+        from lohovla.ros.ui.web_page import WebPage
 
         names = list(settings.names)
         try:
-            return Page(self.session, self.operator, self.trace, settings.host, settings.port, names)
+            return WebPage(self.session, self.operator, self.trace, settings.host, settings.port, names)
         except UserError:
             if not self.config.namespace or not settings.port:
                 raise
-            return Page(self.session, self.operator, self.trace, settings.host, 0, names)
+            return WebPage(self.session, self.operator, self.trace, settings.host, 0, names)
 
     def close(self) -> None:
         """End everything, the last that was begun first."""
@@ -196,14 +201,14 @@ class _Bridge:
 
     def _episodes(self) -> Any:
         """Play what is to be played; yields the record of each."""
-        from lohovla.ros.episodes import Evaluation, SimulatedEpisodes
+        from lohovla.evaluate.ros_episodes import RosEvaluation, SimulatedEpisodes
 
         config = self.config
         if not self.profile.world:
             yield self._episode(config.seed, 0, None)
             return
         seeds = [config.seed + 2 * index for index in range(config.episodes)]
-        self.evaluation = Evaluation(self.folder, [(self.task, seed) for seed in seeds])
+        self.evaluation = RosEvaluation(self.folder, [(self.task, seed) for seed in seeds])
         simulated = SimulatedEpisodes(self.transport, self.task, judges=not self.by_policy)
         for index, seed in enumerate(seeds):
             if self.evaluation.has(self.task, seed):
@@ -219,12 +224,12 @@ class _Bridge:
 
     def _episode(self, seed: int, index: int, simulated: Any) -> dict[str, Any]:
         """One run: its record, its recording, its drawing."""
-        from lohovla.ros.recording import Recording
+        from lohovla.ros.record.run_recorder import RunRecorder
 
         config, watchers = self.config, self.session.watchers
         self.trace.begin()
         fps = min(round(self.session.loop.spec.control_hz), _FPS)
-        recording = Recording(fps) if config.record else None
+        recording = RunRecorder(fps) if config.record else None
         watchers += [recording] if recording is not None else []
         outcome = self.session.run(seed, self._over(simulated), config.home)
         record = self._record(seed, outcome, simulated)
@@ -238,17 +243,21 @@ class _Bridge:
     def _save(self, recording: Any, record: dict[str, Any]) -> int | None:
         """Add the run to the data set; a run on a robot is a success if the policy thinks so."""
         from lohovla.policies.registry import split_settings
-        from lohovla.ros.recording import save
+        from lohovla.ros.record.run_recorder import save
 
         chosen: Any = OmegaConf.to_container(self.config.policy)
         root = Path(self.config.dataset or self.folder / "dataset")
-        by_policy = record["ending"] == Ending.DONE.value
+        by_policy = record["ending"] == EndKind.DONE.value
         attributes = {
-            "task": record["goal"], "seed": record["seed"], "reason": record["cause"],
+            "task": record["goal"],
+            "seed": record["seed"],
+            "reason": record["cause"],
             "task_name": self.task if self.profile.world else self.profile.name,
-            "success": bool(record.get("success", by_policy)), "final_score": float(record.get("score", by_policy)),
-            "judged_by": "simulator" if self.profile.world else "policy", "policy": split_settings(chosen)[0],
-        }  # fmt: skip
+            "success": bool(record.get("success", by_policy)),
+            "final_score": float(record.get("score", by_policy)),
+            "judged_by": "simulator" if self.profile.world else "policy",
+            "policy": split_settings(chosen)[0],
+        }
         try:
             return save(recording, root, self.profile, attributes)
         except UserError as error:  # the run is over; what is known of it must still be written
@@ -257,38 +266,43 @@ class _Bridge:
 
     def _draw(self, index: int) -> None:
         """What was commanded, as numbers and as a picture."""
-        from lohovla.ros.trace import draw
+        from lohovla.ros.ui.command_log import draw
 
         name = "commands" if index == 0 else f"commands-{index}"
         self.trace.write(self.folder / f"{name}.jsonl")
         top = self.robot.eyes.sight.pictures.get("images.top")
         draw(self.trace.moments, top).save(self.folder / f"{name}.png")
 
-    def _over(self, simulated: Any) -> Callable[[], End | None]:
-        from lohovla.ros.episodes import SUCCEEDED
+    def _over(self, simulated: Any) -> Callable[[], RunEnd | None]:
+        from lohovla.evaluate.ros_episodes import SUCCEEDED
 
         limit, session = float(self.config.seconds), self.session
 
-        def over() -> End | None:
+        def over() -> RunEnd | None:
             if simulated and simulated.ended and not (self.by_policy and simulated.ended == SUCCEEDED):
-                return End(Ending.JUDGED, simulated.ended)
+                return RunEnd(EndKind.JUDGED, simulated.ended)
             if session.phase == "running" and session.seconds > limit:
-                return End(Ending.TIME, "time is up")
+                return RunEnd(EndKind.TIME, "time is up")
             if session.waited > limit:
-                return End(Ending.TIME, f"time is up, in which the run did not begin: {session.verdict.words}")
+                return RunEnd(EndKind.TIME, f"time is up, in which the run did not begin: {session.verdict.words}")
             return None
 
         return over
 
     def _record(self, seed: int, outcome: Any, simulated: Any) -> dict[str, Any]:
         record = {
-            "seed": seed, "goal": self.operator.goal, "ending": outcome.end.kind.value,
-            "cause": outcome.end.cause, "seconds": round(outcome.seconds, 2),
-            "subtasks": outcome.subtasks, "events": outcome.counts,
+            "seed": seed,
+            "goal": self.operator.goal,
+            "ending": outcome.end.kind.value,
+            "cause": outcome.end.cause,
+            "seconds": round(outcome.seconds, 2),
+            "subtasks": outcome.subtasks,
+            "events": outcome.counts,
             "event_list": [f"{e.time:.3f} s {e.kind}: {e.cause}" for e in outcome.events],
-            "commands": self.robot.sent, "refused": self.robot.refused,
+            "commands": self.robot.sent,
+            "refused": self.robot.refused,
             "loop": self.session.loop.accounts.summary(self.session.log, self.session.settings.command_hz),
-        }  # fmt: skip
+        }
         if simulated:
             record |= {"success": simulated.success, "score": simulated.score}
         return record

@@ -16,10 +16,10 @@ from lohovla.errors import UserError
 def run(config: DictConfig) -> int:
     """Guard until a signal comes, or write the file."""
     from lohovla.control.settings import LoopSettings
-    from lohovla.ros.connect import connect
-    from lohovla.ros.guard_app import LIFECYCLES, guard_natively, guard_robot, write_app
-    from lohovla.ros.namespace import checked, within
-    from lohovla.ros.profile_file import profile_of
+    from lohovla.ros.guard.guard_main import LIFECYCLES, guard_natively, guard_robot, write_app
+    from lohovla.ros.robot.profile_file import profile_of
+    from lohovla.ros.transport.connect import connect
+    from lohovla.ros.transport.namespace import check_namespace, in_namespace
 
     if config.enable not in ("topic", "always"):
         raise UserError(f"enable cannot be {config.enable!r}", "choose topic or always")
@@ -29,10 +29,12 @@ def run(config: DictConfig) -> int:
     loop: Any = OmegaConf.to_container(config.loop)
     for key in ("clock", "worker", "delay", "command_hz"):
         loop.pop(key)
-    limits = LoopSettings.of(profile.loop_settings(loop)).limits
+    limits = LoopSettings.from_config(profile.loop_settings(loop)).limits
     settings = profile.guard_settings(limits, config.enable)
     if config.write is not None:
-        write_app(Path(config.write), settings, profile.generation, checked(config.namespace), list(config.shared))
+        write_app(
+            Path(config.write), settings, profile.generation, check_namespace(config.namespace), list(config.shared)
+        )
         print(f"{config.write}: copy it to the robot, source ROS there, and run `python3 {Path(config.write).name}`")
         return 0
     if config.transport == "rosbridge":
@@ -42,7 +44,7 @@ def run(config: DictConfig) -> int:
         raise UserError(f"lifecycle cannot be {config.lifecycle!r}", f"choose one of {', '.join(LIFECYCLES)}")
 
     def inside(transport: Any) -> Any:
-        return within(transport, config.namespace, list(config.shared))
+        return in_namespace(transport, config.namespace, list(config.shared))
 
     if config.transport == "native":
         return guard_natively(profile.generation, settings, config.lifecycle, inside)

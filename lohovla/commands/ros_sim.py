@@ -28,8 +28,8 @@ def run(config: DictConfig) -> int:
     from lohovla.envs.env import BlocksEnv
     from lohovla.envs.scene.cameras import CAMERAS
     from lohovla.envs.tasks.registry import get_task
-    from lohovla.ros.namespace import within
-    from lohovla.ros.sim import SimulatedRosRobot, simulated_cameras
+    from lohovla.ros.sim.simulated_ros_robot import SimulatedRosRobot, simulated_cameras
+    from lohovla.ros.transport.namespace import in_namespace
 
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     if unknown := [name for name in config.cameras if name not in CAMERAS]:
@@ -38,7 +38,7 @@ def run(config: DictConfig) -> int:
     settings["cameras"] = simulated_cameras(list(config.cameras))
     env = BlocksEnv(task=get_task(config.task).name, **settings)
     server, transport, where = _connect(config)
-    transport = within(transport, config.namespace, list(config.shared))
+    transport = in_namespace(transport, config.namespace, list(config.shared))
     robot = SimulatedRosRobot(
         env, transport, config.seed, config.camera_hz, controller_timeout=config.controller_timeout
     )
@@ -57,15 +57,15 @@ def run(config: DictConfig) -> int:
 def _connect(config: DictConfig) -> tuple[Any, Any, str]:
     """Our own server if there is one, the transport, and where the robot is, in words."""
     if config.transport == "serve":
-        from lohovla.ros.graph import Graph, LocalTransport
-        from lohovla.ros.server import RosbridgeServer
+        from lohovla.ros.transport.in_process_ros import InProcessRos, LocalTransport
+        from lohovla.ros.transport.rosbridge_server import RosbridgeServer
 
         if config.generation not in (1, 2):
             raise UserError(f"generation cannot be {config.generation}", "1 or 2, of ROS")
-        graph = Graph()
+        graph = InProcessRos()
         server = RosbridgeServer(graph, config.generation, config.host, config.port).start()
         return server, LocalTransport(graph, config.generation), f"behind rosbridge at {server.url}"
-    from lohovla.ros.connect import connect
+    from lohovla.ros.transport.connect import connect
 
     transport = connect(config.transport, config.url)
     return None, transport, f"on {config.url}" if config.transport == "rosbridge" else "as a native node"

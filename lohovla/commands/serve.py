@@ -35,14 +35,20 @@ def run(config: DictConfig) -> int:
 
 
 async def _serve_policy(config: DictConfig) -> int:
-    from lohovla.serve.policy_server import PolicyServer, ServerSettings
+    from lohovla.serve.policy.policy_server import PolicyServer, ServerSettings
 
     keys, tls = check(config, {"sessions": 1, "max_batch": 1}, ("max_frame_mb", "deadline", "keepalive"))
     policy, expected, about = _policy(config)
     settings = ServerSettings(
-        config.host, config.port, config.sessions, config.max_batch, round(config.max_frame_mb * 2**20),
-        config.deadline, config.drain, config.keepalive,
-    )  # fmt: skip
+        config.host,
+        config.port,
+        config.sessions,
+        config.max_batch,
+        round(config.max_frame_mb * 2**20),
+        config.deadline,
+        config.drain,
+        config.keepalive,
+    )
     server = PolicyServer(policy, expected, about, settings, keys, tls)
     await server.warm_up()
     await server.start()
@@ -61,7 +67,7 @@ def _policy(config: DictConfig) -> tuple[Any, Any, dict[str, Any]]:
     """The policy, what it reads, and what clients are told about both."""
     from lohovla.envs.env import BlocksEnv
     from lohovla.policies.registry import make_policy, split_settings
-    from lohovla.serve.requests import Expected
+    from lohovla.serve.policy.observation_schema import ObservationSchema
 
     env_settings: Any = OmegaConf.to_container(config.env)
     chosen: Any = OmegaConf.to_container(config.policy)
@@ -77,7 +83,11 @@ def _policy(config: DictConfig) -> tuple[Any, Any, dict[str, Any]]:
     if policy.needs_world:
         raise UserError(f"policy {name} reads the simulation itself", "serve one that only needs observations")
     about = {key: value for key, value in env.describe().items() if key != "task"}
-    return policy, Expected(policy.spec.observation_keys, env.observation_space.spaces), {"policy": name, "env": about}
+    return (
+        policy,
+        ObservationSchema(policy.spec.observation_keys, env.observation_space.spaces),
+        {"policy": name, "env": about},
+    )
 
 
 def check(config: DictConfig, least: dict[str, int], above: tuple[str, ...]) -> tuple[Any, ssl.SSLContext | None]:
@@ -91,8 +101,8 @@ def check(config: DictConfig, least: dict[str, int], above: tuple[str, ...]) -> 
     Raises:
         UserError: a setting cannot be, the certificate cannot be read, or other machines could come in without a key.
     """
-    from lohovla.serve.keys import VARIABLE, ApiKeys, read_keys
-    from lohovla.serve.listening import certificate, is_loopback
+    from lohovla.serve.api_keys import VARIABLE, ApiKeys, read_keys
+    from lohovla.serve.sockets import certificate, is_loopback
 
     for name, lowest in {"port": 0, "threads": 1, "drain": 0, **least}.items():
         value = config[name]

@@ -19,20 +19,24 @@ async def serve_text(config: DictConfig) -> int:
     """Serve; returns when the drain after SIGTERM or Ctrl-C is over."""
     keys, tls = check(config, {"block": 1}, ("body_mb", "cache_mb"))
     try:
-        from lohovla.serve.text.server import TextServer, TextServerSettings
-        from lohovla.serve.text.service import TextService
+        from lohovla.serve.text.text_server import TextServer, TextServerSettings
+        from lohovla.serve.text.text_service import TextService
     except ImportError as error:
         if (error.name or "").partition(".")[0] == "lohovla":
             raise
         raise SetupError(f"the text server needs {error.name}", "pip install 'lohovla[serve]'") from None
-    from lohovla.d2f.engine import EngineSettings, parallel
+    from lohovla.d2f.engine import EngineSettings, tensor_parallel
 
     limits = EngineSettings(**{name: config[name] for name in _LIMITS})
-    rank, processes = parallel.join(config.device)
+    rank, processes = tensor_parallel.init_processes(config.device)
     text, name = _model(config, rank, processes)
     if rank:
         return _follow(text, limits)
-    lead = {} if processes == 1 else {"runner": lambda number: partial(parallel.Leader, number=number)}
+    lead = (
+        {}
+        if processes == 1
+        else {"runner": lambda number: partial(tensor_parallel.TensorParallelDriver, number=number)}
+    )
     try:
         settings = TextServerSettings(config.host, config.port, config.body_mb, config.drain)
         server = TextServer(TextService(text, name, limits, **lead), settings, keys, tls)
@@ -43,19 +47,19 @@ async def serve_text(config: DictConfig) -> int:
         whole = await server.run()
     finally:
         if processes > 1:
-            parallel.stop(text.student.device)
+            tensor_parallel.stop(text.student.device)
     print("served to the end" if whole else "ended; the model was still busy", flush=True)
     return 0 if whole else 1
 
 
 def _follow(text: Any, limits: Any) -> int:
     """Be one of several processes that run one model; the one of rank 0 serves, and says when it is over."""
-    from lohovla.d2f.engine import parallel
-    from lohovla.d2f.engine.runner import Runner, pages_of
+    from lohovla.d2f.engine import tensor_parallel
+    from lohovla.d2f.engine.model_runner import ModelRunner, pages_of
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    parallel.follow([Runner(model, pages_of(model, limits), limits.page) for model in text.denoisers])
+    tensor_parallel.worker_loop([ModelRunner(model, pages_of(model, limits), limits.page) for model in text.denoisers])
     return 0
 
 
@@ -63,9 +67,9 @@ def _model(config: DictConfig, rank: int, processes: int) -> tuple[Any, str]:
     """The text model, or this process's share of it, and its name."""
     import torch
 
-    from lohovla.d2f.engine.parallel import shard
-    from lohovla.d2f.engine.weights import narrow
-    from lohovla.d2f.text import TextModel
+    from lohovla.d2f.engine.tensor_parallel import shard
+    from lohovla.d2f.engine.weight_quantization import quantize_linear
+    from lohovla.d2f.text_model import TextModel
 
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -74,7 +78,7 @@ def _model(config: DictConfig, rank: int, processes: int) -> tuple[Any, str]:
         for denoiser in text.denoisers:
             shard(denoiser, rank, processes)
     if config.weights is not None:
-        narrow(text, config.weights)
+        quantize_linear(text, config.weights)
     if config.block is not None:
         text.size = config.block
     name = config.name or ("lohovla-text" if config.model is None else Path(str(config.model)).resolve().name)

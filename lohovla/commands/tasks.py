@@ -54,8 +54,8 @@ def _write_page(folder: Path, tasks: list[Task], seed: int) -> None:
 def _describe(task: Task, pictures: Path, seed: int) -> str:
     """One task's section, and its picture: an initial state and the oracle's plan for it."""
     from lohovla.envs.env import BlocksEnv
-    from lohovla.evaluate.episode import run_episode
-    from lohovla.evaluate.film import save_jpeg
+    from lohovla.evaluate.episode_runner import run_episode
+    from lohovla.evaluate.report.video import save_jpeg
     from lohovla.policies.registry import make_policy
 
     env = BlocksEnv(task=task.name, control="pick_place", cameras={})

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lohovla.errors import UserError
-from lohovla.settings import results_folder
+from lohovla.settings.hydra_config import results_folder
 
 
 def run(config: DictConfig) -> int:

@@ -7,22 +7,22 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lohovla.control.accounts import Accounts
-from lohovla.control.asker import Asker, prefix_for
+from lohovla.control.chunks.chunk_handover import ArmSnapshot, ChunkHandover
+from lohovla.control.chunks.trajectory import Setpoint, Trajectory
 from lohovla.control.clock import Clock
-from lohovla.control.events import EventLog
-from lohovla.control.jobs import Job
-from lohovla.control.joining import Joiner, Posed
-from lohovla.control.limits import Limiter
-from lohovla.control.looking import Looking
+from lohovla.control.event_log import EventLog
+from lohovla.control.inference.inference_client import InferenceClient, prefix_for
+from lohovla.control.inference.inference_messages import InferenceRequest
+from lohovla.control.inference.inference_worker import InferenceWorker
+from lohovla.control.inference.observation_monitor import ObservationMonitor
+from lohovla.control.latency_stats import LatencyStats
+from lohovla.control.motion_limits import MotionLimiter
 from lohovla.control.poses import POSE
 from lohovla.control.priority import uncollected, urgent
-from lohovla.control.receiver import Command
-from lohovla.control.robots import Robot
-from lohovla.control.safety import Deadman, EmergencyStop
+from lohovla.control.safety.command_receiver import Command
+from lohovla.control.safety.interlocks import Deadman, EmergencyStop
 from lohovla.control.settings import LoopSettings
-from lohovla.control.track import Setpoint, Track
-from lohovla.control.worker import Worker
+from lohovla.control.simulated_robots import Robot
 from lohovla.errors import UserError
 from lohovla.policies.base import Decision, PolicySpec
 
@@ -43,18 +43,18 @@ class ControlLoop:
         UserError: the policy does not act in ``ee``, or cannot have its chunks joined as set.
     """
 
-    def __init__(self, robot: Robot, spec: PolicySpec, worker: Worker, settings: LoopSettings, clock: Clock):
+    def __init__(self, robot: Robot, spec: PolicySpec, worker: InferenceWorker, settings: LoopSettings, clock: Clock):
         if spec.control != "ee":
             raise UserError(f"the loop needs ee actions, not {spec.control}", "use control=ee")
         if settings.join == "rtc-trained" and not spec.prefix:
             raise UserError("this policy was not trained to continue a chunk", "use loop.join=sync, ensemble or rtc")
         self.robot, self.spec, self.worker, self.settings, self.clock = robot, spec, worker, settings, clock
-        self._log, self.accounts = EventLog(), Accounts()
-        self.asker = Asker(worker, spec, settings, self._log, self.accounts)
-        self.joiner = Joiner(spec, settings, self.asker.period, self._log)
-        self.looking = Looking(robot, spec, settings, self.asker.period, self._log)
-        self.limiter = Limiter(settings.limits, settings.period)
-        self.track = Track(settings.bridge, settings.decay if settings.join == "ensemble" else None)
+        self._log, self.accounts = EventLog(), LatencyStats()
+        self.asker = InferenceClient(worker, spec, settings, self._log, self.accounts)
+        self.joiner = ChunkHandover(spec, settings, self.asker.period, self._log)
+        self.looking = ObservationMonitor(robot, spec, settings, self.asker.period, self._log)
+        self.limiter = MotionLimiter(settings.limits, settings.period)
+        self.track = Trajectory(settings.bridge, settings.decay if settings.join == "ensemble" else None)
         self.deadman, self.emergency = Deadman(settings.safety.deadman_timeout), EmergencyStop()
         self.on_subtask: Callable[[str], None] = lambda text: None
         self.on_tick: Callable[[ControlLoop], None] = lambda loop: None
@@ -90,7 +90,7 @@ class ControlLoop:
         self.asker.begin(now, seed)
         self.emergency.release()
         self.deadman.release()
-        self.looking = Looking(self.robot, self.spec, self.settings, self.asker.period, self.log)
+        self.looking = ObservationMonitor(self.robot, self.spec, self.settings, self.asker.period, self.log)
         self.looking.begin(now, 0.0)
         self.mode, self.progress, self.subgoal, self.over = "wait", 0.0, None, ""
         self._gripper, self._chunks, self._commands = 0.0, 0, 0
@@ -98,7 +98,7 @@ class ControlLoop:
         self._ticked: float | None = None
         self._halted = self._joined = False
         self._idle_since = now
-        self._posed: dict[int, Posed] = {}
+        self._posed: dict[int, ArmSnapshot] = {}
         self._expires = now  # when the path is too old to be followed
 
     def reset(self, seed: int = 0) -> None:
@@ -194,9 +194,14 @@ class ControlLoop:
         self._commands += 1
         self.looking.sent(ahead, self.limiter.pose, self._gripper)
         self.last = Command(
-            self._commands, ahead, self.limiter.pose, self.limiter.velocity, self.limiter.acceleration,
-            self._gripper, self.mode,
-        )  # fmt: skip
+            self._commands,
+            ahead,
+            self.limiter.pose,
+            self.limiter.velocity,
+            self.limiter.acceleration,
+            self._gripper,
+            self.mode,
+        )
         self.robot.command(self.last, now)
         self.accounts.send_command(self.clock.now())
 
@@ -295,13 +300,17 @@ class ControlLoop:
         measured = np.asarray(seen["state"][:POSE], dtype=np.float64)
         frozen = 0 if ahead is None or self.settings.join == "ensemble" else min(self.asker.delay, len(ahead))
         job = self.asker.ask(
-            now, "chunk", observation=seen, context=context, taken=sample.taken,
+            now,
+            "chunk",
+            observation=seen,
+            context=context,
+            taken=sample.taken,
             prefix=prefix_for(self.spec, ahead, measured),
             frozen=frozen,
-        )  # fmt: skip
-        self._posed = {job.number: Posed.of(measured, self.limiter.pose, ahead)}
+        )
+        self._posed = {job.number: ArmSnapshot.from_robot(measured, self.limiter.pose, ahead)}
 
-    def _join(self, now: float, job: Job, decision: Decision) -> None:
+    def _join(self, now: float, job: InferenceRequest, decision: Decision) -> None:
         """Let a chunk take over, if it is sound and still of use."""
         self.over = self.over or str(getattr(decision, "over", ""))
         posed = self._posed.pop(job.number)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lohovla.control.limits import Limits
+from lohovla.control.motion_limits import MotionLimits
 from lohovla.errors import UserError
 
 JOINS = ("sync", "ensemble", "rtc", "rtc-trained")
@@ -18,7 +18,7 @@ REACH = ((0.18, -0.58, -0.005), (0.82, 0.58, 0.60))  # m, where the simulated ar
 
 
 @dataclass(frozen=True)
-class Safety:
+class SafetySettings:
     """When the loop steps in; times in seconds.
 
     Attributes:
@@ -84,8 +84,8 @@ class LoopSettings:
     done_at: float = 0.95
     patience: float = 8.0
     failures: int = 2
-    limits: Limits = field(default_factory=lambda: Limits(*REACH))
-    safety: Safety = field(default_factory=Safety)
+    limits: MotionLimits = field(default_factory=lambda: MotionLimits(*REACH))
+    safety: SafetySettings = field(default_factory=SafetySettings)
 
     def __post_init__(self) -> None:
         if self.join not in JOINS:
@@ -117,7 +117,7 @@ class LoopSettings:
         velocity = self.limits.velocity
         if way > 0.0:
             return max(self.patience, SLACK * way / velocity)
-        return self.patience * max(1.0, Limits.velocity / velocity)
+        return self.patience * max(1.0, MotionLimits.velocity / velocity)
 
     @property
     def stopping_time(self) -> float:
@@ -130,7 +130,7 @@ class LoopSettings:
         return self.safety.stale_after + 2.0 * self.stopping_time
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> LoopSettings:
+    def from_config(cls, settings: Mapping[str, Any]) -> LoopSettings:
         """From a configuration; nested ``limits`` and ``safety`` may give some of theirs.
 
         Raises:
@@ -141,14 +141,14 @@ class LoopSettings:
         limits = {k: tuple(v) if k in ("low", "high") else v for k, v in limits.items()}
         for name, given, kind in (
             ("loop", rest, cls),
-            ("loop.limits", limits, Limits),
-            ("loop.safety", safety, Safety),
+            ("loop.limits", limits, MotionLimits),
+            ("loop.safety", safety, SafetySettings),
         ):
             known = [f.name for f in dataclasses.fields(kind)]
             if unknown := sorted(set(given) - set(known)):
                 raise UserError(f"{name} has no setting {unknown[0]!r}", f"it has {', '.join(known)}")
         bounds = dict(zip(("low", "high"), REACH, strict=True))
-        return cls(**rest, limits=Limits(**{**bounds, **limits}), safety=Safety(**safety))
+        return cls(**rest, limits=MotionLimits(**{**bounds, **limits}), safety=SafetySettings(**safety))
 
 
 def _check_positive(settings: Any, names: tuple[str, ...]) -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lohovla.d2f.sampling import Sampling as Sampling
-    from lohovla.d2f.text import TextModel as TextModel
+    from lohovla.d2f.text_model import TextModel as TextModel
 
-_WHERE = {"Sampling": "sampling", "TextModel": "text"}
+_WHERE = {"Sampling": "sampling", "TextModel": "text_model"}
 
 
 def __getattr__(name: str) -> Any:

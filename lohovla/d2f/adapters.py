@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lohovla.d2f.layouts import Layout
-from lohovla.d2f.load import read_json, read_safetensors
+from lohovla.d2f.checkpoint_formats import CheckpointFormat
+from lohovla.d2f.load_checkpoint import read_json, read_safetensors
 from lohovla.errors import UserError
 
 _KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])(?:\.default)?\.weight")
 
 
 def read_adapter(
-    folder: Path, layout: Layout, model: PreTrainedModel
+    folder: Path, layout: CheckpointFormat, model: PreTrainedModel
 ) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
     """An adapter for ``model``: its settings, and for each of the model's modules the matrices A and B.
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lohovla.d2f.decode import Answer
+from lohovla.d2f.decode_loop import GenerationOutput
 from lohovla.d2f.denoiser import BlockDenoiser
 from lohovla.d2f.sampling import Sampling, choose, penalize
-from lohovla.d2f.stops import Stopped, stopped
+from lohovla.d2f.stop_strings import Stopped, stopped
 
 
 @torch.inference_mode()
@@ -22,7 +22,7 @@ def autoregress(
     sampling: Sampling,
     number: int = 0,
     text: Callable[[list[int]], str] | None = None,
-) -> Iterator[Answer]:
+) -> Iterator[GenerationOutput]:
     """One token a forward, causal, with a cache; gives the answer so far after each, the last one complete.
 
     Args:
@@ -35,7 +35,7 @@ def autoregress(
     device = denoiser.device
     generator = torch.Generator().manual_seed(sampling.seed + number)
     cache = denoiser.new_cache(1)
-    answer = Answer([], [], [], [], [], 0, "length")
+    answer = GenerationOutput([], [], [], [], [], 0, "length")
     window = torch.tensor([list(prompt)], device=device)
     place = 0
     while len(answer.tokens) < sampling.max_tokens:
@@ -59,7 +59,7 @@ def autoregress(
             yield replace(answer, forwards=forwards, reason="end")
             return
         ranked = zip(*(part[0].tolist() for part in reversed(logprobs.topk(sampling.logprobs, -1))), strict=True)
-        answer = Answer(
+        answer = GenerationOutput(
             [*answer.tokens, int(token)],
             [*answer.confidence, float(sure)],
             [*answer.logprob, float(logprobs[0, token])],
@@ -84,7 +84,7 @@ def diffuse(
     number: int = 0,
     text: Callable[[list[int]], str] | None = None,
     each: int = 1,
-) -> Iterator[tuple[Tensor, Answer]]:
+) -> Iterator[tuple[Tensor, GenerationOutput]]:
     """The whole answer at once, full attention, no cache: in each forward the ``each`` surest masks are filled.
 
     Gives the canvas (length,) and the answer so far after each forward; the last one is complete. This is how the
@@ -122,10 +122,15 @@ def diffuse(
         known = (canvas == denoiser.mask_id).nonzero()[:, 0]
         cut = int(stop[0]) if len(stop) else length
         done = not len(known) or int(known[0]) > cut
-        answer = Answer(
-            canvas[:cut].tolist(), sure[:cut].tolist(), likely[:cut].tolist(), [[] for _ in range(cut)],
-            born[:cut].tolist(), forward + 1, "end" if len(stop) else "length",
-        )  # fmt: skip
+        answer = GenerationOutput(
+            canvas[:cut].tolist(),
+            sure[:cut].tolist(),
+            likely[:cut].tolist(),
+            [[] for _ in range(cut)],
+            born[:cut].tolist(),
+            forward + 1,
+            "end" if len(stop) else "length",
+        )
         if done and (found := stopped(answer.tokens, sampling.stop, text)) is not None:
             answer = shorten(answer, found)
         yield canvas.clone(), answer
@@ -133,7 +138,7 @@ def diffuse(
             return
 
 
-def shorten(answer: Answer, stop: Stopped) -> Answer:
+def shorten(answer: GenerationOutput, stop: Stopped) -> GenerationOutput:
     """The part of an answer before a stop string."""
     names = ("tokens", "confidence", "logprob", "ranked", "step")
     lists: dict[str, Any] = {name: getattr(answer, name)[: stop.tokens] for name in names}

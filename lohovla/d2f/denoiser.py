@@ -41,7 +41,7 @@ class BlockCache(Cache):
         self._values: list[Tensor] = []
 
     @classmethod
-    def of_prefix(cls, cache: Any, lengths: Tensor | None = None, last: Tensor | None = None) -> BlockCache:
+    def from_prefix(cls, cache: Any, lengths: Tensor | None = None, last: Tensor | None = None) -> BlockCache:
         """Start from a prefix that was already run through the model.
 
         Args:
@@ -219,7 +219,7 @@ class DecoderDenoiser:
         seen = cache.visible()[:, None].expand(-1, tokens.shape[1], -1)
         hidden = self.decoder(
             inputs_embeds=embeddings,
-            attention_mask=additive(torch.cat([seen, visible], -1), embeddings.dtype),
+            attention_mask=attention_bias(torch.cat([seen, visible], -1), embeddings.dtype),
             position_ids=positions,
             use_cache=True,
             **{CACHE: cache},
@@ -234,7 +234,7 @@ class DecoderDenoiser:
         return self.head(hidden).float()
 
 
-def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
+def attention_bias(visible: Tensor, dtype: torch.dtype) -> Tensor:
     """A (n, w, k) bool mask as the (n, 1, w, k) one that attention adds: 0 or the type's lowest number."""
     lowest = torch.finfo(dtype).min
     return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, lowest)[:, None]

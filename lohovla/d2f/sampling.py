@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lohovla.d2f.blocks import Array, library
+from lohovla.d2f.block_state import Array, array_namespace
 from lohovla.errors import UserError
 
 
@@ -16,7 +16,7 @@ class Sampling:
     """How tokens are chosen and answers end.
 
     Attributes:
-        max_tokens: tokens at most; whole blocks count in :func:`~lohovla.d2f.decode.decode`, single tokens elsewhere.
+        max_tokens: tokens at most; whole blocks count in ``decode``, single tokens elsewhere.
         min_tokens: no end token before so many.
         temperature: 0 takes the most likely token; above, tokens are drawn.
         top_p: draw from the likeliest tokens that make up this much probability.
@@ -78,11 +78,13 @@ class Proposals:
 
     def where(self, rows: Array, other: Proposals) -> Proposals:
         """Of the sequences ``rows`` (n,) bool these, of the others ``other``'s."""
-        lib, theirs = library(rows), vars(other)
-        return Proposals(**{
-            name: lib.where(rows.reshape(-1, *[1] * (mine.ndim - 1)), mine, theirs[name])
-            for name, mine in vars(self).items()
-        })  # fmt: skip
+        lib, theirs = array_namespace(rows), vars(other)
+        return Proposals(
+            **{
+                name: lib.where(rows.reshape(-1, *[1] * (mine.ndim - 1)), mine, theirs[name])
+                for name, mine in vars(self).items()
+            }
+        )
 
 
 def choose(logits: Tensor, sampling: Sampling, chance: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -20,7 +20,7 @@ _DIGITS = 40  # binary digits of a value that a bin can tell; far fewer than flo
 
 
 @dataclass(frozen=True)
-class Histogram:
+class ValueHistogram:
     """How many of some numbers lie where.
 
     Attributes:
@@ -38,7 +38,7 @@ class Histogram:
     counts: np.ndarray
 
     @classmethod
-    def of(cls, values: np.ndarray) -> Histogram:
+    def of(cls, values: np.ndarray) -> ValueHistogram:
         """Of finite values (N,), N > 0."""
         values = np.asarray(values, np.float64)
         low, high = float(values.min()), float(values.max())
@@ -46,14 +46,14 @@ class Histogram:
         bins, counts = np.unique(np.floor(np.ldexp(values, -exponent)).astype(np.int64), return_counts=True)
         return cls(low, high, exponent, bins, counts)
 
-    def __add__(self, other: Histogram) -> Histogram:
+    def __add__(self, other: ValueHistogram) -> ValueHistogram:
         low, high = min(self.low, other.low), max(self.high, other.high)
         exponent = max(_exponent(low, high), self.exponent, other.exponent)
         shifted = [one.bins >> min(exponent - one.exponent, 63) for one in (self, other)]
         bins, place = np.unique(np.concatenate(shifted), return_inverse=True)
         counts = np.zeros(len(bins), np.int64)
         np.add.at(counts, place, np.concatenate([self.counts, other.counts]))
-        return Histogram(low, high, exponent, bins, counts)
+        return ValueHistogram(low, high, exponent, bins, counts)
 
     @property
     def tolerance(self) -> float:
@@ -95,7 +95,7 @@ def _exponent(low: float, high: float) -> int:
     return exponent
 
 
-def as_lists(histograms: Sequence[Histogram]) -> list[dict[str, Any]]:
+def as_lists(histograms: Sequence[ValueHistogram]) -> list[dict[str, Any]]:
     """For JSON; bins as the steps between them, which are short."""
     return [
         {
@@ -108,11 +108,11 @@ def as_lists(histograms: Sequence[Histogram]) -> list[dict[str, Any]]:
     ]
 
 
-def from_lists(rows: Sequence[Mapping[str, Any]]) -> list[Histogram]:
+def from_lists(rows: Sequence[Mapping[str, Any]]) -> list[ValueHistogram]:
     """From JSON."""
     histograms = []
     for row in rows:
         low, high = row["range"]
         bins, counts = (np.asarray(row[key], np.int64) for key in ("bins", "counts"))
-        histograms.append(Histogram(low, high, row["exponent"], np.cumsum(bins), counts))
+        histograms.append(ValueHistogram(low, high, row["exponent"], np.cumsum(bins), counts))
     return histograms

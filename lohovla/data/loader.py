@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from lohovla.data.order import Share, Shuffle
-from lohovla.data.reader import Demonstrations
+from lohovla.data.reader import LeRobotDatasetReader
 from lohovla.data.samples import Sample, collate
+from lohovla.data.shuffle import RankShard, Shuffle
 from lohovla.errors import UserError
 
 Batch = dict[str, Any]
 
 
-class Part(NamedTuple):
+class BatchPart(NamedTuple):
     """A worker's samples of a batch, collated, and their places in it; or why there are none."""
 
     places: list[int]
@@ -32,19 +32,19 @@ class Part(NamedTuple):
     error: UserError | None = None
 
 
-class _Parts(IterableDataset[Part]):
+class _Parts(IterableDataset[BatchPart]):
     """Endless parts of batches, one of each batch from each worker."""
 
-    def __init__(self, data: Demonstrations, shuffle: Shuffle, batch: int, start: int):
+    def __init__(self, data: LeRobotDatasetReader, shuffle: Shuffle, batch: int, start: int):
         self._data, self._shuffle, self._batch, self._start = data, shuffle, batch, start
 
-    def __iter__(self) -> Iterator[Part]:
+    def __iter__(self) -> Iterator[BatchPart]:
         try:
             yield from self._made()
         except UserError as error:  # as a value: raised here, it would come out of the worker as a traceback in text
-            yield Part([], {}, error)
+            yield BatchPart([], {}, error)
 
-    def _made(self) -> Iterator[Part]:
+    def _made(self) -> Iterator[BatchPart]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         epoch, skip = divmod(self._start * self._batch, self._shuffle.share)
@@ -53,7 +53,7 @@ class _Parts(IterableDataset[Part]):
         place = 0
         while True:
             share = self._shuffle.epoch(epoch)
-            read = _RunReader(self._data, share, skip)
+            read = _ContiguousReader(self._data, share, skip)
             mine = share.runs % workers == worker
             for at in range(skip, len(mine)):
                 if mine[at]:
@@ -61,12 +61,12 @@ class _Parts(IterableDataset[Part]):
                     samples.append(read(at))
                 place += 1
                 if place == self._batch:
-                    yield Part(places, collate(samples))
+                    yield BatchPart(places, collate(samples))
                     places, samples, place = [], [], 0
             epoch, skip = epoch + 1, 0
 
 
-class _RunReader:
+class _ContiguousReader:
     """Samples of a share by their place in it, asked for in order and once each; reads a run at a time.
 
     Args:
@@ -75,7 +75,7 @@ class _RunReader:
         skip: places that nobody will ask for at the beginning.
     """
 
-    def __init__(self, data: Demonstrations, share: Share, skip: int):
+    def __init__(self, data: LeRobotDatasetReader, share: RankShard, skip: int):
         self._data, self._frames = data, share.frames
         by_run = skip + np.argsort(share.runs[skip:], kind="stable")
         cuts = np.flatnonzero(np.diff(share.runs[by_run])) + 1
@@ -95,7 +95,7 @@ class _RunReader:
 class _Batches(Iterable[Batch]):
     """Whole batches, from the parts that ``workers`` hand in by turns."""
 
-    def __init__(self, parts: DataLoader[Part], batch: int, workers: int):
+    def __init__(self, parts: DataLoader[BatchPart], batch: int, workers: int):
         self._parts, self._batch, self._workers = parts, batch, workers
 
     def __iter__(self) -> Iterator[Batch]:
@@ -105,10 +105,10 @@ class _Batches(Iterable[Batch]):
             for part in due:
                 if part.error is not None:
                     raise part.error
-            yield merge(due, self._batch)
+            yield merge_parts(due, self._batch)
 
 
-def merge(parts: list[Part], batch: int) -> Batch:
+def merge_parts(parts: list[BatchPart], batch: int) -> Batch:
     """A batch of its parts, each sample in its place."""
     parts = [part for part in parts if part.places]
     if len(parts) == 1:
@@ -126,7 +126,7 @@ def merge(parts: list[Part], batch: int) -> Batch:
 
 
 def make_loader(
-    data: Demonstrations | IterableDataset[Any],
+    data: LeRobotDatasetReader | IterableDataset[Any],
     batch: int,
     workers: int = 2,
     seed: int = 0,
@@ -140,14 +140,14 @@ def make_loader(
     The last three concern a data set on disk only.
 
     Args:
-        data: :class:`lohovla.data.reader.Demonstrations`, or an iterable data set of samples that shards itself.
+        data: :class:`lohovla.data.reader.LeRobotDatasetReader`, or an iterable data set of samples that shards itself.
         batch: samples in a batch.
         workers: processes that make samples; 0 makes them here.
         seed: of the order.
         rank: this training process.
         world: how many there are.
         start: batches to leave out at first, to go on where a run was stopped.
-        window: frames that are shuffled together (:class:`lohovla.data.order.Shuffle`); about half of them are
+        window: frames that are shuffled together (:class:`lohovla.data.shuffle.Shuffle`); about half of them are
             held in memory, all workers taken together.
 
     Raises:
@@ -158,7 +158,7 @@ def make_loader(
     if workers:
         # OpenGL and open videos do not survive a fork.
         options.update(multiprocessing_context="spawn", persistent_workers=True, prefetch_factor=4)
-        options["worker_init_fn"] = end_quietly
+        options["worker_init_fn"] = exit_worker
     if isinstance(data, IterableDataset):
         return DataLoader(data, batch_size=batch, collate_fn=collate, **options)
     parts = _Parts(data, Shuffle(data.lengths, window, seed, rank, world), batch, start)
@@ -169,6 +169,6 @@ def _as_it_is(part: Any) -> Any:
     return part
 
 
-def end_quietly(worker: int) -> None:
+def exit_worker(worker: int) -> None:
     """Let a worker end without tearing down its libraries, whose threads abort when they are still at work."""
     atexit.register(os._exit, 0)

@@ -16,20 +16,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch.utils.data import Dataset
 
-from lohovla.data import layout
-from lohovla.data.files import UNREADABLE, DamagedFile, read_json, unreadable
-from lohovla.data.layout import plain
+from lohovla.data import dataset_layout
+from lohovla.data.dataset_files import UNREADABLE, DamagedFile, read_json, unreadable
+from lohovla.data.dataset_layout import plain
+from lohovla.data.dataset_metadata import data_path, read_info, read_rows, video_path
+from lohovla.data.parquet import decode_picture, read_index, values_of
 from lohovla.data.samples import Sample, action_chunk
-from lohovla.data.summary import data_path, read_info, read_rows, video_path
-from lohovla.data.tables import decode_picture, read_index, values_of
+from lohovla.data.subtask_text import SubtaskTexts
 from lohovla.data.video import VideoReader
-from lohovla.data.words import Words
 from lohovla.errors import UserError
 
 _OPEN_TABLES = 32
 
 
-class Demonstrations(Dataset):
+class LeRobotDatasetReader(Dataset):
     """Frames of a data set, by number.
 
     A sample maps the observation's keys (``images.top`` uint8 (H, W, 3), ``depth.top`` float32 (H, W) metres,
@@ -75,8 +75,8 @@ class Demonstrations(Dataset):
         chosen = list(range(len(self.rows))) if episodes is None else list(episodes)
         if unknown := [episode for episode in chosen if not 0 <= episode < len(self.rows)]:
             raise UserError(f"{root} has no episode {unknown[0]}", f"it has 0 to {len(self.rows) - 1}")
-        self._tasks = {number: text for text, number in read_index(self.root / layout.TASKS, "task").items()}
-        self._stills = layout.features_of_kind(self.features, "still")
+        self._tasks = {number: text for text, number in read_index(self.root / dataset_layout.TASKS, "task").items()}
+        self._stills = dataset_layout.features_of_kind(self.features, "still")
         self._file_starts: dict[tuple[int, int], int] = {}
         for row in self.rows:
             place = row["data/chunk_index"], row["data/file_index"]
@@ -88,9 +88,9 @@ class Demonstrations(Dataset):
 
     def _load(self, episodes: Sequence[int]) -> None:
         """Bring the small columns of the chosen episodes, and their words, into memory."""
-        small = layout.features_of_kind(self.features, "number")
+        small = dataset_layout.features_of_kind(self.features, "number")
         parts: dict[str, list[np.ndarray]] = {name: [] for name in small}
-        words = Words(self.root, self.features)
+        words = SubtaskTexts(self.root, self.features)
         opened: dict[Path, tuple[pq.ParquetFile, pa.Table]] = {}  # the one last read
         for episode in episodes:
             row = self.rows[episode]
@@ -117,10 +117,10 @@ class Demonstrations(Dataset):
         self._starts = self._ends - np.repeat(self.lengths, self.lengths)
         self._check(words)
 
-    def _check(self, words: Words) -> None:
+    def _check(self, words: SubtaskTexts) -> None:
         """See that every number that stands for something does."""
         if unknown := set(np.unique(self.columns["task_index"]).tolist()) - self._tasks.keys():
-            path = self.root / layout.TASKS
+            path = self.root / dataset_layout.TASKS
             raise DamagedFile(self.root, path, f"has no task {min(unknown)}, which frames have")
         self._subtasks = words.finish()
         if self.subgoals:
@@ -205,7 +205,9 @@ class Demonstrations(Dataset):
                 for name in self._stills:
                     picture = decode_picture(table[name][at].as_py())
                     unit = (self.features[name].get("info") or {}).get("unit")
-                    found[plain(name)].append(picture if unit is None else layout.from_steps(picture, unit))
+                    found[plain(name)].append(
+                        picture if unit is None else dataset_layout.dequantise_depth(picture, unit)
+                    )
         except UNREADABLE as error:
             raise unreadable(self.root, path, error) from None
         return found
@@ -229,7 +231,7 @@ class Demonstrations(Dataset):
     @cached_property
     def stats(self) -> dict[str, Any]:
         """Statistics of every feature, from ``meta/stats.json``."""
-        return read_json(self.root, self.root / layout.STATS)
+        return read_json(self.root, self.root / dataset_layout.STATS)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reader": None, "_files": {}, "_groups": {}}  # open files stay with their process

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lohovla.data import histogram
-from lohovla.data.histogram import Histogram
+from lohovla.data.histogram import ValueHistogram
 
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 NAMES = ("min", "max", "mean", "std", "count", *QUANTILES)
@@ -24,7 +24,7 @@ class Stats(dict[str, np.ndarray]):
             together can be told.
     """
 
-    def __init__(self, values: Mapping[str, Any], spread: Sequence[Histogram] | None = None):
+    def __init__(self, values: Mapping[str, Any], spread: Sequence[ValueHistogram] | None = None):
         super().__init__({key: np.asarray(value) for key, value in values.items()})
         self.spread = spread
 
@@ -37,7 +37,7 @@ def of_values(values: np.ndarray) -> Stats:
     stats = {"min": values.min(0), "max": values.max(0), "mean": values.mean(0), "std": values.std(0)}
     quantiles = np.quantile(values, list(QUANTILES.values()), axis=0)
     stats.update(zip(QUANTILES, quantiles, strict=True))
-    spread = [Histogram.of(column) for column in values.reshape(len(values), -1).T]
+    spread = [ValueHistogram.of(column) for column in values.reshape(len(values), -1).T]
     return Stats({**stats, "count": np.array([len(values)])}, spread)
 
 

@@ -11,7 +11,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from lohovla.data.mp4 import Film, read_film
+from lohovla.data.mp4_index import Mp4Index, read_mp4_index
 
 _KEY_FRAME_EVERY = 2
 _QUALITY = 18  # constant rate factor; 18 is hard to tell from the original
@@ -77,7 +77,7 @@ class VideoReader:
 
     def _from(self, file: Any, begin: float, end: float) -> Iterator[tuple[Any, float, float]]:
         """Pictures from the last key frame before ``begin`` on, their times, and half the time between two."""
-        if isinstance(file, Film):
+        if isinstance(file, Mp4Index):
             yield from self._decode(file, begin, end)
             return
         stream = file.streams.video[0]
@@ -86,7 +86,7 @@ class VideoReader:
         for frame in file.decode(stream):
             yield frame, frame.time, tolerance
 
-    def _decode(self, film: Film, begin: float, end: float) -> Iterator[tuple[Any, float, float]]:
+    def _decode(self, film: Mp4Index, begin: float, end: float) -> Iterator[tuple[Any, float, float]]:
         """The same from memory, with one decoder for all films of the same settings; a new one costs a picture."""
         tolerance = 0.5 * (film.times[-1] / (len(film.times) - 1) if len(film.times) > 1 else 1.0)
         first, last = np.searchsorted(film.times, (begin - tolerance, end + tolerance))
@@ -112,7 +112,7 @@ class VideoReader:
             return self._open[path]
         if len(self._open) >= self._keep_open:
             _close(self._open.popitem(last=False)[1])
-        self._open[path] = file = read_film(path) or self._container(path)
+        self._open[path] = file = read_mp4_index(path) or self._container(path)
         return file
 
     def _container(self, path: Path) -> Any:
@@ -123,5 +123,5 @@ class VideoReader:
 
 
 def _close(file: Any) -> None:
-    if not isinstance(file, Film):
+    if not isinstance(file, Mp4Index):
         file.close()

@@ -1,6 +1,6 @@
 """Adding episodes to a data set, so that a kill at any moment loses nothing that was finished.
 
-An episode is first staged (:mod:`lohovla.data.episode`), then numbered and moved into place; its row in
+An episode is first staged (:mod:`lohovla.data.episode_record`), then numbered and moved into place; its row in
 ``meta/episodes`` is written last and is what makes it part of the set. Files without a row are leftovers of a
 kill and are cleared when the set is opened for writing. No file of an earlier episode is ever touched.
 """
@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lohovla.data import layout, statistics
-from lohovla.data.files import DamagedFile, read_json, read_table
-from lohovla.data.language import FEATURE, PERSISTENT, rows_of
-from lohovla.data.language import column as said_in_each
-from lohovla.data.summary import read_info, rows_of_file
-from lohovla.data.tables import read_index, write_index, write_json, write_table
+from lohovla.data import dataset_layout, statistics
+from lohovla.data.dataset_files import DamagedFile, read_json, read_table
+from lohovla.data.dataset_metadata import read_info, rows_of_file
+from lohovla.data.language_columns import FEATURE, PERSISTENT, rows_of
+from lohovla.data.language_columns import column as said_in_each
+from lohovla.data.parquet import read_index, write_index, write_json, write_table
 from lohovla.errors import UserError
 
 _ELSEWHERE = "collect with the settings it was begun with, or name another folder with dataset=FOLDER"
@@ -39,7 +39,7 @@ class DatasetWriter:
         fps: frames a second.
         origin: how episodes are made (settings, calibration); a set has one origin.
         robot_type: name of the robot.
-        language: write the sub-tasks into the frames too (:mod:`lohovla.data.language`); lerobot before 0.6 cannot
+        language: write the sub-tasks into the frames too (``language_columns``); lerobot before 0.6 cannot
             open a set that has them there.
 
     Raises:
@@ -57,8 +57,8 @@ class DatasetWriter:
         language: bool = True,
     ):
         self.root, self.fps = root, fps
-        automatic = {name: layout.feature(dtype, (1,)) for name, dtype in layout.AUTOMATIC.items()}
-        self.features = {**features, "subtask_index": layout.feature("int64", (1,)), **automatic}
+        automatic = {name: dataset_layout.feature(dtype, (1,)) for name, dtype in dataset_layout.AUTOMATIC.items()}
+        self.features = {**features, "subtask_index": dataset_layout.feature("int64", (1,)), **automatic}
         if language:
             self.features[PERSISTENT] = FEATURE
         self._origin, self._robot = dict(origin), robot_type
@@ -75,7 +75,7 @@ class DatasetWriter:
         self.seeds: set[tuple[str, int]] = set()  # (task name, seed) of every episode
         self.episodes = self.frames = 0
         try:
-            if (root / layout.INFO).exists():
+            if (root / dataset_layout.INFO).exists():
                 self._resume()
             self._write_summary()
         except BaseException:
@@ -84,27 +84,29 @@ class DatasetWriter:
 
     def _resume(self) -> None:
         info = read_info(self.root)
-        origin = read_json(self.root, self.root / layout.ORIGIN)
-        bound = info["total_episodes"] > 0 or layout.path_of(self.root, layout.EPISODES_PATH, 0).exists()
+        origin = read_json(self.root, self.root / dataset_layout.ORIGIN)
+        bound = (
+            info["total_episodes"] > 0 or dataset_layout.path_of(self.root, dataset_layout.EPISODES_PATH, 0).exists()
+        )
         same_features = info["fps"] == self.fps and info["features"] == self.features
         if not bound and not (same_features and origin == self._origin):
-            shutil.rmtree(self.root / layout.STAGING, ignore_errors=True)
-            (self.root / layout.FAILURES).unlink(missing_ok=True)
+            shutil.rmtree(self.root / dataset_layout.STAGING, ignore_errors=True)
+            (self.root / dataset_layout.FAILURES).unlink(missing_ok=True)
             return
         if not same_features:
             raise UserError(f"{self.root} has {self._other(info)}", _ELSEWHERE)
         if origin != self._origin:
             changed = [key for key in {**origin, **self._origin} if origin.get(key) != self._origin.get(key)]
             raise UserError(f"{self.root} was collected with another {changed[0]}", _ELSEWHERE)
-        if bound or (self.root / layout.TASKS).exists():
-            self._tasks = read_index(self.root / layout.TASKS, "task")
-            self._subtasks = read_index(self.root / layout.SUBTASKS, "subtask")
-        while (row_path := layout.path_of(self.root, layout.EPISODES_PATH, self.episodes)).exists():
+        if bound or (self.root / dataset_layout.TASKS).exists():
+            self._tasks = read_index(self.root / dataset_layout.TASKS, "task")
+            self._subtasks = read_index(self.root / dataset_layout.SUBTASKS, "subtask")
+        while (row_path := dataset_layout.path_of(self.root, dataset_layout.EPISODES_PATH, self.episodes)).exists():
             self._take_in(row_path, info)
         if self.episodes < info["total_episodes"]:
             raise DamagedFile(self.root, row_path, "is missing")
-        for pattern in (layout.DATA_PATH, layout.STATES_PATH, *self._video_patterns()):
-            layout.path_of(self.root, pattern, self.episodes).unlink(missing_ok=True)
+        for pattern in (dataset_layout.DATA_PATH, dataset_layout.STATES_PATH, *self._video_patterns()):
+            dataset_layout.path_of(self.root, pattern, self.episodes).unlink(missing_ok=True)
 
     def _other(self, info: Mapping[str, Any]) -> str:
         """In what a set differs from what is to be written."""
@@ -127,7 +129,7 @@ class DatasetWriter:
 
     def _video_patterns(self) -> list[str]:
         names = [name for name, entry in self.features.items() if entry["dtype"] == "video"]
-        return [layout.VIDEO_PATH.replace("{video_key}", name) for name in names]
+        return [dataset_layout.VIDEO_PATH.replace("{video_key}", name) for name in names]
 
     def commit(self, staged: Path) -> int:
         """Make a staged episode the next of the set; returns its number."""
@@ -151,22 +153,24 @@ class DatasetWriter:
         if PERSISTENT in self.features:
             said = rows_of(sentences, _begins(table, sentences), about["plan"], self.fps)
             table = table.append_column(PERSISTENT, said_in_each(said, length))
-        write_table(table, layout.path_of(self.root, layout.DATA_PATH, number))
+        write_table(table, dataset_layout.path_of(self.root, dataset_layout.DATA_PATH, number))
         row = self._row(number, about)
-        stats = statistics.as_arrays(about["stats"], about[layout.SPREAD])
+        stats = statistics.as_arrays(about["stats"], about[dataset_layout.SPREAD])
         stats.update({name: statistics.of_values(values) for name, values in own.items()})
         for name, entry in self.features.items():
             if entry["dtype"] == "video":
-                target = layout.path_of(self.root, layout.VIDEO_PATH, number, video_key=name)
+                target = dataset_layout.path_of(self.root, dataset_layout.VIDEO_PATH, number, video_key=name)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(staged / f"{name}.mp4", target)
-        target = layout.path_of(self.root, layout.STATES_PATH, number)
+        target = dataset_layout.path_of(self.root, dataset_layout.STATES_PATH, number)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(staged / "states.npz", target)
         for name, entry in statistics.as_lists(stats).items():
             row.update({f"stats/{name}/{key}": value for key, value in entry.items()})
-        row[layout.SPREAD] = json.dumps(statistics.spreads_as_lists(stats), separators=(",", ":"))
-        write_table(pa.Table.from_pylist([row]), layout.path_of(self.root, layout.EPISODES_PATH, number))
+        row[dataset_layout.SPREAD] = json.dumps(statistics.spreads_as_lists(stats), separators=(",", ":"))
+        write_table(
+            pa.Table.from_pylist([row]), dataset_layout.path_of(self.root, dataset_layout.EPISODES_PATH, number)
+        )
         self._stats = statistics.combine(self._stats, stats)
         self.seeds.add((about["task_name"], about["seed"]))
         self.episodes, self.frames = number + 1, self.frames + length
@@ -181,11 +185,11 @@ class DatasetWriter:
         for sentence in sentences:
             self._subtasks.setdefault(sentence, len(self._subtasks))
         if (len(self._tasks), len(self._subtasks)) != known:
-            write_index(self.root / layout.TASKS, "task", self._tasks)
-            write_index(self.root / layout.SUBTASKS, "subtask", self._subtasks)
+            write_index(self.root / dataset_layout.TASKS, "task", self._tasks)
+            write_index(self.root / dataset_layout.SUBTASKS, "subtask", self._subtasks)
 
     def _row(self, number: int, about: Mapping[str, Any]) -> dict[str, Any]:
-        place = layout.place_of(number)
+        place = dataset_layout.place_of(number)
         row = {
             "episode_index": number,
             "tasks": [about["task"]],
@@ -200,29 +204,31 @@ class DatasetWriter:
                 row.update({f"videos/{name}/{key}": value for key, value in place.items()})
                 row[f"videos/{name}/from_timestamp"] = 0.0
                 row[f"videos/{name}/to_timestamp"] = about["length"] / self.fps
-        kept = {key: value for key, value in about.items() if key not in ("task", "length", "stats", layout.SPREAD)}
+        kept = {
+            key: value for key, value in about.items() if key not in ("task", "length", "stats", dataset_layout.SPREAD)
+        }
         return {**row, **kept}
 
     def _write_summary(self) -> None:
         info = {
-            "codebase_version": layout.CODEBASE_VERSION,
+            "codebase_version": dataset_layout.CODEBASE_VERSION,
             "robot_type": self._robot,
             "total_episodes": self.episodes,
             "total_frames": self.frames,
             "total_tasks": len(self._tasks),
-            "chunks_size": layout.FILES_PER_CHUNK,
+            "chunks_size": dataset_layout.FILES_PER_CHUNK,
             "data_files_size_in_mb": 100,
             "video_files_size_in_mb": 200,
             "fps": self.fps,
             "splits": {"train": f"0:{self.episodes}"},
-            "data_path": layout.DATA_PATH,
-            "video_path": layout.VIDEO_PATH,
+            "data_path": dataset_layout.DATA_PATH,
+            "video_path": dataset_layout.VIDEO_PATH,
             "features": self.features,
         }
-        write_json(self._origin, self.root / layout.ORIGIN)
-        write_json(info, self.root / layout.INFO)
+        write_json(self._origin, self.root / dataset_layout.ORIGIN)
+        write_json(info, self.root / dataset_layout.INFO)
         if self._stats is not None:
-            write_json(statistics.as_lists(self._stats), self.root / layout.STATS)
+            write_json(statistics.as_lists(self._stats), self.root / dataset_layout.STATS)
 
     def close(self) -> None:
         """Let others write."""
@@ -230,7 +236,11 @@ class DatasetWriter:
 
     def abandon(self) -> None:
         """Let others write, and leave no trace of a set that this writer began and that nothing was put into."""
-        kept = self.episodes or (self.root / layout.FAILURES).exists() or any(self.root.glob(f"{layout.STAGING}/*"))
+        kept = (
+            self.episodes
+            or (self.root / dataset_layout.FAILURES).exists()
+            or any(self.root.glob(f"{dataset_layout.STAGING}/*"))
+        )
         if self._made and not kept:
             shutil.rmtree(self.root, ignore_errors=True)
         self.close()
@@ -242,11 +252,11 @@ def _refuse_others(root: Path) -> bool:
         return True
     if not root.is_dir():
         raise UserError(f"{root} is a file", "name a folder with dataset=FOLDER")
-    if not (root / layout.INFO).exists():
+    if not (root / dataset_layout.INFO).exists():
         raise UserError(f"{root} is not a data set, and not empty", "name another folder with dataset=FOLDER")
-    if not (root / layout.ORIGIN).exists():
+    if not (root / dataset_layout.ORIGIN).exists():
         raise UserError(
-            f"{root} is a LeRobot data set of another program: it has no {layout.ORIGIN}",
+            f"{root} is a LeRobot data set of another program: it has no {dataset_layout.ORIGIN}",
             "collect into a folder of its own with dataset=FOLDER; lerobot-edit-dataset merges sets",
         )
     return False
@@ -267,7 +277,7 @@ def stats_of_row(row: Mapping[str, Any]) -> dict[str, statistics.Stats]:
             name, _, statistic = key.removeprefix("stats/").rpartition("/")
             stats.setdefault(name, {})[statistic] = np.asarray(value)
     try:
-        spreads = json.loads(row.get(layout.SPREAD) or "{}")
+        spreads = json.loads(row.get(dataset_layout.SPREAD) or "{}")
     except ValueError:
         spreads = {}
     whole = {name: entry for name, entry in stats.items() if {"min", "max", "mean", "std", "count"} <= entry.keys()}

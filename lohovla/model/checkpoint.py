@@ -15,34 +15,36 @@ import torch
 from safetensors import SafetensorError
 from transformers.utils import logging
 
-from lohovla.d2f.load import check_device
+from lohovla.d2f.load_checkpoint import check_device
 from lohovla.errors import UserError
-from lohovla.model.action import Expert
+from lohovla.model.action.action_expert import ActionExpert
 from lohovla.model.configuration import LoHoVLAConfig
-from lohovla.model.core import PICTURE_PARTS, LoHoVLA
+from lohovla.model.modeling_lohovla import PICTURE_PARTS, LoHoVLA
 from lohovla.model.processor import Processor
 
 NANO = Path(__file__).parent / "weights" / "nano"
 
 
-def save(model: LoHoVLA, processor: Processor, folder: Path | str, dtype: torch.dtype | None = None) -> None:
+def save_checkpoint(model: LoHoVLA, processor: Processor, folder: Path | str, dtype: torch.dtype | None = None) -> None:
     """Write weights (as ``dtype``, if given; else each as it is), configuration, tokenizer and statistics."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.to(dtype) if dtype and value.is_floating_point() else value
-               for name, value in model.state_dict().items()}  # fmt: skip
+    weights = {
+        name: value.to(dtype) if dtype and value.is_floating_point() else value
+        for name, value in model.state_dict().items()
+    }
     logging.disable_progress_bar()
     model.save_pretrained(str(folder), state_dict=weights)
     processor.save_pretrained(folder)
 
 
-def load(
+def load_checkpoint(
     folder: Path | str | None = None, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> tuple[LoHoVLA, Processor]:
     """A checkpoint, ready to use; ``nano`` or None is the one in the package.
 
     Args:
-        folder: of :func:`save`.
+        folder: of :func:`save_checkpoint`.
         device: where it goes.
         dtype: of its weights; those of a backbone in another precision (``config.backbone_dtype``) keep that.
 
@@ -114,7 +116,7 @@ def hold_to(model: LoHoVLA, settings: Mapping[str, Any], folder: Path | str, ane
     waypoints = settings.get("ee_waypoints", model.config.ee_waypoints)
     if anew and waypoints != model.config.ee_waypoints:
         model.config.ee_waypoints = waypoints
-        model.experts["ee"] = Expert(model.config, "ee")
+        model.experts["ee"] = ActionExpert(model.config, "ee")
         model.config.learned = [name for name in model.config.learned if name != "act"]
     made = _plain(model.config.to_dict())
     for name, value in settings.items():
@@ -145,7 +147,7 @@ def take_pictures(model: LoHoVLA, folder: Path | str) -> None:
     Raises:
         UserError: there are no such parts, or they are of another size of model.
     """
-    other, _ = load(folder)
+    other, _ = load_checkpoint(folder)
     learned = {name for name in ("code", "paint") if name in other.config.learned}
     if not learned:
         raise UserError(f"{folder} has no trained autoencoder or image head to take over", "name one that was trained")

@@ -14,7 +14,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 class LoHoVLAConfig(PretrainedConfig):
-    """Sizes and choices of :class:`lohovla.model.core.LoHoVLA`.
+    """Sizes and choices of :class:`lohovla.model.modeling_lohovla.LoHoVLA`.
 
     Args:
         text_config: the decoder, any decoder-only configuration of transformers (``qwen3``, ``gemma``), or its dict.
@@ -36,7 +36,7 @@ class LoHoVLAConfig(PretrainedConfig):
         expert_dim: width of the action expert.
         expert_layers: its layers; each reads the cache of one of the decoder's last layers.
         expert_heads: its attention heads (of the decoder's head size).
-        ee_waypoints: ``ee`` actions are mixtures of poses that are given (:func:`lohovla.model.action.ee_anchors`)
+        ee_waypoints: ``ee`` actions are mixtures of poses that are given (``ee_waypoints``)
             with a small rest; without it each is learned as an offset from the tool.
         image_channels: latent channels of the sub-goal picture's autoencoder.
         image_head_dim: width of the per-token diffusion head.

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from lohovla.data import layout
+from lohovla.data import dataset_layout
 from lohovla.errors import UserError
 from lohovla.model.configuration import DEPTH_UNIT, LoHoVLAConfig
-from lohovla.model.core import Inputs
-from lohovla.model.sayable import Sayable
-from lohovla.model.tokenizer import sentence_of, spells_words
+from lohovla.model.language.subtask_constraints import SubtaskConstraints
+from lohovla.model.language.tokenizer import sentence_of, spells_words
+from lohovla.model.modeling_lohovla import ModelInputs
 
 _FILE = "processor_config.json"
 _COLLECT = "`lohovla collect` records what the model reads; or train one for these features"
@@ -54,7 +54,7 @@ class Processor:
         """The processor that a configuration asks for."""
         return cls(tokenizer, config.picture, config.state_dim, config.max_goal, config.max_subtask)  # type: ignore
 
-    def __call__(self, observations: Sequence[Mapping[str, Any]]) -> Inputs:
+    def __call__(self, observations: Sequence[Mapping[str, Any]]) -> ModelInputs:
         """A batch of observations.
 
         Raises:
@@ -62,7 +62,7 @@ class Processor:
         """
         colors, depths, states = map(torch.from_numpy, self.arrays(observations))
         goal, valid = self.goals([str(o["instruction"]) for o in observations])
-        return Inputs(picture_of(colors, depths), states, goal, valid)
+        return ModelInputs(picture_of(colors, depths), states, goal, valid)
 
     def arrays(self, observations: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
         """Colours (B, H, W, 3), depths (B, H, W) and states (B, 13) of observations that were looked over.
@@ -129,16 +129,16 @@ class Processor:
             UserError: a feature is missing or has another shape.
         """
         wanted = {"images.top": (*self.picture, 3), "depth.top": self.picture, "state": (self.state_dim,)}
-        named = {layout.plain(name): name for name in features}
+        named = {dataset_layout.plain(name): name for name in features}
         for key, shape in wanted.items():
-            name = layout.feature_name(key)
+            name = dataset_layout.feature_name(key)
             if key not in named:
                 has = ", ".join(sorted(n for n in features if n.startswith(("observation.", "depth."))))
                 raise UserError(
                     f"{where} has no feature {name} of shape {shape}; it has {has or 'no observations'}", _COLLECT
                 )
             entry = features[named[key]]
-            found = layout.depth_size(entry) or tuple(entry["shape"])[: len(shape)]
+            found = dataset_layout.depth_size(entry) or tuple(entry["shape"])[: len(shape)]
             if found != shape:
                 raise UserError(f"{where}: {name} has shape {found}, not {shape}", _COLLECT)
 
@@ -162,7 +162,7 @@ class Processor:
         row = row[: row.index(end)] if end in row else row
         return str(self.tokenizer.decode(row, skip_special_tokens=True)).strip()
 
-    def sayable(self, stop: bool = True) -> Sayable | None:
+    def sayable(self, stop: bool = True) -> SubtaskConstraints | None:
         """The sub-tasks that the model was trained to say, if the checkpoint lists what they are made of.
 
         Without ``stop`` "Done." is left out.
@@ -179,7 +179,7 @@ class Processor:
             said = [[pick + place for place in placed] for pick in picked]
         else:  # pieces depend on what stands beside them
             said = [[self._encode(start + a["text"] + middle + b["text"] + last) for b in places] for a in picks]
-        return Sayable(picks, places, said, others, self.end)
+        return SubtaskConstraints(picks, places, said, others, self.end)
 
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False)

@@ -17,15 +17,15 @@ from accelerate.utils import broadcast
 from torch import Tensor
 from tqdm import tqdm
 
-from lohovla.model.core import LoHoVLA
+from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.model.processor import Processor
-from lohovla.train.journal import Journal
+from lohovla.train.batch_source import BatchSource
+from lohovla.train.metrics_logger import MetricsLogger
 from lohovla.train.resume import Made, resumed
 from lohovla.train.sharding import shard, whole
-from lohovla.train.source import Source
-from lohovla.train.stages import Stage, StageLosses
-from lohovla.train.state import TrainingState
 from lohovla.train.tracking import Tracking
+from lohovla.train.training_stages import Stage, StageLosses
+from lohovla.train.training_state import TrainingState
 
 _EMA = 0.998
 
@@ -57,7 +57,7 @@ class Trainer:
         model: LoHoVLA,
         processor: Processor,
         stage: Stage,
-        source: Source,
+        source: BatchSource,
         folder: Path,
         save_seconds: float = 30.0,
         log_every: int = 20,
@@ -128,11 +128,11 @@ class Trainer:
         told = broadcast(torch.tensor([int(answer)], device=self.accelerator.device))
         return bool(told.item())  # type: ignore[union-attr]
 
-    def _journal(self, start: int) -> AbstractContextManager[Journal | None]:
+    def _journal(self, start: int) -> AbstractContextManager[MetricsLogger | None]:
         """The main process's; whatever ends training, what it was told is written."""
         if not self.accelerator.is_main_process:
             return nullcontext()
-        journal = Journal(self._folder, self.stage.name, start, self._log_every, self.state.sums, self._tracking)
+        journal = MetricsLogger(self._folder, self.stage.name, start, self._log_every, self.state.sums, self._tracking)
         return closing(journal)
 
     def _bar(self, start: int) -> tqdm:
@@ -164,7 +164,7 @@ class Trainer:
             norms[f"norm/{name}"] = math.sqrt(sum(float(g.float().square().sum()) for g in found if g is not None))
         return norms
 
-    def _report(self, journal: Journal | None, step: int) -> None:
+    def _report(self, journal: MetricsLogger | None, step: int) -> None:
         if self._validate is None:
             return
         with self.state.averaged() as model:

@@ -8,30 +8,30 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lohovla.model.action import ee_anchors, ee_condition, ee_scaled, sample_time
-from lohovla.model.autoencoder import small
-from lohovla.model.core import LoHoVLA
-from lohovla.model.grounding import WEIGHTS, dense_losses
-from lohovla.model.imagining import shown
-from lohovla.model.layout import expert_sees
+from lohovla.model.action.action_expert import ee_condition, ee_scaled, ee_waypoints, sample_time
+from lohovla.model.attention_mask import expert_attention_mask
+from lohovla.model.encoders.detection_loss import WEIGHTS, detection_losses
+from lohovla.model.encoders.detector import DetectionMap
+from lohovla.model.inference.subgoal_generation import render_subgoal
+from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.model.processor import Processor
-from lohovla.model.stem import Seen
-from lohovla.train.labelled import Labelled, Pieces
-from lohovla.train.sequence import Sequence, mean_of
+from lohovla.model.subgoal.autoencoder import downsample
+from lohovla.train.training_batch import ActionChunks, LabelledBatch
+from lohovla.train.training_forward import TrainingForward, masked_mean
 
 _SMALL_NOISE = 0.1
 _TRUE_PICTURES = 0.5  # share of batches whose sub-goal pictures are the camera's
 _PLAIN = 0.25  # share of observations whose objects are told by facts alone
 
 
-def stem_losses(model: LoHoVLA, batch: Labelled) -> dict[str, Tensor]:
+def stem_losses(model: LoHoVLA, batch: LabelledBatch) -> dict[str, Tensor]:
     """Losses of the stem alone: what the simulator knows of every object, weighted."""
     seen = model.stem(batch.inputs.picture.to(model.dtype))
-    losses = dense_losses(seen, batch.objects, model.config)
+    losses = detection_losses(seen, batch.objects, model.config)
     return {f"see/{name}": WEIGHTS[name] * loss for name, loss in losses.items()}
 
 
-def core_losses(model: LoHoVLA, batch: Labelled, processor: Processor) -> dict[str, Tensor]:
+def core_losses(model: LoHoVLA, batch: LabelledBatch, processor: Processor) -> dict[str, Tensor]:
     """Losses of planning (both ways), pointing, acting with ``pick_place`` and progress; the stem stays as it is."""
     with torch.no_grad():
         seen, objects = model.see(batch.inputs)
@@ -41,10 +41,10 @@ def core_losses(model: LoHoVLA, batch: Labelled, processor: Processor) -> dict[s
     objects = replace(objects, features=torch.where(plain, 0.0, objects.features))
     if model.config.subtasks:
         subgoal = model.subgoal_entry(seen, _seen_of_pictures(model, batch, after))
-        sequence = Sequence(model, batch.pictured(processor.end), seen, objects, processor, subgoal=subgoal)
+        sequence = TrainingForward(model, batch.pictured(processor.end), seen, objects, processor, subgoal=subgoal)
         losses = sequence.text_losses() | sequence.point_losses()
     else:
-        sequence = Sequence(model, batch.goal_alone(), seen, objects, processor, noised=False)
+        sequence = TrainingForward(model, batch.goal_alone(), seen, objects, processor, noised=False)
         losses = sequence.point_losses()
     losses["act/pick_place"] = sequence.action_loss()
     losses["progress"] = progress_loss(model, batch, seen, after)
@@ -52,43 +52,43 @@ def core_losses(model: LoHoVLA, batch: Labelled, processor: Processor) -> dict[s
 
 
 @torch.no_grad()
-def _seen_of_pictures(model: LoHoVLA, batch: Labelled, after: Seen) -> Seen:
+def _seen_of_pictures(model: LoHoVLA, batch: LabelledBatch, after: DetectionMap) -> DetectionMap:
     """What the stem sees in sub-goal pictures: those of the camera, or such as are painted."""
     true = bool(torch.rand(()) < _TRUE_PICTURES)
     return after if true else model.stem(as_painted(model, batch).to(model.dtype))
 
 
-def as_painted(model: LoHoVLA, batch: Labelled) -> Tensor:
+def as_painted(model: LoHoVLA, batch: LabelledBatch) -> Tensor:
     """The pictures after the moves (B, 4, H, W), all that changes as a painter that makes no mistake would paint it."""
     if "code" not in model.config.learned:
         return batch.after
     now = batch.inputs.picture
-    both = model.autoencoder.encode(small(torch.cat([now, batch.after]))).mode()
+    both = model.autoencoder.encode(downsample(torch.cat([now, batch.after]))).mode()
     observed, tokens = model.painter.tokens(both).chunk(2)
-    return shown(model, now, observed, tokens)
+    return render_subgoal(model, now, observed, tokens)
 
 
 @torch.no_grad()
 def expert_inputs(
-    model: LoHoVLA, batch: Labelled, processor: Processor
-) -> tuple[Tensor, list[tuple[Tensor, Tensor]], Sequence]:
+    model: LoHoVLA, batch: LabelledBatch, processor: Processor
+) -> tuple[Tensor, list[tuple[Tensor, Tensor]], TrainingForward]:
     """What an expert reads: the points (B, 2, 5) as the model reads them, the cache, and the sequence.
 
     They are of the oracle's sub-task, or of the goal alone where the model learns no sub-tasks.
     """
     seen, objects = model.see(batch.inputs)
     told = batch.oracle() if model.config.subtasks else batch.goal_alone()
-    sequence = Sequence(model, told, seen, objects, processor, noised=False)
+    sequence = TrainingForward(model, told, seen, objects, processor, noised=False)
     return sequence.read_points(0), model.expert_cache(sequence.cache), sequence
 
 
-def motion_loss(model: LoHoVLA, batch: Labelled, pieces: Pieces, processor: Processor) -> Tensor:
+def motion_loss(model: LoHoVLA, batch: LabelledBatch, pieces: ActionChunks, processor: Processor) -> Tensor:
     """Flow matching of ``ee`` chunks; the first d actions are given clean (Training-time RTC), d drawn at random.
 
     The points are those read out at the true cells, so that the expert meets the errors that it will meet.
     """
     points, cache, sequence = expert_inputs(model, batch, processor)
-    valid = expert_sees(sequence.layout, 0)
+    valid = expert_attention_mask(sequence.layout, 0)
     count, n = pieces.state.shape[:2]
     points, valid = points.repeat_interleave(n, 0), valid.repeat_interleave(n, 0)
     cache = [(keys.repeat_interleave(n, 0), values.repeat_interleave(n, 0)) for keys, values in cache]
@@ -102,25 +102,29 @@ def motion_loss(model: LoHoVLA, batch: Labelled, pieces: Pieces, processor: Proc
     clean = torch.arange(horizon, device=data.device) < given
     t = torch.where(clean, 0.0, t)
     x = t[..., None] * noise + (1 - t[..., None]) * data
-    anchors = ee_anchors(points, state, model.config.look)
+    anchors = ee_waypoints(points, state, model.config.look)
     velocity = model.experts["ee"](x, t, ee_condition(points, state, motion), cache, valid, anchors)
     # Velocities are divided by the noise level; without a bound its smallest values would outweigh all others.
     weight = t.clamp(min=_SMALL_NOISE)[..., None] / _SMALL_NOISE
     error = F.smooth_l1_loss(velocity * weight, (noise - data) * weight, reduction="none").mean(-1)
     wanted = ~clean & sequence.exists[:, 0].repeat_interleave(n)[:, None]
-    return mean_of(error, wanted)
+    return masked_mean(error, wanted)
 
 
-def progress_loss(model: LoHoVLA, batch: Labelled, seen: Seen, after: Seen) -> Tensor:
+def progress_loss(model: LoHoVLA, batch: LabelledBatch, seen: DetectionMap, after: DetectionMap) -> Tensor:
     """Binary cross-entropy of "done": true moves, moves that failed, no move, and sub-tasks not carried out."""
     exists = ~batch.points.isnan().any(-1).any(-1)
     points = torch.nan_to_num(batch.points, nan=0.05)
     with torch.no_grad():
         before, now, others, others_now = (
-            model.progress.remember(m, p) for m, p in (
-                (seen, points[:, 0]), (after, points[:, 0]), (seen, points[:, 1]), (after, points[:, 1]),
+            model.progress.remember(m, p)
+            for m, p in (
+                (seen, points[:, 0]),
+                (after, points[:, 0]),
+                (seen, points[:, 1]),
+                (after, points[:, 1]),
             )
-        )  # fmt: skip
+        )
     moved_alike = (points[:, 0] - points[:, 1])[..., :2].norm(dim=-1).amax(-1) < 0.03
     logits = torch.cat(
         [
@@ -132,4 +136,4 @@ def progress_loss(model: LoHoVLA, batch: Labelled, seen: Seen, after: Seen) -> T
     zeros = torch.zeros_like(batch.reached)
     wanted = torch.cat([batch.reached, zeros, zeros])
     known = torch.cat([exists[:, 0], exists[:, 0], exists[:, 1] & ~moved_alike])
-    return mean_of(F.binary_cross_entropy_with_logits(logits, wanted, reduction="none"), known)
+    return masked_mean(F.binary_cross_entropy_with_logits(logits, wanted, reduction="none"), known)

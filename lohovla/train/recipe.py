@@ -10,25 +10,25 @@ from typing import IO, Any
 import torch
 from accelerate import Accelerator
 
-from lohovla.collect.stream import check_training, training_tasks
-from lohovla.disk import hold, writing
+from lohovla.collect.training_stream import check_training, training_tasks
 from lohovla.envs.tasks.registry import get_task
 from lohovla.errors import UserError
-from lohovla.model.backbones import pretrained
-from lohovla.model.checkpoint import hold_to, load, save, take_pictures
+from lohovla.evaluate.validation import closed_loop
+from lohovla.model.backbone import pretrained
+from lohovla.model.checkpoint import hold_to, load_checkpoint, save_checkpoint, take_pictures
 from lohovla.model.configuration import NANO_DECODER, LoHoVLAConfig
-from lohovla.model.core import LoHoVLA
+from lohovla.model.language.tokenizer import make_tokenizer
+from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.model.processor import Processor
-from lohovla.model.tokenizer import make_tokenizer
+from lohovla.output_folder import disk_errors, lock_folder
+from lohovla.train.batch_source import BatchSource
 from lohovla.train.loop import Trainer
-from lohovla.train.painting import measure_pictures
 from lohovla.train.resume import refuse_other_origin
 from lohovla.train.sharding import check_sharding
-from lohovla.train.source import Source
-from lohovla.train.stages import STAGES, Stage, check_taught
-from lohovla.train.state import facts_of
+from lohovla.train.subgoal_losses import measure_pictures
 from lohovla.train.tracking import Tracking
-from lohovla.train.validate import closed_loop
+from lohovla.train.training_stages import STAGES, Stage, check_taught
+from lohovla.train.training_state import facts_of
 from lohovla.train.vocabulary import sentences, subtask_parts
 
 
@@ -70,7 +70,7 @@ class Run:
         if config["fsdp"]:
             check_sharding(self._accelerator)
         self._stages = _stages(config["recipe"]["stages"], config["stage"])
-        self._source = Source(**{**config["data"], "tasks": _tasks(config["data"]["tasks"])})
+        self._source = BatchSource(**{**config["data"], "tasks": _tasks(config["data"]["tasks"])})
         check_training(self._source.tasks, self._source.seed)
         self._hold(folder)
         try:
@@ -95,7 +95,7 @@ class Run:
         """
         self._hold(folder)
         try:
-            with writing(folder, f"run again with output={folder} to go on"):
+            with disk_errors(folder, f"run again with output={folder} to go on"):
                 return self._train(folder)
         finally:
             self.close()
@@ -115,23 +115,34 @@ class Run:
             if stage.name in ("code", "paint"):
                 measure_pictures(model, self._source, stage)
             trainer = Trainer(
-                accelerator, model, self._processor, stage, self._source, folder, config["save_seconds"],
-                config["log_every"], config["norms_every"], _validation(config, stage, self._processor),
-                config["validate_every"], self._tracking, self._origin_of(stage), config["fsdp"],
-            )  # fmt: skip
+                accelerator,
+                model,
+                self._processor,
+                stage,
+                self._source,
+                folder,
+                config["save_seconds"],
+                config["log_every"],
+                config["norms_every"],
+                _validation(config, stage, self._processor),
+                config["validate_every"],
+                self._tracking,
+                self._origin_of(stage),
+                config["fsdp"],
+            )
             trainer.run()
             model.config.learned = sorted({*model.config.learned, stage.name})
             accelerator.wait_for_everyone()
             if accelerator.is_main_process:
-                _replace(checkpoint, lambda new: save(model, self._processor, new))
+                _replace(checkpoint, lambda new: save_checkpoint(model, self._processor, new))
         if not self._stages and accelerator.is_main_process:
-            _replace(checkpoint, lambda new: save(model, self._processor, new))
+            _replace(checkpoint, lambda new: save_checkpoint(model, self._processor, new))
         return checkpoint
 
     def _hold(self, folder: Path | None) -> None:
         """Keep other trainings from a folder that exists, from now on; the main process does it for all."""
         if self._lock is None and folder is not None and folder.is_dir() and self._accelerator.is_main_process:
-            self._lock = hold(folder, "training")
+            self._lock = lock_folder(folder, "training")
 
     def _origin_of(self, stage: Stage) -> dict[str, Any]:
         """What decides the weights that a stage does not move; nothing, for one that the checkpoint there has."""
@@ -144,11 +155,11 @@ def _begin(config: Any, folder: Path | None) -> tuple[LoHoVLA, Processor, dict[s
     settings, checkpoint = config["recipe"]["model"], folder / "checkpoint" if folder is not None else None
     origin: dict[str, Any] = {name: config[name] for name in ("init", "pictures")}
     if config["init"]:
-        model, processor = load(config["init"])
+        model, processor = load_checkpoint(config["init"])
         torch.manual_seed(config["seed"])
         hold_to(model, settings, config["init"], anew=True)
     elif checkpoint is not None and (checkpoint / "model.safetensors").exists():
-        model, processor = load(checkpoint)
+        model, processor = load_checkpoint(checkpoint)
         hold_to(model, settings, checkpoint)
     else:
         model, processor = new_model(settings, config["seed"])

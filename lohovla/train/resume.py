@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from lohovla.errors import UserError
-from lohovla.rates import Rates
-from lohovla.train.schedule import schedule
-from lohovla.train.source import Source
-from lohovla.train.stages import Stage
+from lohovla.train.batch_source import BatchSource
+from lohovla.train.learning_rate_schedule import schedule
+from lohovla.train.learning_rates import LearningRates
+from lohovla.train.training_stages import Stage
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Made:
     origin: Mapping[str, Any]
 
     @classmethod
-    def of(cls, stage: Stage, source: Source, processes: int, precision: str, origin: Mapping[str, Any]) -> Made:
+    def of(cls, stage: Stage, source: BatchSource, processes: int, precision: str, origin: Mapping[str, Any]) -> Made:
         """Of a stage and what it learns from."""
         own = f"recipe.stages.{stage.name}."
         told: dict[str, Any] = {own + name: getattr(stage, name) for name in ("batch", "fresh", "tables")}
@@ -64,17 +64,17 @@ def refuse_other_origin(found: Mapping[str, Any], origin: Mapping[str, Any], fol
             )
 
 
-def resumed(stage: Stage, found: Mapping[str, Any], made: Made) -> tuple[Rates, list[str]]:
+def resumed(stage: Stage, found: Mapping[str, Any], made: Made) -> tuple[LearningRates, list[str]]:
     """The rates to go on with, and lines about what is other than before; none for a stage that begins.
 
     Args:
         stage: as it is asked for now.
-        found: facts of its state: ``step``, ``steps`` and those of :class:`Rates` and :class:`Made`; empty at first.
+        found: facts of its state: ``step``, ``steps``, those of ``LearningRates`` and ``Made``; empty at first.
         made: what it is to go on with.
     """
     if not found:
-        return Rates(stage.steps, stage.lr, schedule), []
-    done, before = int(found["step"]), Rates.of(found, stage.lr, schedule)
+        return LearningRates(stage.steps, stage.lr, schedule), []
+    done, before = int(found["step"]), LearningRates.of(found, stage.lr, schedule)
     now = before.changed(done, stage.steps, stage.lr)
     if done >= stage.steps:
         return now, [_nothing_left(stage, done, before)]
@@ -95,7 +95,7 @@ def resumed(stage: Stage, found: Mapping[str, Any], made: Made) -> tuple[Rates, 
     return now, lines
 
 
-def _nothing_left(stage: Stage, done: int, before: Rates) -> str:
+def _nothing_left(stage: Stage, done: int, before: LearningRates) -> str:
     """A stage of which as much is done as is asked for, or more."""
     if done == stage.steps == before.steps:
         return f"{stage.name}: all {done} steps are done"

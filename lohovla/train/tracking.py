@@ -62,9 +62,12 @@ class Tracking:
         number, new = self._number(folder)
         stage, whole = folder.name, folder.parent.name
         about: dict[str, Any] = {
-            "project": self.project, "name": f"{whole}-{stage}-{number}", "group": whole, "resume": "allow",
+            "project": self.project,
+            "name": f"{whole}-{stage}-{number}",
+            "group": whole,
+            "resume": "allow",
             "config": {**self.config, "stage": stage},
-        }  # fmt: skip
+        }
         if self.tracker == "wandb":  # Trackio knows a run by its name, and keeps the files of all in one place
             about |= {"id": number, "job_type": stage, "dir": str(folder)}
         try:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lohovla.collect.campaign import Plan, collect
+from lohovla.collect.collect_dataset import CollectConfig, collect
 
 CAMERAS = {"top": {"width": 64, "height": 32, "depth": True}, "wrist": {"width": 33, "height": 33}}
 
@@ -23,7 +23,7 @@ def plan_of(root: Path, **changes):
         "runner": "local",
         "workers": 1,
     }
-    return Plan(**{**settings, **changes})
+    return CollectConfig(**{**settings, **changes})
 
 
 @pytest.fixture(scope="session", params=["pick_place", "ee"])

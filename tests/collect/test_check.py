@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from lohovla.cli import main
-from lohovla.data import layout
-from lohovla.data.check import check
+from lohovla.data import dataset_layout
+from lohovla.data.check_dataset import check
 
 
 def table_path(root, episode):
-    return layout.path_of(root, layout.DATA_PATH, episode)
+    return dataset_layout.path_of(root, dataset_layout.DATA_PATH, episode)
 
 
 def replace(root, episode, name, values):
@@ -24,11 +24,11 @@ def replace(root, episode, name, values):
 
 
 def remove_video(root):
-    layout.path_of(root, layout.VIDEO_PATH, 2, video_key="observation.images.top").unlink()
+    dataset_layout.path_of(root, dataset_layout.VIDEO_PATH, 2, video_key="observation.images.top").unlink()
 
 
 def cut_video(root):
-    path = layout.path_of(root, layout.VIDEO_PATH, 2, video_key="observation.images.top")
+    path = dataset_layout.path_of(root, dataset_layout.VIDEO_PATH, 2, video_key="observation.images.top")
     path.write_bytes(path.read_bytes()[:300])
 
 
@@ -56,22 +56,22 @@ def change_values(root):
 
 
 def change_stats(root):
-    stats = json.loads((root / layout.STATS).read_text())
+    stats = json.loads((root / dataset_layout.STATS).read_text())
     stats["action"]["mean"][0] += 1
-    (root / layout.STATS).write_text(json.dumps(stats))
+    (root / dataset_layout.STATS).write_text(json.dumps(stats))
 
 
 def change_quantile(root):
-    stats = json.loads((root / layout.STATS).read_text())
+    stats = json.loads((root / dataset_layout.STATS).read_text())
     stats["action"]["q99"] = [100 * value for value in stats["action"]["q99"]]
     stats["action"]["q01"] = [-9.0 for _ in stats["action"]["q01"]]
     stats["observation.images.top"]["q50"] = [[[0.99]]] * 3
     del stats["progress"]["q10"]
-    (root / layout.STATS).write_text(json.dumps(stats))
+    (root / dataset_layout.STATS).write_text(json.dumps(stats))
 
 
 def change_quantile_of_an_episode(root):
-    path = layout.path_of(root, layout.EPISODES_PATH, 1)
+    path = dataset_layout.path_of(root, dataset_layout.EPISODES_PATH, 1)
     table = pq.read_table(path)
     for key in ("q10", "q50", "q90"):
         name = f"stats/action/{key}"
@@ -81,8 +81,8 @@ def change_quantile_of_an_episode(root):
 
 
 def change_total(root):
-    info = json.loads((root / layout.INFO).read_text())
-    (root / layout.INFO).write_text(json.dumps({**info, "total_frames": 7}))
+    info = json.loads((root / dataset_layout.INFO).read_text())
+    (root / dataset_layout.INFO).write_text(json.dumps({**info, "total_frames": 7}))
 
 
 def spoil_depth(root):

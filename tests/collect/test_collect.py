@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from lohovla.collect.campaign import collect
+from lohovla.collect.collect_dataset import collect
 from lohovla.collect.replay import Replayer
-from lohovla.data import layout
-from lohovla.data.check import check
-from lohovla.data.reader import Demonstrations
-from lohovla.data.summary import read_info, read_rows
-from lohovla.data.tables import read_index
+from lohovla.data import dataset_layout
+from lohovla.data.check_dataset import check
+from lohovla.data.dataset_metadata import read_info, read_rows
+from lohovla.data.parquet import read_index
+from lohovla.data.reader import LeRobotDatasetReader
 from lohovla.data.video import read_video
 from lohovla.data.writer import DatasetWriter
 from lohovla.errors import UserError
@@ -53,20 +53,22 @@ def test_the_layout_is_the_formats(collected):
     rows = read_rows(collected)
     assert [row["dataset_from_index"] for row in rows[1:]] == [row["dataset_to_index"] for row in rows[:-1]]
     assert info["total_frames"] == rows[-1]["dataset_to_index"]
-    tasks = read_index(collected / layout.TASKS, "task")
-    table = pq.read_table(layout.path_of(collected, layout.DATA_PATH, 5))
+    tasks = read_index(collected / dataset_layout.TASKS, "task")
+    table = pq.read_table(dataset_layout.path_of(collected, dataset_layout.DATA_PATH, 5))
     assert set(table["task_index"].to_pylist()) == {tasks["Stack blocks in alternate colors."]}
     assert set(table.column_names) >= {"timestamp", "frame_index", "episode_index", "index", "task_index"}
     np.testing.assert_allclose(table["timestamp"].to_numpy(), np.arange(rows[5]["length"]) / info["fps"], atol=1e-4)
-    stats = json.loads((collected / layout.STATS).read_text())
+    stats = json.loads((collected / dataset_layout.STATS).read_text())
     assert set(stats["action"]) == {"min", "max", "mean", "std", "count", "q01", "q10", "q50", "q90", "q99"}
     assert np.shape(stats["observation.images.top"]["mean"]) == (3, 1, 1)
 
 
 def test_words_plans_and_subgoals_belong_together(collected):
-    subtasks = {number: text for text, number in read_index(collected / layout.SUBTASKS, "subtask").items()}
+    subtasks = {number: text for text, number in read_index(collected / dataset_layout.SUBTASKS, "subtask").items()}
     for row in read_rows(collected):
-        table = pq.read_table(layout.path_of(collected, layout.DATA_PATH, row["episode_index"])).to_pydict()
+        table = pq.read_table(
+            dataset_layout.path_of(collected, dataset_layout.DATA_PATH, row["episode_index"])
+        ).to_pydict()
         said = [subtasks[number] for number in table["subtask_index"]]
         assert said[-1] == "Done."
         numbers = table["subtask_number"]
@@ -85,10 +87,10 @@ def test_pictures_are_close_to_what_was_seen_and_depth_is_exact(collected):
     from lohovla.envs.env import BlocksEnv
 
     row = read_rows(collected)[4]
-    origin = json.loads((collected / layout.ORIGIN).read_text())
+    origin = json.loads((collected / dataset_layout.ORIGIN).read_text())
     env = BlocksEnv(task=row["task_name"], **origin["env"])
     observation, _ = env.reset(seed=row["seed"])
-    sample = Demonstrations(collected)[row["dataset_from_index"]]
+    sample = LeRobotDatasetReader(collected)[row["dataset_from_index"]]
     assert sample["depth.top"].tobytes() == observation["depth.top"].tobytes()
     assert sample["state"].tobytes() == observation["state"].tobytes()
     for name in ("images.top", "images.wrist"):
@@ -130,7 +132,7 @@ def test_failures_are_left_out_unless_told(tmp_path):
     with pytest.raises(UserError, match="failed 20 times in a row"):
         collect(plan)
     assert read_info(tmp_path / "d")["total_episodes"] == 0
-    tried = (tmp_path / "d" / layout.FAILURES).read_text().splitlines()
+    tried = (tmp_path / "d" / dataset_layout.FAILURES).read_text().splitlines()
     assert len(tried) == 20
     shutil.rmtree(tmp_path / "d")
     collect(plan_of(tmp_path / "d", policy="random", episodes=2, keep_failures=True))
@@ -144,7 +146,9 @@ def test_deliberate_mistakes_are_marked_and_recovered_from(tmp_path, control):
     collect(plan_of(tmp_path / "d", env=env, disturb=often, tasks=("put-block-into-matching-bowl",), episodes=2))
     marked = 0
     for row in read_rows(tmp_path / "d"):
-        table = pq.read_table(layout.path_of(tmp_path / "d", layout.DATA_PATH, row["episode_index"])).to_pydict()
+        table = pq.read_table(
+            dataset_layout.path_of(tmp_path / "d", dataset_layout.DATA_PATH, row["episode_index"])
+        ).to_pydict()
         for action, sent, perturbed in zip(table["action"], table["executed_action"], table["perturbed"], strict=True):
             assert (action != sent) == perturbed
             marked += perturbed
@@ -178,7 +182,7 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path):
 
 COMMAND = (
     "import sys; sys.path.insert(0, {tests!r}); from pathlib import Path; from conftest import plan_of; "
-    "from lohovla.collect.campaign import collect; collect(plan_of(Path({root!r}), episodes={episodes}))"
+    "from lohovla.collect.collect_dataset import collect; collect(plan_of(Path({root!r}), episodes={episodes}))"
 )
 
 
@@ -213,7 +217,7 @@ def survive_kills(root: Path, kills: int, episodes: int):
     assert process.wait() == 0, process.stderr.read()
     assert list(check(root)) == []
     assert [row["seed"] for row in read_rows(root)] == [2 * k for k in range(episodes)]
-    assert not (root / layout.STAGING).exists()
+    assert not (root / dataset_layout.STAGING).exists()
 
 
 def committed(root: Path) -> int:
@@ -252,7 +256,7 @@ def test_another_writer_is_kept_out(tmp_path):
 
 
 def test_the_video_is_what_players_open(collected):
-    path = layout.path_of(collected, layout.VIDEO_PATH, 0, video_key="observation.images.wrist")
+    path = dataset_layout.path_of(collected, dataset_layout.VIDEO_PATH, 0, video_key="observation.images.wrist")
     frames = read_video(path)
     assert len(frames) == read_rows(collected)[0]["length"]
     assert frames.shape[1:] == (34, 34, 3)  # 33 padded to even
@@ -260,8 +264,8 @@ def test_the_video_is_what_players_open(collected):
 
 
 def test_the_quantiles_of_a_set_are_those_of_its_frames(collected):
-    stats = json.loads((collected / layout.STATS).read_text())
-    data = Demonstrations(collected, cameras=[])
+    stats = json.loads((collected / dataset_layout.STATS).read_text())
+    data = LeRobotDatasetReader(collected, cameras=[])
     for name in ("action", "observation.state"):
         values = data.columns[name]
         for key, share in (("q01", 0.01), ("q10", 0.1), ("q50", 0.5), ("q90", 0.9), ("q99", 0.99)):
@@ -287,7 +291,7 @@ def test_a_set_without_episodes_is_bound_to_nothing(tmp_path):
         collect(plan_of(root, policy="random", episodes=1))
     collect(plan_of(root, episodes=1))
     assert read_info(root)["total_episodes"] == 1
-    assert not (root / layout.FAILURES).exists()  # they were another policy's
+    assert not (root / dataset_layout.FAILURES).exists()  # they were another policy's
     with pytest.raises(UserError, match="was collected with another policy"):
         collect(plan_of(root, policy="random", episodes=2))
 
@@ -295,7 +299,7 @@ def test_a_set_without_episodes_is_bound_to_nothing(tmp_path):
 def test_a_set_of_lerobots_is_said_to_be_one(small, tmp_path):
     root = tmp_path / "theirs"
     shutil.copytree(small, root)
-    (root / layout.ORIGIN).unlink()
+    (root / dataset_layout.ORIGIN).unlink()
     (root / ".lock").unlink()
     before = files_of(root)
     with pytest.raises(UserError, match="is a LeRobot data set of another program") as caught:
@@ -308,7 +312,7 @@ def test_a_set_of_lerobots_is_said_to_be_one(small, tmp_path):
 def test_a_staged_episode_that_is_damaged_is_recorded_again(tmp_path):
     whole, root = tmp_path / "whole", tmp_path / "d"
     collect(plan_of(whole, episodes=1))
-    staged = root / layout.STAGING / "pick-and-place-primitive-0"
+    staged = root / dataset_layout.STAGING / "pick-and-place-primitive-0"
     DatasetWriter(root, *_like(whole)).close()
     staged.mkdir(parents=True)
     (staged / "episode.json").write_text("{")
@@ -318,6 +322,6 @@ def test_a_staged_episode_that_is_damaged_is_recorded_again(tmp_path):
 
 def _like(root):
     """What a writer of a set like the one at ``root`` is given."""
-    features = {k: v for k, v in read_info(root)["features"].items() if k not in layout.AUTOMATIC}
+    features = {k: v for k, v in read_info(root)["features"].items() if k not in dataset_layout.AUTOMATIC}
     del features["subtask_index"], features["language_persistent"]
-    return features, 1, json.loads((root / layout.ORIGIN).read_text()), "ur5e"
+    return features, 1, json.loads((root / dataset_layout.ORIGIN).read_text()), "ur5e"

@@ -12,20 +12,20 @@ import pytest
 
 from lohovla.cli import main
 from lohovla.collect.replay import Replayer
-from lohovla.data import layout
-from lohovla.data.check import check
+from lohovla.data import dataset_layout
+from lohovla.data.check_dataset import check
+from lohovla.data.dataset_metadata import read_info
 from lohovla.data.loader import make_loader
-from lohovla.data.reader import Demonstrations
-from lohovla.data.summary import read_info
+from lohovla.data.reader import LeRobotDatasetReader
 from lohovla.data.writer import DatasetWriter
 from lohovla.errors import UserError
 
 FILES = [
-    layout.INFO,
-    layout.STATS,
-    layout.TASKS,
-    layout.SUBTASKS,
-    layout.ORIGIN,
+    dataset_layout.INFO,
+    dataset_layout.STATS,
+    dataset_layout.TASKS,
+    dataset_layout.SUBTASKS,
+    dataset_layout.ORIGIN,
     "meta/episodes/chunk-000/file-000.parquet",
     "meta/episodes/chunk-000/file-001.parquet",
     "data/chunk-000/file-000.parquet",
@@ -58,7 +58,7 @@ def damage(root, name, how):
 
 
 def read_everything(root):
-    data = Demonstrations(root, horizon=2, subgoals=["top"])
+    data = LeRobotDatasetReader(root, horizon=2, subgoals=["top"])
     return [data[frame]["subtask"] for frame in range(len(data))], data.stats
 
 
@@ -69,7 +69,11 @@ def replay(root):
 
 
 def append(root, features, origin):
-    own = {k: v for k, v in features.items() if k not in (*layout.AUTOMATIC, "subtask_index", "language_persistent")}
+    own = {
+        k: v
+        for k, v in features.items()
+        if k not in (*dataset_layout.AUTOMATIC, "subtask_index", "language_persistent")
+    }
     DatasetWriter(root, own, 1, origin, "ur5e").close()
 
 
@@ -86,11 +90,15 @@ def refusal(use, root):
 def test_damage_is_one_line_everywhere(small, tmp_path, name, how, capsys):
     root = tmp_path / "set"
     shutil.copytree(small, root)
-    features, origin = read_info(root)["features"], json.loads((root / layout.ORIGIN).read_text())
+    features, origin = read_info(root)["features"], json.loads((root / dataset_layout.ORIGIN).read_text())
     damage(root, name, how)
     lines = list(check(root))
     # A bit may hit what nobody reads; only sets as they were collected say how; sub-tasks are in the frames as well.
-    spared = {("deleted", layout.ORIGIN), ("empty object", layout.ORIGIN), ("deleted", layout.SUBTASKS)}
+    spared = {
+        ("deleted", dataset_layout.ORIGIN),
+        ("empty object", dataset_layout.ORIGIN),
+        ("deleted", dataset_layout.SUBTASKS),
+    }
     told = (how, name) not in spared and (how != "flipped" or name.startswith("data"))
     assert told <= len(lines) <= 2, lines
     assert all("\n" not in line for line in lines)
@@ -121,7 +129,7 @@ def test_a_damaged_set_ends_commands_with_two_lines(small, tmp_path, capsys):
 def test_a_loader_with_workers_says_what_is_damaged(small, tmp_path):
     root = tmp_path / "set"
     shutil.copytree(small, root)
-    data = Demonstrations(root)
+    data = LeRobotDatasetReader(root)
     damage(root, "videos/observation.images.top/chunk-000/file-000.mp4", "cut")
     loader = make_loader(data, batch=2, workers=1)
     with pytest.raises(UserError, match=r"file-000\.mp4 cannot be read"):
@@ -132,21 +140,21 @@ def test_columns_of_another_kind_are_refused(small, tmp_path):
     for name, values in (("action", ["a"]), ("episode_index", ["a"]), ("timestamp", [None]), ("action", [[1.0]])):
         root = tmp_path / f"{name}-{values[0]}"
         shutil.copytree(small, root)
-        path = layout.path_of(root, layout.DATA_PATH, 0)
+        path = dataset_layout.path_of(root, dataset_layout.DATA_PATH, 0)
         table = pq.read_table(path)
         changed = table.set_column(table.column_names.index(name), name, pa.array(values * len(table)))
         pq.write_table(changed, path)
         with pytest.raises(UserError, match=name):
-            Demonstrations(root)
+            LeRobotDatasetReader(root)
         assert any(name in line for line in check(root))
 
 
 def drop_words(root):
     """What lerobot 0.6's tools did to sets that had their sub-tasks in a file beside the frames only."""
-    (root / layout.SUBTASKS).unlink()
-    info = json.loads((root / layout.INFO).read_text())
+    (root / dataset_layout.SUBTASKS).unlink()
+    info = json.loads((root / dataset_layout.INFO).read_text())
     del info["features"]["language_persistent"]
-    (root / layout.INFO).write_text(json.dumps(info))
+    (root / dataset_layout.INFO).write_text(json.dumps(info))
 
 
 def test_lost_subtasks_are_refused(small, tmp_path, capsys):
@@ -154,7 +162,7 @@ def test_lost_subtasks_are_refused(small, tmp_path, capsys):
     shutil.copytree(small, root)
     drop_words(root)
     with pytest.raises(UserError, match=r"meta/subtasks\.parquet with their words is missing") as caught:
-        Demonstrations(root)
+        LeRobotDatasetReader(root)
     assert "copy meta/subtasks.parquet" in caught.value.remedy
     assert main(["data", "check", str(root)]) == 1
     said = capsys.readouterr().out
@@ -165,10 +173,10 @@ def test_lost_subtasks_are_refused(small, tmp_path, capsys):
 def test_subtasks_and_plans_come_from_the_frames_where_their_file_is_gone(small, tmp_path):
     root = tmp_path / "set"
     shutil.copytree(small, root)
-    (root / layout.SUBTASKS).unlink()
+    (root / dataset_layout.SUBTASKS).unlink()
     for path in (root / "meta/episodes").glob("*/*.parquet"):
         pq.write_table(pq.read_table(path).drop_columns(["plan"]), path)
-    whole, cut = Demonstrations(small), Demonstrations(root)
+    whole, cut = LeRobotDatasetReader(small), LeRobotDatasetReader(root)
     for frame in range(len(whole)):
         assert cut[frame]["subtask"] == whole[frame]["subtask"] != ""
         assert cut[frame]["plan"] == whole[frame]["plan"] != []
@@ -178,16 +186,16 @@ def test_subtasks_and_plans_come_from_the_frames_where_their_file_is_gone(small,
 def test_sets_without_the_column_are_read_by_number(small, tmp_path):
     root = tmp_path / "set"
     shutil.copytree(small, root)
-    info = json.loads((root / layout.INFO).read_text())
+    info = json.loads((root / dataset_layout.INFO).read_text())
     del info["features"]["language_persistent"]
-    (root / layout.INFO).write_text(json.dumps(info))
-    assert [s["subtask"] for s in Demonstrations(root)] == [s["subtask"] for s in Demonstrations(small)]
+    (root / dataset_layout.INFO).write_text(json.dumps(info))
+    assert [s["subtask"] for s in LeRobotDatasetReader(root)] == [s["subtask"] for s in LeRobotDatasetReader(small)]
 
 
 def test_words_that_disagree_are_found(small, tmp_path):
     root = tmp_path / "set"
     shutil.copytree(small, root)
-    path = layout.path_of(root, layout.DATA_PATH, 0)
+    path = dataset_layout.path_of(root, dataset_layout.DATA_PATH, 0)
     table = pq.read_table(path)
     at = table.column_names.index("subtask_index")
     pq.write_table(table.set_column(at, "subtask_index", table["subtask_index"].combine_chunks()[::-1]), path)
@@ -200,22 +208,22 @@ def test_sets_of_before_are_read(small, tmp_path):
 
     root = tmp_path / "set"
     shutil.copytree(small, root)
-    info = json.loads((root / layout.INFO).read_text())
+    info = json.loads((root / dataset_layout.INFO).read_text())
     old = info["features"]
     old["action.executed"] = old.pop("executed_action")
     unit = old.pop("depth.top")["info"]["unit"]
     old["observation.depth.top"] = {"dtype": "image", "shape": [16, 32, 1], "names": None, "info": {"unit": unit}}
     del old["language_persistent"]
-    (root / layout.INFO).write_text(json.dumps(info))
+    (root / dataset_layout.INFO).write_text(json.dumps(info))
     for episode in (0, 1):
-        path = layout.path_of(root, layout.DATA_PATH, episode)
+        path = dataset_layout.path_of(root, dataset_layout.DATA_PATH, episode)
         table = pq.read_table(path).drop_columns(["language_persistent"])
         pictures = [{"bytes": base64.b64decode(text), "path": None} for text in table["depth.top"].to_pylist()]
         table = table.append_column("observation.depth.top", pa.array(pictures)).drop_columns(["depth.top"])
         names = ["action.executed" if name == "executed_action" else name for name in table.column_names]
         pq.write_table(table.rename_columns(names), path)
     replay(root)
-    before, now = Demonstrations(root)[1], Demonstrations(small)[1]
+    before, now = LeRobotDatasetReader(root)[1], LeRobotDatasetReader(small)[1]
     assert before.keys() == now.keys()
     assert before["depth.top"].tobytes() == now["depth.top"].tobytes()
     assert before["subtask"] == now["subtask"]

@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from lohovla.collect.labels import (
+from lohovla.collect.privileged_labels import (
     COLORS,
     MAX_OBJECTS,
     NO_COLOR,
@@ -49,9 +49,14 @@ def row_of(table, color):
 
 @pytest.mark.parametrize(
     ("block", "support"),
-    [("lower", ("table", "")), ("upper", ("block", "red")), ("sunk", ("bowl", "orange")),
-     ("marked", ("zone", "pink")), ("plain", ("table", ""))],
-)  # fmt: skip
+    [
+        ("lower", ("table", "")),
+        ("upper", ("block", "red")),
+        ("sunk", ("bowl", "orange")),
+        ("marked", ("zone", "pink")),
+        ("plain", ("table", "")),
+    ],
+)
 def test_what_a_block_stands_on(scene, block, support):
     assert support_of(scene, block) == support
 

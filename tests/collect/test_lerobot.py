@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lohovla.data import layout
-from lohovla.data.reader import Demonstrations
-from lohovla.data.summary import read_info
+from lohovla.data import dataset_layout
+from lohovla.data.dataset_metadata import read_info
+from lohovla.data.reader import LeRobotDatasetReader
 
 PROGRAM = Path(__file__).parent.parent / "data" / "with_lerobot.py"
 
@@ -32,8 +32,8 @@ def test_trainers_find_only_what_a_network_reads_and_says(small):
     assert (depth["height"], depth["width"]) == (16, 32)
     assert features["observation.images.top"]["info"]["is_depth_map"] is False
     assert features["language_persistent"] == {"dtype": "language", "shape": [1], "names": None}
-    stats = json.loads((small / layout.STATS).read_text())
-    metres = [sample["depth.top"][::2, ::2] for sample in Demonstrations(small)]
+    stats = json.loads((small / dataset_layout.STATS).read_text())
+    metres = [sample["depth.top"][::2, ::2] for sample in LeRobotDatasetReader(small)]
     assert stats["depth.top"]["mean"] == pytest.approx([np.mean(metres)], rel=1e-5)
 
 
@@ -58,13 +58,13 @@ def test_act_trains_on_it(small):
 
 
 def test_its_tools_keep_subtasks_plans_and_depth(small, tmp_path):
-    whole = Demonstrations(small)
+    whole = LeRobotDatasetReader(small)
     known = {int(whole.columns["hash.physics"][frame]): whole[frame] for frame in range(len(whole))}
     sets = with_lerobot("edit", small, tmp_path / "out")
     assert len(sets) == 4
     for folder in sets:
-        assert not Path(folder, layout.SUBTASKS).exists()  # what lerobot leaves out
-        data = Demonstrations(folder)
+        assert not Path(folder, dataset_layout.SUBTASKS).exists()  # what lerobot leaves out
+        data = LeRobotDatasetReader(folder)
         for frame in range(len(data)):
             was, now = known[int(data.columns["hash.physics"][frame])], data[frame]
             assert (now["subtask"], now["plan"]) == (was["subtask"], was["plan"])

@@ -10,26 +10,28 @@ import pytest
 import torch
 
 from lohovla.collect.online import OnlineDemonstrations
-from lohovla.data import layout
+from lohovla.data import dataset_layout
+from lohovla.data.dataset_metadata import read_rows
 from lohovla.data.loader import make_loader
-from lohovla.data.order import Shuffle
-from lohovla.data.reader import Demonstrations
-from lohovla.data.summary import read_rows
+from lohovla.data.reader import LeRobotDatasetReader
+from lohovla.data.shuffle import Shuffle
 from lohovla.data.video import read_video
 from lohovla.errors import UserError
 
 
 def test_each_frame_is_the_videos(collected):
-    data = Demonstrations(collected, cameras=["top"])
+    data = LeRobotDatasetReader(collected, cameras=["top"])
     row = read_rows(collected)[3]
-    frames = read_video(layout.path_of(collected, layout.VIDEO_PATH, 3, video_key="observation.images.top"))
+    frames = read_video(
+        dataset_layout.path_of(collected, dataset_layout.VIDEO_PATH, 3, video_key="observation.images.top")
+    )
     for frame in np.random.default_rng(0).permutation(row["length"])[:12]:
         sample = data[row["dataset_from_index"] + int(frame)]
         np.testing.assert_array_equal(sample["images.top"], frames[frame])
 
 
 def test_chunks_stop_at_the_episodes_end(collected):
-    data = Demonstrations(collected, horizon=4, cameras=[])
+    data = LeRobotDatasetReader(collected, horizon=4, cameras=[])
     row = read_rows(collected)[1]
     last = data[row["dataset_to_index"] - 1]
     np.testing.assert_array_equal(last["action.pad"], [False, True, True, True])
@@ -40,16 +42,16 @@ def test_chunks_stop_at_the_episodes_end(collected):
 
 
 def test_the_subgoal_is_the_picture_at_the_subtasks_end(collected):
-    data = Demonstrations(collected, cameras=["top"], subgoals=["top"])
+    data = LeRobotDatasetReader(collected, cameras=["top"], subgoals=["top"])
     row = read_rows(collected)[0]
-    table = pq.read_table(layout.path_of(collected, layout.DATA_PATH, 0))
+    table = pq.read_table(dataset_layout.path_of(collected, dataset_layout.DATA_PATH, 0))
     goal = table["subgoal_index"][0].as_py()
     np.testing.assert_array_equal(data[0]["subgoal.top"], data[goal]["images.top"])
     assert row["length"] > goal > 0
 
 
 def test_frames_read_together_are_those_read_one_by_one(collected):
-    data = Demonstrations(collected, subgoals=["wrist"])
+    data = LeRobotDatasetReader(collected, subgoals=["wrist"])
     row = read_rows(collected)[4]
     frames = [row["dataset_from_index"] + step for step in (0, 1, 3, row["length"] - 1)]
     for index, together in zip(frames, data.samples(frames), strict=True):
@@ -61,7 +63,7 @@ def test_frames_read_together_are_those_read_one_by_one(collected):
 
 @pytest.mark.filterwarnings("error")  # a worker that dies at its end says so in a warning
 def test_a_loader_gives_the_same_batches_with_any_number_of_workers(collected):
-    data = Demonstrations(collected)
+    data = LeRobotDatasetReader(collected)
     batches = []
     for workers in (0, 2):
         loader = iter(make_loader(data, batch=4, workers=workers, seed=5))
@@ -74,7 +76,7 @@ def test_a_loader_gives_the_same_batches_with_any_number_of_workers(collected):
 
 
 def test_a_loader_follows_the_order_and_goes_on_where_it_was_stopped(collected):
-    data = Demonstrations(collected, cameras=[])
+    data = LeRobotDatasetReader(collected, cameras=[])
     order = Shuffle(data.lengths, window=20, seed=4, rank=1, world=2)
     frames = np.concatenate([order.epoch(0).frames, order.epoch(1).frames])
     expected = torch.from_numpy(data.columns["observation.state"][frames])
@@ -87,7 +89,7 @@ def test_a_loader_follows_the_order_and_goes_on_where_it_was_stopped(collected):
 
 def test_some_episodes_only(collected):
     rows = read_rows(collected)
-    data = Demonstrations(collected, cameras=[], episodes=[1, 4])
+    data = LeRobotDatasetReader(collected, cameras=[], episodes=[1, 4])
     assert len(data) == rows[1]["length"] + rows[4]["length"]
     assert data[len(data) - 1]["instruction"] == "Stack blocks in alternate colors."
     with pytest.raises(IndexError):
@@ -99,14 +101,14 @@ def test_episodes_in_shared_files_as_lerobot_writes_them(collected, tmp_path):
     root = tmp_path / "merged"
     shutil.copytree(collected, root)
     rows = read_rows(root)[:2]
-    tables = [pq.read_table(layout.path_of(root, layout.DATA_PATH, k)) for k in (0, 1)]
+    tables = [pq.read_table(dataset_layout.path_of(root, dataset_layout.DATA_PATH, k)) for k in (0, 1)]
     shutil.rmtree(root / "data")
     target = root / "data/chunk-000/file-000.parquet"
     target.parent.mkdir(parents=True)
     pq.write_table(pa.concat_tables(tables), target)
-    info = json.loads((root / layout.INFO).read_text())
+    info = json.loads((root / dataset_layout.INFO).read_text())
     fps = info["fps"]
-    (root / layout.INFO).write_text(json.dumps({**info, "total_episodes": 2}))
+    (root / dataset_layout.INFO).write_text(json.dumps({**info, "total_episodes": 2}))
     for row in rows:
         row["data/file_index"] = 0
     shutil.rmtree(root / "meta/episodes")
@@ -115,14 +117,14 @@ def test_episodes_in_shared_files_as_lerobot_writes_them(collected, tmp_path):
     from lohovla.data.video import write_video
 
     for name in ("observation.images.top", "observation.images.wrist"):
-        paths = [layout.path_of(root, layout.VIDEO_PATH, k, video_key=name) for k in (0, 1)]
+        paths = [dataset_layout.path_of(root, dataset_layout.VIDEO_PATH, k, video_key=name) for k in (0, 1)]
         frames = [frame for path in paths for frame in read_video(path)]
         write_video(paths[0], frames, fps)
         rows[1][f"videos/{name}/file_index"] = 0
         rows[1][f"videos/{name}/from_timestamp"] = rows[0]["length"] / fps
         rows[1][f"videos/{name}/to_timestamp"] = (rows[0]["length"] + rows[1]["length"]) / fps
     pq.write_table(pa.Table.from_pylist(rows), episodes)
-    ours, theirs = Demonstrations(collected), Demonstrations(root)
+    ours, theirs = LeRobotDatasetReader(collected), LeRobotDatasetReader(root)
     for frame in range(rows[0]["length"] - 1, rows[0]["length"] + 2):
         one, other = ours[frame], theirs[frame]
         assert one["state"].tobytes() == other["state"].tobytes()
@@ -139,7 +141,7 @@ def test_online_samples_are_like_those_on_disk(collected):
         ["pick-and-place-primitive"], {"control": control, "cameras": cameras}, subgoals=["top"], pool=1
     )
     drawn = next(iter(online))
-    stored = Demonstrations(collected, subgoals=["top"])[0]
+    stored = LeRobotDatasetReader(collected, subgoals=["top"])[0]
     assert drawn.keys() == stored.keys()
     for key, value in stored.items():
         if isinstance(value, np.ndarray):
@@ -163,17 +165,17 @@ def test_odd_seeds_are_not_for_training():
 
 def test_bad_folders_get_one_clear_line(tmp_path, collected):
     with pytest.raises(UserError, match="is not a data set"):
-        Demonstrations(tmp_path)
+        LeRobotDatasetReader(tmp_path)
     with pytest.raises(UserError, match="no camera 'side'"):
-        Demonstrations(collected, cameras=["side"])
+        LeRobotDatasetReader(collected, cameras=["side"])
     old = tmp_path / "old"
     shutil.copytree(collected, old)
-    info = json.loads((old / layout.INFO).read_text())
-    (old / layout.INFO).write_text(json.dumps({**info, "codebase_version": "v2.1"}))
+    info = json.loads((old / dataset_layout.INFO).read_text())
+    (old / dataset_layout.INFO).write_text(json.dumps({**info, "codebase_version": "v2.1"}))
     with pytest.raises(UserError, match=r"version v2\.1"):
-        Demonstrations(old)
+        LeRobotDatasetReader(old)
     broken = tmp_path / "broken"
     shutil.copytree(collected, broken)
-    layout.path_of(broken, layout.DATA_PATH, 2).write_bytes(b"PAR1")
+    dataset_layout.path_of(broken, dataset_layout.DATA_PATH, 2).write_bytes(b"PAR1")
     with pytest.raises(UserError, match=r"file-002\.parquet cannot be read"):
-        Demonstrations(broken)
+        LeRobotDatasetReader(broken)

@@ -6,18 +6,24 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lohovla.collect import motions, scenes
-from lohovla.collect.labels import COLORS, points_of
-from lohovla.collect.motions import PlayedMotions, play
-from lohovla.collect.scenes import LabelledScenes, as_primitive, scene_env, set_down, walk
-from lohovla.collect.stream import Mistakes
+from lohovla.collect import ee_trajectories, rendered_scenes
+from lohovla.collect.ee_trajectories import PlayedMotions, play
+from lohovla.collect.privileged_labels import COLORS, points_of
+from lohovla.collect.rendered_scenes import (
+    LabelledScenes,
+    rollout_states,
+    scene_env,
+    teleport_block,
+    to_single_step_goal,
+)
+from lohovla.collect.training_stream import FailureInjection
 from lohovla.envs.control import motion
 from lohovla.envs.env import BlocksEnv
 from lohovla.envs.language import rgb, vocabulary
-from lohovla.model.action import APPROACH, TRANSIT
+from lohovla.model.action.action_expert import APPROACH, TRANSIT
 from lohovla.model.configuration import LoHoVLAConfig
 
-NO_MISTAKES = Mistakes(0.0, 0.0, 0.0)
+NO_MISTAKES = FailureInjection(0.0, 0.0, 0.0)
 TASK = "put-block-into-matching-bowl"
 
 
@@ -35,7 +41,7 @@ def walked():
 
     env.reset = spy
     frames = []
-    for frame in walk(env, 2, np.random.default_rng(0), 2, NO_MISTAKES):
+    for frame in rollout_states(env, 2, np.random.default_rng(0), 2, NO_MISTAKES):
         frames.append(frame)
         seen.append(env.scene())
     return env, frames, seen
@@ -86,7 +92,7 @@ def frozen(monkeypatch):
     env = scene_env(TASK)
     env.reset(seed=2)
     nothing = SimpleNamespace(mj_forward=lambda *_: None, mj_step=lambda *_: None)
-    monkeypatch.setattr(scenes, "mujoco", nothing)
+    monkeypatch.setattr(rendered_scenes, "mujoco", nothing)
     return env
 
 
@@ -98,12 +104,12 @@ def test_mistakes_happen_as_often_as_asked(frozen):
     at = {name: int(model.jnt_qposadr[model.body(name).jntadr[0]]) for name in scene.blocks}
     start = data.qpos.copy()
     rng = np.random.default_rng(0)
-    rate = Mistakes(astray=0.1, sloppy=0.2, other=0.15)
+    rate = FailureInjection(astray=0.1, sloppy=0.2, other=0.15)
     count = {"astray": 0, "sloppy": 0, "other": 0}
     total = 2000
     for _ in range(total):
         data.qpos[:] = start
-        set_down(env, scene, subtask, rng, rate)
+        teleport_block(env, scene, subtask, rng, rate)
         moved = [
             name
             for name, where in at.items()
@@ -124,13 +130,13 @@ def test_mistakes_happen_as_often_as_asked(frozen):
     assert count["other"] / total == pytest.approx(0.15 * (others - 1) / others, abs=0.03)
 
 
-@pytest.mark.parametrize(("mistakes", "reached"), [(NO_MISTAKES, True), (Mistakes(1.0, 0.0, 0.0), False)])
+@pytest.mark.parametrize(("mistakes", "reached"), [(NO_MISTAKES, True), (FailureInjection(1.0, 0.0, 0.0), False)])
 def test_whether_a_move_reached_its_place_is_known(mistakes, reached):
     env = scene_env(TASK)
     env.reset(seed=4)
     scene = env.scene()
     subtask = env.problem.goal.next(scene)
-    assert set_down(env, scene, subtask, np.random.default_rng(1), mistakes) is reached
+    assert teleport_block(env, scene, subtask, np.random.default_rng(1), mistakes) is reached
     score = env.problem.goal.score(env.scene())
     assert (score > env.problem.goal.score(scene)) is reached
 
@@ -138,7 +144,7 @@ def test_whether_a_move_reached_its_place_is_known(mistakes, reached):
 def test_an_observation_becomes_a_primitives(walked):
     _, frames, _ = walked
     frame = {**frames[0], "other.subtasks": ["Done.", "Pick up the red block and place it in the blue bowl."]}
-    made = as_primitive(frame, np.random.default_rng(0))
+    made = to_single_step_goal(frame, np.random.default_rng(0))
     assert made["subtask"] == frame["other.subtasks"][1]
     assert "red block" in made["instruction"]
     assert "blue bowl" in made["instruction"]
@@ -146,7 +152,7 @@ def test_an_observation_becomes_a_primitives(walked):
     assert made["next.reached"] == 0
     np.testing.assert_array_equal(made["next.images.top"], frame["images.top"])
     relation = {**frame, "other.subtasks": ["Pick up the red block and place it to the left of the blue block."] * 2}
-    assert as_primitive(relation, np.random.default_rng(0)) is relation, "no training primitive names relations"
+    assert to_single_step_goal(relation, np.random.default_rng(0)) is relation, "no training primitive names relations"
 
 
 def test_streams_repeat_themselves_and_differ_between_ranks():
@@ -177,7 +183,7 @@ def test_a_played_subtask_succeeds_and_comes_home():
 
 
 def test_pieces_are_cut_from_the_motion(monkeypatch):
-    monkeypatch.setattr(motions, "_SENSED", 0.0)
+    monkeypatch.setattr(ee_trajectories, "_SENSED", 0.0)
     states = np.arange(20 * 13, dtype=float).reshape(20, 13)
     actions = np.arange(20 * 7, dtype=np.float32).reshape(20, 7)
     stream = PlayedMotions(("pick-and-place-primitive",), pieces=200, horizon=6)
@@ -195,7 +201,7 @@ def test_pieces_are_cut_from_the_motion(monkeypatch):
 
 def test_the_teacher_moves_where_the_model_thinks_that_it_does():
     """The model knows no simulator, so both say these lengths for themselves."""
-    assert TRANSIT == motions.TRANSIT
+    assert TRANSIT == ee_trajectories.TRANSIT
     assert APPROACH == motion.APPROACH
     home = scene_env(TASK, "ee").reset(seed=2)[0]["state"][:3]
     assert LoHoVLAConfig().look == pytest.approx(home.tolist(), abs=1e-3)

@@ -5,15 +5,15 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from lohovla.collect.labels import objects_of
-from lohovla.collect.scenes import LabelledScenes, scene_env
-from lohovla.collect.stream import Mistakes
-from lohovla.collect.tables import TableScenes, carried_out, moved, states
+from lohovla.collect.privileged_labels import objects_of
+from lohovla.collect.rendered_scenes import LabelledScenes, scene_env
+from lohovla.collect.symbolic_scenes import TableScenes, apply_subtask_or_mistake, block_moved_to, states
+from lohovla.collect.training_stream import FailureInjection
 from lohovla.envs.tasks.entities import Pose
 from lohovla.envs.tasks.registry import get_task, initial_scene
 from lohovla.errors import UserError
 
-NO_MISTAKES = Mistakes(0.0, 0.0, 0.0)
+NO_MISTAKES = FailureInjection(0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -44,17 +44,17 @@ def test_mistakes_leave_the_block_elsewhere_or_move_another():
     place = np.array([subtask.place.x, subtask.place.y])
 
     def changed(mistakes, seed=1):
-        after = carried_out(scene, subtask, np.random.default_rng(seed), mistakes)
+        after = apply_subtask_or_mistake(scene, subtask, np.random.default_rng(seed), mistakes)
         at = [k for k in range(len(scene.blocks)) if not np.allclose(after.positions[k], scene.positions[k])]
         return [list(scene.blocks)[k] for k in at], after
 
     names, after = changed(NO_MISTAKES)
     assert names == [subtask.pick]
     assert np.linalg.norm(after.centre(subtask.pick)[:2] - place) < 0.01
-    names, after = changed(Mistakes(1.0, 0.0, 0.0))
+    names, after = changed(FailureInjection(1.0, 0.0, 0.0))
     assert names == [subtask.pick]
     assert np.linalg.norm(after.centre(subtask.pick)[:2] - place) > 0.03
-    others = [changed(Mistakes(0.0, 0.0, 1.0), seed)[0] for seed in range(8)]
+    others = [changed(FailureInjection(0.0, 0.0, 1.0), seed)[0] for seed in range(8)]
     assert {len(names) for names in others} == {1}
     assert len({names[0] for names in others}) > 2
 
@@ -62,7 +62,7 @@ def test_mistakes_leave_the_block_elsewhere_or_move_another():
 def test_moving_a_block_leaves_the_rest():
     scene = initial_scene(get_task("stack-block-in-absolute-area").sample(np.random.default_rng(3)).layout)
     name = next(iter(scene.blocks))
-    after = moved(scene, name, Pose(0.4, 0.1, 0.06, 0.3))
+    after = block_moved_to(scene, name, Pose(0.4, 0.1, 0.06, 0.3))
     assert after.centre(name) == pytest.approx((0.4, 0.1, 0.06 + scene.blocks[name].edge / 2))
     assert after.yaw(name) == pytest.approx(0.3)
     np.testing.assert_array_equal(after.positions[1:], scene.positions[1:])

@@ -8,9 +8,9 @@ import shutil
 import pytest
 
 from lohovla.cli import main
-from lohovla.collect.campaign import collect
-from lohovla.data import layout
-from lohovla.data.reader import Demonstrations
+from lohovla.collect.collect_dataset import collect
+from lohovla.data import dataset_layout
+from lohovla.data.reader import LeRobotDatasetReader
 from lohovla.envs.tasks.names import VERSION
 from lohovla.errors import UserError
 
@@ -22,9 +22,9 @@ def old(collected, tmp_path):
     """A data set as it was written before versions were."""
     root = tmp_path / "old"
     shutil.copytree(collected, root)
-    origin = json.loads((root / layout.ORIGIN).read_text())
+    origin = json.loads((root / dataset_layout.ORIGIN).read_text())
     assert origin.pop("version") == VERSION
-    (root / layout.ORIGIN).write_text(json.dumps(origin))
+    (root / dataset_layout.ORIGIN).write_text(json.dumps(origin))
     return root
 
 
@@ -38,12 +38,12 @@ def test_a_replay_says_that_a_set_is_of_another_version(old, capsys):
 
 def test_nothing_is_added_to_a_set_of_another_version(old):
     before = {path: path.stat().st_mtime_ns for path in old.rglob("*")}
-    control = json.loads((old / layout.ORIGIN).read_text())["env"]["control"]
+    control = json.loads((old / dataset_layout.ORIGIN).read_text())["env"]["control"]
     with pytest.raises(UserError, match="version 0 of the environment"):
         collect(plan_of(old, episodes=9, env={"control": control, "cameras": CAMERAS}))
     assert {path: path.stat().st_mtime_ns for path in old.rglob("*")} == before
 
 
 def test_it_is_read_for_training_and_checked_as_before(old):
-    assert Demonstrations(str(old))[0]["subtask"]
+    assert LeRobotDatasetReader(str(old))[0]["subtask"]
     assert main(["data", "check", str(old)]) == 0

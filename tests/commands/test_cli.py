@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from lohovla.cli import COMMANDS, EXTRAS, main
-from lohovla.settings import compose
+from lohovla.settings.hydra_config import compose
 
 
 def run(*arguments, **options):

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from lohovla.cli import main
-from lohovla.settings import compose
+from lohovla.settings.hydra_config import compose
 
 ARGUMENTS = ["tasks=[A,K]", "control=pick_place", "env.drop_probability=0.5", "videos=0", "workers=2"]
 
@@ -85,8 +85,13 @@ def test_a_run_leaves_its_results_and_can_be_taken_up_and_compared(tmp_path, cap
     assert "3 of 3 solved" in shown.out
     assert "output=good" in shown.err
     assert {path.name for path in (tmp_path / "good").iterdir()} == {
-        "config.yaml", "episodes.jsonl", "failures", "report.html", "summary.json", "table.md",
-    }  # fmt: skip
+        "config.yaml",
+        "episodes.jsonl",
+        "failures",
+        "report.html",
+        "summary.json",
+        "table.md",
+    }
     assert (tmp_path / "good" / "table.md").read_text() in shown.out
     summary = json.loads((tmp_path / "good" / "summary.json").read_text())
     assert summary["overall"]["success_rate"] == 1.0

@@ -9,15 +9,15 @@ import urllib.request
 import numpy as np
 import pytest
 
-from lohovla.benchmarks.served import Served
+from lohovla.benchmarks.server_process import ServerProcess
 from lohovla.cli import main
-from lohovla.serve.client import PolicyClient
+from lohovla.client.policy_client import PolicyClient
 
 KEY = "k" * 24
 
 
 def test_it_serves_until_sigterm_and_ends_well(tmp_path):
-    with Served("policy=random", "env=bare", "drain=5", log=tmp_path / "log") as server:
+    with ServerProcess("policy=random", "env=bare", "drain=5", log=tmp_path / "log") as server:
         health = f"http://{server.host}:{server.port}/healthz"
         assert urllib.request.urlopen(health, timeout=10).read() == b"OK\n"
         clients = [PolicyClient(server.url) for _ in range(3)]
@@ -34,7 +34,7 @@ def test_it_serves_until_sigterm_and_ends_well(tmp_path):
 
 
 def test_a_second_signal_ends_the_drain_at_once(tmp_path):
-    with Served("policy=random", "env=bare", "drain=1000", log=tmp_path / "log") as server:
+    with ServerProcess("policy=random", "env=bare", "drain=1000", log=tmp_path / "log") as server:
         client = PolicyClient(server.url)
         server.terminate()
         while "draining: 1 sessions" not in (tmp_path / "log").read_text():
@@ -45,7 +45,9 @@ def test_a_second_signal_ends_the_drain_at_once(tmp_path):
 
 
 def test_the_key_comes_from_the_environment_and_is_in_no_log(tmp_path, monkeypatch):
-    with Served("policy=random", "env=bare", log=tmp_path / "log", environment={"LOHOVLA_API_KEY": KEY}) as server:
+    with ServerProcess(
+        "policy=random", "env=bare", log=tmp_path / "log", environment={"LOHOVLA_API_KEY": KEY}
+    ) as server:
         monkeypatch.setenv("LOHOVLA_API_KEY", KEY)
         settings = ["policy=remote", f"policy.url={server.url}", "task=A", "env=bare", "env.seconds_per_action=0.5"]
         assert main(["rollout", *settings, "video=false", f"output={tmp_path / 'out'}"]) == 0
@@ -64,7 +66,7 @@ def test_tls(tmp_path, monkeypatch):
     )
     if made.returncode:
         pytest.skip("openssl makes no certificate here")
-    with Served("policy=random", "env=bare", f"tls.cert={cert}", f"tls.key={key}") as server:
+    with ServerProcess("policy=random", "env=bare", f"tls.cert={cert}", f"tls.key={key}") as server:
         assert server.url.startswith("wss://")
         context = ssl.create_default_context(cafile=str(cert))
         health = f"https://127.0.0.1:{server.port}/healthz"
@@ -116,7 +118,7 @@ def test_bad_settings_get_a_cause_and_a_remedy(words, cause, remedy, capsys, mon
 
 
 def test_a_taken_port_is_said():
-    with Served("policy=random", "env=bare") as server:
+    with ServerProcess("policy=random", "env=bare") as server:
         command = [
             sys.executable,
             "-m",

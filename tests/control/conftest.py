@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from lohovla.control.clock import SimulatedClock
+from lohovla.control.inference.inference_worker import SimulatedWorker
 from lohovla.control.loop import ControlLoop
-from lohovla.control.robots import KinematicArm
-from lohovla.control.settings import LoopSettings, Safety
-from lohovla.control.worker import SimulatedWorker
-from lohovla.policies.wander import WanderPolicy
+from lohovla.control.settings import LoopSettings, SafetySettings
+from lohovla.control.simulated_robots import KinematicArm
+from lohovla.policies.random_waypoints import RandomWaypointPolicy
 
 HOME = np.array([0.5, 0.0, 0.3, 0.0, 0.0, 0.0])
 
@@ -23,8 +23,8 @@ class Rig:
 
     def __init__(self, delay: Any = 0.1, policy: Any = None, tamper: Any = None, **settings: Any):
         safety = settings.pop("safety", {})
-        self.settings = LoopSettings(**settings, safety=Safety(**safety))
-        self.clock, self.arm, self.policy = SimulatedClock(), KinematicArm(HOME), policy or WanderPolicy()
+        self.settings = LoopSettings(**settings, safety=SafetySettings(**safety))
+        self.clock, self.arm, self.policy = SimulatedClock(), KinematicArm(HOME), policy or RandomWaypointPolicy()
         self.delay: Callable[[Any, float], float] = delay if callable(delay) else lambda job, now: delay
         self.jobs: list[Any] = []
         self.worker = SimulatedWorker(self.policy, self._delayed, tamper, startup=0.3)

@@ -1,6 +1,6 @@
 """The log of events."""
 
-from lohovla.control.events import EventLog
+from lohovla.control.event_log import EventLog
 
 
 def test_a_state_that_comes_and_goes_many_times_a_second_is_logged_once():

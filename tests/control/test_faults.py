@@ -4,20 +4,29 @@ import numpy as np
 import pytest
 
 from lohovla.benchmarks.faults import FAULTS, FINAL, play, violations
-from lohovla.control.limits import Limits
-from lohovla.control.robots import SimulatedArm
+from lohovla.control.motion_limits import MotionLimits
+from lohovla.control.simulated_robots import SimulatedArm
 
-LIMITS = Limits(low=(-1, -1, -1), high=(1, 1, 1))
+LIMITS = MotionLimits(low=(-1, -1, -1), high=(1, 1, 1))
 LONG = 3600  # episodes of the slow run
 
 
 SIGNS = {
-    "silent model": "model stuck", "killed model": "model died", "failing model": "model error", "nan": "bad chunk",
-    "wrong shape": "bad chunk", "leaping model": "change bound", "frozen camera": "frozen camera images.wrist",
-    "stale camera": "stale camera images.wrist", "clock set": "clock jump", "suspended": "clock jump",
-    "garbage commands": "refused command", "dead sender": "watchdog", "deadman": "deadman",
+    "silent model": "model stuck",
+    "killed model": "model died",
+    "failing model": "model error",
+    "nan": "bad chunk",
+    "wrong shape": "bad chunk",
+    "leaping model": "change bound",
+    "frozen camera": "frozen camera images.wrist",
+    "stale camera": "stale camera images.wrist",
+    "clock set": "clock jump",
+    "suspended": "clock jump",
+    "garbage commands": "refused command",
+    "dead sender": "watchdog",
+    "deadman": "deadman",
     "emergency stop": "emergency stop",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -45,8 +54,10 @@ def test_the_check_sees_what_it_should():
     turned = still.copy()
     turned[25:, 5] = 0.05
     assert {found.split()[0] for found in violations(turned, 0.01, LIMITS)} == {
-        "turn_velocity", "turn_acceleration", "turn_jerk",
-    }  # fmt: skip
+        "turn_velocity",
+        "turn_acceleration",
+        "turn_jerk",
+    }
 
 
 def mujoco_arm(seed):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from lohovla.control.hold import Hold, Pressed
+from lohovla.control.safety.deadman_input import DeadmanInput, EmergencyKey
 from lohovla.errors import UserError
 
 
@@ -18,7 +18,7 @@ def pipe():
 
 def test_a_key_that_is_held_counts_across_the_pause_before_it_repeats_and_ends_soon_after(pipe):
     file, write = pipe
-    hold = Hold(file, keys=True, first=0.7, repeated=0.1)
+    hold = DeadmanInput(file, keys=True, first=0.7, repeated=0.1)
     assert not hold.held(0.0)
     write(b" ")
     assert hold.held(1.0)
@@ -34,16 +34,16 @@ def test_a_key_that_is_held_counts_across_the_pause_before_it_repeats_and_ends_s
 
 def test_any_other_key_stops(pipe):
     file, write = pipe
-    hold = Hold(file, keys=True)
+    hold = DeadmanInput(file, keys=True)
     write(b"  q ")
-    with pytest.raises(Pressed, match="q"):
+    with pytest.raises(EmergencyKey, match="q"):
         hold.held(0.0)
     hold.close()
 
 
 def test_a_pipe_is_held_while_somebody_writes_and_may_come_and_go(tmp_path):
     path = tmp_path / "held"
-    hold = Hold.of(str(path))
+    hold = DeadmanInput.of(str(path))
     assert not hold.held(0.0)  # nobody has opened it
     for began in (1.0, 5.0):
         writer = os.open(path, os.O_WRONLY)
@@ -58,21 +58,21 @@ def test_a_pipe_is_held_while_somebody_writes_and_may_come_and_go(tmp_path):
 def test_what_cannot_be_held_is_refused(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="no named pipe"):
-        Hold.of(str(tmp_path / "file"))
+        DeadmanInput.of(str(tmp_path / "file"))
     with pytest.raises(UserError, match="No such file"):
-        Hold.of(str(tmp_path / "none" / "pipe"))
+        DeadmanInput.of(str(tmp_path / "none" / "pipe"))
     with open(os.devnull) as nothing:
         monkeypatch.setattr("sys.stdin", nothing)
         with pytest.raises(UserError, match="no terminal"):
-            Hold.of("keyboard")
+            DeadmanInput.of("keyboard")
 
 
 def test_the_loop_moves_only_while_it_is_held_and_a_key_stops_it(rig, pipe):
-    from lohovla.evaluate.realtime import watch
+    from lohovla.evaluate.realtime_episodes import read_operator
 
     file, write = pipe
     r = rig(0.05, safety={"deadman": True, "deadman_timeout": 0.2})
-    hold = Hold(file, keys=True)
+    hold = DeadmanInput(file, keys=True)
     collect = r.loop.on_tick
     held = [True]
 
@@ -80,7 +80,7 @@ def test_the_loop_moves_only_while_it_is_held_and_a_key_stops_it(rig, pipe):
         collect(loop)
         if held[0]:
             write(b" ")
-        watch(loop, hold)
+        read_operator(loop, hold)
 
     r.loop.on_tick = tick
     r.run(2.0)

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from lohovla.control.limits import Axis, Limiter, Limits
+from lohovla.control.motion_limits import AxisLimiter, MotionLimiter, MotionLimits
 
-LIMITS = Limits(low=(0.18, -0.58, -0.005), high=(0.82, 0.58, 0.60))
+LIMITS = MotionLimits(low=(0.18, -0.58, -0.005), high=(0.82, 0.58, 0.60))
 RATES = (20.0, 100.0, 500.0)
 
 
-def check(poses: np.ndarray, dt: float, limits: Limits = LIMITS) -> None:
+def check(poses: np.ndarray, dt: float, limits: MotionLimits = LIMITS) -> None:
     """Every limit, on the differences of consecutive poses (n, 6)."""
     assert (poses[:, :3] >= np.array(limits.low) - 1e-9).all()
     assert (poses[:, :3] <= np.array(limits.high) + 1e-9).all()
@@ -29,7 +29,7 @@ def check(poses: np.ndarray, dt: float, limits: Limits = LIMITS) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_no_target_makes_it_break_a_limit(rate, seed):
     rng = np.random.default_rng(seed)
-    limiter = Limiter(LIMITS, 1 / rate)
+    limiter = MotionLimiter(LIMITS, 1 / rate)
     start = np.array([0.5, 0.0, 0.3, 0.0, 0.0, 0.0])
     limiter.reset(start)
     poses, target = [start], start
@@ -51,7 +51,7 @@ def test_no_target_makes_it_break_a_limit(rate, seed):
 @pytest.mark.parametrize("rate", RATES)
 def test_the_bound_on_a_brake_is_a_bound(rate):
     rng = np.random.default_rng(1)
-    axis = Axis(-1e9, 1e9, 1.5, 15.0, 600.0, 1 / rate)
+    axis = AxisLimiter(-1e9, 1e9, 1.5, 15.0, 600.0, 1 / rate)
     for _ in range(500):
         v, a = rng.uniform(-1.5, 1.5) * rng.random(), rng.uniform(-15, 15) * rng.random()
         bound = axis._reach(v, a)
@@ -68,7 +68,7 @@ def test_the_bound_on_a_brake_is_a_bound(rate):
 @pytest.mark.parametrize("rate", RATES)
 def test_a_brake_ends_at_rest_within_the_stated_time(rate):
     rng = np.random.default_rng(2)
-    limiter = Limiter(LIMITS, 1 / rate)
+    limiter = MotionLimiter(LIMITS, 1 / rate)
     longest = 0
     for _ in range(40):
         limiter.reset(np.array([0.5, 0.0, 0.3, 0.0, 0.0, 0.0]))
@@ -85,7 +85,7 @@ def test_a_brake_ends_at_rest_within_the_stated_time(rate):
 
 @pytest.mark.parametrize("rate", [100.0, 500.0])
 def test_a_target_within_the_limits_is_followed_without_lag(rate):
-    limiter, dt = Limiter(LIMITS, 1 / rate), 1 / rate
+    limiter, dt = MotionLimiter(LIMITS, 1 / rate), 1 / rate
     errors = []
     for k in range(round(3 * rate)):
         t = k * dt
@@ -103,7 +103,7 @@ def test_a_target_within_the_limits_is_followed_without_lag(rate):
 
 
 def test_it_comes_to_a_resting_target_without_overshoot_and_stays():
-    limiter = Limiter(LIMITS, 0.01)
+    limiter = MotionLimiter(LIMITS, 0.01)
     limiter.reset(np.array([0.3, 0.0, 0.3, 0.0, 0.0, 0.0]))
     target = np.array([0.7, 0.0, 0.3, 0.0, 0.0, 0.0])
     path = []
@@ -117,7 +117,7 @@ def test_it_comes_to_a_resting_target_without_overshoot_and_stays():
 
 
 def test_a_start_outside_may_only_come_in():
-    limiter = Limiter(LIMITS, 0.01)
+    limiter = MotionLimiter(LIMITS, 0.01)
     limiter.reset(np.array([0.5, 0.0, 0.65, 0.0, 0.0, 0.0]))
     heights = []
     for target in [0.9] * 50 + [0.3] * 100 + [0.9] * 100:

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from lohovla.benchmarks.faults import violations
-from lohovla.control.events import EventLog
-from lohovla.control.limits import Limits
+from lohovla.control.event_log import EventLog
+from lohovla.control.motion_limits import MotionLimits
 from lohovla.control.settings import JOINS, REACH, LoopSettings
 from lohovla.errors import UserError
 from lohovla.policies.base import Decision, Policy, PolicySpec
-from lohovla.policies.realtime import Plan
-from lohovla.policies.wander import WanderPolicy
+from lohovla.policies.random_waypoints import RandomWaypointPolicy
+from lohovla.policies.realtime_policy import SubtaskPlan
 
 
 def path(rig):
@@ -91,7 +91,7 @@ class Straight(Policy):
         pass
 
     def plan(self, observation, context):
-        return Plan("on")
+        return SubtaskPlan("on")
 
     def chunk(self, observation, context, plan, prefix=None, frozen=0):
         self.seen.append((observation["state"][:3].copy(), prefix))
@@ -105,7 +105,7 @@ class Straight(Policy):
         return Decision(actions)
 
     def act(self, observation, context):
-        return self.chunk(observation, context, Plan())
+        return self.chunk(observation, context, SubtaskPlan())
 
 
 def test_relative_actions_are_anchored_to_their_own_observation(rig):
@@ -144,7 +144,7 @@ def test_a_reset_discards_what_is_in_flight(rig):
     assert r.counts["late answer"] == 1
     assert r.speed < 1e-3
     r.run(2.0)
-    fresh = WanderPolicy()
+    fresh = RandomWaypointPolicy()
     fresh.reset(8)
     assert plans[0] == fresh.plan({}, None).subtask
     assert violations(path(r), r.settings.period, r.settings.limits) == []
@@ -225,11 +225,11 @@ def test_a_late_command_is_left_out_not_caught_up(rig):
 )
 def test_bad_settings_say_what_would_do(settings, words):
     with pytest.raises(UserError, match=words):
-        LoopSettings.of(settings)
+        LoopSettings.from_config(settings)
 
 
 def test_a_policy_without_prefixes_cannot_be_joined_as_trained(rig):
-    class Plain(WanderPolicy):
+    class Plain(RandomWaypointPolicy):
         def __init__(self):
             super().__init__()
             self.spec = PolicySpec(("state",), "ee", (7,), 16, 20.0)
@@ -238,7 +238,7 @@ def test_a_policy_without_prefixes_cannot_be_joined_as_trained(rig):
         rig(policy=Plain(), join="rtc-trained")
 
 
-class Asked(WanderPolicy):
+class Asked(RandomWaypointPolicy):
     """Remembers the contexts of its chunks."""
 
     def __init__(self):
@@ -335,13 +335,13 @@ def test_another_log_is_that_of_every_part(rig):
 
 @pytest.mark.parametrize("way", [0.0, 0.5])
 def test_a_slow_arm_is_given_the_time_that_its_way_takes(rig, way):
-    class Slow(WanderPolicy):
+    class Slow(RandomWaypointPolicy):
         """Says how far it is."""
 
         def plan(self, observation, context):
             return replace(super().plan(observation, context), way=way)
 
-    limits = Limits(*REACH, velocity=0.05)
+    limits = MotionLimits(*REACH, velocity=0.05)
     r = rig(0.05, policy=Slow(), done_at=2.0, patience=0.7, failures=1, limits=limits)
     allowed = 0.7 * 1.5 / 0.05 if not way else 2.0 * way / 0.05
     assert r.settings.allowance(way) == pytest.approx(allowed)
@@ -356,7 +356,7 @@ def test_a_slow_arm_is_given_the_time_that_its_way_takes(rig, way):
 def test_a_policy_hears_how_fast_the_arm_may_go_and_the_loop_that_it_is_over(rig):
     heard = []
 
-    class Ends(WanderPolicy):
+    class Ends(RandomWaypointPolicy):
         """Says that all is done with its third chunk, which is none."""
 
         def chunk(self, observation, context, plan, prefix=None, frozen=0):
@@ -364,7 +364,7 @@ def test_a_policy_hears_how_fast_the_arm_may_go_and_the_loop_that_it_is_over(rig
             decision = super().chunk(observation, context, plan, prefix, frozen)
             return replace(decision, over="done", actions=decision.actions * np.nan) if len(heard) == 3 else decision
 
-    r = rig(0.05, policy=Ends(), limits=Limits(*REACH, velocity=0.3))
+    r = rig(0.05, policy=Ends(), limits=MotionLimits(*REACH, velocity=0.3))
     r.loop.run(lambda: bool(r.loop.over))
     assert r.loop.over == "done"
     assert heard[:3] == [0.3] * 3

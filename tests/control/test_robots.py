@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lohovla.control.robots import SimulatedArm
+from lohovla.control.simulated_robots import SimulatedArm
 from lohovla.envs.env import BlocksEnv
 
 

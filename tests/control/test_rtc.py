@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lohovla.control.rtc import denoise, guidance_weight, soft_mask
-from lohovla.policies.gaussian import GaussianFlow
+from lohovla.control.chunks.real_time_chunking import denoise, guidance_weight, soft_mask
+from lohovla.policies.gaussian_flow import GaussianFlow
 
 H = 16
 

@@ -5,14 +5,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lohovla.control.events import EventLog
-from lohovla.control.receiver import Command, Receiver
-from lohovla.control.safety import CameraWatch, Deadman, EmergencyStop, Sight, bound_changes, fault_of
-from lohovla.control.settings import LoopSettings, Safety
+from lohovla.control.event_log import EventLog
+from lohovla.control.safety.command_receiver import Command, CommandReceiver
+from lohovla.control.safety.interlocks import (
+    CameraVisibility,
+    CameraWatch,
+    Deadman,
+    EmergencyStop,
+    bound_changes,
+    fault_of,
+)
+from lohovla.control.settings import LoopSettings, SafetySettings
 from lohovla.policies.base import Decision
-from lohovla.policies.wander import WanderPolicy
+from lohovla.policies.random_waypoints import RandomWaypointPolicy
 
-SPEC = WanderPolicy().spec
+SPEC = RandomWaypointPolicy().spec
 GOOD = np.zeros((16, 7), np.float32)
 
 
@@ -36,7 +43,7 @@ def test_what_is_no_chunk_is_named(decision, words):
 
 
 def test_leaping_actions_are_brought_near_the_ones_before():
-    safety = Safety(change=0.1, turn_change=0.5)
+    safety = SafetySettings(change=0.1, turn_change=0.5)
     actions = np.zeros((3, 7))
     actions[1] = [0.5, 0, 0, 0, 0, 2.0, 3.0]
     bounded, moved = bound_changes(actions, np.zeros(6), safety)
@@ -47,7 +54,7 @@ def test_leaping_actions_are_brought_near_the_ones_before():
 
 
 def test_a_picture_that_stays_while_the_tool_moves_is_frozen_and_an_old_one_stale():
-    watch = CameraWatch(Safety(camera_travel=0.1, camera_stale=0.3))
+    watch = CameraWatch(SafetySettings(camera_travel=0.1, camera_stale=0.3))
 
     def look(x, pixel, stamp, now):
         observation = {"state": np.array([x, 0, 0]), "images.wrist": np.full((2, 2, 3), pixel, np.uint8)}
@@ -63,8 +70,8 @@ def test_a_picture_that_stays_while_the_tool_moves_is_frozen_and_an_old_one_stal
 
 
 def test_only_motion_that_a_camera_sees_makes_a_picture_suspicious():
-    watch = CameraWatch(Safety(camera_travel=0.1))
-    sight = {"images.top": Sight((-1, -1, -1), (1, 1, 0.2), (1, 1, 0))}
+    watch = CameraWatch(SafetySettings(camera_travel=0.1))
+    sight = {"images.top": CameraVisibility((-1, -1, -1), (1, 1, 0.2), (1, 1, 0))}
 
     def look(x, z):
         observation = {"state": np.array([x, 0, z]), "images.top": np.zeros((2, 2, 3), np.uint8)}
@@ -186,7 +193,7 @@ def command(number, x, now, mode="run"):
 
 def receiver():
     log = EventLog()
-    side = Receiver(LoopSettings().limits, 0.01, 0.1, log)
+    side = CommandReceiver(LoopSettings().limits, 0.01, 0.1, log)
     side.start(np.array([0.4, 0, 0.3, 0, 0, 0]), 0.0, 0.0)
     return side, log
 

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from lohovla.control.limits import Limits
-from lohovla.control.track import Chunk, Setpoint, Track
+from lohovla.control.chunks.trajectory import Chunk, Setpoint, Trajectory
+from lohovla.control.motion_limits import MotionLimits
 
-LIMITS = Limits(low=(-1, -1, -1), high=(1, 1, 1))
+LIMITS = MotionLimits(low=(-1, -1, -1), high=(1, 1, 1))
 ORIGIN = np.zeros(6)
 
 
 def chunk(number, xs, start=0.0, origin=ORIGIN, gripper=0.0):
     actions = np.zeros((len(xs), 7))
     actions[:, 0], actions[:, 6] = xs, gripper
-    return Chunk.of(number, actions, start, 0.05, origin, LIMITS)
+    return Chunk.from_actions(number, actions, start, 0.05, origin, LIMITS)
 
 
 def test_it_goes_through_its_targets_when_they_are_due():
@@ -61,14 +61,14 @@ def test_the_gripper_acts_in_the_period_of_its_action():
 def test_a_turn_through_half_a_circle_takes_the_short_way():
     actions = np.zeros((4, 7))
     actions[:, 5] = [3.1, 3.14, -3.1, -3.05]  # across pi
-    c = Chunk.of(1, actions, 0.0, 0.05, np.array([0, 0, 0, 0, 0, 3.05]), LIMITS)
+    c = Chunk.from_actions(1, actions, 0.0, 0.05, np.array([0, 0, 0, 0, 0, 3.05]), LIMITS)
     turns = [c.at(t).pose[5] for t in np.linspace(0, c.end, 50)]
     assert np.diff(turns).min() >= 0.0
     assert turns[-1] == pytest.approx(2 * np.pi - 3.05)
 
 
 def test_another_chunk_takes_over_without_a_leap():
-    track = Track(bridge=0.1)
+    track = Trajectory(bridge=0.1)
     track.add(chunk(1, 0.01 * np.arange(1, 17)))
     before = [track.at(t, ORIGIN).pose[0] for t in np.arange(0.0, 0.4, 0.001)]
     track.add(chunk(2, 0.05 + 0.01 * np.arange(1, 17), start=0.2, origin=ORIGIN))
@@ -79,7 +79,7 @@ def test_another_chunk_takes_over_without_a_leap():
 
 
 def test_where_another_chunk_takes_over_the_velocity_goes_on_too():
-    track = Track(bridge=0.1)
+    track = Trajectory(bridge=0.1)
     track.add(chunk(1, 0.01 * np.arange(1, 17)))
     track.at(0.0, ORIGIN)
     before = track.at(0.399, ORIGIN)
@@ -96,7 +96,7 @@ def test_where_another_chunk_takes_over_the_velocity_goes_on_too():
 
 
 def test_the_first_chunk_starts_from_the_last_command():
-    track = Track(bridge=0.1)
+    track = Trajectory(bridge=0.1)
     track.add(chunk(1, [0.3] * 8, origin=np.array([0.3, 0, 0, 0, 0, 0])))
     pose = np.array([0.25, 0, 0, 0, 0, 0])
     assert track.at(0.1, pose).pose[0] == pytest.approx(0.25)
@@ -104,7 +104,7 @@ def test_the_first_chunk_starts_from_the_last_command():
 
 
 def test_an_ensemble_is_the_weighted_mean_the_oldest_first():
-    track = Track(bridge=0.05, decay=0.5)
+    track = Trajectory(bridge=0.05, decay=0.5)
     track.add(chunk(1, [0.1] * 16, origin=np.array([0.1, 0, 0, 0, 0, 0])))
     track.at(0.0, ORIGIN)
     track.add(chunk(2, [0.2] * 16, start=0.2, origin=np.array([0.2, 0, 0, 0, 0, 0])))
@@ -117,7 +117,7 @@ def test_an_ensemble_is_the_weighted_mean_the_oldest_first():
 
 
 def test_what_remains_is_aligned_to_the_new_observation():
-    track = Track(bridge=0.1)
+    track = Trajectory(bridge=0.1)
     track.add(chunk(1, 0.01 * np.arange(1, 17)))
     for t in np.arange(0, 0.3, 0.01):
         track.at(t, ORIGIN)

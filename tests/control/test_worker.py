@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from lohovla.control.clock import WallClock
-from lohovla.control.jobs import Job
+from lohovla.control.inference.inference_messages import InferenceRequest
+from lohovla.control.inference.inference_worker import BackgroundWorker
 from lohovla.control.loop import ControlLoop
-from lohovla.control.robots import KinematicArm
-from lohovla.control.settings import LoopSettings, Safety
-from lohovla.control.worker import BackgroundWorker
+from lohovla.control.settings import LoopSettings, SafetySettings
+from lohovla.control.simulated_robots import KinematicArm
 from lohovla.errors import UserError
-from lohovla.policies.wander import WanderPolicy
+from lohovla.policies.random_waypoints import RandomWaypointPolicy
 
 POSE = np.array([0.5, 0.0, 0.3, 0.0, 0.0, 0.0])
 SEEN = {"state": np.zeros(7, np.float32), "instruction": ""}
@@ -42,18 +42,18 @@ def answer(worker, job):
 
 @pytest.mark.parametrize("kind", ["process", "thread"])
 def test_it_answers_as_the_policy_itself_does(kind):
-    worker = BackgroundWorker(WanderPolicy, kind)
+    worker = BackgroundWorker(RandomWaypointPolicy, kind)
     try:
-        assert worker.wait() == WanderPolicy().spec
-        assert answer(worker, Job(1, "reset", 0, 0.0, seed=3)).error == ""
-        plan = answer(worker, Job(2, "plan", 0, 0.0, observation=SEEN)).result
-        policy = WanderPolicy()
+        assert worker.wait() == RandomWaypointPolicy().spec
+        assert answer(worker, InferenceRequest(1, "reset", 0, 0.0, seed=3)).error == ""
+        plan = answer(worker, InferenceRequest(2, "plan", 0, 0.0, observation=SEEN)).result
+        policy = RandomWaypointPolicy()
         policy.reset(3)
         mine = policy.plan(SEEN, None)
         assert plan.subtask == mine.subtask
-        got = answer(worker, Job(3, "chunk", 0, 0.0, observation=SEEN, plan=plan)).result.actions
+        got = answer(worker, InferenceRequest(3, "chunk", 0, 0.0, observation=SEEN, plan=plan)).result.actions
         np.testing.assert_array_equal(got, policy.chunk(SEEN, None, mine).actions)
-        reply = answer(worker, Job(4, "chunk", 0, 0.0, observation={}, plan=plan))
+        reply = answer(worker, InferenceRequest(4, "chunk", 0, 0.0, observation={}, plan=plan))
         assert "KeyError" in reply.error
         assert worker.state == "idle"
     finally:
@@ -71,9 +71,9 @@ def test_a_model_that_cannot_be_built_says_why(kind):
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_killed_or_stopped_process_is_survived(sign):
     """On the wall clock: commands go on, the model comes back, the arm moves again."""
-    worker = BackgroundWorker(WanderPolicy, "process")
+    worker = BackgroundWorker(RandomWaypointPolicy, "process")
     spec = worker.wait()
-    safety = Safety(model_timeout=1.0, plan_timeout=1.0, late=5.0, hold=0.2)  # the test machine may be busy
+    safety = SafetySettings(model_timeout=1.0, plan_timeout=1.0, late=5.0, hold=0.2)  # the test machine may be busy
     arm, clock = KinematicArm(POSE), WallClock()
     loop = ControlLoop(arm, spec, worker, LoopSettings(command_hz=50.0, safety=safety), clock)
     try:
@@ -105,26 +105,26 @@ def alive(pid):
 
 
 def test_asking_never_waits_for_a_stopped_process():
-    worker = BackgroundWorker(WanderPolicy, "process")
+    worker = BackgroundWorker(RandomWaypointPolicy, "process")
     worker.wait()
     try:
         os.kill(worker.pid, signal.SIGSTOP)
         seen = {"state": np.zeros(7, np.float32), "images.wrist": np.zeros((2000, 2000, 3), np.uint8)}  # fills any pipe
         began = time.perf_counter()
-        worker.submit(Job(1, "plan", 0, 0.0, observation=seen), 0.0)
+        worker.submit(InferenceRequest(1, "plan", 0, 0.0, observation=seen), 0.0)
         assert worker.poll(0.0) == []
         assert time.perf_counter() - began < 10.0  # else for ever
         assert worker.state == "busy"
         worker.restart(0.0)
-        assert worker.wait() == WanderPolicy().spec
+        assert worker.wait() == RandomWaypointPolicy().spec
     finally:
         worker.close()
 
 
 def test_a_thread_serves_the_loop_too():
-    worker = BackgroundWorker(partial(WanderPolicy, 20.0, 16), "thread")
+    worker = BackgroundWorker(partial(RandomWaypointPolicy, 20.0, 16), "thread")
     loop = ControlLoop(
-        KinematicArm(POSE), worker.wait(), worker, LoopSettings(safety=Safety(late=5.0)), clock := WallClock()
+        KinematicArm(POSE), worker.wait(), worker, LoopSettings(safety=SafetySettings(late=5.0)), clock := WallClock()
     )
     loop.start(1)
     began = clock.now()

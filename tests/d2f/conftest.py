@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from lohovla.d2f.denoiser import DecoderDenoiser, additive
+from lohovla.d2f.denoiser import DecoderDenoiser, attention_bias
 
 VOCABULARY, MASK, EOS = 40, 39, 38
 SIZES = {
@@ -39,7 +39,7 @@ def whole_forward(model):
 
     @torch.inference_mode()
     def run(ids, allowed):
-        mask = additive(allowed[None], torch.float32)
+        mask = attention_bias(allowed[None], torch.float32)
         return model(input_ids=ids[None], attention_mask=mask, use_cache=False).logits[0].float()
 
     return run

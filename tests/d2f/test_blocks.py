@@ -2,21 +2,21 @@
 
 import torch
 
-from lohovla.d2f import blocks
-from lohovla.d2f.blocks import Thresholds
+from lohovla.d2f import block_state
+from lohovla.d2f.block_state import Thresholds
 
 MASK, EOS = 9, 8
 
 
 def canvas(max_tokens=12, size=4, rows=1, **options):
-    return blocks.start(rows, max_tokens, size, MASK, (EOS,), **options)
+    return block_state.start(rows, max_tokens, size, MASK, (EOS,), **options)
 
 
 def step(state, thresholds, tokens, confidence):
     """One step with proposals given for the whole canvas."""
-    state = blocks.grow(state, thresholds)
-    state, filled = blocks.accept(state, torch.tensor([tokens]), torch.tensor([confidence]), thresholds)
-    return blocks.retire(state), filled[0].nonzero()[:, 0].tolist()
+    state = block_state.append_block(state, thresholds)
+    state, filled = block_state.unmask(state, torch.tensor([tokens]), torch.tensor([confidence]), thresholds)
+    return block_state.commit_blocks(state), filled[0].nonzero()[:, 0].tolist()
 
 
 def test_a_trace_by_hand():
@@ -42,7 +42,7 @@ def test_a_trace_by_hand():
     assert (state.open.item(), state.retired.item()) == (3, 2)
     state, filled = step(state, limits, values, [1.0] * 12)
     assert filled == [8, 9, 10, 11]
-    state = blocks.grow(state, limits)
+    state = block_state.append_block(state, limits)
     assert state.done.item()
     assert state.tokens[0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3]
 
@@ -51,7 +51,7 @@ def test_comparisons_are_strict_where_the_published_ones_are():
     at = Thresholds(accept=0.5, add=0.25, activate=0.25)
     state, filled = step(canvas(), at, [1] * 12, [0.5, 0.4, 0.4, 0.4] + [0.0] * 8)
     assert filled == [0], "0.5 does not pass 0.5: the best one was taken instead"
-    state = blocks.grow(state, at)
+    state = block_state.append_block(state, at)
     assert state.open.item() == 2, "progress equal to `add` appends"
     assert state.full[0, 1], "progress equal to `activate` activates"
 
@@ -74,7 +74,7 @@ def test_an_end_stops_appending_and_every_open_block_goes_on():
     assert state.ended.item()
     state, filled = step(state, limits, [1] * 12, [0.9] * 12)
     assert (state.open.item(), filled) == (1, [2, 3])
-    assert blocks.grow(state, limits).done.item()
+    assert block_state.append_block(state, limits).done.item()
 
 
 def test_early_ends_as_soon_as_the_text_is_known():
@@ -100,7 +100,7 @@ def test_early_drops_the_blocks_behind_an_end():
 
 def test_room_is_whole_blocks():
     assert canvas(max_tokens=11).blocks == 2
-    empty = blocks.grow(canvas(max_tokens=3), Thresholds())
+    empty = block_state.append_block(canvas(max_tokens=3), Thresholds())
     assert empty.blocks == 0
     assert empty.done.item()
 
@@ -111,8 +111,8 @@ def test_rows_are_apart():
     proposals = torch.tensor([[1] * 12, [2] * 12])
     confidence = torch.tensor([[0.9, 0.1, 0.1, 0.1] * 3, [0.4, 0.1, 0.1, 0.45] * 3])
     for _ in range(9):
-        together = blocks.grow(together, limits)
-        together = blocks.retire(blocks.accept(together, proposals, confidence, limits)[0])
+        together = block_state.append_block(together, limits)
+        together = block_state.commit_blocks(block_state.unmask(together, proposals, confidence, limits)[0])
     for row, most in enumerate((12, 8)):
         alone = canvas(max_tokens=most)
         for _ in range(9):
@@ -134,14 +134,14 @@ def test_both_libraries_go_the_same_way():
     limits, generator = Thresholds(0.7, 0.25, 0.75), torch.Generator().manual_seed(0)
     ours = canvas(rows=6, max_tokens=torch.tensor([16, 16, 12, 8, 4, 3]))
     host, moves = ours.on_host(), 0
-    while not blocks.grow(ours, limits).done.all():
+    while not block_state.append_block(ours, limits).done.all():
         tokens = torch.randint(0, MASK, ours.tokens.shape, generator=generator)
         sure = torch.rand(ours.tokens.shape, generator=generator)
-        ours, filled = blocks.accept(blocks.grow(ours, limits), tokens, sure, limits)
-        host, same = blocks.accept(blocks.grow(host, limits), tokens.numpy(), sure.numpy(), limits)
+        ours, filled = block_state.unmask(block_state.append_block(ours, limits), tokens, sure, limits)
+        host, same = block_state.unmask(block_state.append_block(host, limits), tokens.numpy(), sure.numpy(), limits)
         assert (filled.numpy() == same).all()
-        ours, host = blocks.retire(ours), blocks.retire(host)
-        for name in blocks.PER_ROW:
+        ours, host = block_state.commit_blocks(ours), block_state.commit_blocks(host)
+        for name in block_state.PER_ROW:
             assert (getattr(ours, name).numpy() == getattr(host, name)).all(), name
         assert type(host.select(host.ended).tokens) is type(host.tokens)
         moves += 1

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from lohovla.d2f.blocks import Thresholds
-from lohovla.d2f.decode import Settings, decode
+from lohovla.d2f.block_state import Thresholds
+from lohovla.d2f.decode_loop import DecodeSettings, decode
 from lohovla.d2f.denoiser import CACHE, BlockCache
+from lohovla.d2f.parallel_verification import LookaheadBranches, SpeculativeDrafts
 from lohovla.d2f.sampling import Sampling
-from lohovla.d2f.verify import Branch, Chain
 from lohovla.errors import UserError
 
 _here = Path(__file__).parent
@@ -30,14 +30,22 @@ LIMITS = [(0.9, 0.1, 0.95), (0.3, 0.0, 0.5), (0.5, 0.25, 1.0), (0.15, 0.5, 0.25)
 
 def settings(size=8, limits=LIMITS[1], tokens=32, **options):
     sampling = Sampling(max_tokens=tokens, **options.pop("sampling", {}))
-    return Settings(size, Thresholds(*limits), sampling, **options)
+    return DecodeSettings(size, Thresholds(*limits), sampling, **options)
 
 
 def published(model, prompt, shift, size, limits, tokens=32):
     return reference.decode(
-        shared.whole_forward(model), prompt, mask_id=shared.MASK, eos_ids=(shared.EOS,), shift=shift, size=size,
-        accept=limits[0], add=limits[1], activate=limits[2], max_tokens=tokens,
-    )  # fmt: skip
+        shared.whole_forward(model),
+        prompt,
+        mask_id=shared.MASK,
+        eos_ids=(shared.EOS,),
+        shift=shift,
+        size=size,
+        accept=limits[0],
+        add=limits[1],
+        activate=limits[2],
+        max_tokens=tokens,
+    )
 
 
 @pytest.mark.parametrize("shift", [False, True])
@@ -80,7 +88,7 @@ def test_a_prefix_that_is_in_the_cache_already(models, prompts, shift):
         with torch.inference_mode():
             everything = torch.zeros(1, 1, len(prompt), len(prompt))
             last = model.model(torch.tensor([prompt]), everything, use_cache=True, **{CACHE: cache})
-        prefix = BlockCache.of_prefix(cache, last=last.last_hidden_state[:, -1])
+        prefix = BlockCache.from_prefix(cache, last=last.last_hidden_state[:, -1])
         answer = decode(denoiser, [[]], settings(), prefix)[0]
         assert answer.tokens == decode(denoiser, [prompt], settings())[0].tokens
 
@@ -93,7 +101,7 @@ def test_the_chain_gives_the_plain_tokens_in_fewer_forwards(models, shift):
     saved = 0
     for limits in LIMITS[:4]:
         plain = decode(denoiser, many, settings(limits=limits, tokens=32))
-        chain = decode(denoiser, many, settings(limits=limits, tokens=32, verifier=Chain(4)))
+        chain = decode(denoiser, many, settings(limits=limits, tokens=32, verifier=SpeculativeDrafts(4)))
         assert [answer.tokens for answer in chain] == [answer.tokens for answer in plain]
         for a, b in zip(chain, plain, strict=True):
             assert a.confidence == pytest.approx(b.confidence, abs=1e-4)
@@ -108,13 +116,17 @@ def test_branches_take_one_token_more(models, prompts, shift):
     one_by_one = (1.0, 1.0, 1.0)  # the plain decoder fills one position a forward
     whole = {"min_tokens": 32}  # no end before the end
     plain = decode(denoiser, prompts, settings(limits=one_by_one, sampling=whole))
-    branched = decode(denoiser, prompts, settings(limits=one_by_one, sampling=whole, verifier=Branch(3, least=0.0)))
+    branched = decode(
+        denoiser, prompts, settings(limits=one_by_one, sampling=whole, verifier=LookaheadBranches(3, least=0.0))
+    )
     for a, b in zip(branched, plain, strict=True):
         assert b.forwards == 32
         assert a.forwards <= 20
         assert len(a.tokens) == 32
         assert all(token < shared.EOS for token in a.tokens)
-    again = decode(denoiser, prompts[1:2], settings(limits=one_by_one, sampling=whole, verifier=Branch(3, least=0.0)))
+    again = decode(
+        denoiser, prompts[1:2], settings(limits=one_by_one, sampling=whole, verifier=LookaheadBranches(3, least=0.0))
+    )
     assert again[0].tokens == branched[1].tokens
 
 
@@ -122,9 +134,9 @@ def test_nothing_that_is_less_sure_than_least_makes_a_branch(models, prompts):
     denoiser = shared.wrap(models[True], True)
     limits = (1.0, 0.1, 0.95)
     plain = decode(denoiser, prompts, settings(limits=limits, tokens=32))
-    never = decode(denoiser, prompts, settings(limits=limits, tokens=32, verifier=Branch(3, least=1.1)))
+    never = decode(denoiser, prompts, settings(limits=limits, tokens=32, verifier=LookaheadBranches(3, least=1.1)))
     assert [(a.tokens, a.step) for a in never] == [(a.tokens, a.step) for a in plain]
-    sure = decode(denoiser, prompts, settings(limits=limits, tokens=32, verifier=Branch(3, least=0.6)))
+    sure = decode(denoiser, prompts, settings(limits=limits, tokens=32, verifier=LookaheadBranches(3, least=0.6)))
     assert sum(a.forwards for a in sure) < sum(a.forwards for a in plain)
     # At most one token a forward is one that the plain decoder would not have taken.
     for answer in sure:
@@ -136,7 +148,9 @@ def test_a_branch_of_one_over_a_sure_model_changes_nothing(models, prompts):
     denoiser = shared.wrap(models[False], False)
     greedy = settings(limits=(0.0, 0.0, 0.0), tokens=32)
     plain = decode(denoiser, prompts, greedy)
-    branched = decode(denoiser, prompts, settings(limits=(0.0, 0.0, 0.0), tokens=32, verifier=Branch(1, least=0.0)))
+    branched = decode(
+        denoiser, prompts, settings(limits=(0.0, 0.0, 0.0), tokens=32, verifier=LookaheadBranches(1, least=0.0))
+    )
     assert [a.tokens for a in plain] == [a.tokens for a in branched]
 
 
@@ -148,7 +162,7 @@ def test_chance_follows_the_seed_whatever_else_is_in_the_batch(models, prompts):
     again = decode(denoiser, [prompts[0]], settings(sampling={**hot, "seed": 5}))
     assert again[0].tokens == first[2].tokens
     with pytest.raises(UserError, match="temperature 0"):
-        decode(denoiser, prompts, settings(sampling=hot, verifier=Chain()))
+        decode(denoiser, prompts, settings(sampling=hot, verifier=SpeculativeDrafts()))
 
 
 def test_least_and_most_tokens(models, prompts):

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from lohovla.cli import main
-from lohovla.d2f.distill import checkpoint, loop, stages
-from lohovla.d2f.distill.batches import Batch, Mixture, stream
-from lohovla.d2f.distill.loss import distillation_loss
-from lohovla.d2f.distill.muon import orthogonal
-from lohovla.d2f.distill.noise import corrupt, ratios
-from lohovla.d2f.distill.objectives import Base, Noise, Student, at, head, run, student_mask
-from lohovla.d2f.tasks.tokenizer import build_tokenizer
-from lohovla.d2f.text import TextModel
+from lohovla.collect.text_tasks.tokenizer import build_tokenizer
+from lohovla.d2f.text_model import TextModel
 from lohovla.errors import UserError
+from lohovla.train.distill import distill_loop, distill_stages, training_checkpoint
+from lohovla.train.distill.losses import distillation_loss
+from lohovla.train.distill.mask_ratios import corrupt, ratios
+from lohovla.train.distill.muon import orthogonal
+from lohovla.train.distill.objectives import BaseObjective, MaskSchedule, StudentObjective, at, head, run, student_mask
+from lohovla.train.distill.text_batches import Mixture, TextBatch, stream
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def batch_by_hand():
     """Two prompts of 2 and 3 tokens, answers of 3 and 2, blocks of 2."""
     tokens = torch.tensor([[10, 11, 20, 21, 0, 0, 0], [12, 13, 14, 22, 0, 0, 0]])
     block = torch.tensor([[-1, -1, 0, 0, 1, 1, -1], [-1, -1, -1, 0, 0, -1, -1]])
-    return Batch(tokens, torch.tensor([2, 3]), torch.tensor([3, 2]), torch.tensor([6, 5]), block)
+    return TextBatch(tokens, torch.tensor([2, 3]), torch.tensor([3, 2]), torch.tensor([6, 5]), block)
 
 
 def test_who_sees_whom_in_the_student():
@@ -125,17 +125,25 @@ def test_batches_repeat_and_go_on_in_the_middle(tokenizer):
 
 
 def tiny(tokenizer, seed=0):
-    return stages.small_model(
-        len(tokenizer), tokenizer.mask_token_id, tokenizer.eos_token_id, seed, hidden_size=32, num_hidden_layers=2,
-        num_attention_heads=2, num_key_value_heads=1, head_dim=16, intermediate_size=32,
-    )  # fmt: skip
+    return distill_stages.small_model(
+        len(tokenizer),
+        tokenizer.mask_token_id,
+        tokenizer.eos_token_id,
+        seed,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        intermediate_size=32,
+    )
 
 
 def test_the_base_learns_both_objectives(tokenizer):
     model = tiny(tokenizer)
     batch = next(stream(tokenizer, Mixture({"arithmetic": 1.0}, batch=6, block=16)))
-    objective = Base(tokenizer.mask_token_id)
-    optimizers = stages.base_optimizers(model, 1e-2, 1e-2, 2.0)
+    objective = BaseObjective(tokenizer.mask_token_id)
+    optimizers = distill_stages.base_optimizers(model, 1e-2, 1e-2, 2.0)
     first = last = {}
     for step in range(30):
         loss, parts = objective(model, batch, torch.Generator().manual_seed(0))
@@ -156,7 +164,7 @@ def test_the_teacher_is_the_model_without_its_adapter(tokenizer):
     batch = next(stream(tokenizer, Mixture({"arithmetic": 1.0}, batch=2, block=16)))
     everything = batch.inside[:, None].expand(-1, batch.tokens.shape[1], -1)
     before = head(bare, run(bare, batch.tokens, everything)).detach().clone()
-    model = stages.add_adapter(bare, 4, 4, 0.0, ["q_proj", "v_proj"])
+    model = distill_stages.add_adapter(bare, 4, 4, 0.0, ["q_proj", "v_proj"])
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
@@ -164,7 +172,7 @@ def test_the_teacher_is_the_model_without_its_adapter(tokenizer):
     with model.disable_adapter():
         assert torch.equal(head(model, run(model, batch.tokens, everything)), before)
     assert not torch.allclose(head(model, run(model, batch.tokens, everything)), before)
-    objective = Student(tokenizer.mask_token_id, True, Noise(), padding=False)
+    objective = StudentObjective(tokenizer.mask_token_id, True, MaskSchedule(), padding=False)
     loss, parts = objective(model, batch, torch.Generator().manual_seed(0))
     loss.backward()
     assert parts["divergence"] > 0
@@ -178,10 +186,12 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tokenizer, tmp_path):
 
     def train(folder, steps, stop=None):
         model = tiny(tokenizer)
-        optimizers = stages.base_optimizers(model, 1e-2, 1e-2, 2.0)
+        optimizers = distill_stages.base_optimizers(model, 1e-2, 1e-2, 2.0)
         folder.mkdir(exist_ok=True)
-        schedule = loop.Schedule(steps, warmup=2, save_every=3, seconds=stop)
-        done = loop.train(model, optimizers, Base(1), tokenizer, mixture, schedule, folder, device="cpu")
+        schedule = distill_loop.Schedule(steps, warmup=2, save_every=3, seconds=stop)
+        done = distill_loop.train(
+            model, optimizers, BaseObjective(1), tokenizer, mixture, schedule, folder, device="cpu"
+        )
         return done, torch.cat([p.detach().flatten() for p in model.parameters()])
 
     done, whole = train(tmp_path / "whole", 6)
@@ -193,9 +203,9 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tokenizer, tmp_path):
     assert torch.equal(whole, parts)
     steps = [json.loads(line)["step"] for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4, 5, 6]
-    other = stages.add_adapter(tiny(tokenizer), 4, 4, 0.0, ["q_proj"])
+    other = distill_stages.add_adapter(tiny(tokenizer), 4, 4, 0.0, ["q_proj"])
     with pytest.raises(UserError, match="another model"):
-        checkpoint.load(tmp_path / "parts" / "checkpoint", other, [])
+        training_checkpoint.load(tmp_path / "parts" / "checkpoint", other, [])
     (tmp_path / "parts" / "checkpoint" / "weights.safetensors").write_bytes(b"12")
     with pytest.raises(UserError, match="cannot read the checkpoint"):
         train(tmp_path / "parts", 6)

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lohovla.d2f import adapters
-from lohovla.d2f.blocks import Thresholds
-from lohovla.d2f.decode import Settings, decode
-from lohovla.d2f.load import denoiser_of, find, load_model
+from lohovla.d2f.block_state import Thresholds
+from lohovla.d2f.decode_loop import DecodeSettings, decode
+from lohovla.d2f.load_checkpoint import denoiser_of, find, load_model
 from lohovla.d2f.sampling import Sampling
 from lohovla.errors import UserError
 
@@ -28,11 +28,18 @@ LLADA = {
     **{
         name: f"model.transformer.blocks.{{i}}.{key}.weight"
         for name, key in {
-            "norm1": "attn_norm", "q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "attn_out",
-            "norm2": "ff_norm", "gate": "ff_proj", "up": "up_proj", "down": "ff_out",
+            "norm1": "attn_norm",
+            "q": "q_proj",
+            "k": "k_proj",
+            "v": "v_proj",
+            "o": "attn_out",
+            "norm2": "ff_norm",
+            "gate": "ff_proj",
+            "up": "up_proj",
+            "down": "ff_out",
         }.items()
     },
-}  # fmt: skip
+}
 QWEN = {
     "embed": "model.embed_tokens.weight",
     "norm": "model.norm.weight",
@@ -40,30 +47,60 @@ QWEN = {
     **{
         name: f"model.layers.{{i}}.{key}.weight"
         for name, key in {
-            "norm1": "input_layernorm", "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj",
-            "o": "self_attn.o_proj", "norm2": "post_attention_layernorm", "gate": "mlp.gate_proj",
-            "up": "mlp.up_proj", "down": "mlp.down_proj",
+            "norm1": "input_layernorm",
+            "q": "self_attn.q_proj",
+            "k": "self_attn.k_proj",
+            "v": "self_attn.v_proj",
+            "o": "self_attn.o_proj",
+            "norm2": "post_attention_layernorm",
+            "gate": "mlp.gate_proj",
+            "up": "mlp.up_proj",
+            "down": "mlp.down_proj",
         }.items()
     },
-}  # fmt: skip
+}
 QK_NORM = {f"{k}_norm": f"model.layers.{{i}}.self_attn.{k}_norm.weight" for k in "qk"}
 HF = {
-    "vocab_size": V, "hidden_size": D, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS,
-    "num_key_value_heads": KV, "intermediate_size": FF, "rms_norm_eps": 1e-6, "rope_theta": 1e6,
-    "tie_word_embeddings": False, "eos_token_id": EOS, "mask_token_id": MASK,
+    "vocab_size": V,
+    "hidden_size": D,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": HEADS,
+    "num_key_value_heads": KV,
+    "intermediate_size": FF,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 1e6,
+    "tie_word_embeddings": False,
+    "eos_token_id": EOS,
+    "mask_token_id": MASK,
     "auto_map": {"AutoModel": "modeling.Foreign"},
-}  # fmt: skip
+}
 FAMILIES = {
     "llada": (
-        LLADA, KV * 2, 5e5, 1e-5, False,
-        {"model_type": "llada", "d_model": D, "n_layers": LAYERS, "n_heads": HEADS, "n_kv_heads": HEADS,
-         "mlp_hidden_size": FF, "vocab_size": V, "embedding_size": V, "rope_theta": 5e5, "rms_norm_eps": 1e-5,
-         "weight_tying": False, "mask_token_id": MASK, "eos_token_id": EOS},
+        LLADA,
+        KV * 2,
+        5e5,
+        1e-5,
+        False,
+        {
+            "model_type": "llada",
+            "d_model": D,
+            "n_layers": LAYERS,
+            "n_heads": HEADS,
+            "n_kv_heads": HEADS,
+            "mlp_hidden_size": FF,
+            "vocab_size": V,
+            "embedding_size": V,
+            "rope_theta": 5e5,
+            "rms_norm_eps": 1e-5,
+            "weight_tying": False,
+            "mask_token_id": MASK,
+            "eos_token_id": EOS,
+        },
     ),
     "dream": (QWEN, KV, 1e6, 1e-6, True, {**HF, "model_type": "Dream"}),
     "sdar": ({**QWEN, **QK_NORM}, KV, 1e6, 1e-6, False, {**HF, "model_type": "sdar", "head_dim": D // HEADS}),
     "fast_dllm": (QWEN, KV, 1e6, 1e-6, True, {**HF, "model_type": "Fast_dLLM_Qwen", "bd_size": 8}),
-}  # fmt: skip
+}
 
 
 def make(folder, family):
@@ -72,10 +109,21 @@ def make(folder, family):
     generator = torch.Generator().manual_seed(len(family))
     size = D // HEADS
     shapes = {
-        "embed": (V, D), "head": (V, D), "norm": (D,), "norm1": (D,), "norm2": (D,), "q": (D, D),
-        "k": (kv_heads * size, D), "v": (kv_heads * size, D), "o": (D, D), "gate": (FF, D), "up": (FF, D),
-        "down": (D, FF), "q_norm": (size,), "k_norm": (size,),
-    }  # fmt: skip
+        "embed": (V, D),
+        "head": (V, D),
+        "norm": (D,),
+        "norm1": (D,),
+        "norm2": (D,),
+        "q": (D, D),
+        "k": (kv_heads * size, D),
+        "v": (kv_heads * size, D),
+        "o": (D, D),
+        "gate": (FF, D),
+        "up": (FF, D),
+        "down": (D, FF),
+        "q_norm": (size,),
+        "k_norm": (size,),
+    }
     tensors = {}
     for name, template in names.items():
         for i in range(LAYERS):
@@ -119,10 +167,18 @@ def test_greedy_decoding_gives_the_published_tokens(tmp_path, family, size):
     assert (denoiser.mask_id, denoiser.eos_ids[0]) == (MASK, EOS)
     for accept, add, activate in ((0.9, 0.1, 0.95), (0.3, 0.0, 0.5), (1.0, 0.5, 0.25)):
         wanted, _ = reference.decode(
-            run, [1, 5, 9, 2], mask_id=MASK, eos_ids=denoiser.eos_ids, shift=denoiser.shift, size=size,
-            accept=accept, add=add, activate=activate, max_tokens=32,
-        )  # fmt: skip
-        settings = Settings(size, Thresholds(accept, add, activate), Sampling(max_tokens=32))
+            run,
+            [1, 5, 9, 2],
+            mask_id=MASK,
+            eos_ids=denoiser.eos_ids,
+            shift=denoiser.shift,
+            size=size,
+            accept=accept,
+            add=add,
+            activate=activate,
+            max_tokens=32,
+        )
+        settings = DecodeSettings(size, Thresholds(accept, add, activate), Sampling(max_tokens=32))
         assert decode(denoiser, [[1, 5, 9, 2]], settings)[0].tokens == reference.cut(wanted, denoiser.eos_ids)
 
 
@@ -133,7 +189,7 @@ def test_blocks_that_begin_in_the_prompt(tmp_path, family):
     denoiser = denoiser_in(tmp_path)
     size = denoiser.block
     prompt = [1, 5, 9, 2, 7, 11]
-    settings = Settings(None, Thresholds(0.4, 1.0, 1.0), Sampling(max_tokens=16, min_tokens=16))
+    settings = DecodeSettings(None, Thresholds(0.4, 1.0, 1.0), Sampling(max_tokens=16, min_tokens=16))
     answer = decode(denoiser, [prompt], settings)[0]
     tokens = [*prompt]
     total = (len(prompt) + 16) // size * size

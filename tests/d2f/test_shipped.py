@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from lohovla.cli import main
-from lohovla.d2f.decode import decode
-from lohovla.d2f.load import SHIPPED
+from lohovla.collect.text_tasks import text_task
+from lohovla.d2f.decode_loop import decode
+from lohovla.d2f.load_checkpoint import SHIPPED
 from lohovla.d2f.sampling import Sampling
-from lohovla.d2f.tasks import text_task
-from lohovla.d2f.text import TextModel
+from lohovla.d2f.text_model import TextModel
 
 PROBLEMS = 8
 ROOM = {"open-plan": 192, "arithmetic": 112}

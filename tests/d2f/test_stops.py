@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from lohovla.d2f.baselines import autoregress, diffuse
-from lohovla.d2f.blocks import Thresholds
-from lohovla.d2f.decode import Settings, decode
-from lohovla.d2f.engine import Engine, EngineSettings, Request
+from lohovla.d2f.block_state import Thresholds
+from lohovla.d2f.decode_loop import DecodeSettings, decode
+from lohovla.d2f.engine import Engine, EngineSettings, GenerationRequest
 from lohovla.d2f.sampling import Sampling
-from lohovla.d2f.stops import Stopped, ahead, begins, stopped
+from lohovla.d2f.stop_strings import Stopped, first_match, partial_match, stopped
 
 _spec = importlib.util.spec_from_file_location("d2f_conftest", Path(__file__).parent / "conftest.py")
 shared = importlib.util.module_from_spec(_spec)
@@ -44,21 +44,23 @@ def test_a_character_of_several_tokens_is_kept_whole():
 
 
 def test_what_may_be_the_beginning_of_a_stop_string():
-    assert begins("a stop", ("op", "st")) == 2
-    assert begins("a stop", ("x",)) is None
-    assert ahead("lift en", ("end", "lift")) == 2
-    assert ahead("lift", ("lift",)) == 0  # all of it: it has begun and ended
-    assert ahead("lift", ()) == 0
+    assert first_match("a stop", ("op", "st")) == 2
+    assert first_match("a stop", ("x",)) is None
+    assert partial_match("lift en", ("end", "lift")) == 2
+    assert partial_match("lift", ("lift",)) == 0  # all of it: it has begun and ended
+    assert partial_match("lift", ()) == 0
 
 
 def by_blocks(denoiser, prompt, sampling):
-    return decode(denoiser, [prompt], Settings(8, LIMITS, sampling), text=text)[0]
+    return decode(denoiser, [prompt], DecodeSettings(8, LIMITS, sampling), text=text)[0]
 
 
 def by_engine(denoiser, prompt, sampling):
     answers = []
     engine = Engine(denoiser, EngineSettings(page=4, cache_mb=0.5), text)
-    engine.submit(Request(tuple(prompt), sampling, LIMITS, size=8), lambda update: answers.append(update.answer))
+    engine.submit(
+        GenerationRequest(tuple(prompt), sampling, LIMITS, size=8), lambda update: answers.append(update.answer)
+    )
     while engine.step():
         pass
     return answers[-1]

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from lohovla.d2f.tasks import NAMES, text_task
-from lohovla.d2f.tasks.executor import Impossible, carry_out
-from lohovla.d2f.tasks.plans import TASKS, Plans
-from lohovla.d2f.tasks.tokenizer import build_tokenizer, encode
+from lohovla.collect.text_tasks import NAMES, text_task
+from lohovla.collect.text_tasks.plans import TASKS, Plans
+from lohovla.collect.text_tasks.symbolic_executor import Impossible, carry_out
+from lohovla.collect.text_tasks.tokenizer import build_tokenizer, encode
 from lohovla.envs.tasks.entities import in_bowl, is_on
 from lohovla.envs.tasks.registry import get_task, initial_scene
 from lohovla.errors import UserError
@@ -89,7 +89,7 @@ def test_wrong_working_is_found_out():
 
 def test_working_by_hand():
     """478 + 9127 = 9605 carries in the first column only; 9605 - 3055 borrows in the second."""
-    import lohovla.d2f.tasks.arithmetic as arithmetic
+    import lohovla.collect.text_tasks.arithmetic as arithmetic
 
     assert arithmetic._line(478, "+", 9127) == "0478+9127:8+7+0=15,7+2+1=10,4+1+1=06,0+9+0=09=9605"
     assert arithmetic._line(9605, "-", 3055) == "9605-3055:5-5-0=00,0-5-0=15,6-0-1=05,9-3-0=06=6550"

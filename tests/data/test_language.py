@@ -4,14 +4,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lohovla.data import language
+from lohovla.data import language_columns
 
 SAID = ["Pick a.", "Pick a.", "Pick b.", "Pick b.", "Done."]
 PLAN = ["Pick a.", "Pick b."]
 
 
 def test_rows_are_the_formats():
-    rows = language.rows_of(SAID, [0, 2, 4], PLAN, 10)
+    rows = language_columns.rows_of(SAID, [0, 2, 4], PLAN, 10)
     assert [(row["style"], row["content"]) for row in rows] == [
         ("subtask", "Pick a."),
         ("plan", "1. Pick a.\n2. Pick b."),
@@ -19,7 +19,7 @@ def test_rows_are_the_formats():
         ("plan", "1. Pick b."),
         ("subtask", "Done."),
     ]
-    column = language.column(rows, 5)
+    column = language_columns.column(rows, 5)
     names = "role content style timestamp camera tool_calls"
     assert [field.name for field in column.type.value_type] == names.split()
     assert column.type.value_type.field("timestamp").type == pa.float32()
@@ -30,20 +30,20 @@ def test_rows_are_the_formats():
 @pytest.mark.parametrize("fps", [1, 20, 30])
 def test_every_frame_has_the_subtask_that_began_last(fps):
     said = [f"Do {k // 7}." for k in range(100)]
-    rows = language.rows_of(said, range(0, 100, 7), said, fps)
+    rows = language_columns.rows_of(said, range(0, 100, 7), said, fps)
     times = (np.arange(100) / fps).astype(np.float32)
-    assert language.subtasks_at(rows, times) == said
-    assert language.subtasks_at(rows[::-1], times) == said
-    assert language.plan_of(rows) == [f"Do {k}." for k in range(15)]
+    assert language_columns.subtasks_at(rows, times) == said
+    assert language_columns.subtasks_at(rows[::-1], times) == said
+    assert language_columns.plan_of(rows) == [f"Do {k}." for k in range(15)]
 
 
 def test_before_anything_is_said_there_is_no_subtask():
     rows = [{"role": "assistant", "content": "Go.", "style": "subtask", "timestamp": 0.5}]
-    assert language.subtasks_at(rows, np.array([0.0, 0.5, 1.0])) == ["", "Go.", "Go."]
-    assert language.subtasks_at([{**rows[0], "style": "memory"}], np.zeros(1)) is None
-    assert language.plan_of([{**rows[0], "style": "plan", "content": "- Go.\n- Stop."}]) == ["Go.", "Stop."]
+    assert language_columns.subtasks_at(rows, np.array([0.0, 0.5, 1.0])) == ["", "Go.", "Go."]
+    assert language_columns.subtasks_at([{**rows[0], "style": "memory"}], np.zeros(1)) is None
+    assert language_columns.plan_of([{**rows[0], "style": "plan", "content": "- Go.\n- Stop."}]) == ["Go.", "Stop."]
 
 
 def test_other_rows_are_refused():
     with pytest.raises(ValueError, match="another form"):
-        language.subtasks_at([{"text": "Go."}], np.zeros(1))
+        language_columns.subtasks_at([{"text": "Go."}], np.zeros(1))

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from lohovla.data.loader import Part, merge
+from lohovla.data.loader import BatchPart, merge_parts
 from lohovla.data.samples import action_chunk, collate
 
 
@@ -12,8 +12,8 @@ def sample(k):
 
 
 def test_parts_of_a_batch_take_their_places():
-    parts = [Part(places, collate([sample(k) for k in places])) for places in ([3, 0], [], [1, 2, 4])]
-    batch = merge(parts, 5)
+    parts = [BatchPart(places, collate([sample(k) for k in places])) for places in ([3, 0], [], [1, 2, 4])]
+    batch = merge_parts(parts, 5)
     whole = collate([sample(k) for k in range(5)])
     assert batch.keys() == whole.keys()
     assert torch.equal(batch["state"], whole["state"])
@@ -22,8 +22,8 @@ def test_parts_of_a_batch_take_their_places():
 
 
 def test_a_whole_batch_from_one_worker_is_not_copied():
-    part = Part([0, 1], collate([sample(0), sample(1)]))
-    assert merge([Part([], collate([])), part], 2) is part.samples
+    part = BatchPart([0, 1], collate([sample(0), sample(1)]))
+    assert merge_parts([BatchPart([], collate([])), part], 2) is part.samples
 
 
 def test_a_chunk_ends_with_its_episode():

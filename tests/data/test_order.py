@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lohovla.data.order import RUN, Shuffle
+from lohovla.data.shuffle import RUN, Shuffle
 
 
 @pytest.mark.parametrize("window", [0, 20, 10_000])

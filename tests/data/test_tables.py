@@ -5,16 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lohovla.data.layout import from_steps, to_steps
-from lohovla.data.tables import (
-    column,
-    decode_picture,
-    picture_column,
-    read_index,
-    values_of,
-    write_index,
-    write_table,
-)
+from lohovla.data.dataset_layout import dequantise_depth, quantise_depth
+from lohovla.data.parquet import column, decode_picture, picture_column, read_index, values_of, write_index, write_table
 
 
 @pytest.mark.parametrize("shape", [(1,), (7,), (2, 4), (3, 2, 5)])
@@ -31,10 +23,10 @@ def test_columns_come_back_as_they_went(tmp_path, shape, dtype):
 def test_depth_is_kept_without_loss(tmp_path):
     unit = 2e-5
     steps = np.random.default_rng(0).integers(0, 2**15, (3, 8, 12)).astype(np.uint16)
-    metres = from_steps(steps, unit)
-    write_table(pa.table({"d": picture_column(to_steps(metres, unit))}), tmp_path / "t.parquet")
+    metres = dequantise_depth(steps, unit)
+    write_table(pa.table({"d": picture_column(quantise_depth(metres, unit))}), tmp_path / "t.parquet")
     rows = pq.read_table(tmp_path / "t.parquet")["d"].to_pylist()
-    back = np.stack([from_steps(decode_picture(row), unit) for row in rows])
+    back = np.stack([dequantise_depth(decode_picture(row), unit) for row in rows])
     assert back.tobytes() == metres.tobytes()
 
 
@@ -45,7 +37,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lohovla.data.tables.os.fsync", full)
+    monkeypatch.setattr("lohovla.data.parquet.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         write_table(pa.table({"x": [3]}), path)
     assert pq.read_table(path)["x"].to_pylist() == [1, 2]

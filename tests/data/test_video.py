@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lohovla.data import video
-from lohovla.data.mp4 import read_film
+from lohovla.data.mp4_index import read_mp4_index
 from lohovla.data.video import VideoReader, read_video, write_video
 
 FPS = 10
@@ -54,7 +54,7 @@ def test_a_file_of_many_chunks_is_in_order(tmp_path):
     path = tmp_path / "v.mp4"
     write_video(path, noise(60, 256, 320), FPS)
     assert path.stat().st_size > 2 << 20  # ffmpeg begins a new chunk after each mebibyte
-    film = read_film(path)
+    film = read_mp4_index(path)
     assert film is not None
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
@@ -75,16 +75,16 @@ def test_what_is_not_plain_is_left_to_ffmpeg(tmp_path, codec, flags):
         for picture in noise(12):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
-    assert read_film(path) is None
+    assert read_mp4_index(path) is None
     np.testing.assert_array_equal(VideoReader().frames(path, [0.5])[0], read_video(path)[5])
 
 
 def test_a_large_file_is_left_to_ffmpeg(tmp_path, monkeypatch):
     path = tmp_path / "v.mp4"
     write_video(path, noise(4), FPS)
-    assert read_film(path) is not None
-    monkeypatch.setattr("lohovla.data.mp4.LARGEST", path.stat().st_size - 1)
-    assert read_film(path) is None
+    assert read_mp4_index(path) is not None
+    monkeypatch.setattr("lohovla.data.mp4_index.LARGEST", path.stat().st_size - 1)
+    assert read_mp4_index(path) is None
 
 
 def test_a_damaged_file_is_no_film(tmp_path):
@@ -93,4 +93,4 @@ def test_a_damaged_file_is_no_film(tmp_path):
     whole = path.read_bytes()
     for length in (0, 7, 100, len(whole) - 300, len(whole) - 1):
         path.write_bytes(whole[:length])
-        assert read_film(path) is None
+        assert read_mp4_index(path) is None

@@ -10,11 +10,11 @@ import pytest
 
 from lohovla.envs.control.simulation import Simulation
 from lohovla.envs.env import BlocksEnv
-from lohovla.envs.render.heightmap import points_of
-from lohovla.envs.render.noise import Noise
+from lohovla.envs.render.noise import CameraNoise
 from lohovla.envs.scene.cameras import CAMERAS, rotation_of
 from lohovla.envs.sensors import Sensors
 from lohovla.errors import UserError
+from lohovla.geometry.height_map import points_of
 
 SCATTERED = (
     (0.30, -0.30, 0.02, 0.3, 0.04),
@@ -29,7 +29,7 @@ def look() -> Callable[..., dict[str, Any]]:
     """One observation of a simulation through cameras of given settings."""
 
     def observe(simulation: Simulation, top_source: str = "orthographic", **cameras: Any) -> dict[str, Any]:
-        sensors = Sensors(cameras, Noise(), top_source)
+        sensors = Sensors(cameras, CameraNoise(), top_source)
         sensors.aim(simulation)
         return sensors.observe(simulation, "", np.random.default_rng(0))
 
@@ -130,7 +130,7 @@ def test_published_cameras_look_where_they_should(set_table, look, name, positio
 def test_depth_deprojects_to_the_top_of_a_block(set_table, look, name, width, height):
     simulation = set_table(blocks=((0.5, 0.0, 0.03, 0.4, 0.06),))
     observation = look(simulation, **{name: {"width": width, "height": height, "depth": True}})
-    sensors = Sensors({name: {"width": width, "height": height}}, Noise())
+    sensors = Sensors({name: {"width": width, "height": height}}, CameraNoise())
     points = points_of(sensors.cameras[name], observation[f"depth.{name}"])
     over = np.hypot(points[..., 0] - 0.5, points[..., 1]) < 0.02
     assert over.sum() > 30

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from lohovla.envs.control.end_effector import EndEffectorController
-from lohovla.envs.control.motion import Outcome, PickPlace
+from lohovla.envs.control.motion import MotionOutcome, PickPlace
 from lohovla.envs.control.simulation import Simulation
 from lohovla.envs.scene.grippers import JAW_OPENING
 
 
-def play(simulation: Simulation, pick: tuple, place: tuple, edge: float) -> tuple[Outcome, list[float]]:
+def play(simulation: Simulation, pick: tuple, place: tuple, edge: float) -> tuple[MotionOutcome, list[float]]:
     """Runs one pick and place; returns its outcome and block0's height at every tick."""
     controller, rng = EndEffectorController(simulation), np.random.default_rng(0)
     motion, heights = PickPlace(simulation, np.array(pick), np.array(place), edge), []
@@ -43,7 +43,7 @@ def test_it_opens_and_shuts(set_table):
 def test_it_lifts_a_block_by_friction_and_puts_it_down(set_table, edge, yaw):
     simulation = set_table(blocks=((0.45, -0.1, edge / 2, yaw, edge),), gripper="jaw")
     outcome, heights = play(simulation, (0.45, -0.1, edge, yaw), (0.6, 0.2, 0.0, yaw), edge)
-    assert outcome is Outcome.PLACED
+    assert outcome is MotionOutcome.PLACED
     assert max(heights) > edge / 2 + 0.05
     x, y, z = simulation.data.body("block0").xpos
     assert (x, y) == pytest.approx((0.6, 0.2), abs=0.02)
@@ -100,7 +100,7 @@ def test_what_holds_is_friction(holding, share, holds):
 def test_a_jaw_that_closes_on_nothing_has_missed(set_table):
     simulation = set_table(blocks=((0.6, 0.3, 0.02, 0.0, 0.04),), gripper="jaw")
     outcome, _ = play(simulation, (0.4, -0.2, 0.04, 0.0), (0.6, 0.0, 0.0, 0.0), 0.04)
-    assert outcome is Outcome.MISSED
+    assert outcome is MotionOutcome.MISSED
     assert simulation.held is None
 
 

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 import lohovla.envs  # noqa: F401
-from lohovla.envs.control import kinematics
-from lohovla.envs.control.rotations import matrix_from_rotvec
 from lohovla.envs.env import BlocksEnv
 from lohovla.envs.oracle import Oracle
 from lohovla.envs.scene.grippers import TCP_IN_FLANGE, TOOL_LENGTH
 from lohovla.envs.tasks.names import TASKS, VERSION, gym_name
+from lohovla.geometry import ur5e
+from lohovla.geometry.rotations import matrix_from_rotvec
 
 
 def off_by(state: np.ndarray, gripper: str) -> tuple[float, float]:
     """How far the tool of a ``state`` is from where its joints have it: metres, and the largest term of rotation."""
-    position, rotation = kinematics.forward(state[7:].astype(float))
+    position, rotation = ur5e.forward(state[7:].astype(float))
     tool = rotation @ TCP_IN_FLANGE
     away = np.linalg.norm(position - tool[:, 2] * TOOL_LENGTH[gripper] - state[:3])
     return float(away), float(np.abs(tool - matrix_from_rotvec(state[3:6].astype(float))).max())

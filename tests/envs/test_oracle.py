@@ -2,11 +2,11 @@
 
 import pytest
 
-from lohovla.envs.control.motion import Outcome
+from lohovla.envs.control.motion import MotionOutcome
 from lohovla.envs.env import BlocksEnv
 from lohovla.envs.oracle import Oracle
 from lohovla.envs.tasks.names import TASKS
-from lohovla.evaluate.episode import run_episode
+from lohovla.evaluate.episode_runner import run_episode
 from lohovla.policies.registry import make_policy
 
 SEEDS = (10001, 10003)
@@ -80,4 +80,4 @@ def test_where_nothing_is_left_to_do_it_harms_nothing():
     *_, info = env.step(oracle.act())
     assert oracle.subtask is None
     assert info["success"]
-    assert info["outcome"] == Outcome.MISSED.value
+    assert info["outcome"] == MotionOutcome.MISSED.value

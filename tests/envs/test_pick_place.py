@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from lohovla.envs.control.motion import Outcome
-from lohovla.envs.control.rotations import quarter_turn
+from lohovla.envs.control.motion import MotionOutcome
+from lohovla.geometry.rotations import quarter_turn
 
 TASK = "stack-blocks-of-same-color"  # nothing but blocks on the table
 
@@ -37,7 +37,7 @@ def test_a_block_comes_to_rest_where_and_how_it_was_asked(blind):
         env.reset(seed=seed)
         ((x, y),), yaw = free_places(env, 1, seed), rng.uniform(-math.pi / 4, math.pi / 4)
         info = put(env, "block0", x, y, 0.0, yaw)
-        assert info["outcome"] == Outcome.PLACED.value
+        assert info["outcome"] == MotionOutcome.PLACED.value
         assert not info["clamped"]
         assert info["held"] == ""
         u, v, w = env.scene().centre("block0")
@@ -83,7 +83,7 @@ def test_a_pick_beside_every_block_misses_and_moves_nothing(blind):
     before = env.scene().positions.copy()
     x, y = free_places(env, 1, 111)[0]
     info = env.step(np.array([(x, y, 0.0, 0.0), (0.5, 0.0, 0.0, 0.0)], np.float32))[4]
-    assert info["outcome"] == Outcome.MISSED.value
+    assert info["outcome"] == MotionOutcome.MISSED.value
     assert info["actions"] == 1  # it counts all the same
     np.testing.assert_allclose(env.scene().positions, before, atol=5e-4)
 
@@ -92,7 +92,7 @@ def test_a_block_lost_on_the_way_is_reported(blind):
     env = blind(TASK, drop_probability=0.98)
     env.reset(seed=113)
     info = put(env, "block0", *max(free_places(env, 10, 113), key=lambda p: abs(p[1])), 0.0, 0.0)
-    assert info["outcome"] == Outcome.DROPPED.value
+    assert info["outcome"] == MotionOutcome.DROPPED.value
     assert info["held"] == ""
 
 
@@ -104,7 +104,7 @@ def test_heights_that_are_a_little_wrong_are_felt_by_contact(blind, wrong):
     (x, y), (u, v, _) = free_places(env, 1, 115)[0], scene.centre("block0")
     place = max(0.0, wrong)
     info = env.step(np.array([(u, v, scene.top("block0") + wrong, 0.0), (x, y, place, 0.0)], np.float32))[4]
-    assert info["outcome"] == Outcome.PLACED.value
+    assert info["outcome"] == MotionOutcome.PLACED.value
     assert env.scene().centre("block0")[2] == pytest.approx(0.02, abs=1e-3)
     assert math.dist(env.scene().centre("block0")[:2], (x, y)) < 5e-3
 

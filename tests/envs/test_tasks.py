@@ -16,10 +16,10 @@ from lohovla.envs.language import palette, vocabulary
 from lohovla.envs.scene.cameras import WORKSPACE
 from lohovla.envs.tasks.entities import Area, Block, Bowl, Pose, Scene, Zone
 from lohovla.envs.tasks.goals import Goal, Subtask, put_in_zone
-from lohovla.envs.tasks.layout import Layout
 from lohovla.envs.tasks.names import TASKS, gym_name
 from lohovla.envs.tasks.put_one import PutBeside, PutOne
-from lohovla.envs.tasks.registry import Problem, Split, get_task, initial_scene
+from lohovla.envs.tasks.registry import Split, TaskInstance, get_task, initial_scene
+from lohovla.envs.tasks.scene_sampler import SceneSampler
 from lohovla.envs.tasks.sort import MoveToArea, Sort
 from lohovla.envs.tasks.stack import Stack
 from lohovla.errors import UserError
@@ -75,13 +75,18 @@ CONTENT = {
 }
 # Ends of ranges that further rules exclude, or that only a table with much room has.
 SELDOM = {
-    ("put-block-into-matching-bowl", "small"), ("put-block-into-matching-bowl", "bowls"),
-    ("put-block-into-mismatching-bowl", "bowls"), ("put-even-blocks-in-same-color-zone", "small"),
-    ("stack-smaller-over-bigger-with-same-color", "small"), ("stack-smaller-over-bigger-with-same-color", "big"),
-    ("move-blocks-between-absolute-positions-by-size", "small"), ("stack-blocks-of-same-color", "small"),
-    ("move-blocks-between-absolute-positions-by-size", "big"), ("move-blocks-between-absolute-positions", "small"),
+    ("put-block-into-matching-bowl", "small"),
+    ("put-block-into-matching-bowl", "bowls"),
+    ("put-block-into-mismatching-bowl", "bowls"),
+    ("put-even-blocks-in-same-color-zone", "small"),
+    ("stack-smaller-over-bigger-with-same-color", "small"),
+    ("stack-smaller-over-bigger-with-same-color", "big"),
+    ("move-blocks-between-absolute-positions-by-size", "small"),
+    ("stack-blocks-of-same-color", "small"),
+    ("move-blocks-between-absolute-positions-by-size", "big"),
+    ("move-blocks-between-absolute-positions", "small"),
     ("move-blocks-between-absolute-positions-by-color", "small"),
-}  # fmt: skip
+}
 
 COLOR = "(?:" + "|".join(vocabulary()["colors"]) + ")"
 BLOCK = f"(?:(?:smaller|bigger) )?{COLOR} block"
@@ -152,11 +157,11 @@ LETTERS = {
 every_task = pytest.mark.parametrize("task", TASKS)
 
 
-def problems(task: str, n: int, seed: int = 71, **options) -> list[Problem]:
+def problems(task: str, n: int, seed: int = 71, **options) -> list[TaskInstance]:
     return [get_task(task).sample(np.random.default_rng([seed, k]), **options) for k in range(n)]
 
 
-def of_kind(layout: Layout, kind: type) -> dict:
+def of_kind(layout: SceneSampler, kind: type) -> dict:
     return {name: entity for name, entity in layout.entities.items() if isinstance(entity, kind)}
 
 
@@ -182,7 +187,7 @@ def teleport(scene: Scene, subtask: Subtask) -> Scene:
     return replace(scene, positions=positions, quats=quats)
 
 
-def plan(problem: Problem) -> tuple[list[tuple[Scene, Subtask]], Scene]:
+def plan(problem: TaskInstance) -> tuple[list[tuple[Scene, Subtask]], Scene]:
     """The sub-tasks that solve a problem, each with the scene before it, and the scene at the end."""
     scene, steps = initial_scene(problem.layout), []
     while (subtask := problem.goal.next(scene)) is not None:
@@ -205,8 +210,11 @@ def test_there_are_the_24_tasks_of_the_reference():
     assert set(TASKS) == set(CONTENT) == set(SENTENCES)
     splits = {split: [task for task in TASKS if get_task(task).split is split] for split in Split}
     assert {split.value: len(tasks) for split, tasks in splits.items()} == {
-        "primitive": 4, "seen": 4, "unseen": 6, "additional": 10,
-    }  # fmt: skip
+        "primitive": 4,
+        "seen": 4,
+        "unseen": 6,
+        "additional": 10,
+    }
     assert {LETTERS[letter] for letter in "BCDE"} == set(splits[Split.SEEN])
     assert {LETTERS[letter] for letter in "FGHIJK"} == set(splits[Split.UNSEEN])
 

@@ -10,7 +10,7 @@ from gymnasium.vector.utils import create_shared_memory, read_from_shared_memory
 
 import lohovla.envs  # noqa: F401
 from lohovla.envs.env import BlocksEnv
-from lohovla.envs.instruction import Instruction
+from lohovla.envs.instruction_space import InstructionSpace
 from lohovla.envs.oracle import pick_place_action
 from lohovla.envs.vector import BlocksVectorEnv
 
@@ -135,7 +135,7 @@ def test_instructions_arrive_whole_from_gymnasiums_processes(shared_memory, cont
 
 
 def test_an_instruction_that_does_not_fit_shared_memory_is_not_cut():
-    space = Instruction()
+    space = InstructionSpace()
     memory = create_shared_memory(space, n=2)
     with pytest.raises(ValueError, match="161 characters, where 160 fit"):
         write_to_shared_memory(space, 1, "a" * 161, memory)

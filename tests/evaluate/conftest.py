@@ -25,13 +25,24 @@ def row():
 
     def make(task=TASKS[0], seed=10001, success=True, **more):
         return {
-            "task": task, "seed": seed, "instruction": "Put it there.", "success": success,
-            "score": 1.0 if success else 0.5, "reason": "success" if success else "action limit", "steps": 2,
-            "actions": 2, "drops": 0, "clamped": 0, "simulated_seconds": 4.0, "missing": "", "outcomes": {},
+            "task": task,
+            "seed": seed,
+            "instruction": "Put it there.",
+            "success": success,
+            "score": 1.0 if success else 0.5,
+            "reason": "success" if success else "action limit",
+            "steps": 2,
+            "actions": 2,
+            "drops": 0,
+            "clamped": 0,
+            "simulated_seconds": 4.0,
+            "missing": "",
+            "outcomes": {},
             "scores": [[0, 0.0, 0.0], [2, 4.0, 1.0 if success else 0.5]],
-            "subtasks": [{"time": 0.0, "text": "Pick it up.", "score": 0.0}], "failure": "" if success else "no luck",
+            "subtasks": [{"time": 0.0, "text": "Pick it up.", "score": 0.0}],
+            "failure": "" if success else "no luck",
             **more,
-        }  # fmt: skip
+        }
 
     return make
 

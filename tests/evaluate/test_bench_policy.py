@@ -6,18 +6,26 @@ import pytest
 
 from lohovla.benchmarks import policy
 from lohovla.cli import main
-from lohovla.model.checkpoint import save
+from lohovla.model.checkpoint import save_checkpoint
 
 
 @pytest.fixture
 def bench(tiny, tmp_path, capsys):
-    save(*tiny, tmp_path / "core")
+    save_checkpoint(*tiny, tmp_path / "core")
 
     def run(*settings):
         code = main(
-            ["bench", "policy", f"checkpoint={tmp_path / 'core'}", "tasks=[A]", "episodes=1", "workers=1",
-             f"output={tmp_path / 'out'}", *settings]
-        )  # fmt: skip
+            [
+                "bench",
+                "policy",
+                f"checkpoint={tmp_path / 'core'}",
+                "tasks=[A]",
+                "episodes=1",
+                "workers=1",
+                f"output={tmp_path / 'out'}",
+                *settings,
+            ]
+        )
         return code, capsys.readouterr()
 
     return run
@@ -48,7 +56,7 @@ def test_each_changes_one_thing_and_a_run_is_taken_up_again(bench, tmp_path, mon
 
 
 def test_pictures_from_elsewhere_are_rows_of_their_own(make_tiny, tmp_path, bench):
-    save(*make_tiny(learned=["code", "paint"]), tmp_path / "core")
+    save_checkpoint(*make_tiny(learned=["code", "paint"]), tmp_path / "core")
     code, said = bench("ablations=[image,image-true,image-shuffled]")
     assert code == 0, said.err
     titles = [line.split("|")[1].strip() for line in said.out.splitlines() if line.startswith("| ")]

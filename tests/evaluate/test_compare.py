@@ -3,7 +3,7 @@
 import pytest
 
 from lohovla.errors import UserError
-from lohovla.evaluate.compare import comparison_page, differing_settings, pair, pairs_table, read_runs
+from lohovla.evaluate.compare_runs import comparison_page, differing_settings, pair, pairs_table, read_runs
 
 A, B = "pick-and-place-primitive", "put-block-into-matching-bowl"
 

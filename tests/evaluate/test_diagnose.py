@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from lohovla.evaluate.diagnose import Diagnosis, as_table, by_task
+from lohovla.evaluate.failure_analysis import Diagnosis, as_table, by_task
 
 
 def test_what_was_never_judged_is_neither_right_nor_wrong():

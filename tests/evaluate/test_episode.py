@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lohovla.envs.env import BlocksEnv
-from lohovla.evaluate.episode import run_episode
+from lohovla.evaluate.episode_runner import run_episode
 from lohovla.policies.base import Decision, Policy, PolicySpec
 from lohovla.policies.registry import make_policy
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from lohovla.envs.env import BlocksEnv
-from lohovla.evaluate.episode import run_episode
-from lohovla.evaluate.film import HEIGHT, WIDTH, Film
+from lohovla.evaluate.episode_runner import run_episode
+from lohovla.evaluate.report.video import HEIGHT, WIDTH, EpisodeVideo
 from lohovla.policies.registry import make_policy
 
 
@@ -17,7 +17,7 @@ from lohovla.policies.registry import make_policy
 def filmed(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("film")
     env = BlocksEnv("put-even-blocks-in-same-color-zone", control=request.param, cameras={})
-    film = Film(folder / "video.mp4", env, fps=4)
+    film = EpisodeVideo(folder / "video.mp4", env, fps=4)
     result = run_episode(env, make_policy("oracle", env), 10003, on_start=film.start, on_subtask=film.turn)
     film.finish(linger=1.0)
     film.contact_sheet(folder / "sheet.png", columns=2)

@@ -9,7 +9,7 @@ import yaml
 
 from lohovla import __version__
 from lohovla.errors import UserError
-from lohovla.evaluate.log import EpisodeLog, flatten, refuse_other_settings, refuse_while_written
+from lohovla.evaluate.episode_log import EpisodeLog, flatten, refuse_other_settings, refuse_while_written
 
 EPISODES = [("task-a", 1), ("task-a", 3), ("täsk-b", 1)]
 

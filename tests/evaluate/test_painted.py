@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from lohovla.evaluate.painted import Score, cases, changed_patches, judge, near, psnr
+from lohovla.evaluate.subgoal.subgoal_image_metrics import (
+    SubgoalScore,
+    blocks_near,
+    cases,
+    changed_patches,
+    judge,
+    psnr,
+)
 
 
 def test_patches_that_differ_are_found():
@@ -20,7 +27,9 @@ def test_patches_that_differ_are_found():
 
 def test_decibels_by_hand():
     assert psnr(0.01) == pytest.approx(20.0)
-    score = Score(squares=[0.01, 0.03], depths=[0.0, 0.0004], weights=[3.0, 1.0], judged=4, placed=3, gone=2, agreed=1)
+    score = SubgoalScore(
+        squares=[0.01, 0.03], depths=[0.0, 0.0004], weights=[3.0, 1.0], judged=4, placed=3, gone=2, agreed=1
+    )
     figures = score.figures()
     assert figures["psnr"] == pytest.approx(psnr(0.015))
     assert figures["depth_mm"] == pytest.approx(10.0)
@@ -30,14 +39,14 @@ def test_decibels_by_hand():
 def test_a_block_that_is_seen_where_it_should_be_counts():
     points = np.array([[0.4, 0.0, 0, 0, 0.04], [0.6, 0.2, 0, 0, 0.04]])
     true = [(0.601, 0.199, 3), (0.3, 0.3, 1)]
-    score = Score()
+    score = SubgoalScore()
     judge(score, [(0.595, 0.205, 3)], true, points)  # there, and gone from the pick
     judge(score, [(0.595, 0.205, 2)], true, points)  # of another colour
     judge(score, [(0.595, 0.205, 3), (0.401, 0.0, 3)], true, points)  # still at the pick, too
     judge(score, [(0.595, 0.205, 3), (0.401, 0.0, 5)], [*true, (0.4, 0.0, 5)], points)  # one below is bared
     judge(score, [], [(0.3, 0.3, 1)], points)  # not seen in the true picture: no judgement
     assert (score.judged, score.placed, score.gone, score.agreed) == (4, 3, 3, 2)
-    assert near(true, np.array([0.6, 0.214])) == []
+    assert blocks_near(true, np.array([0.6, 0.214])) == []
 
 
 def test_cases_are_moves_that_succeeded():

@@ -7,20 +7,25 @@ import numpy as np
 import pytest
 import torch
 
-from lohovla.collect.scenes import scene_env
+from lohovla.collect.rendered_scenes import scene_env
 from lohovla.envs.oracle import pick_place_action
 from lohovla.errors import UserError
-from lohovla.evaluate import pictured
-from lohovla.evaluate.pictured import PicturedPolicy, ShuffledPictures, TruePictures, end_of
 from lohovla.evaluate.protocol import Protocol
-from lohovla.evaluate.run import evaluate
-from lohovla.evaluate.storyboard import Imagination
-from lohovla.model import pointing
-from lohovla.model.checkpoint import save
+from lohovla.evaluate.run_evaluation import evaluate
+from lohovla.evaluate.subgoal import oracle_subgoals
+from lohovla.evaluate.subgoal.imagined_rollout import ImaginedStep
+from lohovla.evaluate.subgoal.oracle_subgoals import (
+    OracleSubgoalPolicy,
+    ShuffledSubgoals,
+    TrueSubgoals,
+    subtask_outcome,
+)
+from lohovla.model.checkpoint import save_checkpoint
+from lohovla.model.inference import pick_place_prediction
 from lohovla.policies.base import Context
-from lohovla.policies.pictures import Planned
-from lohovla.policies.planner import Planner
-from lohovla.policies.rules import Rules
+from lohovla.policies.policy_config import LoHoVLAPolicyConfig
+from lohovla.policies.subgoal_source import PlannedSubtask
+from lohovla.policies.subtask_planner import SubtaskPlanner
 
 TASK, SEED = "put-block-into-matching-bowl", 10001
 NOWHERE = np.zeros((2, 5), np.float32)
@@ -41,7 +46,7 @@ def world():
 
 def planned(processor, text, picture):
     words = processor.tokenizer.encode(text, add_special_tokens=False)
-    return Planned(words, picture, None, SimpleNamespace(points=torch.zeros(1, 2, 5)))  # type: ignore[arg-type]
+    return PlannedSubtask(words, picture, None, SimpleNamespace(points=torch.zeros(1, 2, 5)))  # type: ignore[arg-type]
 
 
 def color_error(one, other):
@@ -54,7 +59,7 @@ def test_a_true_picture_is_of_what_comes(control):
     now, _ = env.reset(seed=SEED)
     scene, before = env.scene(), env.simulation.vector()
     subtask = env.problem.goal.next(scene)
-    end = end_of(env, subtask.text, NOWHERE, np.random.default_rng(0))
+    end = subtask_outcome(env, subtask.text, NOWHERE, np.random.default_rng(0))
     np.testing.assert_array_equal(env.simulation.vector(), before)  # only a copy was touched
     np.testing.assert_array_equal(env.observe()["images.top"], now["images.top"])
     played = scene_env(TASK)
@@ -68,10 +73,10 @@ def test_noise_of_the_copy_is_not_the_worlds():
     settings = {"color": 4.0, "depth": 0.002}
     seen = []
     for looks in (True, False):
-        env = pictured.BlocksEnv(TASK, control="pick_place", noise=settings)
+        env = oracle_subgoals.BlocksEnv(TASK, control="pick_place", noise=settings)
         env.reset(seed=SEED)
         if looks:
-            end_of(env, env.problem.goal.next(env.scene()).text, NOWHERE, np.random.default_rng(0))
+            subtask_outcome(env, env.problem.goal.next(env.scene()).text, NOWHERE, np.random.default_rng(0))
         seen.append(env.observe()["images.top"])
     np.testing.assert_array_equal(*seen)
 
@@ -79,7 +84,7 @@ def test_noise_of_the_copy_is_not_the_worlds():
 def test_words_that_name_no_move_change_nothing(painter, world):
     env, observation = world
     model, processor = painter
-    shown, now = TruePictures(model, processor, SEED), processor([observation]).picture
+    shown, now = TrueSubgoals(model, processor, SEED), processor([observation]).picture
     shown.world = env
     text = env.problem.goal.next(env.scene()).text
     assert shown(planned(processor, "Done.", now)) is now
@@ -100,11 +105,11 @@ def test_a_shuffled_picture_is_of_another_scene(painter, world, monkeypatch):
     def first_of_plan(model, processor, observation, brush, most, seed):
         """Paints scenes upside down; in every second one there is nothing to do."""
         scenes.append((observation, seed))
-        ends = [Imagination("", NOWHERE, observation["images.top"][::-1].copy(), observation["depth.top"])]
+        ends = [ImaginedStep("", NOWHERE, observation["images.top"][::-1].copy(), observation["depth.top"])]
         return ends if len(scenes) % 2 else []
 
-    monkeypatch.setattr(pictured, "plan_ahead", first_of_plan)
-    shown = ShuffledPictures(model, processor, SEED)
+    monkeypatch.setattr(oracle_subgoals, "plan_ahead", first_of_plan)
+    shown = ShuffledSubgoals(model, processor, SEED)
     shown.world = env
     first, second = (shown(planned(processor, "Done.", now)) for _ in range(2))
     others = [scene_env(TASK).reset(seed=SEED + 2 * k)[0] for k in (1, 2)]
@@ -117,11 +122,11 @@ def test_a_shuffled_picture_is_of_another_scene(painter, world, monkeypatch):
 
 
 @pytest.mark.parametrize("control", ["pick_place", "ee"])
-@pytest.mark.parametrize("kind", [TruePictures, ShuffledPictures])
+@pytest.mark.parametrize("kind", [TrueSubgoals, ShuffledSubgoals])
 def test_the_policy_acts_on_what_is_shown(painter, monkeypatch, kind, control):
     env = scene_env(TASK, control)
     observation, _ = env.reset(seed=SEED)
-    policy = PicturedPolicy(env, *painter, Rules(subtasks="image"), kind)
+    policy = OracleSubgoalPolicy(env, *painter, LoHoVLAPolicyConfig(subtasks="image"), kind)
 
     def act(picture):
         monkeypatch.setattr(kind, "_observation", lambda self, planned: picture(self.world, planned))
@@ -141,7 +146,7 @@ def test_the_policy_acts_on_what_is_shown(painter, monkeypatch, kind, control):
     assert not np.array_equal(other.actions, same.actions)
 
 
-@pytest.mark.parametrize("kind", [TruePictures, ShuffledPictures])
+@pytest.mark.parametrize("kind", [TrueSubgoals, ShuffledSubgoals])
 def test_what_is_shown_does_not_depend_on_other_episodes(painter, monkeypatch, kind):
     model, processor = painter
     envs = [scene_env(TASK) for _ in range(2)]
@@ -152,10 +157,10 @@ def test_what_is_shown_does_not_depend_on_other_episodes(painter, monkeypatch, k
     def oracle(self, prefix, memories):
         said = [texts[id(memory.pictures.world)] for memory in memories]
         words = [processor.tokenizer.encode(text, add_special_tokens=False) for text in said]
-        return pointing.given(model, prefix, words, processor.start)
+        return pick_place_prediction.subtask_from_tokens(model, prefix, words, processor.start)
 
-    monkeypatch.setattr(Planner, "_new_words", oracle)
-    policy = PicturedPolicy(envs[0], *painter, Rules(subtasks="image"), kind)
+    monkeypatch.setattr(SubtaskPlanner, "_new_words", oracle)
+    policy = OracleSubgoalPolicy(envs[0], *painter, LoHoVLAPolicyConfig(subtasks="image"), kind)
 
     def play(slots):
         """Two sub-tasks each: the reward says that the first is done."""
@@ -177,8 +182,8 @@ def test_what_is_shown_does_not_depend_on_other_episodes(painter, monkeypatch, k
 
 @pytest.mark.parametrize("factory", ["true_pictures", "shuffled_pictures"])
 def test_an_evaluation_is_the_same_in_any_number_of_processes(painter, tmp_path, factory):
-    save(*painter, tmp_path / "core")
-    settings = {"factory": f"{pictured.__name__}:{factory}", "checkpoint": str(tmp_path / "core")}
+    save_checkpoint(*painter, tmp_path / "core")
+    settings = {"factory": f"{oracle_subgoals.__name__}:{factory}", "checkpoint": str(tmp_path / "core")}
     env = {"control": "pick_place", "cameras": {"top": {"width": 320, "height": 160, "depth": True}}}
     seeds = tuple(range(SEED, SEED + 8, 2))
     protocol = Protocol(("pick-and-place-primitive",), seeds, "custom", env, policy_settings=settings)
@@ -194,10 +199,10 @@ def test_an_evaluation_is_the_same_in_any_number_of_processes(painter, tmp_path,
 def test_bad_settings_are_refused(painter, world):
     env, observation = world
     with pytest.raises(UserError, match="acts on no pictures"):
-        PicturedPolicy(env, *painter, Rules(), TruePictures)
+        OracleSubgoalPolicy(env, *painter, LoHoVLAPolicyConfig(), TrueSubgoals)
     with pytest.raises(UserError, match="salt"):
-        pictured.true_pictures(env, salt=1)
-    policy = PicturedPolicy(env, *painter, Rules(subtasks="image"), TruePictures)
+        oracle_subgoals.true_pictures(env, salt=1)
+    policy = OracleSubgoalPolicy(env, *painter, LoHoVLAPolicyConfig(subtasks="image"), TrueSubgoals)
     policy.reset(SEED)
     with pytest.raises(UserError, match="made in the simulation"):
         policy.act(observation, Context())

@@ -5,8 +5,8 @@ import pytest
 from lohovla.envs.tasks.names import TASKS
 from lohovla.envs.tasks.registry import get_task
 from lohovla.errors import UserError
-from lohovla.evaluate import published
 from lohovla.evaluate.protocol import Protocol, seeds_of, tasks_of
+from lohovla.evaluate.report import published_results
 
 
 def letters(suite):
@@ -51,11 +51,11 @@ def test_episodes_are_every_task_with_every_seed():
 
 
 def test_published_results_are_those_of_the_eleven_tasks():
-    assert str(published.figures("put-block-into-matching-bowl", "lohovla")) == "97.8 / 91.5"
-    assert str(published.figures("stack-blocks-of-same-color", "explicit")) == "4.0"
-    assert published.figures("stack-all-blocks-on-a-zone", "lohovla") is None
+    assert str(published_results.figures("put-block-into-matching-bowl", "lohovla")) == "97.8 / 91.5"
+    assert str(published_results.figures("stack-blocks-of-same-color", "explicit")) == "4.0"
+    assert published_results.figures("stack-all-blocks-on-a-zone", "lohovla") is None
     tasks = tasks_of("lohoravens")
-    mean = published.mean_figures(tasks, "lohovla")
+    mean = published_results.mean_figures(tasks, "lohovla")
     assert mean is not None
     assert mean.success == pytest.approx((77.5 + 91.5 + 22.5 + 11.5 + 81 + 41 + 25 + 7.5 + 52 + 22 + 54.5) / 11)
-    assert published.mean_figures([*tasks, "stack-all-blocks-on-a-zone"], "lohovla") is None
+    assert published_results.mean_figures([*tasks, "stack-all-blocks-on-a-zone"], "lohovla") is None

@@ -6,15 +6,15 @@ import pytest
 from lohovla.control.viz import RerunLog, check_viewer
 from lohovla.envs.env import BlocksEnv
 from lohovla.errors import UserError
-from lohovla.evaluate.latency import write_latency
-from lohovla.evaluate.realtime import Realtime, Recorder, environment_rate
+from lohovla.evaluate.realtime_episodes import RealtimeEpisodes, Recorder, environment_rate
+from lohovla.evaluate.report.latency_report import write_latency
 
 WORLD = {"control": "ee", "control_hz": 100.0, "cameras": {}}
 
 
 def play(task="pick-and-place-primitive", delay=0.2, join="rtc-trained", on_tick=None, seed=10001, **settings):
     loop = {"clock": "simulated", "delay": {"plan": delay, "chunk": delay}, "join": join, **settings}
-    return Realtime("oracle", task, WORLD, loop).episode(BlocksEnv(task, **WORLD), seed, on_tick)
+    return RealtimeEpisodes("oracle", task, WORLD, loop).episode(BlocksEnv(task, **WORLD), seed, on_tick)
 
 
 @pytest.mark.parametrize("join", ["sync", "ensemble", "rtc", "rtc-trained"])
@@ -94,4 +94,4 @@ def test_the_world_takes_the_highest_rate_that_it_can():
 )
 def test_settings_that_cannot_be_are_named(loop, words):
     with pytest.raises(UserError, match=words):
-        Realtime("wander", "pick-and-place-primitive", WORLD, loop)
+        RealtimeEpisodes("wander", "pick-and-place-primitive", WORLD, loop)

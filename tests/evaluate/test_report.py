@@ -7,11 +7,11 @@ from html.parser import HTMLParser
 import pytest
 
 from lohovla.envs.tasks.names import TASKS
-from lohovla.evaluate.plots import Bar, bars, curve, narrow_bars
 from lohovla.evaluate.protocol import Protocol
-from lohovla.evaluate.report import write_report
-from lohovla.evaluate.run import evaluate, film_some
-from lohovla.evaluate.table import as_json, markdown, percent, results_of, results_table
+from lohovla.evaluate.report.evaluation_report import write_report
+from lohovla.evaluate.report.result_table import as_json, markdown, percent, results_of, results_table
+from lohovla.evaluate.report.svg_plots import Bar, bars, curve, narrow_bars
+from lohovla.evaluate.run_evaluation import evaluate, film_some
 
 
 class _Page(HTMLParser):

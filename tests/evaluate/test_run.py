@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lohovla.evaluate import worker
+from lohovla.evaluate import evaluation_worker
 from lohovla.evaluate.protocol import Protocol, seeds_of
-from lohovla.evaluate.run import evaluate, film_some, first_of
+from lohovla.evaluate.run_evaluation import evaluate, film_some, first_of
 from lohovla.policies import registry
 from lohovla.policies.base import Decision, Policy, PolicySpec
 
@@ -60,9 +60,9 @@ def test_only_what_is_missing_is_played(protocol, reference, tmp_path, monkeypat
 
     def watch(group):
         played.extend((group.task, seed) for seed in group.seeds)
-        return worker.play_group(group)
+        return evaluation_worker.play_group(group)
 
-    monkeypatch.setattr("lohovla.evaluate.run.play_group", watch)
+    monkeypatch.setattr("lohovla.evaluate.run_evaluation.play_group", watch)
     evaluate(protocol, tmp_path, workers=1)
     assert played == protocol.episodes[2:6]
     assert (tmp_path / "episodes.jsonl").read_bytes() == b"".join(lines)
@@ -101,14 +101,14 @@ class _Watcher(Policy):
 def test_a_batched_policy_is_fed_from_many_environments_and_only_what_it_reads(tmp_path, monkeypatch):
     watcher = _Watcher()
     monkeypatch.setitem(registry._POLICIES, "watcher", lambda env: watcher)
-    worker._policy.cache_clear()
+    evaluation_worker._policy.cache_clear()
     env = {
         "control": "pick_place",
         "cameras": {name: {"width": 64, "height": 32, "depth": True} for name in ("top", "wrist")},
     }
     protocol = Protocol(("pick-and-place-primitive",), seeds_of("test", 5), "watcher", env)
     evaluate(protocol, tmp_path, workers=1, batch=3)
-    worker._policy.cache_clear()
+    evaluation_worker._policy.cache_clear()
     assert watcher.asked == [[10001, 10003, 10005]] * 3 + [[10007, 10009]] * 3  # three actions allowed
     assert watcher.keys == {"images.top", "depth.top", "state", "instruction"}
 
@@ -133,7 +133,7 @@ def test_failures_come_from_every_task_first(row):
 
 
 def test_successes_are_filmed_where_failures_are_fewer(row, tmp_path, monkeypatch):
-    monkeypatch.setattr("lohovla.evaluate.run.film", lambda group: str(group.seeds).encode())
+    monkeypatch.setattr("lohovla.evaluate.run_evaluation.film", lambda group: str(group.seeds).encode())
     rows = [row("a", 1), row("a", 3, False), row("b", 1), row("b", 3)]
     protocol = Protocol(("a", "b"), (1, 3), "oracle", {})
     for count, wanted in (
@@ -152,5 +152,5 @@ def test_films_are_made_once(protocol, reference, tmp_path, monkeypatch):
     (film,) = (tmp_path / "videos").iterdir()
     assert films[0][1] == film
     assert b"ftyp" in film.read_bytes()[:12]
-    monkeypatch.setattr("lohovla.evaluate.run.film", None)  # would fail if it were called
+    monkeypatch.setattr("lohovla.evaluate.run_evaluation.film", None)  # would fail if it were called
     assert film_some(protocol, tmp_path, rows, 1, "local", 1) == films

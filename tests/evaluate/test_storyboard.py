@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from lohovla.collect.scenes import scene_env
-from lohovla.evaluate.storyboard import Imagination, follow, grounded, plan_ahead
-from lohovla.evaluate.storyboard_page import record, sheet, write_page
-from lohovla.model.grammar import Grammar
-from lohovla.model.imagining import Brush
-from lohovla.model.sayable import Sayable
+from lohovla.collect.rendered_scenes import scene_env
+from lohovla.evaluate.report.imagined_plan_page import record, sheet, write_page
+from lohovla.evaluate.subgoal.imagined_rollout import ImaginedStep, execute_plan, plan_ahead, resolve_subtask
+from lohovla.model.inference.subgoal_generation import SubgoalSamplingConfig
+from lohovla.model.language.subtask_constraints import SubtaskConstraints
+from lohovla.model.language.token_trie import TokenTrie
 
 TABLE = "Pick up the red block and place it on the table."
 
@@ -16,7 +16,7 @@ TABLE = "Pick up the red block and place it on the table."
 def said(text, x=0.5, y=0.0):
     points = np.zeros((2, 5), np.float32)
     points[0, :2] = x, y
-    return Imagination(text, points, np.zeros((160, 320, 3), np.uint8), np.zeros((160, 320), np.float32))
+    return ImaginedStep(text, points, np.zeros((160, 320, 3), np.uint8), np.zeros((160, 320), np.float32))
 
 
 def meant(text, x=0.5, y=0.0):
@@ -28,27 +28,29 @@ def test_words_are_found_in_the_scene(hand_scene):
     scene = hand_scene(
         {"a": ("red", 0.04, 0.4, -0.2, 0.0), "b": ("blue", 0.04, 0.6, 0.2, 0.0)}, {"bowl": ("green", 0.5, 0.0)}
     )
-    found = grounded(scene, None, *meant("Pick up the red block and place it on the blue block."))
+    found = resolve_subtask(scene, None, *meant("Pick up the red block and place it on the blue block."))
     assert (found.pick, found.target) == ("a", "b")
-    found = grounded(scene, None, *meant("Pick up the blue block and place it in the green bowl."))
+    found = resolve_subtask(scene, None, *meant("Pick up the blue block and place it in the green bowl."))
     assert (found.pick, found.target) == ("b", "bowl")
-    assert grounded(scene, None, *meant("Pick up the pink block and place it in the green bowl.")) is None
-    assert grounded(scene, None, *meant("Pick up the blue block and place it in the red bowl.")) is None
+    assert resolve_subtask(scene, None, *meant("Pick up the pink block and place it in the green bowl.")) is None
+    assert resolve_subtask(scene, None, *meant("Pick up the blue block and place it in the red bowl.")) is None
 
 
 def test_of_two_that_fit_the_one_that_was_pointed_at_is_meant(hand_scene):
     scene = hand_scene({"a": ("red", 0.04, 0.4, -0.2, 0.0), "b": ("red", 0.04, 0.6, 0.2, 0.0)})
-    assert grounded(scene, None, *meant(TABLE, 0.41, -0.19)).pick == "a"
-    assert grounded(scene, None, *meant(TABLE, 0.58, 0.21)).pick == "b"
+    assert resolve_subtask(scene, None, *meant(TABLE, 0.41, -0.19)).pick == "a"
+    assert resolve_subtask(scene, None, *meant(TABLE, 0.58, 0.21)).pick == "b"
 
 
 def test_an_imagined_plan_keeps_to_the_goal(tiny, monkeypatch):
     model, processor = tiny
     observation, _ = scene_env("pick-and-place-primitive").reset(seed=1)
-    done = Grammar([processor.tokenizer.encode("Done.", add_special_tokens=False)], processor.end)
+    done = TokenTrie([processor.tokenizer.encode("Done.", add_special_tokens=False)], processor.end)
     told = []
-    monkeypatch.setattr(Sayable, "of", lambda self, objects, row, without=(), goal=None: told.append(goal) or done)
-    assert plan_ahead(model, processor, observation, Brush(), 1, seed=0) == []
+    monkeypatch.setattr(
+        SubtaskConstraints, "of", lambda self, objects, row, without=(), goal=None: told.append(goal) or done
+    )
+    assert plan_ahead(model, processor, observation, SubgoalSamplingConfig(), 1, seed=0) == []
     assert told == [observation["instruction"]]
 
 
@@ -58,7 +60,7 @@ def played():
     observation, _ = env.reset(seed=1)
     right = env.problem.goal.next(env.scene()).text
     plan = [said("Pick up the gray moon and place it on the table."), said(right), said(right)]
-    return observation, plan, follow(env, plan)
+    return observation, plan, execute_plan(env, plan)
 
 
 def test_the_oracle_follows_and_stops_at_the_end(played):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from lohovla.evaluate.painted import cases
-from lohovla.evaluate.told import TOLD, compare_told
-from lohovla.model import pointing
-from lohovla.model.layout import Kind
+from lohovla.evaluate.subgoal.conditioning_ablation import TOLD, compare_conditioning
+from lohovla.evaluate.subgoal.subgoal_image_metrics import cases
+from lohovla.model.attention_mask import TokenType
+from lohovla.model.inference import pick_place_prediction
 from lohovla.model.processor import picture_of
 
 
@@ -22,7 +22,7 @@ def test_each_way_is_told_what_its_name_says(tiny, found, monkeypatch):
     """A pointer that picks right where there are words, and places right where there is a picture."""
     model, processor = tiny
     right = torch.from_numpy(np.stack([case.points for case in found])).float()
-    point = pointing.point
+    point = pick_place_prediction.predict_pick_place
 
     def scripted(model, prefix, words):
         pointed = point(model, prefix, words)
@@ -30,15 +30,15 @@ def test_each_way_is_told_what_its_name_says(tiny, found, monkeypatch):
         of = right[:2] if len(points) == 2 else right[2:]
         if any(words.tokens):
             points[:, 0] = of[:, 0]
-        if (words.layout.kind == int(Kind.SUBGOAL)).any():
+        if (words.layout.kind == int(TokenType.SUBGOAL)).any():
             points[:, 1] = of[:, 1]
         return replace(pointed, points=points)
 
     shown = []
-    monkeypatch.setattr(pointing, "point", scripted)
+    monkeypatch.setattr(pick_place_prediction, "point", scripted)
     monkeypatch.setattr(model.stem, "forward", _noting(model.stem.forward, shown))
     done = []
-    figures = compare_told(model, processor, found, batch=2, progress=done.append)
+    figures = compare_conditioning(model, processor, found, batch=2, progress=done.append)
     assert done == [2, 1]
     for name, (worded, which) in TOLD.items():
         assert figures[name] == {"pick": worded, "place": which is not None, "both": worded and which is not None}

@@ -5,7 +5,7 @@ import contextlib
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lohovla.model.graphs import Graphs, Plainly
+from lohovla.model.backends.graph_runners import CudaGraphRunner, EagerRunner
 
 
 class Captured(TorchDispatchMode):
@@ -15,14 +15,15 @@ class Captured(TorchDispatchMode):
         indices = args[1] if func in (torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default) else ()
         chosen = any(index is not None and index.dtype == torch.bool for index in indices)
         if chosen or func in (
-            torch.ops.aten.lift_fresh.default, torch.ops.aten._local_scalar_dense.default,
+            torch.ops.aten.lift_fresh.default,
+            torch.ops.aten._local_scalar_dense.default,
             torch.ops.aten.nonzero.default,
-        ):  # fmt: skip
+        ):
             raise AssertionError(f"{func} goes by the host")
         return func(*args, **(kwargs or {}))
 
 
-class Capturing(Plainly):
+class Capturing(EagerRunner):
     """Runs each pass once to make its constants, then as it would be captured."""
 
     def __init__(self):
@@ -65,7 +66,7 @@ class _Stream:
 
 
 def graphs(monkeypatch):
-    """:class:`lohovla.model.graphs.Graphs` on the CPU, on tapes; and the list of those that were recorded."""
+    """``CudaGraphRunner`` on the CPU, on tapes; and the list of those that were recorded."""
     tapes = []
 
     def graph(tape, **_):
@@ -78,4 +79,4 @@ def graphs(monkeypatch):
     monkeypatch.setattr(torch.cuda, "stream", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Tape)
     monkeypatch.setattr(torch.cuda, "graph", graph)
-    return Graphs(), tapes
+    return CudaGraphRunner(), tapes

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from lohovla.kernels.ahead import SHARED_LIMIT, Report
+from lohovla.kernels.aot_compile import SHARED_LIMIT, Report
 
 pytest.importorskip("triton")
 
@@ -18,7 +18,7 @@ def test_compiles_for_sm_90():
     unset = ("TRITON_INTERPRET", "TRITON_DEFAULT_FP_FUSION")
     environment = {name: value for name, value in os.environ.items() if name not in unset}
     said = subprocess.run(
-        [sys.executable, "-m", "lohovla.kernels.ahead"], env=environment, capture_output=True, text=True
+        [sys.executable, "-m", "lohovla.kernels.aot_compile"], env=environment, capture_output=True, text=True
     )
     assert said.returncode == 0, said.stdout + said.stderr
     assert said.stdout.count("| none |") >= 10

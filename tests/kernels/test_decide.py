@@ -10,17 +10,17 @@ import torch
 
 from lohovla.benchmarks import decision
 from lohovla.envs.env import BlocksEnv
-from lohovla.evaluate.painted import cases
 from lohovla.evaluate.protocol import seeds_of, tasks_of
-from lohovla.model import acting, pointing
-from lohovla.model.acting import Attended
-from lohovla.model.checkpoint import load
-from lohovla.model.deciding import ANY, NONE, Asked, Whole, kept_words
-from lohovla.model.fast import Fast
-from lohovla.model.graphs import Plainly
+from lohovla.evaluate.subgoal.subgoal_image_metrics import cases
+from lohovla.model.backends.graph_runners import EagerRunner
+from lohovla.model.backends.inference_backend import InferenceBackend
+from lohovla.model.backends.single_graph import ANY, NONE, DecisionConfig, DecisionInputs, kept_words
+from lohovla.model.checkpoint import load_checkpoint
+from lohovla.model.inference import action_sampling, pick_place_prediction
+from lohovla.model.inference.action_sampling import ActionContext
 from lohovla.policies.base import Context
 from lohovla.policies.lohovla import LoHoVLAPolicy
-from lohovla.policies.rules import Rules
+from lohovla.policies.policy_config import LoHoVLAPolicyConfig
 
 from .capture import Capturing, graphs
 
@@ -30,7 +30,7 @@ CONTROLS = ["ee", "pick_place"]
 
 @pytest.fixture(scope="module")
 def loaded():
-    return load(None)
+    return load_checkpoint(None)
 
 
 @pytest.fixture(scope="module")
@@ -41,26 +41,28 @@ def observations():
 
 
 def whole(processor, control="ee", **more):
-    return Whole(processor.start, processor.end, processor.mask, control, 3, **more)
+    return DecisionConfig(processor.start, processor.end, processor.mask, control, 3, **more)
 
 
 def noise_of(model, control, rows):
-    return acting.noise_for(model, control, [torch.Generator().manual_seed(row) for row in range(rows)])
+    return action_sampling.sample_action_noise(
+        model, control, [torch.Generator().manual_seed(row) for row in range(rows)]
+    )
 
 
 def asked_of(model, control, rows):
-    return Asked.new(model, torch.full((rows, 4), 0.01), noise_of(model, control, rows))
+    return DecisionInputs.new(model, torch.full((rows, 4), 0.01), noise_of(model, control, rows))
 
 
 def by_passes(model, processor, inputs, how, asked, words=None):
     """What the eager passes give: the words, where they point, the chunks."""
-    fast = Fast(model)
+    fast = InferenceBackend(model)
     prefix = fast.encode(inputs)
     if words is None:
         words = fast.plan_d2f(prefix, how.start, how.end, how.mask, how.accept)
     else:
-        words = pointing.given(model, prefix, words, how.start)
-    attended = Attended.of(fast.point(prefix, words))
+        words = pick_place_prediction.subtask_from_tokens(model, prefix, words, how.start)
+    attended = ActionContext.from_predictions(fast.point(prefix, words))
     if how.control == "pick_place":
         return words, attended.points, fast.pick_place(attended, how.steps, asked.noise), prefix
     chunk = fast.ee(attended, inputs.state, asked.motion, how.steps, asked.noise, asked.prefix)
@@ -72,7 +74,7 @@ def by_passes(model, processor, inputs, how, asked, words=None):
 @torch.no_grad()
 def test_it_is_the_passes_one_after_the_other(loaded, observations, control, pad):
     model, processor = loaded
-    fast, how = Fast(model, "fused", Plainly(pad=pad)), whole(processor, control, forwards=20)
+    fast, how = InferenceBackend(model, "fused", EagerRunner(pad=pad)), whole(processor, control, forwards=20)
     assert len(observations) > 12
     for first in range(0, len(observations), 4):
         some = observations[first : first + 4]
@@ -86,9 +88,11 @@ def test_it_is_the_passes_one_after_the_other(loaded, observations, control, pad
         assert made.action.shape == chunk.shape
         assert (made.action - chunk).abs().max() < BOUND
         assert (made.before - model.progress.remember(prefix.seen, points)).abs().max() < 1e-3
-        again = fast.pick_place(made.attended, 3, asked.noise) if control == "pick_place" else fast.ee(
-            made.attended, inputs.state, asked.motion, 3, asked.noise
-        )  # fmt: skip
+        again = (
+            fast.pick_place(made.attended, 3, asked.noise)
+            if control == "pick_place"
+            else fast.ee(made.attended, inputs.state, asked.motion, 3, asked.noise)
+        )
         assert (again - chunk).abs().max() < BOUND  # later chunks of the sub-task go on from it
 
 
@@ -96,7 +100,7 @@ def test_it_is_the_passes_one_after_the_other(loaded, observations, control, pad
 @torch.no_grad()
 def test_it_says_where_words_are_not_complete(loaded, observations, accept, count):
     model, processor = loaded
-    fast, found = Fast(model, "fused"), set()
+    fast, found = InferenceBackend(model, "fused"), set()
     for observation, forwards in itertools.product(observations[:count], (1, 2, 3)):
         inputs, how = processor([observation]), whole(processor, forwards=forwards, accept=accept)
         asked = asked_of(model, "ee", 1)
@@ -118,7 +122,7 @@ def test_it_says_where_words_are_not_complete(loaded, observations, accept, coun
 @torch.no_grad()
 def test_subtasks_under_way_go_on_unless_they_seem_done(loaded, observations):
     model, processor = loaded
-    some, fast, how = observations[:4], Fast(model, "fused"), whole(processor, forwards=20)
+    some, fast, how = observations[:4], InferenceBackend(model, "fused"), whole(processor, forwards=20)
     inputs, asked = processor(some), asked_of(model, "ee", 4)
     fresh, points, _, prefix = by_passes(model, processor, inputs, how, asked)
     asked.points, asked.before = points, model.progress.remember(prefix.seen, points) + 0.3
@@ -150,7 +154,7 @@ def test_nothing_in_it_goes_by_the_host(loaded, observations, control):
     runner, how = Capturing(), whole(processor, control)
     asked = asked_of(model, control, 3)
     asked.prefix = torch.zeros(3, 2, 7) if control == "ee" else None
-    Fast(model, "fused", runner).decide(how, processor(observations[:3]), asked)
+    InferenceBackend(model, "fused", runner).decide(how, processor(observations[:3]), asked)
     assert runner.passes == {"decide"}
 
 
@@ -159,7 +163,7 @@ def test_a_graph_of_it_serves_all_that_fits_its_sizes(loaded, observations, monk
     """Recorded on the first observation and replayed on others, it gives what it would have given them itself."""
     model, processor = loaded
     runner, tapes = graphs(monkeypatch)
-    fast, how = Fast(model, "fused", runner), whole(processor, forwards=3)
+    fast, how = InferenceBackend(model, "fused", runner), whole(processor, forwards=3)
     goals = (
         "put the red block in the bowl",
         "stack all the blocks",
@@ -168,7 +172,7 @@ def test_a_graph_of_it_serves_all_that_fits_its_sizes(loaded, observations, monk
     for observation, goal in zip(observations, goals, strict=False):
         inputs = processor([{**observation, "instruction": goal}])
         asked = asked_of(model, "ee", 1)
-        made, want = fast.decide(how, inputs, asked), Fast(model, "fused").decide(how, inputs, asked)
+        made, want = fast.decide(how, inputs, asked), InferenceBackend(model, "fused").decide(how, inputs, asked)
         assert made.words(how.end) == want.words(how.end)
         assert torch.equal(made.complete, want.complete)
         assert (made.action - want.action).abs().max() < BOUND
@@ -199,7 +203,9 @@ def test_shares_are_of_all_subtasks():
 
 def policy_of(loaded, control="pick_place", in_one=True, **rules):
     env = BlocksEnv("pick-and-place-primitive", control=control, cameras={})
-    made = LoHoVLAPolicy(env, *loaded, Rules(backend="fused" if in_one else "eager", planner="d2f", **rules))
+    made = LoHoVLAPolicy(
+        env, *loaded, LoHoVLAPolicyConfig(backend="fused" if in_one else "eager", planner="d2f", **rules)
+    )
     assert not made._fast.whole  # without a GPU
     made._fast.whole = in_one
     return made
@@ -266,7 +272,7 @@ def test_nothing_is_said_where_no_subtask_can_be_due(loaded, observations, monke
 @pytest.mark.parametrize("rules", [{"planner": "ar"}, {"subtasks": "none"}, {"imagine": True}])
 def test_what_cannot_be_in_one_is_not(loaded, observations, rules):
     env = BlocksEnv("pick-and-place-primitive", control="pick_place", cameras={})
-    policy = LoHoVLAPolicy(env, *loaded, Rules(**{"backend": "fused", "planner": "d2f", **rules}))
+    policy = LoHoVLAPolicy(env, *loaded, LoHoVLAPolicyConfig(**{"backend": "fused", "planner": "d2f", **rules}))
     policy._fast.whole = True
     assert play(policy, observations, [0])[1] == [[False]]
 

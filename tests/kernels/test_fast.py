@@ -9,16 +9,16 @@ import torch
 
 from lohovla.benchmarks.model import observation_of
 from lohovla.errors import UserError
-from lohovla.model import acting, pointing
-from lohovla.model.acting import Attended
-from lohovla.model.checkpoint import load
-from lohovla.model.fast import BACKENDS, Fast
-from lohovla.model.graphs import Compiled, Plainly, double, up_to, widened
-from lohovla.model.layout import Kind
-from lohovla.model.lean import Lean
-from lohovla.model.passes import flat
-from lohovla.model.upload import Upload
-from lohovla.policies.rules import Rules
+from lohovla.model.attention_mask import TokenType
+from lohovla.model.backends.device_transfer import DeviceTransfer
+from lohovla.model.backends.fused_decoder import FusedDecoder
+from lohovla.model.backends.graph_functions import flatten_cache
+from lohovla.model.backends.graph_runners import CompiledRunner, EagerRunner, next_power_of_two, padded_shape, round_up
+from lohovla.model.backends.inference_backend import BACKENDS, InferenceBackend
+from lohovla.model.checkpoint import load_checkpoint
+from lohovla.model.inference import action_sampling, pick_place_prediction
+from lohovla.model.inference.action_sampling import ActionContext
+from lohovla.policies.policy_config import LoHoVLAPolicyConfig
 
 from .capture import Captured, Capturing
 
@@ -27,7 +27,7 @@ BOUND = 3e-5  # metres and radians
 
 @pytest.fixture(scope="module")
 def loaded():
-    return load(None)
+    return load_checkpoint(None)
 
 
 @pytest.fixture(scope="module")
@@ -49,26 +49,32 @@ def decide(fast, processor, observations, planner):
     else:
         words = fast.plan_d2f(prefix, start, end, mask)
     pointed = fast.point(prefix, words)
-    attended = Attended.of(pointed)
+    attended = ActionContext.from_predictions(pointed)
     generators = [torch.Generator().manual_seed(row) for row in range(len(observations))]
-    noise = acting.noise_for(fast.model, "ee", generators)
+    noise = action_sampling.sample_action_noise(fast.model, "ee", generators)
     motion = torch.full((len(observations), 4), 0.01)
     ee = fast.ee(attended, inputs.state, motion, 3, noise)
     return {
-        "words": words, "layout": prefix.layout, "states": prefix.tokens, "points": pointed.points, "ee": ee,
+        "words": words,
+        "layout": prefix.layout,
+        "states": prefix.tokens,
+        "points": pointed.points,
+        "ee": ee,
         "joined": fast.ee(attended, inputs.state, motion, 3, noise, ee[:, :4] + 0.001),
-        "pick_place": fast.pick_place(attended, 3, acting.noise_for(fast.model, "pick_place", generators)),
-    }  # fmt: skip
+        "pick_place": fast.pick_place(
+            attended, 3, action_sampling.sample_action_noise(fast.model, "pick_place", generators)
+        ),
+    }
 
 
 @pytest.fixture(scope="module")
 def eager(loaded, observations):
-    return {planner: decide(Fast(loaded[0]), loaded[1], observations, planner) for planner in ("ar", "d2f")}
+    return {planner: decide(InferenceBackend(loaded[0]), loaded[1], observations, planner) for planner in ("ar", "d2f")}
 
 
 def traced(whole=True):
     """As ``compile``, without generating code: traced, and refused if anything cannot be traced."""
-    runner = Compiled()
+    runner = CompiledRunner()
     runner.compile = lambda work: torch.compile(work, backend="eager", fullgraph=whole)
     return runner
 
@@ -76,7 +82,7 @@ def traced(whole=True):
 @pytest.mark.parametrize("planner", ["ar", "d2f"])
 @pytest.mark.parametrize("pad", [False, True], ids=["fused", "widened"])
 def test_backends_agree(loaded, observations, eager, pad, planner):
-    got = decide(Fast(loaded[0], "fused", Plainly(pad=pad)), loaded[1], observations, planner)
+    got = decide(InferenceBackend(loaded[0], "fused", EagerRunner(pad=pad)), loaded[1], observations, planner)
     want = eager[planner]
     assert got["words"].tokens == want["words"].tokens
     assert got["words"].forwards == want["words"].forwards
@@ -91,18 +97,24 @@ def test_chunks_can_be_compiled(loaded, observations):
     model, processor = loaded
     inputs = processor(observations[:1])
     prefix = model.encode(inputs)
-    attended = Attended.of(pointing.point(model, prefix, pointing.given(model, prefix, [[70, 71]], processor.start)))
+    attended = ActionContext.from_predictions(
+        pick_place_prediction.predict_pick_place(
+            model, prefix, pick_place_prediction.subtask_from_tokens(model, prefix, [[70, 71]], processor.start)
+        )
+    )
     given = attended, inputs.state, torch.zeros(1, 4), 1, torch.randn(1, 16, 7)
-    assert (Fast(model, "compile", traced()).ee(*given) - Fast(model).ee(*given)).abs().max() < BOUND
+    assert (
+        InferenceBackend(model, "compile", traced()).ee(*given) - InferenceBackend(model).ee(*given)
+    ).abs().max() < BOUND
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("planner", ["ar", "d2f"])
 def test_whole_decisions_can_be_compiled(loaded, observations, planner):
     model, processor = loaded
-    want = decide(Fast(model), processor, observations[:1], planner)
+    want = decide(InferenceBackend(model), processor, observations[:1], planner)
     whole = planner == "ar" or sys.version_info >= (3, 12)  # before, a canvas's cached properties take a lock
-    got = decide(Fast(model, "compile", traced(whole)), processor, observations[:1], planner)
+    got = decide(InferenceBackend(model, "compile", traced(whole)), processor, observations[:1], planner)
     assert got["words"].tokens == want["words"].tokens
     for name in ("points", "ee", "joined", "pick_place"):
         assert (got[name] - want[name]).abs().max() < BOUND
@@ -111,7 +123,7 @@ def test_whole_decisions_can_be_compiled(loaded, observations, planner):
 @pytest.mark.parametrize("planner", ["ar", "d2f"])
 def test_no_pass_goes_by_the_host(loaded, observations, planner):
     runner = Capturing()
-    decide(Fast(loaded[0], "fused", runner), loaded[1], observations, planner)
+    decide(InferenceBackend(loaded[0], "fused", runner), loaded[1], observations, planner)
     assert runner.passes == {"look", "feed" if planner == "ar" else "say", "point", "ee", "pick_place"}
 
 
@@ -123,14 +135,14 @@ def test_what_goes_by_the_host_is_noticed(work):
 
 def test_given_actions_stand(loaded, observations, eager):
     joined, ee = eager["ar"]["joined"], eager["ar"]["ee"]
-    got = decide(Fast(loaded[0], "fused"), loaded[1], observations, "ar")["joined"]
+    got = decide(InferenceBackend(loaded[0], "fused"), loaded[1], observations, "ar")["joined"]
     assert (got[:, :4] - ee[:, :4] - 0.001).abs().max() < BOUND
     assert (joined[:, 4:] - ee[:, 4:]).abs().max() > 3 * BOUND  # and what follows goes on from them
 
 
 def test_the_last_layer_runs_the_rows_asked_for(loaded):
     decoder = loaded[0].decoder
-    lean = Lean(decoder)
+    lean = FusedDecoder(decoder)
     tokens, places = torch.randn(2, 9, decoder.config.hidden_size), torch.arange(9).expand(2, -1)
     allowed = torch.ones(2, 1, 9, 9, dtype=torch.bool).tril()
     whole, cache = lean.run(tokens, allowed, places)
@@ -139,7 +151,7 @@ def test_the_last_layer_runs_the_rows_asked_for(loaded):
     keep = torch.tensor([[0, 8], [3, 4]])
     part, same = lean.run(tokens, allowed, places, keep=keep)
     assert (part - whole.gather(1, keep[..., None].expand(-1, -1, whole.shape[2]))).abs().max() < 1e-4
-    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(flat(cache), flat(same), strict=True))
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(flatten_cache(cache), flatten_cache(same), strict=True))
     past = [(k[:, :, :6], v[:, :, :6]) for k, v in cache]
     later, _ = lean.run(tokens[:, 6:], allowed[:, :, 6:], places[:, 6:], past)
     assert (later - whole[:, 6:]).abs().max() < 1e-4
@@ -150,27 +162,27 @@ def test_decoders_that_are_not_known_are_refused(loaded):
 
     small = GPTNeoXConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, vocab_size=9)
     with pytest.raises(UserError, match="decoders of type gpt_neox"):
-        Lean(AutoModel.from_config(small))
+        FusedDecoder(AutoModel.from_config(small))
 
 
 def test_padding_is_not_seen(loaded, observations):
     model, processor = loaded
-    fast = Fast(model, "fused")
+    fast = InferenceBackend(model, "fused")
     prefix = fast.encode(processor(observations))
-    words = pointing.given(model, prefix, [[70, 71], [70], []], processor.start)
+    words = pick_place_prediction.subtask_from_tokens(model, prefix, [[70, 71], [70], []], processor.start)
     pointed = fast.point(prefix, words)
-    attended = Attended.of(pointed)
+    attended = ActionContext.from_predictions(pointed)
     assert (~attended.valid).any()
     given = processor(observations).state, torch.zeros(3, 4), 2, torch.randn(3, 16, 7)
     before = fast.ee(attended, *given)
     cache = [tuple(torch.where(attended.valid[:, None, :, None], x, 9.0) for x in pair) for pair in attended.cache]
     assert torch.allclose(fast.ee(dataclasses.replace(attended, cache=cache), *given), before, atol=1e-6)
     seen = pointed.layout.kind[attended.valid]
-    assert not (seen == int(Kind.PAD)).any()
+    assert not (seen == int(TokenType.PAD)).any()
 
 
 def test_pictures_travel_as_bytes_and_arrive_the_same(loaded, observations):
-    upload = Upload(loaded[1], torch.device("cpu"))
+    upload = DeviceTransfer(loaded[1], torch.device("cpu"))
     first = upload(observations[:1])
     for batch in (observations, observations[1:], observations[:1]):
         want = loaded[1](batch)
@@ -181,13 +193,13 @@ def test_pictures_travel_as_bytes_and_arrive_the_same(loaded, observations):
 
 def test_unknown_backends_are_named(loaded):
     with pytest.raises(UserError, match="no backend 'tensorrt'"):
-        Fast(loaded[0], "tensorrt")
+        InferenceBackend(loaded[0], "tensorrt")
     with pytest.raises(UserError, match=r"policy.backend cannot be 'tensorrt'"):
-        Rules(backend="tensorrt")
-    assert [Rules(backend=backend).backend for backend in BACKENDS] == list(BACKENDS)
+        LoHoVLAPolicyConfig(backend="tensorrt")
+    assert [LoHoVLAPolicyConfig(backend=backend).backend for backend in BACKENDS] == list(BACKENDS)
 
 
 def test_sizes():
-    assert [double(n) for n in (1, 2, 3, 8, 9)] == [1, 2, 4, 8, 16]
-    assert [up_to(n, 8) for n in (1, 8, 9)] == [8, 8, 16]
-    assert widened(torch.zeros(3, 4, 5), "b.l", {"b": 4, "l": 32}) == (4, 4, 32)
+    assert [next_power_of_two(n) for n in (1, 2, 3, 8, 9)] == [1, 2, 4, 8, 16]
+    assert [round_up(n, 8) for n in (1, 8, 9)] == [8, 8, 16]
+    assert padded_shape(torch.zeros(3, 4, 5), "b.l", {"b": 4, "l": 32}) == (4, 4, 32)

@@ -6,9 +6,9 @@ import json
 import pytest
 import torch
 
-from lohovla.benchmarks import counts, gpu, gpu_models, gpu_text
-from lohovla.benchmarks.pi0 import TOY, Shape, launches
-from lohovla.benchmarks.report import table
+from lohovla.benchmarks import gpu, gpu_models, gpu_text, roofline
+from lohovla.benchmarks.bench_utils import table
+from lohovla.benchmarks.pi0 import TOY, Pi0Shape, launches
 from lohovla.errors import UserError
 from lohovla.kernels.runtime import tables
 
@@ -92,19 +92,19 @@ def test_tables_have_all_fields():
 
 
 def test_counts_of_pi0_agree_with_its_floor():
-    launched = launches(Shape())
+    launched = launches(Pi0Shape())
     with torch.device("meta"):
-        floors = counts.Pi0(Shape()).floor_counts()
+        floors = roofline.Pi0(Pi0Shape()).floor_counts()
     for part in floors:
         operations = sum(n * cost.operations for n, cost in launched[part])
         assert operations == pytest.approx(floors[part][1], rel=0.06)
         assert sum(n * cost.bytes for n, cost in launched[part]) > floors[part][0] * 0.98
-    assert counts.predicted(counts.Cost(1.0, 1.0), "H100") == counts.LAUNCH
+    assert roofline.predicted(roofline.Cost(1.0, 1.0), "H100") == roofline.LAUNCH
     assert launches(TOY).keys() == launched.keys()
 
 
 def test_counts_are_printed(capsys):
-    record = counts.run()
+    record = roofline.run()
     assert record["decision"][-1]["floor H200, ms"] < record["decision"][-1]["predicted H200, ms"]
     assert "| paged_attention | heads=28" in capsys.readouterr().out
     assert 0 < record["nano"][2]["launches"] < record["nano"][0]["launches"]

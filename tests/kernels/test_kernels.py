@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from lohovla.errors import UserError
-from lohovla.kernels import confidence, paged_attention, qkv, quantised, runtime
+from lohovla.kernels import lm_head_argmax, paged_attention, qkv, runtime, weight_only_linear
 from lohovla.kernels.registry import KERNELS, as_double
-from lohovla.kernels.runtime import blocks, chosen, plan, tables
+from lohovla.kernels.runtime import block_config, blocks, tables, use_triton
 
 pytest.importorskip("triton")
 
@@ -49,10 +49,10 @@ def test_agrees_with_float64(name, number, dtype, implementation):
 def test_confidence_leaves_suppressed_words_out_and_takes_the_first_of_equal_ones():
     hidden = torch.zeros(2, 8)
     head = torch.zeros(100, 8)
-    word, chance = confidence.confidence(hidden, torch.tensor([1], dtype=torch.int32), head, 0, "triton")
+    word, chance = lm_head_argmax.lm_head_argmax(hidden, torch.tensor([1], dtype=torch.int32), head, 0, "triton")
     assert word.tolist() == [1]
     assert chance.item() == pytest.approx(1 / 99)
-    assert confidence.confidence(hidden, torch.zeros(0, dtype=torch.int32), head, 0, "triton")[0].shape == (0,)
+    assert lm_head_argmax.lm_head_argmax(hidden, torch.zeros(0, dtype=torch.int32), head, 0, "triton")[0].shape == (0,)
 
 
 def test_pages_of_other_requests_are_not_seen():
@@ -89,7 +89,7 @@ def test_folded_gain_is_the_norms():
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.int8, 0.5 / 127), (torch.float8_e4m3fn, 2**-4)])
 def test_quantised_weights_are_near(dtype, bound):
     weight = torch.randn(7, 33)
-    eighth, scale = quantised.quantise(weight, dtype)
+    eighth, scale = weight_only_linear.quantise(weight, dtype)
     assert ((eighth.float() * scale[:, None] - weight).abs() <= bound * 1.01 * weight.abs().amax(1, keepdim=True)).all()
 
 
@@ -114,9 +114,9 @@ def test_every_kernel_saves_bytes(name):
 
 
 def test_choice_and_tables():
-    assert not chosen(torch.zeros(1), "auto")
+    assert not use_triton(torch.zeros(1), "auto")
     with pytest.raises(UserError, match="no implementation 'cuda'"):
-        chosen(torch.zeros(1), "cuda")
+        use_triton(torch.zeros(1), "cuda")
     assert {name.partition(".")[0] for name in tables()["sm_90"]} == {
         name.partition(".")[0] for name in tables()["default"]
     }
@@ -130,9 +130,9 @@ def test_where_the_reference_was_faster_it_runs(monkeypatch):
     monkeypatch.setattr(runtime, "chosen", lambda like, implementation: implementation != "reference")
     monkeypatch.setitem(tables()["default"], "down", {"BM": 32, "num_stages": 3, "reference": True})
     x = torch.zeros(1, dtype=torch.bfloat16)
-    assert plan("down", x, "auto", 100) is None
+    assert block_config("down", x, "auto", 100) is None
     fused = {"enable_fp_fusion": True}
-    assert plan("down", x, "triton", 100) == {"BM": 32, "num_stages": 3, **fused}
-    assert plan("down", x.float(), "triton", 100) == {"BM": 16, "num_stages": 2, **fused}
-    assert plan("down", x, "auto", 3) == {**tables()["default"]["down.few"], **fused}
-    assert plan("qkv", x, "reference") is None
+    assert block_config("down", x, "triton", 100) == {"BM": 32, "num_stages": 3, **fused}
+    assert block_config("down", x.float(), "triton", 100) == {"BM": 16, "num_stages": 2, **fused}
+    assert block_config("down", x, "auto", 3) == {**tables()["default"]["down.few"], **fused}
+    assert block_config("qkv", x, "reference") is None

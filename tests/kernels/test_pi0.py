@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lohovla.benchmarks.pi0 import TOY, Pi0, Shape
+from lohovla.benchmarks.pi0 import TOY, Pi0, Pi0Shape
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,8 @@ def test_fused_equals_plain(model):
 
 def test_counts_are_of_pi0s_size():
     with torch.device("meta"):
-        counts = Pi0(Shape()).floor_counts()
-    assert Shape().prefix == 560
+        counts = Pi0(Pi0Shape()).floor_counts()
+    assert Pi0Shape().prefix == 560
     assert counts["vision"][0] / 2 == pytest.approx(412e6, rel=0.02)  # SigLIP So400m without its pooling head
     assert counts["prefix"][0] / 2 == pytest.approx(1.98e9 * 17 / 18, rel=0.03)  # Gemma 2B without embeddings
     assert counts["chunk"][0] / 20 == pytest.approx(0.31e9, rel=0.1)

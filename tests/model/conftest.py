@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from lohovla.model.core import Inputs
-from lohovla.train.labelled import Labelled
+from lohovla.model.modeling_lohovla import ModelInputs
+from lohovla.train.training_batch import LabelledBatch
 
 GOALS = (
     "Put the blocks in the bowls with matching colors.",
@@ -23,7 +23,7 @@ def inputs(tiny):
     picture = torch.nn.functional.interpolate(coarse, scale_factor=16)
     goal, valid = processor.goals(GOALS)
     assert valid.sum(1).unique().numel() == 3
-    return Inputs(picture, torch.randn(3, 13, generator=generator), goal, valid)
+    return ModelInputs(picture, torch.randn(3, 13, generator=generator), goal, valid)
 
 
 @pytest.fixture
@@ -33,9 +33,9 @@ def row_of():
     def row(inputs, number):
         length = int(inputs.goal_valid[number].sum())
         at = slice(number, number + 1)
-        return Inputs(
+        return ModelInputs(
             inputs.picture[at], inputs.state[at], inputs.goal[at, :length], inputs.goal_valid[at, :length]
-        )  # fmt: skip
+        )
 
     return row
 
@@ -49,6 +49,6 @@ def labels(tiny):
         tokens = torch.stack([processor.subtasks(row) for row in sentences])
         count = len(tokens)
         objects = torch.full((count, 40, 10), -1.0)
-        return Labelled(inputs, tokens, points, objects, inputs.picture, torch.ones(count))
+        return LabelledBatch(inputs, tokens, points, objects, inputs.picture, torch.ones(count))
 
     return make

@@ -24,10 +24,20 @@ from lohovla.envs.language import subtask_sentence
 from lohovla.train.vocabulary import sentences
 
 SMALL = {
-    "picture": (64, 128), "objects": 8, "stem_width": 16, "stem_dim": 32, "stem_blocks": (1, 1), "key_dim": 16,
-    "expert_dim": 32, "expert_layers": 2, "expert_heads": 4, "max_goal": 60, "max_subtask": 40,
-    "image_head_dim": 32, "image_head_blocks": 1,
-}  # fmt: skip
+    "picture": (64, 128),
+    "objects": 8,
+    "stem_width": 16,
+    "stem_dim": 32,
+    "stem_blocks": (1, 1),
+    "key_dim": 16,
+    "expert_dim": 32,
+    "expert_layers": 2,
+    "expert_heads": 4,
+    "max_goal": 60,
+    "max_subtask": 40,
+    "image_head_dim": 32,
+    "image_head_blocks": 1,
+}
 SUBTASKS = [subtask_sentence("red block", "in the green zone"), subtask_sentence("blue block", "in the red bowl")]
 
 
@@ -36,16 +46,31 @@ def paligemma(folder: Path) -> Path:
     tokenizer = _gemma_tokenizer(300)
     config = PaliGemmaConfig(
         vision_config=SiglipVisionConfig(
-            hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-            image_size=28, patch_size=14,
+            hidden_size=24,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=28,
+            patch_size=14,
             vision_use_head=False,
         ),
         text_config=GemmaConfig(
-            vocab_size=len(tokenizer) + 8, hidden_size=32, intermediate_size=64, num_hidden_layers=3,
-            num_attention_heads=4, num_key_value_heads=1, head_dim=16, pad_token_id=0, eos_token_id=1, bos_token_id=2,
+            vocab_size=len(tokenizer) + 8,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            num_key_value_heads=1,
+            head_dim=16,
+            pad_token_id=0,
+            eos_token_id=1,
+            bos_token_id=2,
         ),
-        projection_dim=32, hidden_size=32, image_token_index=len(tokenizer) + 1, vocab_size=len(tokenizer) + 8,
-    )  # fmt: skip
+        projection_dim=32,
+        hidden_size=32,
+        image_token_index=len(tokenizer) + 1,
+        vocab_size=len(tokenizer) + 8,
+    )
     torch.manual_seed(0)
     model = PaliGemmaForConditionalGeneration(config)
     published = (
@@ -65,9 +90,15 @@ def qwen3(folder: Path) -> Path:
     """As ``Qwen/Qwen3-0.6B``: a tied head, keys and values shared by heads, embeddings longer than the vocabulary."""
     tokenizer = _qwen_tokenizer(400)
     config = Qwen3Config(
-        vocab_size=len(tokenizer) + 8, hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=16, tie_word_embeddings=True,
-    )  # fmt: skip
+        vocab_size=len(tokenizer) + 8,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        tie_word_embeddings=True,
+    )
     torch.manual_seed(0)
     model = Qwen3ForCausalLM(config)
     tensors = {n: torch.randn_like(t) * 0.1 for n, t in model.state_dict().items() if n != "lm_head.weight"}
@@ -125,8 +156,10 @@ def _qwen_tokenizer(size: int) -> Qwen2Tokenizer:
     core.train_from_iterator(_corpus(), trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet))
     found = json.loads(core.to_str())["model"]
     tokenizer = Qwen2Tokenizer(
-        vocab=found["vocab"], merges=[tuple(pair) for pair in found["merges"]], eos_token="<|im_end|>",
+        vocab=found["vocab"],
+        merges=[tuple(pair) for pair in found["merges"]],
+        eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-    )  # fmt: skip
+    )
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
     return tokenizer

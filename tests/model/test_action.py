@@ -6,20 +6,20 @@ import pytest
 import torch
 
 from lohovla.errors import UserError
-from lohovla.model import acting, pointing
-from lohovla.model.acting import Attended
-from lohovla.model.action import (
-    Denoise,
+from lohovla.model.action.action_expert import (
+    EulerSampler,
     ee_action,
-    ee_anchors,
     ee_scaled,
+    ee_waypoints,
+    modulo_quarter_turn,
     pick_place_action,
     pick_place_scaled,
-    quarter,
     sample_time,
-    sinusoid,
+    sinusoidal_embedding,
 )
-from lohovla.model.checkpoint import hold_to, load, save
+from lohovla.model.checkpoint import hold_to, load_checkpoint, save_checkpoint
+from lohovla.model.inference import action_sampling, pick_place_prediction
+from lohovla.model.inference.action_sampling import ActionContext
 
 STILL = torch.zeros(3, 4)  # no motion of the commands before
 
@@ -29,17 +29,19 @@ def attended(tiny, inputs):
     model, processor = tiny
     prefix = model.encode(inputs)
     said = processor.tokenizer.encode("Pick up the red block and place it on the table.", add_special_tokens=False)
-    words = pointing.given(model, prefix, [said, said[:4], []], processor.tokenizer.bos_token_id)
-    return Attended.of(pointing.point(model, prefix, words))
+    words = pick_place_prediction.subtask_from_tokens(
+        model, prefix, [said, said[:4], []], processor.tokenizer.bos_token_id
+    )
+    return ActionContext.from_predictions(pick_place_prediction.predict_pick_place(model, prefix, words))
 
 
 def test_a_quarter_turn_more_or_less_changes_nothing():
     angles = torch.linspace(-7, 7, 101)
-    assert quarter(angles).abs().max() <= math.pi / 4 + 1e-6
-    turned = torch.stack([quarter(angles), quarter(angles + math.pi / 2)]).mul(4)
+    assert modulo_quarter_turn(angles).abs().max() <= math.pi / 4 + 1e-6
+    turned = torch.stack([modulo_quarter_turn(angles), modulo_quarter_turn(angles + math.pi / 2)]).mul(4)
     torch.testing.assert_close(turned[0].cos(), turned[1].cos(), atol=1e-5, rtol=0)
     torch.testing.assert_close(turned[0].cos(), (4 * angles).cos(), atol=1e-5, rtol=0)
-    assert quarter(torch.tensor(math.pi / 4 + 0.01)) == pytest.approx(0.01 - math.pi / 4, abs=1e-6)
+    assert modulo_quarter_turn(torch.tensor(math.pi / 4 + 0.01)) == pytest.approx(0.01 - math.pi / 4, abs=1e-6)
 
 
 def test_pick_place_actions_come_back_from_their_scaling():
@@ -81,7 +83,7 @@ def test_anchors_are_where_the_tool_may_be_meant_to_be():
     points = torch.tensor([[[0.4, 0.1, 0.04, 0.2, 0.04], [0.6, -0.2, 0.06, 0.3, 0.04]]])
     state = torch.zeros(1, 13)
     state[0, :3], state[0, 5] = torch.tensor([0.5, 0.0, 0.3]), 0.1
-    x, y, z, yaw = ee_anchors(points, state, (0.49, 0.13, 0.36))[0]
+    x, y, z, yaw = ee_waypoints(points, state, (0.49, 0.13, 0.36))[0]
     assert x[:4].tolist() == pytest.approx([0, -1, 1, -0.1], abs=1e-5)  # in decimetres from the tool
     assert y[:4].tolist() == pytest.approx([0, 1, -2, 1.3], abs=1e-5)
     heights = [0.3, 0.04, 0.06, 0.10, 0.12, 0.24, 0.36, 0.11]
@@ -97,7 +99,7 @@ def test_a_weight_of_one_is_an_anchor_to_the_millimetre(tiny, attended):
         expert.blend.weight.zero_()
         expert.blend.bias.copy_(torch.tensor([0.0, 50.0, *[0.0] * 6]).repeat(4))  # the second anchor of each
     state = torch.zeros(3, 13)
-    chunk = acting.ee_chunk(model, attended, state, STILL, 4, torch.randn(3, 16, 7))
+    chunk = action_sampling.ee_chunk(model, attended, state, STILL, 4, torch.randn(3, 16, 7))
     with torch.no_grad():
         for p, value in zip(expert.blend.parameters(), saved, strict=True):
             p.copy_(value)
@@ -120,7 +122,7 @@ def test_noise_levels_of_what_is_drawn(monkeypatch, drawn, level):
 
 
 def test_noise_levels_are_told_apart():
-    embedded = sinusoid(torch.tensor([[0.0, 0.001, 0.5, 1.0]]))
+    embedded = sinusoidal_embedding(torch.tensor([[0.0, 0.001, 0.5, 1.0]]))
     assert embedded.shape == (1, 4, 64)
     assert torch.cdist(embedded, embedded)[0].add(torch.eye(4)).min() > 0.05
 
@@ -131,7 +133,7 @@ def test_steps_follow_the_velocity_from_noise_to_data(tiny, attended, steps):
     model, _ = tiny
     target = torch.full((3, 16, 7), 0.25)
     noise = torch.randn(3, 16, 7, generator=torch.Generator().manual_seed(1))
-    denoise = Denoise(model.experts["ee"], torch.zeros(0), attended.cache, attended.valid)
+    denoise = EulerSampler(model.experts["ee"], torch.zeros(0), attended.cache, attended.valid)
     levels = []
 
     def straight(x, t):
@@ -148,19 +150,19 @@ def test_steps_follow_the_velocity_from_noise_to_data(tiny, attended, steps):
 def test_a_chunk_begins_with_its_prefix(tiny, attended, steps, given):
     model, _ = tiny
     state = torch.randn(3, 13, generator=torch.Generator().manual_seed(2))
-    noise = acting.noise_for(model, "ee", [torch.Generator().manual_seed(k) for k in range(3)])
+    noise = action_sampling.sample_action_noise(model, "ee", [torch.Generator().manual_seed(k) for k in range(3)])
     prefix = torch.rand(3, given, 7, generator=torch.Generator().manual_seed(3))  # to the last bit, whatever it is
-    chunk = acting.ee_chunk(model, attended, state, STILL, steps, noise, prefix)
+    chunk = action_sampling.ee_chunk(model, attended, state, STILL, steps, noise, prefix)
     assert chunk.shape == (3, 16, 7)
     assert torch.equal(chunk[:, :given], prefix)
     assert set(chunk[:, given:, 6].unique().tolist()) <= {0.0, 1.0}
-    free = acting.ee_chunk(model, attended, state, STILL, steps, noise)
+    free = action_sampling.ee_chunk(model, attended, state, STILL, steps, noise)
     assert torch.equal(free, chunk) is (given == 0), "the rest of the chunk must take the prefix into account"
 
 
 def test_actions_given_clean_are_at_level_zero(tiny, attended):
     model, _ = tiny
-    denoise = acting.ee_denoise(model, attended, torch.zeros(3, 13), STILL)
+    denoise = action_sampling.ee_denoise(model, attended, torch.zeros(3, 13), STILL)
     seen = []
     inner = denoise.velocity
 
@@ -184,20 +186,20 @@ def test_actions_given_clean_are_at_level_zero(tiny, attended):
 def test_a_row_of_a_stack_acts_as_it_does_alone(tiny, attended, control, steps):
     model, _ = tiny
     state = torch.randn(3, 13, generator=torch.Generator().manual_seed(2))
-    noise = acting.noise_for(model, control, [torch.Generator().manual_seed(k) for k in range(3)])
+    noise = action_sampling.sample_action_noise(model, control, [torch.Generator().manual_seed(k) for k in range(3)])
 
     def act(scene, rows):
         if control == "ee":
-            return acting.ee_chunk(model, scene, state[rows], STILL[rows], steps, noise[rows])
-        return acting.pick_place(model, scene, steps, noise[rows])
+            return action_sampling.ee_chunk(model, scene, state[rows], STILL[rows], steps, noise[rows])
+        return action_sampling.pick_place(model, scene, steps, noise[rows])
 
     rows = [attended.row(k) for k in range(3)]
     short = rows[2]
     width = int(short.valid.nonzero()[-1, 1]) + 1  # the columns that it needs
-    rows[2] = Attended(
+    rows[2] = ActionContext(
         short.points, [(k[:, :, :width], v[:, :, :width]) for k, v in short.cache], short.valid[:, :width]
-    )  # fmt: skip
-    together = act(Attended.stack(rows), [0, 1, 2])
+    )
+    together = act(ActionContext.stack(rows), [0, 1, 2])
     assert together.shape == ((3, 16, 7) if control == "ee" else (3, 2, 4))
     for number, row in enumerate(rows):
         torch.testing.assert_close(act(row, [number])[0], together[number], atol=1e-5, rtol=1e-5)
@@ -212,7 +214,7 @@ def test_without_way_points_a_pose_is_what_is_said_alone(make_tiny, attended):
     expert.leave.bias.copy_(torch.tensor([0.5, -0.5, 1.0, 0.0, 0.0, 0.0, 1.0]))
     state = torch.zeros(3, 13)
     for steps in (1, 4):
-        chunk = acting.ee_chunk(model, attended, state, STILL, steps, torch.randn(3, 16, 7))
+        chunk = action_sampling.ee_chunk(model, attended, state, STILL, steps, torch.randn(3, 16, 7))
         wanted = torch.tensor([0.05, -0.05, 0.1]).expand(3, 16, 3)  # wherever pick and place are
         torch.testing.assert_close(chunk[..., :3], wanted, atol=1e-5, rtol=0)
 
@@ -227,8 +229,8 @@ def test_a_checkpoint_gets_a_new_expert_where_a_recipe_has_it_without_way_points
     assert model.config.learned == ["act", "plan"]
     hold_to(model, {"ee_waypoints": False}, "here", anew=True)
     assert model.config.learned == ["plan"]
-    save(model, processor, tmp_path)
-    again = load(tmp_path)[0].state_dict()
+    save_checkpoint(model, processor, tmp_path)
+    again = load_checkpoint(tmp_path)[0].state_dict()
     assert before.keys() - again.keys() == {"experts.ee.blend.weight", "experts.ee.blend.bias"}
     for name, value in again.items():
         assert name.startswith("experts.ee.") or torch.equal(value, before[name]), name

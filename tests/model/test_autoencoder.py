@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from lohovla.model.autoencoder import Autoencoder, small
 from lohovla.model.configuration import LoHoVLAConfig
+from lohovla.model.subgoal.autoencoder import Autoencoder, downsample
 
 
 @pytest.fixture(scope="module")
@@ -56,4 +56,4 @@ def test_both_parts_count(make_tiny, pictures):
 
 def test_small_halves_the_picture():
     picture = torch.arange(16.0).reshape(1, 1, 4, 4).expand(1, 4, 4, 4)
-    assert small(picture)[0, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
+    assert downsample(picture)[0, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]

@@ -11,16 +11,16 @@ import yaml
 from transformers import PaliGemmaForConditionalGeneration, Qwen3ForCausalLM
 
 from lohovla.errors import UserError
-from lohovla.model import acting, planning, pointing
-from lohovla.model.backbones import pretrained
-from lohovla.model.checkpoint import load, save
+from lohovla.model.attention_mask import PositionIds, SequenceLayout, TokenType
+from lohovla.model.backbone import pretrained
+from lohovla.model.checkpoint import load_checkpoint, save_checkpoint
 from lohovla.model.configuration import LoHoVLAConfig
-from lohovla.model.core import LoHoVLA
-from lohovla.model.layout import Kind, Layout, Places
-from lohovla.train.labelled import labelled
+from lohovla.model.inference import action_sampling, pick_place_prediction, subtask_decoding
+from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.train.recipe import new_model
-from lohovla.train.stages import Stage, StageLosses
-from lohovla.train.state import TrainingState
+from lohovla.train.training_batch import labelled_batch
+from lohovla.train.training_stages import Stage, StageLosses
+from lohovla.train.training_state import TrainingState
 
 _spec = importlib.util.spec_from_file_location("published", Path(__file__).with_name("published.py"))
 published = importlib.util.module_from_spec(_spec)
@@ -29,9 +29,15 @@ WRITE = {"paligemma": published.paligemma, "qwen3": published.qwen3}
 LORA = {**published.SMALL, "lora_rank": 4}
 FAMILIES = pytest.mark.parametrize("family", WRITE)
 SMALL_DECODER = {
-    "model_type": "qwen3", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "head_dim": 16, "tie_word_embeddings": True,
-}  # fmt: skip
+    "model_type": "qwen3",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "tie_word_embeddings": True,
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,18 +55,24 @@ def test_paligemma_sees_and_reads_as_its_own_class_does(folders):
     model, processor = pretrained(folders["paligemma"], published.SMALL)
     original = PaliGemmaForConditionalGeneration.from_pretrained(str(folders["paligemma"]), dtype=torch.float32).eval()
     model.eval()
-    inputs = labelled(published.batch(), processor).inputs
+    inputs = labelled_batch(published.batch(), processor).inputs
     edge = 28
     color = torch.nn.functional.interpolate(inputs.picture[:, :3], (edge, edge), mode="bicubic", antialias=True)
     image = torch.full((2, 4), original.config.image_token_index)
     with torch.no_grad():
         wanted = original.model(
-            input_ids=torch.cat([image, inputs.goal], 1), pixel_values=color.clamp(-1, 1),
+            input_ids=torch.cat([image, inputs.goal], 1),
+            pixel_values=color.clamp(-1, 1),
             token_type_ids=torch.zeros(2, 4 + inputs.goal.shape[1], dtype=torch.long),
-        ).last_hidden_state  # fmt: skip
-        tokens = torch.cat([model.patch_tokens(inputs.picture), model.words(inputs.goal, Kind.GOAL)], 1)
+        ).last_hidden_state
+        tokens = torch.cat([model.patch_tokens(inputs.picture), model.words(inputs.goal, TokenType.GOAL)], 1)
         always = torch.ones(tokens.shape[:2], dtype=torch.bool)
-        layout = Layout.join([Layout.part(Kind.PATCH, always[:, :4]), Layout.part(Kind.GOAL, always[:, 4:])])
+        layout = SequenceLayout.concat(
+            [
+                SequenceLayout.of_type(TokenType.PATCH, always[:, :4]),
+                SequenceLayout.of_type(TokenType.GOAL, always[:, 4:]),
+            ]
+        )
         found = model.run(tokens, layout, torch.arange(1, tokens.shape[1] + 1).expand(2, -1))
         logits = original.lm_head(wanted)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
@@ -75,19 +87,19 @@ def test_qwen3_reads_as_its_own_class_does(folders):
         out = original(input_ids=goal, output_hidden_states=True)
         steps = torch.arange(goal.shape[1])
         # As the words of a sub-task, which are causal.
-        layout = Layout.part(Kind.TEXT, valid, 0, steps)
-        found = model.eval().run(model.words(goal, Kind.TEXT), layout, steps[None])
+        layout = SequenceLayout.of_type(TokenType.TEXT, valid, 0, steps)
+        found = model.eval().run(model.words(goal, TokenType.TEXT), layout, steps[None])
     torch.testing.assert_close(model.vocabulary_logits(found), out.logits, rtol=1e-4, atol=1e-5)
 
 
 def test_patches_stand_first_and_are_seen_like_the_rest_of_the_prefix(folders):
     model, processor = pretrained(folders["paligemma"], published.SMALL)
-    assert Places.of(model.config) == Places(5, 6, 66, 107, 109, 0, 4)
-    given = labelled(published.batch(), processor)
+    assert PositionIds.from_config(model.config) == PositionIds(5, 6, 66, 107, 109, 0, 4)
+    given = labelled_batch(published.batch(), processor)
     _seen, objects = model.see(given.inputs)
     tokens, layout, places = model.prefix_tokens(given.inputs, objects)
     assert tokens.shape[1] == layout.kind.shape[1] == places.shape[1]
-    kinds = [Kind.OBJECT] * 8 + [Kind.PATCH] * 4 + [Kind.STATE]
+    kinds = [TokenType.OBJECT] * 8 + [TokenType.PATCH] * 4 + [TokenType.STATE]
     assert layout.kind[0, :13].tolist() == [int(kind) for kind in kinds]
     assert places[0, :14].tolist() == [4] * 8 + [0, 1, 2, 3] + [5, 6]
     assert bool(layout.allowed().all())
@@ -97,7 +109,7 @@ def test_patches_stand_first_and_are_seen_like_the_rest_of_the_prefix(folders):
 def test_goal_depends_on_what_the_tower_sees(folders):
     model, processor = pretrained(folders["paligemma"], published.SMALL)
     model.eval()
-    inputs = labelled(published.batch(), processor).inputs
+    inputs = labelled_batch(published.batch(), processor).inputs
     with torch.no_grad():
         before = model.patch_tokens(inputs.picture)
         darker = torch.cat([inputs.picture[:, :3] - 0.5, inputs.picture[:, 3:]], 1)
@@ -143,22 +155,26 @@ def test_a_step_of_plan_moves_what_it_should(folders, family, dtype):
 def test_every_mode_runs(folders, family, dtype):
     model, processor = _make(folders, family, backbone_dtype=dtype)
     model.eval()
-    inputs = labelled(published.batch(), processor).inputs
+    inputs = labelled_batch(published.batch(), processor).inputs
     tokenizer = processor.tokenizer
     start, end, mask = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.mask_token_id
     prefix = model.encode(inputs)
     grammar = processor.sayable().everything
-    words = planning.plan_ar(model, prefix, start, end, grammar)
+    words = subtask_decoding.decode_autoregressive(model, prefix, start, end, grammar)
     said = processor.sentence(words.tokens[0])
     assert words.tokens[0] in grammar
     assert said == "Done." or (said.startswith("Pick up the ") and said.endswith("."))
-    assert planning.plan_d2f(model, prefix, start, end, mask).forwards >= 1
-    pointed = pointing.point(model, prefix, words)
+    assert subtask_decoding.decode_block_diffusion(model, prefix, start, end, mask).forwards >= 1
+    pointed = pick_place_prediction.predict_pick_place(model, prefix, words)
     assert {keys.dtype for keys, _ in pointed.cache} == {torch.float32}
     assert {keys.shape[1] for keys, _ in pointed.cache} == {4}
-    attended = acting.Attended.of(pointed)
-    assert acting.pick_place(model, attended, 2, torch.randn(2, 1, 8)).shape == (2, 2, 4)
-    assert acting.ee_chunk(model, attended, inputs.state, torch.zeros(2, 4), 2, torch.randn(2, 16, 7)).isfinite().all()
+    attended = action_sampling.ActionContext.from_predictions(pointed)
+    assert action_sampling.pick_place(model, attended, 2, torch.randn(2, 1, 8)).shape == (2, 2, 4)
+    assert (
+        action_sampling.ee_chunk(model, attended, inputs.state, torch.zeros(2, 4), 2, torch.randn(2, 16, 7))
+        .isfinite()
+        .all()
+    )
 
 
 @FAMILIES
@@ -179,15 +195,15 @@ def test_saved_and_read_again_it_says_the_same(folders, tmp_path, family, dtype)
         for name, p in model.named_parameters():
             if "lora_B" in name:
                 p.normal_(0, 0.1)
-    save(model, processor, tmp_path)
-    again, reader = load(tmp_path)
+    save_checkpoint(model, processor, tmp_path)
+    again, reader = load_checkpoint(tmp_path)
     own, other = model.state_dict(), again.state_dict()
     assert own.keys() == other.keys()
     for name, value in own.items():
         assert value.dtype == other[name].dtype, name
         assert torch.equal(value, other[name]), name
-    inputs = labelled(published.batch(), processor).inputs
-    prefix, same = model.eval().encode(inputs), again.encode(labelled(published.batch(), reader).inputs)
+    inputs = labelled_batch(published.batch(), processor).inputs
+    prefix, same = model.eval().encode(inputs), again.encode(labelled_batch(published.batch(), reader).inputs)
     torch.testing.assert_close(same.tokens, prefix.tokens)
     assert reader.tokenizer.mask_token_id == processor.tokenizer.mask_token_id
     assert reader.tokenizer.bos_token_id == processor.tokenizer.bos_token_id

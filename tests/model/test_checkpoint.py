@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lohovla.errors import UserError
-from lohovla.model.checkpoint import load, save, take_pictures
+from lohovla.model.checkpoint import load_checkpoint, save_checkpoint, take_pictures
 from lohovla.model.configuration import LoHoVLAConfig
-from lohovla.model.core import PICTURE_PARTS, LoHoVLA
-from lohovla.model.imagining import require_painter
+from lohovla.model.inference.subgoal_generation import require_subgoal_generator
+from lohovla.model.language.tokenizer import make_tokenizer
+from lohovla.model.modeling_lohovla import PICTURE_PARTS, LoHoVLA
 from lohovla.model.processor import Processor
-from lohovla.model.tokenizer import make_tokenizer
 
 SIZES = {"picture": (64, 64), "objects": 4, "stem_width": 16, "stem_dim": 16, "stem_blocks": (1, 1), "expert_dim": 16}
 
@@ -23,10 +23,16 @@ SIZES = {"picture": (64, 64), "objects": 4, "stem_width": 16, "stem_dim": 16, "s
 def made():
     tokenizer = make_tokenizer(["Put the red block in the green zone."])
     text = {
-        "model_type": "qwen3", "vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 32,
-        "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 8,
+        "model_type": "qwen3",
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "head_dim": 8,
         "tie_word_embeddings": True,
-    }  # fmt: skip
+    }
     config = LoHoVLAConfig(text_config=text, **SIZES)
     processor = Processor.of(config, tokenizer)
     processor.statistics["look"] = [0.4, 0.1, 0.3]
@@ -35,20 +41,20 @@ def made():
 
 @pytest.fixture
 def folder(made, tmp_path):
-    save(*made, tmp_path / "model")
+    save_checkpoint(*made, tmp_path / "model")
     return tmp_path / "model"
 
 
 def refused(folder) -> str:
     """What loading says, which is a cause and a remedy, a line each."""
     with pytest.raises(UserError) as caught:
-        load(folder)
+        load_checkpoint(folder)
     assert str(caught.value).count("\n") == 1
     return caught.value.cause
 
 
 def test_what_was_saved_is_read(made, folder):
-    model, processor = load(folder)
+    model, processor = load_checkpoint(folder)
     for name, value in made[0].state_dict().items():
         assert torch.equal(model.state_dict()[name], value), name
     assert processor.statistics == made[1].statistics
@@ -56,8 +62,8 @@ def test_what_was_saved_is_read(made, folder):
 
 
 def test_halves_on_disk_are_read_as_whole_numbers(made, tmp_path):
-    save(*made, tmp_path, torch.float16)
-    model, _ = load(tmp_path)
+    save_checkpoint(*made, tmp_path, torch.float16)
+    model, _ = load_checkpoint(tmp_path)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert load_file(tmp_path / "model.safetensors")["pointer.query.0.weight"].dtype == torch.float16
 
@@ -131,14 +137,14 @@ def test_a_checkpoint_with_another_image_head_is_read_and_says_that_it_cannot_pa
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "learned": ["code", "paint", "plan"]}))
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    model, _ = load(folder)
+    model, _ = load_checkpoint(folder)
     own = model.state_dict()
     assert all(torch.equal(own[name], value) for name, value in weights.items() if not name.startswith(PICTURE_PARTS))
     assert all(torch.isfinite(value).all() for value in own.values())
-    assert torch.equal(own["painter.place"], load(folder)[0].state_dict()["painter.place"])
+    assert torch.equal(own["painter.place"], load_checkpoint(folder)[0].state_dict()["painter.place"])
     assert model.config.learned == ["plan"]
     with pytest.raises(UserError, match="paints no sub-goals"):
-        require_painter(model)
+        require_subgoal_generator(model)
 
 
 def test_pictures_are_taken_over_and_nothing_else(made, folder, tmp_path):
@@ -146,7 +152,7 @@ def test_pictures_are_taken_over_and_nothing_else(made, folder, tmp_path):
     with pytest.raises(UserError, match="no trained autoencoder"):
         take_pictures(other, folder)
     made[0].config.learned = ["code", "paint", "plan"]
-    save(*made, tmp_path / "painted")
+    save_checkpoint(*made, tmp_path / "painted")
     made[0].config.learned = []
     before = {name: value.clone() for name, value in other.state_dict().items()}
     take_pictures(other, tmp_path / "painted")
@@ -154,4 +160,4 @@ def test_pictures_are_taken_over_and_nothing_else(made, folder, tmp_path):
     for name, value in other.state_dict().items():
         source = made[0].state_dict() if name.startswith(PICTURE_PARTS) else before
         assert torch.equal(value, source[name]), name
-    require_painter(other)
+    require_subgoal_generator(other)

@@ -2,12 +2,12 @@
 
 import pytest
 
-from lohovla.collect.labels import COLORS
-from lohovla.model.grammar import Grammar
+from lohovla.collect.privileged_labels import COLORS
+from lohovla.model.language.token_trie import TokenTrie
 
 
 def test_what_may_follow():
-    grammar = Grammar([[1, 2], [1, 3, 4]], end=0)
+    grammar = TokenTrie([[1, 2], [1, 3, 4]], end=0)
     assert grammar.after([]) == [1]
     assert grammar.after([1]) == [2, 3]
     assert grammar.after([1, 2]) == [0]
@@ -15,14 +15,14 @@ def test_what_may_follow():
 
 
 def test_nothing_follows_the_end():
-    grammar = Grammar([[1, 2]], end=0)
+    grammar = TokenTrie([[1, 2]], end=0)
     assert grammar.after([1, 2, 0]) == [0]
     assert [1, 2, 0] not in grammar
-    assert Grammar([], end=0).after([]) == [0]
+    assert TokenTrie([], end=0).allowed_next([]) == [0]
 
 
 def test_only_whole_sentences_belong():
-    grammar = Grammar([[1, 2], [1, 2, 3]], end=0)
+    grammar = TokenTrie([[1, 2], [1, 2, 3]], end=0)
     assert [1, 2] in grammar
     assert [1, 2, 3] in grammar
     assert [1] not in grammar

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from lohovla.model.grounding import dense_losses, heat_loss, mean
-from lohovla.model.stem import ATTRIBUTE_DIM, ATTRIBUTES, Seen, cell_centres
+from lohovla.model.encoders.detection_loss import detection_losses, heat_loss, masked_mean
+from lohovla.model.encoders.detector import ATTRIBUTE_DIM, ATTRIBUTES, DetectionMap, cell_centres
 
 NONE = [-1.0] * 10
 
@@ -22,7 +22,9 @@ def first(name):
 
 
 def blank():
-    return Seen(torch.zeros(1, 1, 20, 40), torch.full((1, 3, 20, 40), -30.0), torch.zeros(1, 3, ATTRIBUTE_DIM, 20, 40))
+    return DetectionMap(
+        torch.zeros(1, 1, 20, 40), torch.full((1, 3, 20, 40), -30.0), torch.zeros(1, 3, ATTRIBUTE_DIM, 20, 40)
+    )
 
 
 def test_heat_of_one_object_at_a_centre():
@@ -62,14 +64,14 @@ def test_attributes_that_are_right_cost_nothing_and_wrong_ones_do(config):
     at[first("color") + 3] = at[first("support") + 1] = at[first("support_color") + 4] = 40.0
     at[first("big")] = 40.0
     seen.heat[0, 0, 5, 7] = 30.0
-    losses = dense_losses(seen, objects, config)
+    losses = detection_losses(seen, objects, config)
     assert set(losses) == {"heat", "offset", "height", "turn", "color", "big", "support", "support_color", "occupied"}
     for name, loss in losses.items():
         assert loss.item() == pytest.approx(0, abs=1e-5), name
     at[first("height")] = 1.4  # 1 cm too high: linear beyond 0.1
     at[first("offset")] = 0.05  # within: quadratic; the mean of x and y
     at[first("color") + 3] = 0.0
-    losses = dense_losses(seen, objects, config)
+    losses = detection_losses(seen, objects, config)
     assert losses["height"].item() == pytest.approx(0.2 - 0.05, abs=1e-5)
     assert losses["offset"].item() == pytest.approx(0.5 * 0.05**2 / 0.1 / 2, abs=1e-6)
     assert losses["color"].item() == pytest.approx(math.log(11), rel=1e-5)
@@ -83,28 +85,28 @@ def test_cells_beside_an_object_answer_too_but_not_far_ones(config):
     seen = blank()
     seen.attributes[0, 0, first("offset") + 1, 5, 7] = 0.5
     seen.attributes[0, 0, first("offset") + 1, 5, 8] = -0.5
-    assert dense_losses(seen, objects, config)["offset"].item() == pytest.approx(0, abs=1e-5)
+    assert detection_losses(seen, objects, config)["offset"].item() == pytest.approx(0, abs=1e-5)
     seen.attributes[0, 0, first("offset"), 5, 9] = 9.0
-    assert dense_losses(seen, objects, config)["offset"].item() == pytest.approx(0, abs=1e-5)
+    assert detection_losses(seen, objects, config)["offset"].item() == pytest.approx(0, abs=1e-5)
     seen.attributes[0, 0, first("offset"), 5, 8] = 9.0
-    assert dense_losses(seen, objects, config)["offset"].item() > 1
+    assert detection_losses(seen, objects, config)["offset"].item() > 1
 
 
 def test_what_a_kind_does_not_have_is_not_asked(config):
     x, y = cell_centres(config, torch.tensor(300)).tolist()
     bowl = torch.tensor([[[1, 2, 0, x, y, 0.05, 0.0, 0, 11, 1]]])
-    losses = dense_losses(blank(), bowl, config)
+    losses = detection_losses(blank(), bowl, config)
     assert losses["turn"] == losses["big"] == losses["support"] == losses["support_color"] == 0
     assert losses["occupied"].item() == pytest.approx(math.log(2), rel=1e-5)
 
 
 def test_an_empty_table_has_finite_losses(config):
-    losses = dense_losses(blank(), torch.full((1, 3, 10), -1.0), config)
+    losses = detection_losses(blank(), torch.full((1, 3, 10), -1.0), config)
     assert all(torch.isfinite(loss) for loss in losses.values())
 
 
 def test_mean_over_what_is_chosen():
     values = torch.tensor([[1.0, 3.0], [5.0, 7.0]])
-    assert mean(values).item() == 4
-    assert mean(values, torch.tensor([False, True])).item() == 6
-    assert mean(values, torch.tensor([False, False])).item() == 0
+    assert masked_mean(values).item() == 4
+    assert masked_mean(values, torch.tensor([False, True])).item() == 6
+    assert masked_mean(values, torch.tensor([False, False])).item() == 0

@@ -2,7 +2,7 @@
 
 import torch
 
-from lohovla.model.layout import Kind, Layout, additive, expert_sees
+from lohovla.model.attention_mask import SequenceLayout, TokenType, attention_bias, expert_attention_mask
 
 # One line a position: what it is, its sub-task, its order there, and which of the positions it sees.
 SEQUENCE = """
@@ -33,21 +33,21 @@ EXPECTED = torch.tensor([[int(digit) for digit in "".join(row[3:])] for row in R
 
 def sequence():
     columns = (
-        [int(Kind[row[0]]) for row in ROWS],
+        [int(TokenType[row[0]]) for row in ROWS],
         [int(row[1]) for row in ROWS],
         [int(row[2]) for row in ROWS],
     )
-    return Layout(*(torch.tensor([column]) for column in columns))
+    return SequenceLayout(*(torch.tensor([column]) for column in columns))
 
 
 def test_every_kind_sees_what_it_should_and_nothing_else():
-    assert {row[0] for row in ROWS} == {kind.name for kind in Kind} - {"PATCH"}
+    assert {row[0] for row in ROWS} == {kind.name for kind in TokenType} - {"PATCH"}
     assert torch.equal(sequence().allowed()[0, 0], EXPECTED)
 
 
 def test_patches_of_a_vision_tower_are_like_objects():
     layout = sequence()
-    layout.kind[layout.kind == int(Kind.OBJECT)] = int(Kind.PATCH)
+    layout.kind[layout.kind == int(TokenType.OBJECT)] = int(TokenType.PATCH)
     assert torch.equal(layout.allowed()[0, 0], EXPECTED)
 
 
@@ -57,40 +57,49 @@ def test_the_last_positions_see_the_same_on_their_own():
 
 def test_rows_of_a_batch_have_masks_of_their_own():
     one = sequence()
-    other = Layout(one.kind.flip(1), one.group.flip(1), one.order.flip(1))
-    both = Layout(*(torch.cat([getattr(one, n), getattr(other, n)]) for n in ("kind", "group", "order")))
+    other = SequenceLayout(one.kind.flip(1), one.group.flip(1), one.order.flip(1))
+    both = SequenceLayout(*(torch.cat([getattr(one, n), getattr(other, n)]) for n in ("kind", "group", "order")))
     allowed = both.allowed()[:, 0]
     assert torch.equal(allowed[0], EXPECTED)
     assert torch.equal(allowed[1], EXPECTED.flip(0, 1))
 
 
 def test_tokens_of_one_set_see_each_other_and_nothing_of_another_subtask():
-    kinds = [Kind.NOISED, Kind.CONTENT, Kind.CONTENT, Kind.NOISED, Kind.CONTENT, Kind.TEXT, Kind.QUERY]
-    layout = Layout(
-        torch.tensor([[int(kind) for kind in kinds]]), torch.tensor([[0, 0, 0, 1, 1, 1, 1]]),
+    kinds = [
+        TokenType.NOISED,
+        TokenType.CONTENT,
+        TokenType.CONTENT,
+        TokenType.NOISED,
+        TokenType.CONTENT,
+        TokenType.TEXT,
+        TokenType.QUERY,
+    ]
+    layout = SequenceLayout(
+        torch.tensor([[int(kind) for kind in kinds]]),
+        torch.tensor([[0, 0, 0, 1, 1, 1, 1]]),
         torch.zeros(1, 7, dtype=torch.long),
-    )  # fmt: skip
+    )
     expected = ["1000000", "0110000", "0110000", "0001000", "0000110", "0000010", "0000011"]
     assert ["".join(str(int(sees)) for sees in row) for row in layout.allowed()[0, 0]] == expected
 
 
 def test_the_action_expert_sees_the_prefix_and_its_subtask():
-    seen = {group: "".join(str(int(b)) for b in expert_sees(sequence(), group)[0]) for group in (0, 1)}
+    seen = {group: "".join(str(int(b)) for b in expert_attention_mask(sequence(), group)[0]) for group in (0, 1)}
     assert seen[0] == "11101101111000000000"
     assert seen[1] == "11100000000110000000"
 
 
 def test_parts_are_padded_where_they_are_not_valid():
     valid = torch.tensor([[True, True], [True, False]])
-    part = Layout.part(Kind.TEXT, valid, 3)
-    assert part.kind.tolist() == [[Kind.TEXT, Kind.TEXT], [Kind.TEXT, Kind.PAD]]
+    part = SequenceLayout.of_type(TokenType.TEXT, valid, 3)
+    assert part.kind.tolist() == [[TokenType.TEXT, TokenType.TEXT], [TokenType.TEXT, TokenType.PAD]]
     assert part.group.tolist() == [[3, 3], [3, 3]]
     assert part.order.tolist() == [[0, 1], [0, 1]]
-    joined = Layout.join([part, Layout.part(Kind.POINT, valid[:, :1], 3, torch.tensor([7]))])
+    joined = SequenceLayout.concat([part, SequenceLayout.of_type(TokenType.POINT, valid[:, :1], 3, torch.tensor([7]))])
     assert joined.kind.tolist() == [[4, 4, 6], [4, 0, 6]]
     assert joined.order[:, 2].tolist() == [7, 7]
 
 
 def test_the_bias_is_zero_where_seen_and_lowest_elsewhere():
-    bias = additive(torch.tensor([True, False]), torch.bfloat16)
+    bias = attention_bias(torch.tensor([True, False]), torch.bfloat16)
     assert bias.tolist() == [0.0, torch.finfo(torch.bfloat16).min]

@@ -5,14 +5,14 @@ import math
 import torch
 
 from lohovla.model.configuration import LoHoVLAConfig
-from lohovla.model.moving import moved, pixels_of, places_of
+from lohovla.model.subgoal.pixel_transport import pixel_centres, table_to_pixels, transport_pixels
 
 CONFIG = LoHoVLAConfig()
 
 
 def picture_with_block(x, y, yaw, edge, top, color=(1.0, -1.0, 0.0), shape=(160, 320)):
     picture = torch.zeros(1, 4, *shape)
-    away = places_of(CONFIG, shape, torch.device("cpu")) - torch.tensor([x, y])
+    away = pixel_centres(CONFIG, shape, torch.device("cpu")) - torch.tensor([x, y])
     along = math.cos(yaw) * away[..., 0] + math.sin(yaw) * away[..., 1]
     across = -math.sin(yaw) * away[..., 0] + math.cos(yaw) * away[..., 1]
     inside = (along.abs() < edge / 2) & (across.abs() < edge / 2)
@@ -23,16 +23,18 @@ def picture_with_block(x, y, yaw, edge, top, color=(1.0, -1.0, 0.0), shape=(160,
 
 def test_pixels_by_hand():
     corners = torch.tensor([[0.25, -0.5], [0.75, 0.5], [0.5, 0.0]])
-    assert pixels_of(CONFIG, corners, (160, 320)).tolist() == [[0, 0], [160, 320], [80, 160]]
-    places = places_of(CONFIG, (160, 320), torch.device("cpu"))
-    torch.testing.assert_close(pixels_of(CONFIG, places, (160, 320))[3, 5], torch.tensor([3.5, 5.5]), atol=1e-3, rtol=0)
+    assert table_to_pixels(CONFIG, corners, (160, 320)).tolist() == [[0, 0], [160, 320], [80, 160]]
+    places = pixel_centres(CONFIG, (160, 320), torch.device("cpu"))
+    torch.testing.assert_close(
+        table_to_pixels(CONFIG, places, (160, 320))[3, 5], torch.tensor([3.5, 5.5]), atol=1e-3, rtol=0
+    )
 
 
 def test_a_block_lands_turned_and_raised():
     picture, old = picture_with_block(0.4, -0.2, 0.3, 0.06, 0.06)
     wanted, new = picture_with_block(0.6, 0.25, -0.4, 0.06, 0.10)
     points = torch.tensor([[[0.4, -0.2, 0.06, 0.3, 0.06], [0.6, 0.25, 0.04, -0.4, 0.06]]])
-    found = moved(picture, points, CONFIG)
+    found = transport_pixels(picture, points, CONFIG)
     inner = torch.nn.functional.max_pool2d((~new).float()[None, None], 5, 1, 2)[0, 0] == 0
     assert inner.sum() > 100
     torch.testing.assert_close(found[0, :, inner], wanted[0, :, inner], atol=1e-3, rtol=0)
@@ -49,7 +51,7 @@ def test_what_lies_around_a_pick_covers_it_though_a_neighbor_is_there():
     picture = torch.where(beside, other, picture)
     picture = torch.where(old, block, picture)
     points = torch.tensor([[[0.49, -0.02, 0.04, 0.2, 0.04], [0.3, 0.3, 0.0, 0.0, 0.04]]])
-    found = moved(picture, points, CONFIG)[0, :, old]
+    found = transport_pixels(picture, points, CONFIG)[0, :, old]
     torch.testing.assert_close(found, torch.tensor([0.0, 0.5, 0.0, 0.0])[:, None].expand_as(found), atol=1e-3, rtol=0)
     assert zone[old].all()
 
@@ -63,6 +65,6 @@ def test_each_of_a_batch_moves_by_its_own_points():
             [[0.6, 0.3, 0.06, 0.5, 0.06], [0.3, 0.1, 0.0, 0.0, 0.06]],
         ]
     )
-    both = moved(torch.cat([one, other]), points, CONFIG)
-    torch.testing.assert_close(both[:1], moved(one, points[:1], CONFIG))
-    torch.testing.assert_close(both[1:], moved(other, points[1:], CONFIG))
+    both = transport_pixels(torch.cat([one, other]), points, CONFIG)
+    torch.testing.assert_close(both[:1], transport_pixels(one, points[:1], CONFIG))
+    torch.testing.assert_close(both[1:], transport_pixels(other, points[1:], CONFIG))

@@ -3,11 +3,18 @@
 import pytest
 import torch
 
-from lohovla.model import pointing, sampling
-from lohovla.model.imagining import Brush, imagine, move_of
-from lohovla.model.moving import NEAR_DIM, moved, near, token_grid
-from lohovla.model.picture import Known, Move, Painter, scene_of
-from lohovla.model.sampling import cosine_sets, noisy, paint, sample_tokens, target_of
+from lohovla.model.inference import pick_place_prediction
+from lohovla.model.inference.subgoal_generation import SubgoalSamplingConfig, generate_subgoal, move_of
+from lohovla.model.subgoal import subgoal_sampling
+from lohovla.model.subgoal.pixel_transport import NEAR_DIM, token_grid, token_offsets, transport_pixels
+from lohovla.model.subgoal.subgoal_generator import DecodedTokens, SubgoalGenerator, SubtaskMove, generation_context
+from lohovla.model.subgoal.subgoal_sampling import (
+    add_noise,
+    cosine_sets,
+    denoising_target,
+    sample_subgoal_tokens,
+    sample_tokens,
+)
 
 
 @pytest.fixture(scope="module")
@@ -16,12 +23,12 @@ def scenes(tiny, inputs):
     model, processor = tiny
     prefix = model.encode(inputs)
     said = processor.tokenizer.encode("Pick up the red block and place it on the table.", add_special_tokens=False)
-    words = pointing.given(model, prefix, [said] * 3, processor.tokenizer.bos_token_id)
-    pointed = pointing.point(model, prefix, words)
+    words = pick_place_prediction.subtask_from_tokens(model, prefix, [said] * 3, processor.tokenizer.bos_token_id)
+    pointed = pick_place_prediction.predict_pick_place(model, prefix, words)
     with torch.no_grad():
         move = move_of(model, inputs.picture, prefix.seen, pointed.points)
         return [
-            scene_of(model.painter, move, pointed.cache, pointed.layout, torch.full((3,), hidden))
+            generation_context(model.painter, move, pointed.cache, pointed.layout, torch.full((3,), hidden))
             for hidden in (False, True)
         ]
 
@@ -64,7 +71,7 @@ def test_measuring_standardises(make_tiny):
 def test_near_by_hand(tiny):
     """Tokens are 10 cm wide; the first is centred at (0.30, -0.45)."""
     points = torch.tensor([[[0.33, -0.45, 0.04, 0.1, 0.04], [0.70, 0.45, 0.0, 0.2, 0.04]]])
-    found = near(points, tiny[0].config)
+    found = token_offsets(points, tiny[0].config)
     assert found.shape == (1, 50, NEAR_DIM)
     first = found[0, 0].view(2, NEAR_DIM // 2)
     torch.testing.assert_close(first[0, :3], torch.tensor([0.3, 0.0, 1.0]), atol=1e-5, rtol=0)
@@ -74,8 +81,8 @@ def test_near_by_hand(tiny):
 
 def test_an_untrained_head_paints_the_move(make_tiny, scenes):
     scene = scenes[0]
-    painter = Painter(make_tiny()[0].config)
-    tokens = paint(painter, scene, 3, 2, generator=torch.Generator().manual_seed(0))
+    painter = SubgoalGenerator(make_tiny()[0].config)
+    tokens = sample_subgoal_tokens(painter, scene, 3, 2, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(tokens, scene.moved, atol=1e-4, rtol=1e-4)
 
 
@@ -83,12 +90,16 @@ def test_an_untrained_head_paints_the_move(make_tiny, scenes):
 def test_what_the_head_leaves_alone_is_as_sharp_as_the_camera(make_tiny, inputs):
     """An untrained head paints the move: its pixels are the camera's, and none has been through the autoencoder."""
     model, processor = make_tiny()
-    model.painter = Painter(model.config)
+    model.painter = SubgoalGenerator(model.config)
     prefix = model.encode(inputs)
-    words = pointing.given(model, prefix, [[]] * 3, processor.tokenizer.bos_token_id)
-    pointed = pointing.point(model, prefix, words)
-    painted = imagine(model, inputs.picture, prefix.seen, pointed, Brush(steps=2, denoise=16)).picture
-    torch.testing.assert_close(painted, moved(inputs.picture, pointed.points, model.config), atol=1e-3, rtol=0)
+    words = pick_place_prediction.subtask_from_tokens(model, prefix, [[]] * 3, processor.tokenizer.bos_token_id)
+    pointed = pick_place_prediction.predict_pick_place(model, prefix, words)
+    painted = generate_subgoal(
+        model, inputs.picture, prefix.seen, pointed, SubgoalSamplingConfig(steps=2, denoise=16)
+    ).picture
+    torch.testing.assert_close(
+        painted, transport_pixels(inputs.picture, pointed.points, model.config), atol=1e-3, rtol=0
+    )
     assert (painted != inputs.picture).any()
 
 
@@ -97,10 +108,10 @@ def test_a_query_sees_earlier_sets_and_never_its_own_content(tiny, scenes):
     where = torch.randperm(50, generator=torch.Generator().manual_seed(0)).expand(3, -1)
     sets = torch.tensor([0] * 10 + [1] * 15 + [2] * 25).expand(3, -1)
     data = torch.randn(3, 50, 8, generator=torch.Generator().manual_seed(1))
-    hidden = painter.hidden(scene, Known(data, where, sets, sets), where)
+    hidden = painter.hidden(scene, DecodedTokens(data, where, sets, sets), where)
     for changed in range(3):
         other = torch.where((sets == changed)[..., None], data + 1, data)
-        again = painter.hidden(scene, Known(other, where, sets, sets), where)
+        again = painter.hidden(scene, DecodedTokens(other, where, sets, sets), where)
         moved = (again - hidden).abs().amax(-1) > 1e-5
         assert torch.equal(moved, sets > changed)
 
@@ -112,8 +123,8 @@ def test_hidden_states_in_painting_are_those_of_training(tiny, scenes):
     where = torch.arange(50).expand(3, -1)
     sets = torch.tensor([0] * 20 + [1] * 30).expand(3, -1)
     data = torch.randn(3, 50, 8, generator=torch.Generator().manual_seed(1))
-    everything = painter.hidden(scene, Known(data, where, sets, sets), where)
-    late = Known(data[:, :20], where[:, :20], sets[:, :20], sets[:, 20:])
+    everything = painter.hidden(scene, DecodedTokens(data, where, sets, sets), where)
+    late = DecodedTokens(data[:, :20], where[:, :20], sets[:, :20], sets[:, 20:])
     torch.testing.assert_close(painter.hidden(scene, late, where[:, 20:]), everything[:, 20:], atol=1e-5, rtol=1e-5)
 
 
@@ -125,15 +136,15 @@ def test_without_the_subtask_its_words_and_points_do_not_count(tiny, inputs):
     states, given = [], []
     for text in ("Done.", "Pick up the red block and place it on the table."):
         said = processor.tokenizer.encode(text, add_special_tokens=False)
-        words = pointing.given(model, prefix, [said] * 3, processor.tokenizer.bos_token_id)
-        pointed = pointing.point(model, prefix, words)
+        words = pick_place_prediction.subtask_from_tokens(model, prefix, [said] * 3, processor.tokenizer.bos_token_id)
+        pointed = pick_place_prediction.predict_pick_place(model, prefix, words)
         without = torch.tensor([True, False, False])
-        move = Move(pointed.points, torch.ones(3, 16), observed, observed + len(states))
-        scene = scene_of(model.painter, move, pointed.cache, pointed.layout, without)
+        move = SubtaskMove(pointed.points, torch.ones(3, 16), observed, observed + len(states))
+        scene = generation_context(model.painter, move, pointed.cache, pointed.layout, without)
         given.append(scene.at(torch.zeros(3, 1, dtype=torch.long))[1])
         empty = torch.zeros(3, 0, dtype=torch.long)
         first = torch.zeros(3, 1, dtype=torch.long)
-        states.append(model.painter.hidden(scene, Known(torch.zeros(3, 0, 8), empty, empty, first), first))
+        states.append(model.painter.hidden(scene, DecodedTokens(torch.zeros(3, 0, 8), empty, empty, first), first))
     same = (states[0] - states[1]).abs().amax((1, 2)) < 1e-5
     assert same.tolist() == [True, False, False]
     assert (given[0] == given[1]).all((1, 2)).tolist() == [True, False, False]
@@ -146,7 +157,7 @@ def test_painting_follows_from_its_seed_and_uses_guidance(tiny, scenes, order, g
 
     def draw(seed, strength):
         generator = torch.Generator().manual_seed(seed)
-        return paint(painter, scene, 4, 2, order, strength, without, generator)
+        return sample_subgoal_tokens(painter, scene, 4, 2, order, strength, without, generator)
 
     tokens = draw(0, guidance)
     assert tokens.shape == (3, 50, 8)
@@ -163,14 +174,16 @@ def test_tokens_are_painted_at_their_places(tiny, scenes, order, monkeypatch):
     def copy(painter, x, hidden, other, given, plain, steps, guidance):
         return given[0]
 
-    monkeypatch.setattr(sampling, "sample_tokens", copy)
-    assert torch.equal(paint(painter, scene, 4, 2, order, generator=torch.Generator().manual_seed(0)), scene.observed)
+    monkeypatch.setattr(subgoal_sampling, "sample_tokens", copy)
+    assert torch.equal(
+        sample_subgoal_tokens(painter, scene, 4, 2, order, generator=torch.Generator().manual_seed(0)), scene.observed
+    )
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10])
 @pytest.mark.parametrize("target", ["flow", "v"])
 def test_a_perfect_head_gives_the_data(make_tiny, target, steps):
-    """The scheduler undoes :func:`noisy`: told the truth at each level, it goes along it and arrives at the data."""
+    """The scheduler undoes :func:`add_noise`: told the truth at each level, it arrives at the data."""
     model, _ = make_tiny(image_target=target)
     painter = model.painter
     data = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0))
@@ -179,7 +192,7 @@ def test_a_perfect_head_gives_the_data(make_tiny, target, steps):
 
     def head(x, t, hidden, observed, moved):
         levels.append(float(t[0, 0]))
-        torch.testing.assert_close(x, noisy(painter.config, data, noise, t), atol=2e-2, rtol=1e-2)
+        torch.testing.assert_close(x, add_noise(painter.config, data, noise, t), atol=2e-2, rtol=1e-2)
         return data
 
     painter.head.forward = head
@@ -193,9 +206,9 @@ def test_a_perfect_head_gives_the_data(make_tiny, target, steps):
 def test_flow_noise_by_hand(tiny):
     config = tiny[0].config
     data, noise, t = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 4.0]]), torch.tensor([0.25])
-    x = noisy(config, data, noise, t)
+    x = add_noise(config, data, noise, t)
     assert x.tolist() == [[1.5, 1.0]]
-    assert target_of(config, x, data, t).tolist() == [[-2.0, 4.0]]
+    assert denoising_target(config, x, data, t).tolist() == [[-2.0, 4.0]]
 
 
 def test_v_noise_by_hand(make_tiny):
@@ -208,9 +221,9 @@ def test_v_noise_by_hand(make_tiny):
     for step in (0, 300, 999):
         a, s = float(roots[step]), float((1 - roots[step] ** 2).sqrt())
         t = torch.tensor([(step + 0.5) / 1000])
-        x = noisy(config, data, noise, t)
+        x = add_noise(config, data, noise, t)
         torch.testing.assert_close(x, a * data + s * noise, atol=1e-3, rtol=1e-3)
-        torch.testing.assert_close(target_of(config, x, data, t), a * noise - s * data, atol=2e-3, rtol=2e-3)
+        torch.testing.assert_close(denoising_target(config, x, data, t), a * noise - s * data, atol=2e-3, rtol=2e-3)
 
 
 def test_soft_codes_mix_and_harden(make_tiny):
@@ -232,7 +245,9 @@ def test_what_was_painted_is_known_by_its_code_alone_where_there_are_codes(make_
     where = torch.arange(30).expand(3, -1)
 
     def states(tokens):
-        known = Known(tokens, where[:, :10], torch.zeros(3, 10, dtype=torch.long), torch.ones(3, 20, dtype=torch.long))
+        known = DecodedTokens(
+            tokens, where[:, :10], torch.zeros(3, 10, dtype=torch.long), torch.ones(3, 20, dtype=torch.long)
+        )
         return painter.hidden(scenes[0], known, where[:, 10:])
 
     exact, near, other = states(table[which]), states(table[which] + 1e-2), states(table[(which + 1) % 5])
@@ -244,7 +259,7 @@ def test_what_was_painted_is_known_by_its_code_alone_where_there_are_codes(make_
 @pytest.mark.parametrize("order", ["raster", "parallel"])
 def test_a_head_of_the_other_target_paints_what_it_says(make_tiny, scenes, order):
     """Untrained it says the move; stepped by another schedule than its own, that is not what comes of it."""
-    painter = Painter(make_tiny(image_target="v")[0].config)
+    painter = SubgoalGenerator(make_tiny(image_target="v")[0].config)
     scene, generator = scenes[0], torch.Generator().manual_seed(0)
-    tokens = paint(painter, scene, 3, 4, order, generator=generator)
+    tokens = sample_subgoal_tokens(painter, scene, 3, 4, order, generator=generator)
     torch.testing.assert_close(tokens, scene.moved, atol=2e-2, rtol=2e-2)

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from lohovla.model import planning, pointing
-from lohovla.model.grammar import Grammar
-from lohovla.model.layout import Kind, Layout, expert_sees
-from lohovla.model.stem import cell_centres
-from lohovla.train import sequence as sequence_module
+from lohovla.model.attention_mask import SequenceLayout, TokenType, expert_attention_mask
+from lohovla.model.encoders.detector import cell_centres
+from lohovla.model.inference import pick_place_prediction, subtask_decoding
+from lohovla.model.language.token_trie import TokenTrie
+from lohovla.train import training_forward as sequence_module
 
 SENTENCES = (
     "Pick up the red block and place it on the table.",
@@ -44,7 +44,7 @@ def full_pass(tiny, inputs, labels, monkeypatch):
         if not worded:
             batch.subtasks.fill_(processor.end)
         seen, objects = model.see(inputs)
-        return sequence_module.Sequence(model, batch, seen, objects, processor, subgoal=subgoal)
+        return sequence_module.TrainingForward(model, batch, seen, objects, processor, subgoal=subgoal)
 
     return run
 
@@ -61,12 +61,14 @@ def test_words_fed_one_by_one_have_the_logits_of_the_full_pass(tiny, inputs, ful
     sequence = full_pass(torch.zeros(3, 2, dtype=torch.long))
     expected = model.vocabulary_logits(sequence.states[:, sequence.at["text", 0]])
     prefix = model.encode(inputs)
-    cache, layout = pointing.copy_cache(prefix.cache, model), prefix.layout
+    cache, layout = pick_place_prediction.copy_cache(prefix.cache, model), prefix.layout
     fed = [[ids[0], *row] for row in spoken]
     with torch.no_grad():
         for step in range(max(map(len, fed))):
             waiting = [row[step : step + 1] for row in fed]
-            logits, layout = planning.next_words(model, cache, layout, waiting, [min(step, len(row)) for row in fed])
+            logits, layout = subtask_decoding.next_token_logits(
+                model, cache, layout, waiting, [min(step, len(row)) for row in fed]
+            )
             for row, words in enumerate(waiting):
                 if words:
                     torch.testing.assert_close(logits[row], expected[row, step], atol=1e-4, rtol=1e-4)
@@ -76,15 +78,15 @@ def test_words_fed_one_by_one_have_the_logits_of_the_full_pass(tiny, inputs, ful
 def test_points_on_the_cache_are_those_of_the_full_pass(tiny, inputs, full_pass, spoken, ids, told_by):
     model, _ = tiny
     prefix = model.encode(inputs)
-    given = pointing.given(model, prefix, [[]] * 3 if told_by == "image" else spoken, ids[0])
+    given = pick_place_prediction.subtask_from_tokens(model, prefix, [[]] * 3 if told_by == "image" else spoken, ids[0])
     how = {}
     if "image" in told_by:
         with torch.no_grad():
             how["subgoal"] = model.subgoal_entry(prefix.seen, model.stem(inputs.picture.roll(1, 0)))
-        given = pointing.shown(model, given, how["subgoal"])
+        given = pick_place_prediction.append_subgoal(model, given, how["subgoal"])
     if told_by == "image":
         how["worded"] = False
-    pointed = pointing.point(model, prefix, given)
+    pointed = pick_place_prediction.predict_pick_place(model, prefix, given)
     with torch.no_grad():
         nowhere = torch.zeros(3, 2, dtype=torch.long)
         picked = pointed_at(model, full_pass(nowhere, **how))[:, 0].argmax(-1)
@@ -96,11 +98,9 @@ def test_points_on_the_cache_are_those_of_the_full_pass(tiny, inputs, full_pass,
     expected = sequence.read_points(0)
     torch.testing.assert_close(pointed.points, expected, atol=1e-4, rtol=1e-4)
     # The expert's keys and values are the same too: the prefix, then the words and points of each row.
-    for (keys, values), (all_keys, all_values) in zip(
-        pointed.cache, model.expert_cache(sequence.cache), strict=True
-    ):  # fmt: skip
+    for (keys, values), (all_keys, all_values) in zip(pointed.cache, model.expert_cache(sequence.cache), strict=True):
         for row in range(3):
-            mine, theirs = pointed.valid[row], expert_sees(sequence.layout, 0)[row]
+            mine, theirs = pointed.valid[row], expert_attention_mask(sequence.layout, 0)[row]
             torch.testing.assert_close(keys[row][:, mine], all_keys[row][:, theirs], atol=1e-4, rtol=1e-4)
             torch.testing.assert_close(values[row][:, mine], all_values[row][:, theirs], atol=1e-4, rtol=1e-4)
 
@@ -108,9 +108,12 @@ def test_points_on_the_cache_are_those_of_the_full_pass(tiny, inputs, full_pass,
 def test_pointing_after_planning_is_pointing_at_the_same_words(tiny, inputs, ids):
     model, processor = tiny
     prefix = model.encode(inputs)
-    words = planning.plan_ar(model, prefix, *ids[:2], processor.sayable().everything)
-    again = pointing.given(model, prefix, words.tokens, ids[0])
-    ours, theirs = pointing.point(model, prefix, words), pointing.point(model, prefix, again)
+    words = subtask_decoding.decode_autoregressive(model, prefix, *ids[:2], processor.sayable().everything)
+    again = pick_place_prediction.subtask_from_tokens(model, prefix, words.tokens, ids[0])
+    ours, theirs = (
+        pick_place_prediction.predict_pick_place(model, prefix, words),
+        pick_place_prediction.predict_pick_place(model, prefix, again),
+    )
     torch.testing.assert_close(ours.points, theirs.points, atol=1e-4, rtol=1e-4)
     assert torch.equal(ours.valid.sum(1), theirs.valid.sum(1))
 
@@ -122,19 +125,19 @@ def test_a_row_does_not_depend_on_its_company(tiny, inputs, row_of, ids, planner
 
     def plan(prefix):
         if planner == "d2f":
-            return planning.plan_d2f(model, prefix, start, end, mask, accept=0.5)
-        return planning.plan_ar(
+            return subtask_decoding.decode_block_diffusion(model, prefix, start, end, mask, accept=0.5)
+        return subtask_decoding.decode_autoregressive(
             model, prefix, start, end, processor.sayable(stop=False).everything if planner == "ar" else None
         )
 
     prefix = model.encode(inputs)
     words = plan(prefix)
-    together = pointing.point(model, prefix, words)
+    together = pick_place_prediction.predict_pick_place(model, prefix, words)
     for number in range(3):
         own = model.encode(row_of(inputs, number))
         said = plan(own)
         assert said.tokens[0] == words.tokens[number]
-        alone = pointing.point(model, own, said)
+        alone = pick_place_prediction.predict_pick_place(model, own, said)
         torch.testing.assert_close(alone.points[0], together.points[number], atol=1e-4, rtol=1e-4)
     assert len({tuple(row) for row in words.tokens}) > 1, "the rows say the same, which proves little"
 
@@ -143,12 +146,15 @@ def test_planning_leaves_the_prefix_as_it_was(tiny, inputs, ids):
     model, processor = tiny
     prefix = model.encode(inputs)
     before = [(layer.keys.clone(), layer.values.clone()) for layer in prefix.cache.layers]
-    first = planning.plan_ar(model, prefix, *ids[:2], processor.sayable().everything)
-    planning.plan_d2f(model, prefix, *ids)
+    first = subtask_decoding.decode_autoregressive(model, prefix, *ids[:2], processor.sayable().everything)
+    subtask_decoding.decode_block_diffusion(model, prefix, *ids)
     for layer, (keys, values) in zip(prefix.cache.layers, before, strict=True):
         assert torch.equal(layer.keys, keys)
         assert torch.equal(layer.values, values)
-    assert planning.plan_ar(model, prefix, *ids[:2], processor.sayable().everything).tokens == first.tokens
+    assert (
+        subtask_decoding.decode_autoregressive(model, prefix, *ids[:2], processor.sayable().everything).tokens
+        == first.tokens
+    )
 
 
 @pytest.mark.parametrize("accept", [0.3, 0.9, 1.0])
@@ -157,7 +163,7 @@ def test_block_diffusion_decodes_what_whole_passes_decode(tiny, inputs, row_of, 
     start, end, mask = ids
     reference = _reference()
     size = model.config.block_size
-    found = planning.plan_d2f(model, model.encode(inputs), start, end, mask, accept)
+    found = subtask_decoding.decode_block_diffusion(model, model.encode(inputs), start, end, mask, accept)
     for number in range(3):
         one = row_of(inputs, number)
         with torch.no_grad():
@@ -167,17 +173,27 @@ def test_block_diffusion_decodes_what_whole_passes_decode(tiny, inputs, row_of, 
         @torch.no_grad()
         def logits(words, allowed, tokens=tokens, layout=layout, places=places):
             steps = torch.arange(len(words))
-            part = Layout.part(Kind.NOISED, torch.ones(1, len(words), dtype=torch.bool), 0, steps // size)
-            everything = Layout.join([layout, part])
-            given = torch.cat([tokens, model.words(words[None], Kind.NOISED)], 1)
+            part = SequenceLayout.of_type(
+                TokenType.NOISED, torch.ones(1, len(words), dtype=torch.bool), 0, steps // size
+            )
+            everything = SequenceLayout.concat([layout, part])
+            given = torch.cat([tokens, model.words(words[None], TokenType.NOISED)], 1)
             at = torch.cat([places, (model.places.text + 1 + steps)[None]], 1)
             assert torch.equal(everything.allowed()[0, 0, -len(words) :, -len(words) :], allowed)
             return model.vocabulary_logits(model.run(given, everything, at))[0, -len(words) :]
 
         decoded, _ = reference.decode(
-            logits, [], mask_id=mask, eos_ids=(end,), shift=False, size=size, accept=accept, add=0.1, activate=0.95,
+            logits,
+            [],
+            mask_id=mask,
+            eos_ids=(end,),
+            shift=False,
+            size=size,
+            accept=accept,
+            add=0.1,
+            activate=0.95,
             max_tokens=model.config.max_subtask,
-        )  # fmt: skip
+        )
         assert found.tokens[number] == reference.cut(decoded, (end,))
 
 
@@ -185,7 +201,7 @@ def test_words_without_a_choice_cost_no_pass_and_change_nothing(tiny, inputs, id
     model, processor = tiny
     prefix = model.encode(inputs)
     grammar = processor.sayable().everything
-    quick = planning.plan_ar(model, prefix, *ids[:2], grammar)
+    quick = subtask_decoding.decode_autoregressive(model, prefix, *ids[:2], grammar)
     longest = max(map(len, quick.tokens))
     assert quick.forwards < longest
     for number, row in enumerate(quick.tokens):
@@ -195,7 +211,7 @@ def test_words_without_a_choice_cost_no_pass_and_change_nothing(tiny, inputs, id
 
 def test_a_grammar_of_one_sentence_needs_no_pass_at_all(tiny, inputs, ids, spoken):
     model, _ = tiny
-    words = planning.plan_ar(model, model.encode(inputs), *ids[:2], Grammar(spoken[:1], ids[1]))
+    words = subtask_decoding.decode_autoregressive(model, model.encode(inputs), *ids[:2], TokenTrie(spoken[:1], ids[1]))
     assert words.tokens == spoken[:1] * 3
     assert words.forwards == 0
 
@@ -204,7 +220,7 @@ def test_sampling_stays_in_the_grammar_and_follows_from_its_seed(tiny, inputs, i
     model, processor = tiny
     prefix, grammar = model.encode(inputs), processor.sayable().everything
     drawn = [
-        planning.plan_ar(
+        subtask_decoding.decode_autoregressive(
             model, prefix, *ids[:2], grammar, temperature=3.0, generator=torch.Generator().manual_seed(seed)
         ).tokens
         for seed in (1, 1, 2)
@@ -215,7 +231,7 @@ def test_sampling_stays_in_the_grammar_and_follows_from_its_seed(tiny, inputs, i
 
 def test_a_sentence_without_end_stops_at_the_longest(tiny, inputs, ids):
     model, _ = tiny
-    words = planning.plan_ar(model, model.encode(inputs), ids[0], end=-1)
+    words = subtask_decoding.decode_autoregressive(model, model.encode(inputs), ids[0], end=-1)
     assert [len(row) for row in words.tokens] == [model.config.max_subtask - 1] * 3
 
 
@@ -223,10 +239,10 @@ def test_a_sentence_without_end_stops_at_the_longest(tiny, inputs, ids):
 def _word_by_word(model, prefix, number, start, end, grammar):
     """The grammar's likeliest sentence with a pass for every word, forced or not."""
     rows = prefix.state.shape[0]
-    cache, layout = pointing.copy_cache(prefix.cache, model), prefix.layout
+    cache, layout = pick_place_prediction.copy_cache(prefix.cache, model), prefix.layout
     said, word = [], start
     while True:
-        logits, layout = planning.next_words(model, cache, layout, [[word]] * rows, [len(said)] * rows)
+        logits, layout = subtask_decoding.next_token_logits(model, cache, layout, [[word]] * rows, [len(said)] * rows)
         word = max(grammar.after(said), key=lambda token: float(logits[number, token]))
         if word == end:
             return said
@@ -246,11 +262,15 @@ def test_the_text_engine_plans_what_the_planner_plans(tiny, inputs, ids):
     model, _ = tiny
     start, end, mask = ids
     prefix = model.encode(inputs)
-    wanted = planning.plan_d2f(model, prefix, start, end, mask, 0.5).tokens
-    engine = Engine(planning.denoiser_of(model, end, mask), EngineSettings(page=4, cache_mb=1.0, running=2))
+    wanted = subtask_decoding.decode_block_diffusion(model, prefix, start, end, mask, 0.5).tokens
+    engine = Engine(
+        subtask_decoding.block_denoiser_of(model, end, mask), EngineSettings(page=4, cache_mb=1.0, running=2)
+    )
     found = {}
     for row in range(3):
-        engine.submit(planning.request_of(model, prefix, row, 0.5), lambda update, row=row: found.update({row: update}))
+        engine.submit(
+            subtask_decoding.request_of(model, prefix, row, 0.5), lambda update, row=row: found.update({row: update})
+        )
     while engine.step():
         pass
     assert [found[row].answer.tokens for row in range(3)] == wanted

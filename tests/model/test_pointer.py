@@ -5,8 +5,16 @@ import math
 import pytest
 import torch
 
-from lohovla.model.pointer import FOURIER_DIM, fourier, to_points, to_readout
-from lohovla.model.stem import ATTRIBUTE_DIM, HEIGHT_UNIT, Objects, Seen, cell_centres, cells_of, choose_objects
+from lohovla.model.encoders.detector import (
+    ATTRIBUTE_DIM,
+    HEIGHT_UNIT,
+    DetectionMap,
+    Detections,
+    cell_centres,
+    cells_of,
+    top_detections,
+)
+from lohovla.model.keyframes.pick_place_head import FOURIER_DIM, fourier_features, to_points, to_readout
 
 
 @pytest.fixture
@@ -33,15 +41,17 @@ def test_cells_cover_the_table_in_rows(config):
     assert config.cells == (20, 40)
     assert config.cell_size == pytest.approx((0.025, 0.025))
     assert cell_centres(config, torch.tensor([0, 1, 40])).tolist() == [
-        pytest.approx([0.2625, -0.4875]), pytest.approx([0.2625, -0.4625]), pytest.approx([0.2875, -0.4875])
-    ]  # fmt: skip
+        pytest.approx([0.2625, -0.4875]),
+        pytest.approx([0.2625, -0.4625]),
+        pytest.approx([0.2875, -0.4875]),
+    ]
     every = torch.arange(800)
     assert torch.equal(cells_of(config, cell_centres(config, every)), every)
     assert cells_of(config, torch.tensor([[0.0, 0.0], [9.0, 9.0]])).tolist() == [20, 799]  # outside: the border
 
 
 def test_places_are_told_apart(config):
-    embedded = fourier(cell_centres(config, torch.arange(800)))
+    embedded = fourier_features(cell_centres(config, torch.arange(800)))
     assert embedded.shape == (800, FOURIER_DIM)
     assert torch.cdist(embedded, embedded).add(torch.eye(800)).min() > 0.05
 
@@ -53,7 +63,7 @@ def test_objects_are_the_peaks_of_the_heat(config):
     attributes = torch.zeros(1, 3, ATTRIBUTE_DIM, 20, 40)
     attributes[0, 0, :2, 3, 5] = torch.tensor([0.5, -0.25])
     attributes[0, 0, 2, 3, 5] = 0.9
-    found = choose_objects(Seen(torch.arange(800.0).view(1, 1, 20, 40), heat, attributes), config)
+    found = top_detections(DetectionMap(torch.arange(800.0).view(1, 1, 20, 40), heat, attributes), config)
     assert found.cell[0, :2].tolist() == [3 * 40 + 5, 10 * 40 + 20]
     assert found.facts[0, 0, :3].tolist() == [1, 0, 0]
     assert found.facts[0, 1, :3].tolist() == [0, 0, 1]
@@ -87,7 +97,7 @@ def test_a_cell_is_scored_by_its_key_and_by_the_objects_that_stand_there(tiny):
     hidden, keys = torch.randn(1, 1, model.config.text_config.hidden_size), torch.randn(1, 6, size)
     tokens = torch.randn(1, 3, model.config.text_config.hidden_size)
     empty = torch.zeros(1, 3, 1)
-    objects = Objects(empty, empty, empty.expand(-1, -1, 2), torch.tensor([[4, 1, 4]]))
+    objects = Detections(empty, empty, empty.expand(-1, -1, 2), torch.tensor([[4, 1, 4]]))
     with torch.no_grad():
         logits = pointer.score(hidden, keys, objects, tokens)[0, 0]
         place, thing = pointer.query(hidden)[0, 0].split(size)

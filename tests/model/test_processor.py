@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from lohovla.data.layout import depth_feature
+from lohovla.data.dataset_layout import depth_feature
 from lohovla.errors import UserError
+from lohovla.model.language.tokenizer import make_tokenizer
 from lohovla.model.processor import Processor
-from lohovla.model.tokenizer import make_tokenizer
 
 GOAL = "Put the red block in the green zone."
 
@@ -21,9 +21,11 @@ def processor():
 
 def observation(**changes):
     given = {
-        "images.top": np.full((160, 320, 3), 255, np.uint8), "depth.top": np.full((160, 320), 0.05, np.float32),
-        "state": np.arange(13, dtype=np.float32), "instruction": GOAL,
-    }  # fmt: skip
+        "images.top": np.full((160, 320, 3), 255, np.uint8),
+        "depth.top": np.full((160, 320), 0.05, np.float32),
+        "state": np.arange(13, dtype=np.float32),
+        "instruction": GOAL,
+    }
     return given | changes
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from lohovla.model.stem import ATTRIBUTE_DIM, Seen, cell_centres
+from lohovla.model.encoders.detector import ATTRIBUTE_DIM, DetectionMap, cell_centres
 
 
 def test_shapes(tiny, inputs):
@@ -19,7 +19,9 @@ def test_shapes(tiny, inputs):
 def test_what_is_remembered_is_what_lies_at_the_points(tiny):
     model, _ = tiny
     number = torch.arange(800.0).view(1, 1, 20, 40)
-    seen = Seen(number.expand(-1, 16, -1, -1), torch.zeros(1, 3, 20, 40), torch.zeros(1, 3, ATTRIBUTE_DIM, 20, 40))
+    seen = DetectionMap(
+        number.expand(-1, 16, -1, -1), torch.zeros(1, 3, 20, 40), torch.zeros(1, 3, ATTRIBUTE_DIM, 20, 40)
+    )
     points = torch.zeros(1, 2, 5)
     points[0, :, :2] = cell_centres(model.config, torch.tensor([125, 431]))
     found = model.progress.remember(seen, points)

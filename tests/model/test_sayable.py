@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lohovla.collect.labels import COLORS, SUPPORTS, support_of
+from lohovla.collect.privileged_labels import COLORS, SUPPORTS, support_of
 from lohovla.envs.tasks.names import TASKS
 from lohovla.envs.tasks.registry import get_task
-from lohovla.model.stem import ATTRIBUTE_DIM, FACT_DIM, KINDS, Objects, split_attributes
+from lohovla.model.encoders.detector import ATTRIBUTE_DIM, FACT_DIM, KINDS, Detections, split_attributes
 
 
 def scene(*things, score=0.9, support="block"):
@@ -24,7 +24,7 @@ def scene(*things, score=0.9, support="block"):
         facts[0, k, at + len(COLORS)] = {"bigger": 0.97, "smaller": 0.03, "": 0.5}[size]
         facts[0, k, at + len(COLORS) + 1 + SUPPORTS.index(support)] = 0.95
     empty = torch.zeros(1, len(things) + 2, 1)
-    return Objects(empty, facts, empty.expand(-1, -1, 2), empty[..., 0].long())
+    return Detections(empty, facts, empty.expand(-1, -1, 2), empty[..., 0].long())
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_what_is_said_of_any_scene_is_what_the_rules_allow(tiny):
             facts[torch.arange(6), torch.tensor([0, 0, 0, 0, 1, 2])] = 1.0
             empty = torch.zeros(1, 6, 1)
             grammar = sayable.of(
-                Objects(empty, facts[None], empty.expand(-1, -1, 2), empty[..., 0].long()), 0, (), goal
+                Detections(empty, facts[None], empty.expand(-1, -1, 2), empty[..., 0].long()), 0, (), goal
             )
             wanted, begun, said = plainly(parts, facts, goal), [[]], set()
             while begun:
@@ -184,13 +184,13 @@ def test_what_is_said_of_any_scene_is_what_the_rules_allow(tiny):
 @pytest.mark.parametrize("task", TASKS)
 def test_what_the_oracle_says_can_be_said(tiny, task):
     """The rule about goals leaves out nothing that is ever right."""
-    from lohovla.collect.stream import Mistakes
-    from lohovla.collect.tables import states
+    from lohovla.collect.symbolic_scenes import states
+    from lohovla.collect.training_stream import FailureInjection
 
     tokens, everything = tiny[1].tokenizer, tiny[1].sayable().everything
     for seed in range(4):
         problem = get_task(task).sample(np.random.default_rng(seed), paraphrase=seed > 1)
-        for state, subtask in states(problem, np.random.default_rng(seed), Mistakes(0.1, 0.1, 0.1)):
+        for state, subtask in states(problem, np.random.default_rng(seed), FailureInjection(0.1, 0.1, 0.1)):
             if subtask is not None:
                 assert tokens.encode(subtask.text, add_special_tokens=False) in everything, subtask.text
                 if subtask.text.endswith("on the table."):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lohovla.model.stem import ATTRIBUTES, FACT_DIM, KINDS, company
+from lohovla.model.encoders.detector import ATTRIBUTES, FACT_DIM, KINDS, same_color_counts
 
 RED, BLUE = 0, 3
 
@@ -23,7 +23,7 @@ def facts(*objects: tuple[str, int, float]) -> torch.Tensor:
 
 def counts(*objects: tuple[str, int, float]) -> list[list[int]]:
     """How many blocks, bowls and zones of its colour each object is told of."""
-    return company(facts(*objects)).unflatten(-1, (3, -1)).argmax(-1)[0].tolist()
+    return same_color_counts(facts(*objects)).unflatten(-1, (3, -1)).argmax(-1)[0].tolist()
 
 
 def test_an_object_knows_how_many_are_of_its_color():
@@ -37,7 +37,7 @@ def test_what_is_hardly_there_is_not_counted():
 
 
 def test_many_are_as_many_as_are_told_apart():
-    crowd = company(facts(*[("block", RED, 0.9)] * 9))
+    crowd = same_color_counts(facts(*[("block", RED, 0.9)] * 9))
     assert counts(*[("block", RED, 0.9)] * 9) == [[5, 0, 0]] * 9
     assert (crowd.sum(-1) == 3).all()
     assert ((crowd == 0) | (crowd == 1)).all()  # one-hot, for each kind

@@ -8,11 +8,11 @@ import torch
 
 from lohovla.envs.env import BlocksEnv
 from lohovla.errors import UserError
-from lohovla.model import planning, pointing
-from lohovla.model.grammar import Grammar
-from lohovla.policies import pictures
+from lohovla.model.inference import pick_place_prediction, subtask_decoding
+from lohovla.model.language.token_trie import TokenTrie
+from lohovla.policies import subgoal_source
 from lohovla.policies.base import Context
-from lohovla.policies.lohovla import LoHoVLAPolicy, Rules
+from lohovla.policies.lohovla import LoHoVLAPolicy, LoHoVLAPolicyConfig
 
 SENTENCES = [f"Pick up the {color} block and place it on the table." for color in ("red", "green", "blue", "yellow")]
 
@@ -37,7 +37,7 @@ def make(tiny):
 
     def policy(control="pick_place", **rules):
         env = BlocksEnv("pick-and-place-primitive", control=control, cameras={})
-        return LoHoVLAPolicy(env, *tiny, Rules(**rules))
+        return LoHoVLAPolicy(env, *tiny, LoHoVLAPolicyConfig(**rules))
 
     return policy
 
@@ -53,9 +53,9 @@ def scripted(tiny, monkeypatch):
         said = [SENTENCES[(len(asked) + row) % len(SENTENCES)] for row in range(rows)]
         asked.extend(said)
         tokens = [processor.tokenizer.encode(text, add_special_tokens=False) for text in said]
-        return pointing.given(model, prefix, tokens, start)
+        return pick_place_prediction.subtask_from_tokens(model, prefix, tokens, start)
 
-    monkeypatch.setattr(planning, "plan_ar", plan)
+    monkeypatch.setattr(subtask_decoding, "plan_ar", plan)
     return asked
 
 
@@ -112,7 +112,7 @@ def test_patience_gives_up_only_after_failures(make, scripted, monkeypatch):
 def test_only_what_the_scene_allows_is_said(make, tiny, monkeypatch):
     processor = tiny[1]
     policy = make(grammar="scene")
-    only = Grammar([processor.tokenizer.encode(SENTENCES[2], add_special_tokens=False)], processor.end)
+    only = TokenTrie([processor.tokenizer.encode(SENTENCES[2], add_special_tokens=False)], processor.end)
     monkeypatch.setattr(policy.planner.sayable, "of", lambda *_: only)
     assert run(policy, [0])[0].subtask == SENTENCES[2]
 
@@ -120,8 +120,8 @@ def test_only_what_the_scene_allows_is_said(make, tiny, monkeypatch):
 @pytest.mark.parametrize("grammar", ["all", "none"])
 def test_the_scene_need_not_be_asked(make, monkeypatch, grammar):
     policy = make(grammar=grammar)
-    given, plan = [], planning.plan_ar
-    monkeypatch.setattr(planning, "plan_ar", lambda *args, **more: given.append(args[4]) or plan(*args, **more))
+    given, plan = [], subtask_decoding.decode_autoregressive
+    monkeypatch.setattr(subtask_decoding, "plan_ar", lambda *args, **more: given.append(args[4]) or plan(*args, **more))
     run(policy, [0])
     assert given == ([[policy.planner.sayable.everything]] if grammar == "all" else [None])
 
@@ -131,16 +131,21 @@ def test_block_diffusion_is_said_again_word_by_word_only_where_it_may_not_be_sai
     tokens = {text: processor.tokenizer.encode(text, add_special_tokens=False) for text in SENTENCES}
     nonsense = tokens[SENTENCES[0]][:3]
     monkeypatch.setattr(
-        planning, "plan_d2f",
-        lambda model, prefix, start, *_, **__: pointing.given(model, prefix, [nonsense, tokens[SENTENCES[1]]], start),
-    )  # fmt: skip
+        subtask_decoding,
+        "plan_d2f",
+        lambda model, prefix, start, *_, **__: pick_place_prediction.subtask_from_tokens(
+            model, prefix, [nonsense, tokens[SENTENCES[1]]], start
+        ),
+    )
     asked = []
 
     def again(model, prefix, start, *_, **__):
         asked.append(len(prefix.state))
-        return pointing.given(model, prefix, [tokens[SENTENCES[2]]] * len(prefix.state), start)
+        return pick_place_prediction.subtask_from_tokens(
+            model, prefix, [tokens[SENTENCES[2]]] * len(prefix.state), start
+        )
 
-    monkeypatch.setattr(planning, "plan_ar", again)
+    monkeypatch.setattr(subtask_decoding, "plan_ar", again)
     said = {}
     for grammar in ("all", "none"):
         policy = make(planner="d2f", grammar=grammar)
@@ -158,12 +163,14 @@ def test_block_diffusion_is_said_again_word_by_word_only_where_it_may_not_be_sai
 def test_only_rows_that_are_due_are_planned(make, monkeypatch, planner):
     """And they say, and do, what they would in a batch of their own."""
     planned = []
-    plan = getattr(planning, f"plan_{planner}")
+    plan = getattr(subtask_decoding, f"plan_{planner}")
     monkeypatch.setattr(
-        planning, f"plan_{planner}",
-        lambda model, prefix, *rest, **more: planned.append(prefix.state[:, 0].tolist())
-        or plan(model, prefix, *rest, **more),
-    )  # fmt: skip
+        subtask_decoding,
+        f"plan_{planner}",
+        lambda model, prefix, *rest, **more: (
+            planned.append(prefix.state[:, 0].tolist()) or plan(model, prefix, *rest, **more)
+        ),
+    )
     rules = {"planner": planner, "grammar": "all" if planner == "ar" else "none", "replan": "never"}
     together, alone = make(**rules), make(**rules)
     seen = [observation(slot) for slot in range(4)]
@@ -212,9 +219,7 @@ def test_a_batch_decides_as_each_would_alone(make, control, rules, tiny, monkeyp
     for step in range(3):
         seen = [observation(2 * step + slot) for slot in (0, 1)]
         contexts = [Context(step=step, reward=rewards[slot][step], slot=slot) for slot in (0, 1)]
-        for both, one in zip(
-            together.act_batch(seen, contexts), map(alone.act, seen, contexts), strict=True
-        ):  # fmt: skip
+        for both, one in zip(together.act_batch(seen, contexts), map(alone.act, seen, contexts), strict=True):
             assert both.subtask == one.subtask
             assert both.planned == one.planned
             assert both.progress == pytest.approx(one.progress, abs=1e-4)
@@ -268,12 +273,12 @@ def test_ee_looks_again_when_the_tool_is_back_or_time_is_up(make, scripted):
 )
 def test_bad_rules_are_named(rules):
     with pytest.raises(UserError, match=next(iter(rules))):
-        Rules(**rules)
+        LoHoVLAPolicyConfig(**rules)
 
 
 def test_chunks_are_for_20_hz_whatever_the_worlds_rate(tiny):
     env = BlocksEnv("pick-and-place-primitive", control="ee", control_hz=100.0, cameras={})
-    assert LoHoVLAPolicy(env, *tiny, Rules()).spec.control_hz == 20.0
+    assert LoHoVLAPolicy(env, *tiny, LoHoVLAPolicyConfig()).spec.control_hz == 20.0
 
 
 def test_in_real_time_the_last_commands_tell_how_the_tool_moves(make, scripted):
@@ -299,16 +304,17 @@ def test_in_real_time_the_last_commands_tell_how_the_tool_moves(make, scripted):
 def test_what_is_acted_on_is_what_the_rule_names(make, scripted, tiny, monkeypatch, subtasks, words, picture):
     """Other words, or another picture of the end, change where it points only where they are to be heeded."""
     monkeypatch.setattr(tiny[0].config, "learned", ["code", "paint"])
-    imagine = pictures.imagine
+    imagine = subgoal_source.generate_subgoal
     ends = {k: torch.rand(1, 4, 160, 320, generator=torch.Generator().manual_seed(k)) for k in (0, 1)}
 
     def acts(said, painted):
         scripted.clear()
         scripted.extend([""] * said)
         monkeypatch.setattr(
-            pictures, "imagine",
+            subgoal_source,
+            "imagine",
             lambda *args, **more: replace(imagine(*args, **more), picture=ends[painted]),
-        )  # fmt: skip
+        )
         return run(make(subtasks=subtasks), [0])[0].actions
 
     plain = acts(0, 0)
@@ -329,8 +335,8 @@ def test_who_knows_no_subtasks_acts_from_the_goal_alone(make_tiny):
     env = BlocksEnv("pick-and-place-primitive", control="pick_place", cameras={})
     core = make_tiny(subtasks=False)
     with pytest.raises(UserError, match="trained without sub-tasks"):
-        LoHoVLAPolicy(env, *core, Rules())
-    assert run(LoHoVLAPolicy(env, *core, Rules(subtasks="none")), [0])[0].subtask == ""
+        LoHoVLAPolicy(env, *core, LoHoVLAPolicyConfig())
+    assert run(LoHoVLAPolicy(env, *core, LoHoVLAPolicyConfig(subtasks="none")), [0])[0].subtask == ""
 
 
 def test_who_cannot_paint_cannot_act_on_pictures(make):
@@ -384,9 +390,9 @@ def saying(tiny, monkeypatch):
     def plan(model, prefix, start, end, grammar=None, **_):
         said = [texts.pop(0) for _ in range(prefix.state.shape[0])]
         tokens = [processor.tokenizer.encode(text, add_special_tokens=False) for text in said]
-        return pointing.given(model, prefix, tokens, start)
+        return pick_place_prediction.subtask_from_tokens(model, prefix, tokens, start)
 
-    monkeypatch.setattr(planning, "plan_ar", plan)
+    monkeypatch.setattr(subtask_decoding, "plan_ar", plan)
     return texts
 
 
@@ -416,7 +422,7 @@ def test_without_leave_to_stop_nothing_ends(make, saying):
 def test_who_can_do_nothing_says_so(make, saying, monkeypatch, realtime):
     policy = make("ee", stop=True)
     policy.reset(0)
-    only = Grammar([policy.processor.tokenizer.encode("Done.", add_special_tokens=False)], policy.processor.end)
+    only = TokenTrie([policy.processor.tokenizer.encode("Done.", add_special_tokens=False)], policy.processor.end)
     monkeypatch.setattr(policy.planner.sayable, "of", lambda *_: only)
     saying += ["Done."]
     decision = (policy.plan if realtime else policy.act)(observation(0), Context())

@@ -5,14 +5,14 @@ import re
 import numpy as np
 import pytest
 
-from lohovla.benchmarks.served import Served
+from lohovla.benchmarks.server_process import ServerProcess
 from lohovla.envs.env import BlocksEnv
 from lohovla.errors import UserError
-from lohovla.evaluate.episode import Play, play_together
+from lohovla.evaluate.episode_runner import EpisodeRunner, run_batch
 from lohovla.policies.base import Context
 from lohovla.policies.registry import make_policy
 
-STEM = ("policy=custom", "policy.factory=lohovla.benchmarks.stem:StemPolicy")
+STEM = ("policy=custom", "policy.factory=lohovla.benchmarks.fake_policy:FakePolicy")
 SMALL = {"layers": 1, "flow_layers": 1, "steps": 1}
 CAMERA = {"top": {"width": 64, "height": 32}}
 
@@ -23,7 +23,7 @@ def blind(**settings):
 
 @pytest.fixture(scope="module")
 def random_server():
-    with Served("policy=random", "env=bare") as server:
+    with ServerProcess("policy=random", "env=bare") as server:
         yield server
 
 
@@ -31,15 +31,15 @@ def random_server():
 def stem_server():
     sizes = [f"+policy.{key}={value}" for key, value in SMALL.items()]
     cameras = ["env.cameras.top.width=64", "env.cameras.top.height=32", "env.cameras.top.depth=false", "threads=1"]
-    with Served(*STEM, *sizes, *cameras) as server:
+    with ServerProcess(*STEM, *sizes, *cameras) as server:
         yield server
 
 
 def play(policy, seeds, **settings):
-    plays = [Play(blind(**settings), seed, slot) for slot, seed in enumerate(seeds)]
+    plays = [EpisodeRunner(blind(**settings), seed, slot) for slot, seed in enumerate(seeds)]
     for each in plays:
         policy.reset(each.seed, each.slot)
-    play_together(plays, policy)
+    run_batch(plays, policy)
     return [each.result() for each in plays]
 
 
@@ -55,7 +55,7 @@ def test_episodes_are_those_of_the_local_policy(random_server):
 @pytest.mark.parametrize("coding", ["raw", "png", "jpeg"])
 def test_decisions_are_those_of_the_local_policy(stem_server, coding):
     env = BlocksEnv("pick-and-place-primitive", cameras=CAMERA)
-    local = make_policy("custom", env, factory="lohovla.benchmarks.stem:StemPolicy", **SMALL)
+    local = make_policy("custom", env, factory="lohovla.benchmarks.fake_policy:FakePolicy", **SMALL)
     remote = make_policy("remote", env, url=stem_server.url, coding=coding, quality=95)
     assert remote.spec == local.spec
     observations = [env.reset(seed=seed)[0] for seed in (1, 3)]
@@ -146,15 +146,15 @@ def others_server():
 
     from websockets.asyncio.server import serve
 
-    from lohovla.serve.wire import decode, encode
+    from lohovla.client.msgpack_codec import pack_message, unpack_message
 
     seen, ready, stop, port = [], threading.Event(), [], []
 
     async def handle(socket):
-        await socket.send(encode({"robot": "theirs"}))
+        await socket.send(pack_message({"robot": "theirs"}))
         async for frame in socket:
-            seen.append((socket, decode(frame)))
-            await socket.send(encode({"action_chunk": np.ones((10, 7)), "server_timing": {"infer_ms": 1.0}}))
+            seen.append((socket, unpack_message(frame)))
+            await socket.send(pack_message({"action_chunk": np.ones((10, 7)), "server_timing": {"infer_ms": 1.0}}))
 
     async def main():
         stop.append((asyncio.get_running_loop(), asyncio.Event()))

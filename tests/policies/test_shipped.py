@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from lohovla.collect.scenes import scene_env
+from lohovla.collect.rendered_scenes import scene_env
 from lohovla.envs.env import BlocksEnv
-from lohovla.evaluate.episode import Play, play_together
-from lohovla.evaluate.realtime import Realtime
-from lohovla.evaluate.worker import Group, play_group
-from lohovla.model.checkpoint import NANO, load
+from lohovla.evaluate.episode_runner import EpisodeRunner, run_batch
+from lohovla.evaluate.evaluation_worker import EpisodeGroup, play_group
+from lohovla.evaluate.realtime_episodes import RealtimeEpisodes
+from lohovla.model.checkpoint import NANO, load_checkpoint
 from lohovla.policies.base import Context
 from lohovla.policies.registry import make_policy
 
@@ -16,10 +16,10 @@ from lohovla.policies.registry import make_policy
 def solved(task, control, seeds, **settings):
     envs = [scene_env(task, control) for _ in seeds]
     policy = make_policy("lohovla", envs[0], **settings)
-    plays = [Play(env, seed, slot) for slot, (env, seed) in enumerate(zip(envs, seeds, strict=True))]
+    plays = [EpisodeRunner(env, seed, slot) for slot, (env, seed) in enumerate(zip(envs, seeds, strict=True))]
     for play in plays:
         policy.reset(play.seed, play.slot)
-    play_together(plays, policy)
+    run_batch(plays, policy)
     return [play.result().success for play in plays]
 
 
@@ -37,7 +37,7 @@ def test_it_solves_primitives_by_continuous_commands():
 def test_it_solves_primitives_in_real_time_although_its_answers_take_200_ms(join):
     settings = {"control": "ee", "control_hz": 100.0}
     loop = {"clock": "simulated", "delay": {"plan": 0.2, "chunk": 0.2}, "join": join}
-    realtime = Realtime("lohovla", "pick-and-place-primitive", settings, loop)
+    realtime = RealtimeEpisodes("lohovla", "pick-and-place-primitive", settings, loop)
     env = BlocksEnv("pick-and-place-primitive", **settings)
     assert sum(realtime.episode(env, seed)[0].success for seed in (1, 3, 5, 7)) >= 3
 
@@ -63,7 +63,7 @@ def test_both_planners_say_the_same_of_easy_scenes_and_it_is_right():
 
 
 def test_it_does_not_say_that_all_is_done_unless_it_may():
-    _, processor = load()
+    _, processor = load_checkpoint()
     done = processor.tokenizer.encode("Done.", add_special_tokens=False)
     assert done in processor.sayable().everything
     assert done not in processor.sayable(stop=False).everything
@@ -75,7 +75,9 @@ def test_it_does_not_say_that_all_is_done_unless_it_may():
 
 def test_an_evaluation_is_the_same_whatever_the_number_of_threads():
     cameras = {"top": {"width": 320, "height": 160, "depth": True}}
-    group = Group("pick-and-place-primitive", (1, 3, 5), "lohovla", {"control": "pick_place", "cameras": cameras})
+    group = EpisodeGroup(
+        "pick-and-place-primitive", (1, 3, 5), "lohovla", {"control": "pick_place", "cameras": cameras}
+    )
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
@@ -88,15 +90,15 @@ def test_an_evaluation_is_the_same_whatever_the_number_of_threads():
 
 def test_its_sub_goal_pictures_are_as_good_as_the_move_that_they_start_from():
     """As docs/numbers.md has it: as good, and no better. A head that spoils the move fails; an untrained one not."""
-    from lohovla.evaluate.painted import cases, compare
-    from lohovla.model.imagining import Brush
+    from lohovla.evaluate.subgoal.subgoal_image_metrics import cases, compare_subgoals
+    from lohovla.model.inference.subgoal_generation import SubgoalSamplingConfig
 
-    model, processor = load()
+    model, processor = load_checkpoint()
     if "paint" not in model.config.learned:
         pytest.skip("the shipped checkpoint was not trained by the stage paint")
     found = list(cases(("put-block-into-matching-bowl", "pick-and-place-primitive"), (1, 3)))
-    orders = {"parallel": Brush("parallel"), "raster": Brush("raster", denoise=2)}
-    figures = compare(model, processor, found, orders)
+    orders = {"parallel": SubgoalSamplingConfig("parallel"), "raster": SubgoalSamplingConfig("raster", denoise=2)}
+    figures = compare_subgoals(model, processor, found, orders)
     for order in orders:
         assert figures[order]["psnr"] == pytest.approx(figures["moved"]["psnr"], abs=1.0)
         assert figures[order]["agreed"] >= figures["moved"]["agreed"] - 0.1  # the stem sees in them the same

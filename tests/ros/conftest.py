@@ -8,22 +8,22 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from lohovla.control.inference.inference_worker import BackgroundWorker
 from lohovla.control.settings import LoopSettings
-from lohovla.control.worker import BackgroundWorker
 from lohovla.policies.base import Decision, Policy, PolicySpec
-from lohovla.ros.frames import pose_message, pose_of
-from lohovla.ros.graph import Graph, LocalTransport
-from lohovla.ros.guard_node import GuardNode
-from lohovla.ros.images import image
-from lohovla.ros.messages import header
-from lohovla.ros.namespace import within
-from lohovla.ros.operator import Operator
-from lohovla.ros.profile import Profile
-from lohovla.ros.reporter import Reporter
-from lohovla.ros.robot import RosRobot
-from lohovla.ros.session import Session
-from lohovla.ros.transport import Subscription
-from lohovla.settings import compose
+from lohovla.ros.guard.guard_node import GuardNode
+from lohovla.ros.robot.pose_conversion import pose_message, pose_of
+from lohovla.ros.robot.robot_profile import Profile
+from lohovla.ros.session.operator_interface import OperatorInterface
+from lohovla.ros.session.robot_session import RobotSession
+from lohovla.ros.session.ros_robot import RosRobot
+from lohovla.ros.transport.in_process_ros import InProcessRos, LocalTransport
+from lohovla.ros.transport.message_types import header
+from lohovla.ros.transport.namespace import in_namespace
+from lohovla.ros.transport.transport import Subscription
+from lohovla.ros.ui.status_publisher import StatusPublisher
+from lohovla.ros.vision.image_messages import image
+from lohovla.settings.hydra_config import compose
 
 START = np.array([0.47, 0.01, 0.29, 0.0, 0.0, 0.0])
 NAMES = [f"{n}_joint" for n in ("shoulder_pan", "shoulder_lift", "elbow", "wrist_1", "wrist_2", "wrist_3")]
@@ -138,11 +138,11 @@ def profile_of(guard=False, acted=0.5, twist=False, status=None):
         settings["command"] = {"kind": "twist", "topic": "/sim/tool_twist", "gain": 4.0}
     settings["status"] = status or {}
     settings["start"] = {"speed": 0.15, "share": 0.5, "ramp": 0.5}
-    return Profile.of(settings)
+    return Profile.from_config(settings)
 
 
 def loop_of(profile):
-    return LoopSettings.of(profile.loop_settings({"join": "ensemble", "safety": {"late": 2.0}}))
+    return LoopSettings.from_config(profile.loop_settings({"join": "ensemble", "safety": {"late": 2.0}}))
 
 
 class RunningGuard:
@@ -167,23 +167,35 @@ class Bench:
     """The whole path; ``run`` goes on in a thread of its own."""
 
     def __init__(
-        self, enable="topic", dry=False, goal="wander about", graph=None, arm=None, transport=None, guard=False,
-        policy=Glide, camera_hz=20.0, acted=0.5, twist=False, namespace="", status=None,
-    ):  # fmt: skip
+        self,
+        enable="topic",
+        dry=False,
+        goal="wander about",
+        graph=None,
+        arm=None,
+        transport=None,
+        guard=False,
+        policy=Glide,
+        camera_hz=20.0,
+        acted=0.5,
+        twist=False,
+        namespace="",
+        status=None,
+    ):
         self.profile = profile_of(guard, acted, twist, status)
         loop = loop_of(self.profile)
-        self.graph = graph or Graph()
-        self.own, self.node = arm is None, lambda: within(LocalTransport(self.graph), namespace)
+        self.graph = graph or InProcessRos()
+        self.own, self.node = arm is None, lambda: in_namespace(LocalTransport(self.graph), namespace)
         self.arm = Arm(self.graph, camera_hz, self.node()) if arm is None else arm
         self.worker = BackgroundWorker(policy, "thread")
         spec = self.worker.wait()
-        self.operator = Operator(enable, self.profile.fresh.enable, goal)
+        self.operator = OperatorInterface(enable, self.profile.fresh.enable, goal)
         self.transport = transport or self.node()
         self.guard = RunningGuard(self.graph, enable, self.node()) if guard is True else None
         self.robot = RosRobot(self.transport, self.profile, loop.limits, goal, dry=dry)
-        self.session = Session(self.robot, spec, self.worker, loop, self.operator)
+        self.session = RobotSession(self.robot, spec, self.worker, loop, self.operator)
         self.operator.attach(self.transport)
-        self.reporter = Reporter(self.session, self.transport)
+        self.reporter = StatusPublisher(self.session, self.transport)
         self.outcome = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._held = threading.Event()

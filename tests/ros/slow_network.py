@@ -66,10 +66,10 @@ def robot(file, delay, jitter, loss):
     threading.Thread(target=carry, args=(file, other, delay, jitter, loss), daemon=True).start()
     from conftest import Arm, RunningGuard
 
-    from lohovla.ros.graph import Graph
-    from lohovla.ros.server import RosbridgeServer
+    from lohovla.ros.transport.in_process_ros import InProcessRos
+    from lohovla.ros.transport.rosbridge_server import RosbridgeServer
 
-    graph = Graph()
+    graph = InProcessRos()
     arm = Arm(graph, camera_hz=10.0)
     guard = RunningGuard(graph, "always")
     RosbridgeServer(graph, 2, "10.77.0.2", 9090).start()
@@ -92,7 +92,7 @@ def main(delay, jitter, loss, seconds):
         os._exit(0)
     from conftest import Bench
 
-    from lohovla.ros.rosbridge import Rosbridge
+    from lohovla.ros.transport.rosbridge_client import Rosbridge
 
     transport = Rosbridge("ws://10.77.0.2:9090")
     assert transport.wait(30.0), transport.trouble
@@ -104,10 +104,13 @@ def main(delay, jitter, loss, seconds):
     end = time.monotonic() + seconds
     bench.until(lambda: time.monotonic() > end, 60.0)
     record = {
-        "chunks": len(bench.session.loop.accounts.chunks), "oldest": max(ages), "sent": bench.robot.sent,
-        "passed": bench.robot.guard.said.get("passed", 0), "offset": bench.session.snapshot()["clock_offset_s"],
+        "chunks": len(bench.session.loop.accounts.chunks),
+        "oldest": max(ages),
+        "sent": bench.robot.sent,
+        "passed": bench.robot.guard.said.get("passed", 0),
+        "offset": bench.session.snapshot()["clock_offset_s"],
         "events": dict(bench.session.log.counts),
-    }  # fmt: skip
+    }
     print(json.dumps(record), flush=True)
     os.kill(child, 9)
     os._exit(0)

@@ -3,9 +3,9 @@
 import pytest
 
 from lohovla.errors import SetupError
-from lohovla.ros.arm_status import ArmStatus
-from lohovla.ros.graph import Graph, LocalTransport
-from lohovla.ros.verdicts import Reason
+from lohovla.ros.robot.arm_status import ArmStatus
+from lohovla.ros.session.stop_reasons import StopReason
+from lohovla.ros.transport.in_process_ros import InProcessRos, LocalTransport
 
 TOPICS = {name: f"/ur/{name}" for name in ("program", "safety", "mode", "scaling")}
 
@@ -13,7 +13,7 @@ TOPICS = {name: f"/ur/{name}" for name in ("program", "safety", "mode", "scaling
 @pytest.fixture
 def told():
     """A status, and a way to tell it things."""
-    node = LocalTransport(Graph())
+    node = LocalTransport(InProcessRos())
     node.advertise("/ur/program", "std_msgs/Bool", latch=True)
     node.publish("/ur/program", {"data": False})  # before anybody listened
     status = ArmStatus(node, TOPICS)
@@ -61,7 +61,7 @@ def test_the_bridge_rests_and_says_why(bench):
     run.moves()
     node.publish("/ur/safety", {"mode": 3})
     run.until(run.rests)
-    assert run.session.verdict.reason is Reason.ROBOT_STOPPED
+    assert run.session.verdict.reason is StopReason.ROBOT_STOPPED
     assert run.session.verdict.cause == "protective stop"
     node.publish("/ur/safety", {"mode": 1})
     run.moves()

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from lohovla.ros.clocks import ClockOffset
-from lohovla.ros.feeds import Feed
-from lohovla.ros.session import clock_words
+from lohovla.ros.session.robot_session import clock_words
+from lohovla.ros.transport.subscriptions import Subscriber
+from lohovla.ros.transport.time_sync import ClockOffset
 
 
 def test_one_way_is_the_quickest_message():
@@ -52,12 +52,12 @@ class Line:
 
     def __init__(self, rate=1.0, queue=0.0, exchanges=True, arrival=False):
         self.clock, self.rate, self.queue, self.exchanges, self.now = ClockOffset(), rate, queue, exchanges, 1000.0
-        self.feed = Feed("/joint_states", "sensor_msgs/JointState", self.clock, arrival=arrival)
+        self.feed = Subscriber("/joint_states", "sensor_msgs/JointState", self.clock, arrival=arrival)
         self.asked = -math.inf
 
     def run(self, monkeypatch, seconds, every=1.0):
         """Goes on; returns how old a message that has just come looked at most, s, and how old it was."""
-        monkeypatch.setattr("lohovla.ros.feeds.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("lohovla.ros.transport.subscriptions.time.monotonic", lambda: self.now)
         looked, was, end = [], [], self.now + seconds
         while self.now < end:
             self.now += 0.02

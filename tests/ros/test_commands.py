@@ -6,23 +6,23 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from lohovla.control.limits import Limits
-from lohovla.control.receiver import Command
+from lohovla.control.motion_limits import MotionLimits
+from lohovla.control.safety.command_receiver import Command
 from lohovla.envs.env import BlocksEnv
 from lohovla.envs.scene.arm import HOME
 from lohovla.envs.scene.arm import JOINTS as NAMES
-from lohovla.ros.commands import Commander
-from lohovla.ros.geometry import joints_of_tool, tool_of_joints
-from lohovla.ros.graph import Graph, LocalTransport
-from lohovla.ros.guard import Guard
-from lohovla.ros.messages import seconds_of
-from lohovla.ros.profile import Profile
-from lohovla.ros.sim import SimulatedRosRobot
-from lohovla.ros.sim_control import SimulatedController
-from lohovla.ros.trajectories import COMMANDS
-from lohovla.settings import compose
+from lohovla.ros.guard.guard import Guard
+from lohovla.ros.robot.arm_commands import ArmCommander
+from lohovla.ros.robot.joint_trajectories import COMMANDS
+from lohovla.ros.robot.robot_profile import Profile
+from lohovla.ros.robot.ur5e_kinematics import joints_of_tool, tool_of_joints
+from lohovla.ros.sim.simulated_controllers import SimulatedController
+from lohovla.ros.sim.simulated_ros_robot import SimulatedRosRobot
+from lohovla.ros.transport.in_process_ros import InProcessRos, LocalTransport
+from lohovla.ros.transport.message_types import seconds_of
+from lohovla.settings.hydra_config import compose
 
-LIMITS = Limits((0.2, -0.5, 0.0), (0.8, 0.5, 0.5), 0.3, 2.0, 40.0)
+LIMITS = MotionLimits((0.2, -0.5, 0.0), (0.8, 0.5, 0.5), 0.3, 2.0, 40.0)
 LENGTH = 0.13
 POSE, VELOCITY = tool_of_joints(HOME, LENGTH), np.array([0.1, 0.05, 0.0, 0.0, 0.0, 0.2])
 
@@ -30,11 +30,11 @@ POSE, VELOCITY = tool_of_joints(HOME, LENGTH), np.array([0.1, 0.05, 0.0, 0.0, 0.
 def profile_of(robot="trajectory", **command):
     settings = OmegaConf.to_container(compose("ros", [f"robot={robot}"]).robot)
     settings["command"] |= command
-    return Profile.of(settings)
+    return Profile.from_config(settings)
 
 
 def message_of(profile, velocity=VELOCITY, measured=POSE):
-    commander = Commander(profile, LIMITS)
+    commander = ArmCommander(profile, LIMITS)
     command = Command(1, 0.0, POSE, velocity, np.zeros(6), 0.0, "run")
     return commander, commander.message(command, measured, HOME, 1000.0)
 
@@ -152,14 +152,18 @@ def test_a_velocity_counts_until_the_controller_s_time_out():
 @pytest.mark.parametrize("kind", ["twist", "trajectory", "joint_position", "joint_velocity"])
 def test_the_simulated_robot_takes_every_kind(kind):
     env = BlocksEnv("put-block-into-matching-bowl", control="ee", control_hz=100, cameras={})
-    node = LocalTransport(Graph())
+    node = LocalTransport(InProcessRos())
     robot = SimulatedRosRobot(env, node, 1, controller_timeout=0.0)
-    topics = {"twist": "tool_twist", "trajectory": "joint_trajectory", "joint_position": "joint_positions",
-              "joint_velocity": "joint_velocities"}  # fmt: skip
+    topics = {
+        "twist": "tool_twist",
+        "trajectory": "joint_trajectory",
+        "joint_position": "joint_positions",
+        "joint_velocity": "joint_velocities",
+    }
     start = robot.env.observe_state()[:6].astype(float)
     joints = np.array(robot.env.simulation.joints)
     profile = profile_of("forward", kind=kind, topic=f"/sim/{topics[kind]}")
-    commander = Commander(profile, LIMITS)
+    commander = ArmCommander(profile, LIMITS)
     goal = np.add(start, [0.0, 0.03, 0.0, 0.0, 0.0, 0.0])
     velocity = np.array([0.0, 0.1, 0.0, 0.0, 0.0, 0.0]) if kind in ("twist", "joint_velocity") else np.zeros(6)
     measured = start if kind == "twist" else goal

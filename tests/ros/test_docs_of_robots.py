@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from lohovla.ros.profile import Profile
-from lohovla.settings import compose
+from lohovla.ros.robot.robot_profile import Profile
+from lohovla.settings.hydra_config import compose
 
 PAGE = Path(__file__).parents[2] / "docs" / "robots.md"
 
@@ -38,7 +38,7 @@ def test_the_page_names(word):
 
 
 def test_the_profile_fits_the_drivers():
-    profile = Profile.of(OmegaConf.to_container(compose("ros", ["robot=ur5e"]).robot))
+    profile = Profile.from_config(OmegaConf.to_container(compose("ros", ["robot=ur5e"]).robot))
     assert (profile.generation, profile.frame) == (2, "base")  # of tcp_pose_broadcaster, in ur_controllers.yaml
     assert profile.command["topic"] == "/servo_node/delta_twist_cmds"
     assert profile.tool["topic"] == "/tcp_pose_broadcaster/pose"

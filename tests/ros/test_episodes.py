@@ -11,11 +11,11 @@ from omegaconf import OmegaConf
 from lohovla.cli import main
 from lohovla.commands.ros import judged_by_policy
 from lohovla.errors import UserError
-from lohovla.evaluate.log import read_rows
-from lohovla.ros.episodes import Evaluation, SimulatedEpisodes
-from lohovla.ros.graph import Graph, LocalTransport
-from lohovla.ros.sim import SimulatedRosRobot
-from lohovla.settings import compose
+from lohovla.evaluate.episode_log import read_rows
+from lohovla.evaluate.ros_episodes import RosEvaluation, SimulatedEpisodes
+from lohovla.ros.sim.simulated_ros_robot import SimulatedRosRobot
+from lohovla.ros.transport.in_process_ros import InProcessRos, LocalTransport
+from lohovla.settings.hydra_config import compose
 
 TASK = "put-block-into-matching-bowl"
 
@@ -23,7 +23,7 @@ TASK = "put-block-into-matching-bowl"
 @pytest.fixture
 def robot(blind):
     """The simulated robot on a graph, to be ticked by hand."""
-    graph = Graph()
+    graph = InProcessRos()
     return SimulatedRosRobot(blind(control="ee", control_hz=100), LocalTransport(graph), 10001), graph
 
 
@@ -113,13 +113,13 @@ def test_another_task_is_refused(robot):
 
 def test_what_was_played_is_kept_and_not_played_again(robot, tmp_path):
     episodes, _ = begin(robot)
-    first = Evaluation(tmp_path, [(TASK, 10001), (TASK, 10003)])
+    first = RosEvaluation(tmp_path, [(TASK, 10001), (TASK, 10003)])
     first.add(episodes.result("time is up", []))
     assert first.close().startswith("0 of 1 solved (0 to 79 %)")
     assert [row["seed"] for row in read_rows(tmp_path)] == [10003]
     assert "time is up" in read_rows(tmp_path)[0]["failure"]
     assert json.loads((tmp_path / "summary.json").read_text())["overall"]["episodes"] == 1
-    again = Evaluation(tmp_path, [(TASK, 10001), (TASK, 10003)])
+    again = RosEvaluation(tmp_path, [(TASK, 10001), (TASK, 10003)])
     assert again.has(TASK, 10003)
     assert not again.has(TASK, 10001)
     again.close()

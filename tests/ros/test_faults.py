@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lohovla.ros.frames import pose_message
-from lohovla.ros.graph import Graph, LocalTransport
-from lohovla.ros.messages import header
-from lohovla.ros.rosbridge import Rosbridge
-from lohovla.ros.server import RosbridgeServer
+from lohovla.ros.robot.pose_conversion import pose_message
+from lohovla.ros.transport.in_process_ros import InProcessRos, LocalTransport
+from lohovla.ros.transport.message_types import header
+from lohovla.ros.transport.rosbridge_client import Rosbridge
+from lohovla.ros.transport.rosbridge_server import RosbridgeServer
 
 
 def is_still(arm):
@@ -31,7 +31,7 @@ def kinds(events):
 @pytest.fixture
 def served():
     """A graph behind a server, and a client of it."""
-    graph = Graph()
+    graph = InProcessRos()
     server = RosbridgeServer(graph, 2, port=0).start()
     client = Rosbridge(server.url)
     assert client.wait(10.0)
@@ -59,10 +59,10 @@ def test_the_server_is_restarted_in_mid_episode(bench, served):
 _CLIENT = """
 import sys, time
 import numpy as np
-from lohovla.ros.frames import pose_message
-from lohovla.ros.guard import COMMAND
-from lohovla.ros.messages import header
-from lohovla.ros.rosbridge import Rosbridge
+from lohovla.ros.robot.pose_conversion import pose_message
+from lohovla.ros.guard.guard import COMMAND
+from lohovla.ros.transport.message_types import header
+from lohovla.ros.transport.rosbridge_client import Rosbridge
 robot = Rosbridge(sys.argv[1])
 assert robot.wait(10.0)
 robot.advertise(COMMAND, "geometry_msgs/PoseStamped")

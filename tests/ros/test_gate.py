@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lohovla.ros.gate import Gate
-from lohovla.ros.verdicts import Reason
+from lohovla.ros.session.motion_interlock import MotionInterlock
+from lohovla.ros.session.stop_reasons import StopReason
 
 
-def gate(velocity: float, measured: np.ndarray, dry: bool = False) -> Gate:
+def gate(velocity: float, measured: np.ndarray, dry: bool = False) -> MotionInterlock:
     """One of an arm at ``measured`` (6,) that may go at ``velocity`` (m/s), with all else as it should be."""
     robot = SimpleNamespace(
         profile=SimpleNamespace(fresh=SimpleNamespace(state=0.2, camera=0.5, guard=0.5)),
@@ -26,7 +26,7 @@ def gate(velocity: float, measured: np.ndarray, dry: bool = False) -> Gate:
     )
     operator = SimpleNamespace(emergency="", goal="stack", started=True, paused=False, enabled=lambda now: True)
     peers, warm_up = SimpleNamespace(rival=lambda now: ""), SimpleNamespace(done=True)
-    return Gate(robot, operator, False, peers, warm_up)
+    return MotionInterlock(robot, operator, False, peers, warm_up)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_an_arm_that_does_not_follow_is_stopped(velocity, behind, follows):
     commanded = measured + np.array([0.0, behind, 0.0, 0.0, 0.0, 0.0])
     verdict = gate(velocity, measured).look(1.0, commanded)
     assert bool(verdict) == follows
-    assert follows or (verdict.reason is Reason.NOT_FOLLOWING and f"{1000 * behind:.0f} mm" in verdict.cause)
+    assert follows or (verdict.reason is StopReason.NOT_FOLLOWING and f"{1000 * behind:.0f} mm" in verdict.cause)
 
 
 def test_an_arm_that_is_sent_nowhere_need_not_follow():

@@ -11,18 +11,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lohovla.control.limits import Limits
-from lohovla.ros import guard_app
-from lohovla.ros.frames import pose_message, pose_of
-from lohovla.ros.guard import Guard, GuardSettings
-from lohovla.ros.messages import header
+from lohovla.control.motion_limits import MotionLimits
+from lohovla.ros.guard import guard_main
+from lohovla.ros.guard.guard import Guard, GuardSettings
+from lohovla.ros.robot.pose_conversion import pose_message, pose_of
+from lohovla.ros.transport.message_types import header
 
-LIMITS = Limits((0.2, -0.5, 0.0), (0.8, 0.5, 0.5), 0.3, 2.0, 40.0, 1.0, 6.0, 120.0)
+LIMITS = MotionLimits((0.2, -0.5, 0.0), (0.8, 0.5, 0.5), 0.3, 2.0, 40.0, 1.0, 6.0, 120.0)
 NAMES = tuple("abcdef")
 POSE = GuardSettings(
-    "pose", "/target", {"kind": "number", "topic": "/hand"}, "base", "/tool", "/joints", NAMES, asdict(LIMITS),
+    "pose",
+    "/target",
+    {"kind": "number", "topic": "/hand"},
+    "base",
+    "/tool",
+    "/joints",
+    NAMES,
+    asdict(LIMITS),
     joint_limits={"velocity": 1.0, "acceleration": 4.0, "jerk": 60.0, "low": -3.0, "high": 3.0},
-)  # fmt: skip
+)
 HERE = np.array([0.5, 0.0, 0.2, 0.0, 0.0, 0.0])
 STEP = 0.02
 
@@ -266,27 +273,27 @@ def test_a_joint_arm_outside_its_workspace_stays():
 
 
 def test_settings_travel_as_json():
-    assert GuardSettings.of(json.loads(json.dumps(POSE.as_json()))) == replace(
+    assert GuardSettings.from_json(json.loads(json.dumps(POSE.as_json()))) == replace(
         POSE, limits=json.loads(json.dumps(asdict(LIMITS)))
     )
 
 
 def test_the_file_for_the_robot_needs_numpy_only(tmp_path):
     file = tmp_path / "guard.pyz"
-    guard_app.write_app(file, POSE, 1)
+    guard_main.write_app(file, POSE, 1)
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]); "
-        "from lohovla.ros import guard_app, native; "
+        "from lohovla.ros.guard import guard_main; from lohovla.ros.transport import native_node; "
         "bad = {'torch', 'mujoco', 'hydra', 'websockets'} & set(sys.modules); assert not bad, bad; "
         "import lohovla; assert lohovla.__file__.startswith(sys.argv[1]); print('sound')"
     )
     answer = subprocess.run([sys.executable, "-c", script, str(file)], capture_output=True, text=True, cwd=tmp_path)
     assert answer.stdout == "sound\n", answer.stderr
-    assert Path(guard_app.__file__).read_bytes() == zipfile.ZipFile(file).read("lohovla/ros/guard_app.py")
+    assert Path(guard_main.__file__).read_bytes() == zipfile.ZipFile(file).read("lohovla/ros/guard/guard_main.py")
 
 
-PACKED = [pytest.param(name, id=name) for name in guard_app.MODULES]
-ROOT = Path(guard_app.__file__).parents[1]
+PACKED = [pytest.param(name, id=name) for name in guard_main.MODULES]
+ROOT = Path(guard_main.__file__).parents[2]
 
 
 def tree_of(name, version=None):
@@ -307,7 +314,7 @@ def test_everything_that_the_packed_guard_imports_is_packed(name):
     files = {part: part.replace("lohovla", "", 1).strip(".").replace(".", "/") for part in ours}
     for part, path in files.items():
         if (ROOT / f"{path}.py").exists():
-            assert path in guard_app.MODULES, part
+            assert path in guard_main.MODULES, part
 
 
 @pytest.mark.parametrize("name", PACKED)

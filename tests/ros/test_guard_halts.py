@@ -5,23 +5,33 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from lohovla.control.limits import Limits
+from lohovla.control.motion_limits import MotionLimits
 from lohovla.envs.scene.arm import HOME
 from lohovla.envs.scene.arm import JOINTS as NAMES
-from lohovla.ros.frames import pose_message, pose_of
-from lohovla.ros.geometry import joints_of_tool, tool_of_joints
-from lohovla.ros.guard import Guard, GuardSettings
-from lohovla.ros.messages import header
-from lohovla.ros.sim_control import SimulatedController
-from lohovla.ros.trajectories import trajectory
+from lohovla.ros.guard.guard import Guard, GuardSettings
+from lohovla.ros.robot.joint_trajectories import trajectory
+from lohovla.ros.robot.pose_conversion import pose_message, pose_of
+from lohovla.ros.robot.ur5e_kinematics import joints_of_tool, tool_of_joints
+from lohovla.ros.sim.simulated_controllers import SimulatedController
+from lohovla.ros.transport.message_types import header
 
 LENGTH, STEP, SPEED = 0.13, 0.005, 0.25
-LIMITS = Limits((0.1, -0.6, 0.0), (0.9, 0.6, 0.6), 0.3, 1.5, 20.0, 1.0, 6.0, 120.0)
+LIMITS = MotionLimits((0.1, -0.6, 0.0), (0.9, 0.6, 0.6), 0.3, 1.5, 20.0, 1.0, 6.0, 120.0)
 SETTINGS = GuardSettings(
-    "pose", "/target", {"kind": "number", "topic": "/hand"}, "base", "/tool", "/joints", tuple(NAMES), asdict(LIMITS),
+    "pose",
+    "/target",
+    {"kind": "number", "topic": "/hand"},
+    "base",
+    "/tool",
+    "/joints",
+    tuple(NAMES),
+    asdict(LIMITS),
     joint_limits={"velocity": 2.0, "acceleration": 8.0, "jerk": 120.0, "low": -6.3, "high": 6.3},
-    enable="always", hz=100.0, ttl=0.1, controller_timeout=0.1,
-)  # fmt: skip
+    enable="always",
+    hz=100.0,
+    ttl=0.1,
+    controller_timeout=0.1,
+)
 KINDS = ("pose", "twist", "trajectory", "joint_position", "joint_velocity")
 
 
@@ -53,8 +63,10 @@ class Rig:
             return {"header": header(self.now, "base"), "pose": pose_message(self.goal)}
         if kind == "twist":
             still = dict.fromkeys("xyz", 0.0)
-            return {"header": header(self.now, "base"), "twist": {"linear": {**still, "y": self.velocity},
-                                                                  "angular": still}}  # fmt: skip
+            return {
+                "header": header(self.now, "base"),
+                "twist": {"linear": {**still, "y": self.velocity}, "angular": still},
+            }
         if kind == "trajectory":
             points = trajectory(self.aim, speed, 0.1, self.settings.end, 8.0)
             whole = [{"velocities": [], **point} for point in points]

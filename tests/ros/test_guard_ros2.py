@@ -11,21 +11,30 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from lohovla.control.limits import Limits
-from lohovla.ros.frames import pose_message
-from lohovla.ros.guard import COMMAND, GuardSettings
-from lohovla.ros.guard_app import write_app
-from lohovla.ros.guard_node import GuardNode
-from lohovla.ros.messages import header
+from lohovla.control.motion_limits import MotionLimits
+from lohovla.ros.guard.guard import COMMAND, GuardSettings
+from lohovla.ros.guard.guard_main import write_app
+from lohovla.ros.guard.guard_node import GuardNode
+from lohovla.ros.robot.pose_conversion import pose_message
+from lohovla.ros.transport.message_types import header
 
 pytest.importorskip("rclpy.lifecycle", reason="no ROS 2 here", exc_type=ImportError)
 pytest.importorskip("lifecycle_msgs", reason="no lifecycle_msgs here")
 
-LIMITS = Limits((0.2, -0.5, 0.0), (0.8, 0.5, 0.5), 0.3, 2.0, 40.0)
+LIMITS = MotionLimits((0.2, -0.5, 0.0), (0.8, 0.5, 0.5), 0.3, 2.0, 40.0)
 SETTINGS = GuardSettings(
-    "pose", "/target", {"kind": "number", "topic": "/hand"}, "base", "/tool", "", ("a",), asdict(LIMITS),
-    enable="always", state_timeout=5.0, ttl=5.0,
-)  # fmt: skip
+    "pose",
+    "/target",
+    {"kind": "number", "topic": "/hand"},
+    "base",
+    "/tool",
+    "",
+    ("a",),
+    asdict(LIMITS),
+    enable="always",
+    state_timeout=5.0,
+    ttl=5.0,
+)
 HERE = np.array([0.5, 0.0, 0.2, 0.0, 0.0, 0.0])
 
 
@@ -34,7 +43,7 @@ def world(monkeypatch):
     """A ROS of this test's own: makes nodes, and ends them."""
     monkeypatch.setenv("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    from lohovla.ros.ros2 import Rclpy
+    from lohovla.ros.transport.rclpy_node import Rclpy
 
     made = []
 
@@ -66,7 +75,7 @@ def test_a_guard_that_starts_while_an_emergency_stands_stays_stopped(world):
 
 
 def test_a_manager_configures_and_activates_it(world):
-    from lohovla.ros.guard_lifecycle import ManagedNode
+    from lohovla.ros.guard.lifecycle_node import ManagedNode
 
     robot = world("robot")
     robot.advertise("/tool", "geometry_msgs/PoseStamped")

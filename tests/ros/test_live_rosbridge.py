@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from websockets.sync.client import connect as open_socket
 
-from lohovla.ros.messages import blank, type_name
-from lohovla.ros.rosbridge import Rosbridge
-from lohovla.ros.server_limits import lost_in_cbor
-from lohovla.ros.transport import ServiceFailed, Subscription
+from lohovla.ros.transport.message_types import blank, type_name
+from lohovla.ros.transport.rosbridge_client import Rosbridge
+from lohovla.ros.transport.rosbridge_server_limits import lost_in_cbor
+from lohovla.ros.transport.transport import ServiceFailed, Subscription
 
 URLS = [url.strip() for url in os.environ.get("LOHOVLA_ROSBRIDGE_URL", "").split(",") if url.strip()]
 pytestmark = pytest.mark.skipif(not URLS, reason="LOHOVLA_ROSBRIDGE_URL names no rosbridge server")
@@ -181,12 +181,26 @@ def test_a_policy_drives_the_simulated_robot_through_it_with_the_defaults(client
         try:
             run = subprocess.run(
                 [
-                    *words, "ros", "robot=sim", f"url={url}", "policy=teacher", "enable=always", "seconds=6",
-                    "robot.fresh.state=2", "robot.fresh.camera=2", "robot.fresh.acted=1", "loop.safety.late=2",
-                    "page.serve=false", "record=false", "output=run",
+                    *words,
+                    "ros",
+                    "robot=sim",
+                    f"url={url}",
+                    "policy=teacher",
+                    "enable=always",
+                    "seconds=6",
+                    "robot.fresh.state=2",
+                    "robot.fresh.camera=2",
+                    "robot.fresh.acted=1",
+                    "loop.safety.late=2",
+                    "page.serve=false",
+                    "record=false",
+                    "output=run",
                 ],
-                cwd=tmp_path, timeout=300, capture_output=True, text=True,
-            )  # fmt: skip
+                cwd=tmp_path,
+                timeout=300,
+                capture_output=True,
+                text=True,
+            )
         finally:
             simulator.terminate()
     assert run.returncode == 0, run.stderr

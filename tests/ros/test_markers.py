@@ -5,15 +5,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lohovla.control.limits import Limits
-from lohovla.control.track import Chunk
+from lohovla.control.chunks.trajectory import Chunk
+from lohovla.control.motion_limits import MotionLimits
 from lohovla.errors import SetupError
-from lohovla.ros.graph import LocalTransport
-from lohovla.ros.images import color_of
-from lohovla.ros.markers import Markers
-from lohovla.ros.transport import Subscription
+from lohovla.ros.transport.in_process_ros import LocalTransport
+from lohovla.ros.transport.transport import Subscription
+from lohovla.ros.ui.rviz_markers import RvizMarkers
+from lohovla.ros.vision.image_messages import color_of
 
-LIMITS = Limits(low=(0.3, -0.4, 0.01), high=(0.7, 0.4, 0.45))
+LIMITS = MotionLimits(low=(0.3, -0.4, 0.01), high=(0.7, 0.4, 0.45))
 
 
 def by_name(markers):
@@ -43,14 +43,18 @@ def test_path_picks_and_places_ahead_and_behind():
     actions[:, 0] = np.linspace(0.42, 0.50, 5)
     actions[:, 2], actions[1:3, 6] = 0.2, 1.0
     origin = np.array([0.40, 0.0, 0.2, 0.0, 0.0, 0.0])
-    chunk = Chunk.of(1, actions, 10.0, 0.1, origin, LIMITS)
+    chunk = Chunk.from_actions(1, actions, 10.0, 0.1, origin, LIMITS)
     command = SimpleNamespace(pose=np.array([0.41, 0.0, 0.2, 0, 0, 0]), gripper=0.0)
     session = SimpleNamespace(
-        commanded=command, phase="running", subtask="Pick.", clock=SimpleNamespace(now=lambda: 10.05),
-        loop=SimpleNamespace(track=SimpleNamespace(newest=chunk)), robot=SimpleNamespace(measured=lambda: origin),
-    )  # fmt: skip
+        commanded=command,
+        phase="running",
+        subtask="Pick.",
+        clock=SimpleNamespace(now=lambda: 10.05),
+        loop=SimpleNamespace(track=SimpleNamespace(newest=chunk)),
+        robot=SimpleNamespace(measured=lambda: origin),
+    )
     transport = Silent()
-    watch = Markers(transport, "base", LIMITS)
+    watch = RvizMarkers(transport, "base", LIMITS)
     watch(session)
     shown = by_name(transport.said[-1]["markers"])
     path = np.array([xyz(point) for point in shown["path", 0]["points"]])
@@ -81,7 +85,7 @@ def test_a_run_publishes_them_and_its_sub_goal_as_an_image(bench):
     listener = LocalTransport(run.graph)
     listener.subscribe(Subscription("/lohovla/markers", "visualization_msgs/MarkerArray", heard.append))
     listener.subscribe(Subscription("/lohovla/subgoal", "sensor_msgs/Image", pictures.append))
-    run.session.watchers.append(Markers(run.transport, run.profile.frame, run.session.settings.limits))
+    run.session.watchers.append(RvizMarkers(run.transport, run.profile.frame, run.session.settings.limits))
     run.start()
     run.moves()
     run.until(lambda: heard and by_name(heard[-1]["markers"])["path", 0]["action"] == 0)
@@ -98,6 +102,6 @@ def test_a_ros_without_marker_messages_is_no_error(caplog):
 
     transport = Without()
     session = SimpleNamespace(commanded=None, clock=SimpleNamespace(now=lambda: 1.0))
-    Markers(transport, "base", LIMITS)(session)
+    RvizMarkers(transport, "base", LIMITS)(session)
     assert not transport.said
     assert "no markers" in caplog.text

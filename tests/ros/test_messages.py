@@ -8,9 +8,9 @@ import pytest
 from rosbags.typesys import Stores, get_typestore
 
 from lohovla.errors import UserError
-from lohovla.ros.conversion import from_wire, to_wire
-from lohovla.ros.frames import joints_of
-from lohovla.ros.messages import TYPES, BadMessage, blank, check_type, seconds_of, stamp_of, type_name
+from lohovla.ros.robot.pose_conversion import joints_of
+from lohovla.ros.transport.message_conversion import from_wire, to_wire
+from lohovla.ros.transport.message_types import TYPES, BadMessage, blank, check_type, seconds_of, stamp_of, type_name
 
 _STORES = {1: get_typestore(Stores.ROS1_NOETIC), 2: get_typestore(Stores.ROS2_HUMBLE)}
 _LACKED = ("control_msgs/", "ur_dashboard_msgs/", "tf2_msgs/")  # by the package, of one generation or both

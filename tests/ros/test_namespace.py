@@ -6,38 +6,45 @@ import time
 import pytest
 
 from lohovla.errors import UserError
-from lohovla.ros.graph import Graph, LocalTransport
-from lohovla.ros.namespace import Namespaced, checked, within
-from lohovla.ros.transport import Subscription
+from lohovla.ros.transport.in_process_ros import InProcessRos, LocalTransport
+from lohovla.ros.transport.namespace import Namespaced, check_namespace, in_namespace
+from lohovla.ros.transport.transport import Subscription
 
 
 @pytest.mark.parametrize(
     ("name", "whole"),
     [
-        ("/lohovla/enable", "/left/lohovla/enable"), ("joint_states", "/left/joint_states"),
-        ("/joint_states", "/left/joint_states"), ("/left/arm", "/left/arm"), ("/leftover", "/left/leftover"),
-        ("/tf", "/tf"), ("/tf_static", "/tf_static"), ("/clock", "/clock"), ("/diagnostics", "/diagnostics"),
-        ("/rosapi/get_time", "/rosapi/get_time"), ("/camera/color/image_raw", "/camera/color/image_raw"),
+        ("/lohovla/enable", "/left/lohovla/enable"),
+        ("joint_states", "/left/joint_states"),
+        ("/joint_states", "/left/joint_states"),
+        ("/left/arm", "/left/arm"),
+        ("/leftover", "/left/leftover"),
+        ("/tf", "/tf"),
+        ("/tf_static", "/tf_static"),
+        ("/clock", "/clock"),
+        ("/diagnostics", "/diagnostics"),
+        ("/rosapi/get_time", "/rosapi/get_time"),
+        ("/camera/color/image_raw", "/camera/color/image_raw"),
         ("/cameras", "/left/cameras"),
     ],
-)  # fmt: skip
+)
 def test_names(name, whole):
-    assert Namespaced(LocalTransport(Graph()), "/left", ["camera"]).resolve(name) == whole
+    assert Namespaced(LocalTransport(InProcessRos()), "/left", ["camera"]).resolve(name) == whole
 
 
 @pytest.mark.parametrize(("given", "name"), [("", ""), ("/", ""), ("left", "/left"), ("/cell/left/", "/cell/left")])
 def test_namespaces(given, name):
-    assert checked(given) == name
+    assert check_namespace(given) == name
 
 
 @pytest.mark.parametrize("given", ["le ft", "1st", "a//b", "/left;"])
 def test_what_is_no_namespace_is_refused(given):
     with pytest.raises(UserError):
-        within(None, given)
+        in_namespace(None, given)
 
 
 def test_everything_that_is_said_and_asked_lies_within():
-    graph = Graph()
+    graph = InProcessRos()
     own, other = Namespaced(LocalTransport(graph), "/left"), LocalTransport(graph)
     heard = []
     own.advertise("/lohovla/state", "std_msgs/String")
@@ -59,7 +66,7 @@ def test_everything_that_is_said_and_asked_lies_within():
 
 
 def test_diagnostics_name_the_robot():
-    graph, heard = Graph(), []
+    graph, heard = InProcessRos(), []
     own = Namespaced(LocalTransport(graph), "/left")
     own.advertise("/diagnostics", "diagnostic_msgs/DiagnosticArray")
     own.subscribe(Subscription("/diagnostics", "diagnostic_msgs/DiagnosticArray", heard.append))
@@ -69,7 +76,7 @@ def test_diagnostics_name_the_robot():
 
 def test_two_robots_on_one_graph_do_not_hear_each_other(bench):
     """Two arms, two bridges and two guards on one graph: one moves, the other never."""
-    graph = Graph()
+    graph = InProcessRos()
     left, right = (bench(graph=graph, guard=True, namespace=name) for name in ("/left", "/right"))
     right.let_go()
     left.start()
@@ -90,12 +97,12 @@ def test_the_packed_guard_keeps_its_namespace(tmp_path):
     from omegaconf import OmegaConf
 
     from lohovla.commands.ros_guard import run
-    from lohovla.settings import compose
+    from lohovla.settings.hydra_config import compose
 
     file = tmp_path / "guard.pyz"
     assert run(compose("ros-guard", ["robot=ur5e", f"write={file}", "namespace=left", "shared=[/camera]"])) == 0
     with zipfile.ZipFile(file) as archive:
         main = archive.read("__main__.py").decode()
-        assert "lohovla/ros/namespace.py" in archive.namelist()
+        assert "lohovla/ros/transport/namespace.py" in archive.namelist()
     assert "'/left', ['/camera']" in main
     json.dumps(OmegaConf.to_container(compose("ros", ["namespace=/left"])))

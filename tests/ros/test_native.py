@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from lohovla.errors import SetupError
-from lohovla.ros.graph import Graph
-from lohovla.ros.guard_node import GuardNode
-from lohovla.ros.operator import Operator
-from lohovla.ros.transport import ServiceFailed, Subscription
+from lohovla.ros.guard.guard_node import GuardNode
+from lohovla.ros.session.operator_interface import OperatorInterface
+from lohovla.ros.transport.in_process_ros import InProcessRos
+from lohovla.ros.transport.transport import ServiceFailed, Subscription
 
 
 @dataclass
@@ -122,7 +122,7 @@ def node(monkeypatch):
         module = types.ModuleType(name)
         vars(module).update(classes)
         monkeypatch.setitem(sys.modules, name, module)
-    from lohovla.ros.ros2 import Rclpy
+    from lohovla.ros.transport.rclpy_node import Rclpy
 
     yield Rclpy(), made
     ended.set()
@@ -132,7 +132,7 @@ def test_stops_must_arrive_and_pictures_need_not(node):
     transport, made = node
     transport.subscribe(Subscription("/picture", "std_msgs/String", print))
     assert made.subscriptions["/picture"][1] == Quality(1, "volatile", "best effort")
-    Operator("topic", 0.5, "").attach(transport)
+    OperatorInterface("topic", 0.5, "").attach(transport)
     assert {"/lohovla/emergency_stop", "/lohovla/stop", "/lohovla/enable"} <= set(made.subscriptions)
     for topic, (_, quality) in made.subscriptions.items():
         if topic.startswith("/lohovla/"):
@@ -228,8 +228,8 @@ def test_native_needs_nothing_of_rosbridge(words, cause, tmp_path):
 
 
 def test_a_graph_gives_plain_values_too():
-    from lohovla.ros.graph import LocalTransport
+    from lohovla.ros.transport.in_process_ros import LocalTransport
 
-    transport = LocalTransport(Graph())
+    transport = LocalTransport(InProcessRos())
     transport.offer("/time", "rosapi/GetTime", lambda request: {"time": {"secs": 3, "nsecs": 4}})
     assert transport.call("/time", "rosapi/GetTime", {}, 1.0) == {"time": {"sec": 3, "nanosec": 4}}

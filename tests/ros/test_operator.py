@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from lohovla.ros.graph import Graph, LocalTransport
-from lohovla.ros.operator import Operator
-from lohovla.ros.transport import Subscription
+from lohovla.ros.session.operator_interface import OperatorInterface
+from lohovla.ros.transport.in_process_ros import InProcessRos, LocalTransport
+from lohovla.ros.transport.transport import Subscription
 
 
 @pytest.fixture
@@ -17,9 +17,9 @@ def desk(monkeypatch):
         now = 100.0
 
         def __init__(self):
-            monkeypatch.setattr("lohovla.ros.operator.time.monotonic", lambda: self.now)
-            graph, self.emergencies = Graph(), []
-            self.operator = Operator("topic", 0.5, "")
+            monkeypatch.setattr("lohovla.ros.session.operator_interface.time.monotonic", lambda: self.now)
+            graph, self.emergencies = InProcessRos(), []
+            self.operator = OperatorInterface("topic", 0.5, "")
             self.operator.attach(LocalTransport(graph))
             self.node = LocalTransport(graph)
             for name, kind in (("enable", "Bool"), ("goal", "String"), ("emergency_stop", "Bool")):

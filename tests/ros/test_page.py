@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lohovla.ros.page import Page
-from lohovla.ros.trace import Trace
+from lohovla.ros.ui.command_log import CommandLog
+from lohovla.ros.ui.web_page import WebPage
 
 AT_ONCE = 0.1  # s; tried again where other work held it up
 PRESS_TO_BRAKE = 0.15  # s
@@ -22,9 +22,9 @@ PRESS_TO_BRAKE = 0.15  # s
 def shown(bench):
     """A run that goes on, and its page."""
     run = bench(enable="page", dry=True)
-    trace = Trace()
+    trace = CommandLog()
     run.session.watchers.append(trace)
-    page = Page(run.session, run.operator, trace, port=0)
+    page = WebPage(run.session, run.operator, trace, port=0)
     run.operator.press()
     run.start()
     yield run, page
@@ -78,7 +78,7 @@ def test_requests_from_elsewhere_are_refused(shown, path, headers, status):
 
 def test_names_of_this_machine(bench):
     run = bench(enable="page", dry=True)
-    page = Page(run.session, run.operator, Trace(), "0.0.0.0", 0, ["robot.lab"])
+    page = WebPage(run.session, run.operator, CommandLog(), "0.0.0.0", 0, ["robot.lab"])
     try:
         own = socket.gethostname()
         assert page.url == f"http://{own}:{page.port}"
@@ -120,7 +120,7 @@ def go_on(run):
 
 def test_a_press_of_stop_brakes_the_arm_at_once(bench):
     run = bench(twist=True)
-    page = Page(run.session, run.operator, Trace(), port=0)
+    page = WebPage(run.session, run.operator, CommandLog(), port=0)
     run.start()
     try:
         for _ in range(30):

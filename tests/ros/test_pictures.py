@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lohovla.envs.control.rotations import rotvec_from_matrix
 from lohovla.envs.env import BlocksEnv
 from lohovla.envs.render.renderer import render
 from lohovla.envs.scene.cameras import CAMERAS, rotation_of
 from lohovla.errors import UserError
-from lohovla.ros.distortion import bend, model_of
-from lohovla.ros.images import BadImage, color_of, compressed, depth_of, image
-from lohovla.ros.views import Calibration, TopView, View
+from lohovla.geometry.rotations import rotvec_from_matrix
+from lohovla.ros.vision.image_messages import BadImage, color_of, compressed, depth_of, image
+from lohovla.ros.vision.lens_distortion import distort, model_of
+from lohovla.ros.vision.top_view import Calibration, CameraView, TopView
 
 COLOR = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
 STEPS = np.arange(35, dtype=np.uint16).reshape(5, 7) * 1000
@@ -118,9 +118,9 @@ def test_top_view_is_that_of_training():
         pose = {"position": camera.position, "rotation": rotvec_from_matrix(rotation_of(camera))}
         k = [camera.focal, 0.0, 319.5, 0.0, camera.focal, 239.5, 0.0, 0.0, 1.0]
         info = {"width": camera.width, "height": camera.height, "k": k, "d": [], "distortion_model": ""}
-        calibration = Calibration.of(name, pose, info)
+        calibration = Calibration.from_message(name, pose, info)
         assert calibration is not None
-        views.append(View(calibration, color, depth))
+        views.append(CameraView(calibration, color, depth))
     color, height = TopView(320, 160, every=1)(views)
     assert (np.abs(color.astype(int) - seen["images.top"]).max(axis=-1) > 8).mean() < 0.005
     assert np.abs(height - seen["depth.top"]).mean() < 1e-4
@@ -128,7 +128,7 @@ def test_top_view_is_that_of_training():
 
 def test_uncalibrated_camera_is_said():
     with pytest.raises(UserError, match="does not say where"):
-        Calibration.of("front", {"position": None, "rotation": None}, None)
+        Calibration.from_message("front", {"position": None, "rotation": None}, None)
 
 
 def test_straightening_leaves_the_centre_and_bends_the_edge():
@@ -170,7 +170,7 @@ RATIONAL = [0.5, -0.3, 0.001, -0.002, 0.05, 0.8, -0.2, 0.02]
 )
 def test_lenses_bend_as_their_models_say(model, coefficients, bent):
     known = model_of(model, coefficients, "front")
-    found = np.stack(bend(known, coefficients, PLACES[:, 0], PLACES[:, 1]), 1)
+    found = np.stack(distort(known, coefficients, PLACES[:, 0], PLACES[:, 1]), 1)
     np.testing.assert_allclose(found, bent, atol=1e-8)
 
 
@@ -181,21 +181,23 @@ def info_of(model, d):
 
 def test_a_fisheye_without_coefficients_bends_too():
     pose = {"position": [0, 0, 1], "rotation": [0, 0, 0]}
-    camera = Calibration.of("front", pose, info_of("equidistant", [0.0] * 4))
+    camera = Calibration.from_message("front", pose, info_of("equidistant", [0.0] * 4))
     index = camera.straightening()
     assert index[24, 32] == 24 * 64 + 32
     assert index[24, 63] % 64 == int(32 + 50 * np.arctan(31.5 / 50))
-    straight = Calibration.of("front", pose, info_of("plumb_bob", [0.0] * 5))
+    straight = Calibration.from_message("front", pose, info_of("plumb_bob", [0.0] * 5))
     assert straight.straightening() is None
 
 
 def test_what_a_bent_picture_does_not_show_is_no_point():
     pose = {"position": [0, 0, 1], "rotation": [0, 0, 0]}
-    camera = Calibration.of("front", pose, info_of("plumb_bob", [0.8]))  # pincushion: the edges came from outside
+    camera = Calibration.from_message(
+        "front", pose, info_of("plumb_bob", [0.8])
+    )  # pincushion: the edges came from outside
     index = camera.straightening()
     assert index[24, 63] == -1
     assert index[24, 32] == 24 * 64 + 32
-    seen, _ = TopView(64, 48, every=1)._points(View(camera, np.zeros((48, 64, 3), np.uint8), np.ones((48, 64))))
+    seen, _ = TopView(64, 48, every=1)._points(CameraView(camera, np.zeros((48, 64, 3), np.uint8), np.ones((48, 64))))
     assert len(seen) == (index >= 0).sum()
 
 
@@ -210,5 +212,5 @@ def test_what_a_bent_picture_does_not_show_is_no_point():
 def test_a_distortion_model_that_is_not_known_is_refused_by_name(model, d, cause):
     pose = {"position": [0, 0, 1], "rotation": [0, 0, 0]}
     with pytest.raises(UserError, match=cause):
-        Calibration.of("front", pose, info_of(model, d))
-    assert Calibration.of("front", pose, info_of("inverse_brown_conrady", [0.0] * 5)).straightening() is None
+        Calibration.from_message("front", pose, info_of(model, d))
+    assert Calibration.from_message("front", pose, info_of("inverse_brown_conrady", [0.0] * 5)).straightening() is None

@@ -7,11 +7,11 @@ from omegaconf import OmegaConf
 from lohovla.control.settings import LoopSettings
 from lohovla.envs.scene.arm import HOME
 from lohovla.errors import UserError
-from lohovla.ros.frames import BadPose, attach, inverse, pose_message, pose_of
-from lohovla.ros.geometry import joints_of_tool, tool_of_joints
-from lohovla.ros.profile import Profile
-from lohovla.ros.profile_file import profile_of
-from lohovla.settings import compose
+from lohovla.ros.robot.pose_conversion import BadPose, attach, inverse, pose_message, pose_of
+from lohovla.ros.robot.profile_file import profile_of
+from lohovla.ros.robot.robot_profile import Profile
+from lohovla.ros.robot.ur5e_kinematics import joints_of_tool, tool_of_joints
+from lohovla.settings.hydra_config import compose
 
 
 def settings(robot="sim"):
@@ -20,7 +20,7 @@ def settings(robot="sim"):
 
 @pytest.mark.parametrize("robot", ["sim", "sim-fused", "ur5e", "cartesian", "trajectory", "forward"])
 def test_shipped_profiles_are_sound(robot):
-    assert Profile.of(settings(robot)).name == robot
+    assert Profile.from_config(settings(robot)).name == robot
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_shipped_profiles_are_sound(robot):
 )
 def test_mistakes_are_named(change, cause):
     with pytest.raises(UserError) as error:
-        Profile.of({**settings(), **change})
+        Profile.from_config({**settings(), **change})
     assert cause in error.value.cause
 
 
@@ -61,12 +61,12 @@ def test_trajectories_need_all_limits_of_the_joints(change, cause):
     limits = {**known["guard"]["joint_limits"], **change}
     known["guard"]["joint_limits"] = {key: value for key, value in limits.items() if value is not None}
     with pytest.raises(UserError) as error:
-        Profile.of(known)
+        Profile.from_config(known)
     assert cause in error.value.cause
     assert "\n" not in error.value.cause
     known["command"]["kind"] = "pose"  # which needs none
     if cause == "lacks jerk, high":
-        assert Profile.of(known)
+        assert Profile.from_config(known)
 
 
 def test_servo_s_time_out_bounds_how_long_a_command_counts():
@@ -74,13 +74,13 @@ def test_servo_s_time_out_bounds_how_long_a_command_counts():
     assert known["guard"]["ttl"] <= known["command"]["timeout"] == 0.1
     known["guard"]["ttl"] = 0.2
     with pytest.raises(UserError) as error:
-        Profile.of(known)
+        Profile.from_config(known)
     assert "\n" not in error.value.cause + error.value.remedy
     known["command"]["timeout"] = 0.0  # one that never halts the arm
-    profile = Profile.of(known)
-    limits = LoopSettings.of(profile.loop_settings({})).limits
+    profile = Profile.from_config(known)
+    limits = LoopSettings.from_config(profile.loop_settings({})).limits
     assert profile.guard_settings(limits, "topic").controller_timeout == 0.0
-    profile = Profile.of(settings("ur5e"))
+    profile = Profile.from_config(settings("ur5e"))
     guard = profile.guard_settings(limits, "topic")
     assert (guard.controller_timeout, guard.ttl, guard.hz) == (0.1, 0.1, 100.0)
 
@@ -116,8 +116,8 @@ def limits_of(command, *words):
     loop = OmegaConf.to_container(config.loop)
     for key in ("clock", "worker", "delay", "command_hz"):
         loop.pop(key)
-    profile = Profile.of(OmegaConf.to_container(config.robot))
-    return profile, LoopSettings.of(profile.loop_settings(loop))
+    profile = Profile.from_config(OmegaConf.to_container(config.robot))
+    return profile, LoopSettings.from_config(profile.loop_settings(loop))
 
 
 @pytest.mark.parametrize("command", ["ros", "ros-guard"])
@@ -149,7 +149,7 @@ def test_a_person_s_limit_counts_where_it_is_stricter(word, velocity):
 def test_poses_survive_messages_and_frames():
     pose = np.array([0.4, -0.1, 0.2, 0.3, -0.5, 1.2])
     np.testing.assert_allclose(pose_of(pose_message(pose)), pose, atol=1e-12)
-    offset = Profile.of(settings("ur5e")).tool_offset
+    offset = Profile.from_config(settings("ur5e")).tool_offset
     np.testing.assert_allclose(attach(attach(pose, offset), inverse(offset)), pose, atol=1e-9)
 
 

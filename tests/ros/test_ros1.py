@@ -19,14 +19,14 @@ from omegaconf import OmegaConf
 
 from lohovla.control.settings import LoopSettings
 from lohovla.errors import SetupError
-from lohovla.ros.frames import pose_message, pose_of
-from lohovla.ros.guard import COMMAND, STATE
-from lohovla.ros.guard_app import write_app
-from lohovla.ros.messages import TYPES, header
-from lohovla.ros.native import native
-from lohovla.ros.profile import Profile
-from lohovla.ros.transport import ServiceFailed, Subscription
-from lohovla.settings import compose
+from lohovla.ros.guard.guard import COMMAND, STATE
+from lohovla.ros.guard.guard_main import write_app
+from lohovla.ros.robot.pose_conversion import pose_message, pose_of
+from lohovla.ros.robot.robot_profile import Profile
+from lohovla.ros.transport.message_types import TYPES, header
+from lohovla.ros.transport.native_node import native
+from lohovla.ros.transport.transport import ServiceFailed, Subscription
+from lohovla.settings.hydra_config import compose
 
 ROBOT_PYTHON = "/usr/bin/python3"  # the system's own, for which rospy is packaged
 LACKING = "control_msgs/"  # which Debian does not have
@@ -120,7 +120,8 @@ def test_types_are_those_that_are_installed(node, name):
 def test_the_program_s_log_stays_on_the_terminal(master):
     words = (
         "import logging, sys; logging.basicConfig(level=logging.INFO, stream=sys.stderr);"
-        "from lohovla.ros.native import native; native(1); logging.getLogger('lohovla.ros').info('after the node')"
+        "from lohovla.ros.transport.native_node import native; native(1);"
+        "logging.getLogger('lohovla.ros').info('after the node')"
     )
     answer = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, timeout=120)
     assert answer.stderr.count("after the node") == 1
@@ -208,8 +209,8 @@ def test_what_a_topic_s_type_is(node, echo):
 
 def test_the_packed_guard_stops_the_arm_when_its_client_is_silent(node, program, tmp_path):
     settings = OmegaConf.to_container(compose("ros", []).robot)
-    profile = Profile.of({**settings, "fresh": {**settings["fresh"], "state": 1.0, "enable": 1.0}})
-    limits = LoopSettings.of(profile.loop_settings({})).limits
+    profile = Profile.from_config({**settings, "fresh": {**settings["fresh"], "state": 1.0, "enable": 1.0}})
+    limits = LoopSettings.from_config(profile.loop_settings({})).limits
     file = tmp_path / "guard.pyz"
     write_app(file, profile.guard_settings(limits, "topic"), 1)
     program(ROBOT_PYTHON, str(file), cwd=tmp_path)
@@ -223,9 +224,10 @@ def test_the_packed_guard_stops_the_arm_when_its_client_is_silent(node, program,
         return [y for when, y in list(told) if silent and when > silent[0]]
 
     for topic, kind in (
-        ("/sim/tool_pose", "geometry_msgs/PoseStamped"), (COMMAND, "geometry_msgs/PoseStamped"),
+        ("/sim/tool_pose", "geometry_msgs/PoseStamped"),
+        (COMMAND, "geometry_msgs/PoseStamped"),
         ("/lohovla/enable", "std_msgs/Bool"),
-    ):  # fmt: skip
+    ):
         node.advertise(topic, kind)
     node.subscribe(Subscription("/sim/tool_target", "geometry_msgs/PoseStamped", hear))
     node.subscribe(Subscription(STATE, "std_msgs/String", lambda m: said.append(json.loads(m["data"]))))
@@ -274,9 +276,20 @@ def test_a_policy_a_guard_and_the_simulated_robot_as_three_nodes(master, program
     run("ros-sim", "transport=native", "camera_hz=5")
     run("ros-guard", "robot=sim", "transport=native", "enable=always", *slack)
     bridge = run(
-        "ros", "robot=sim", "transport=native", "policy=teacher", "enable=always", "robot.guard.use=true", *slack,
-        "robot.fresh.acted=1", "loop.safety.late=2", "seconds=6", "page.serve=false", "record=false", "output=run",
-    )  # fmt: skip
+        "ros",
+        "robot=sim",
+        "transport=native",
+        "policy=teacher",
+        "enable=always",
+        "robot.guard.use=true",
+        *slack,
+        "robot.fresh.acted=1",
+        "loop.safety.late=2",
+        "seconds=6",
+        "page.serve=false",
+        "record=false",
+        "output=run",
+    )
     assert bridge.wait(180) == 0
     episode = json.loads(Path(tmp_path / "run" / "result.json").read_text())["episodes"][0]
     assert episode["ending"] in ("time", "judged")

@@ -16,14 +16,14 @@ from omegaconf import OmegaConf
 
 from lohovla.control.settings import LoopSettings
 from lohovla.errors import SetupError
-from lohovla.ros.frames import pose_message, pose_of
-from lohovla.ros.guard import COMMAND, STATE
-from lohovla.ros.guard_app import write_app
-from lohovla.ros.messages import TYPES, header, type_name
-from lohovla.ros.native import native
-from lohovla.ros.profile import Profile
-from lohovla.ros.transport import ServiceFailed, Subscription
-from lohovla.settings import compose
+from lohovla.ros.guard.guard import COMMAND, STATE
+from lohovla.ros.guard.guard_main import write_app
+from lohovla.ros.robot.pose_conversion import pose_message, pose_of
+from lohovla.ros.robot.robot_profile import Profile
+from lohovla.ros.transport.message_types import TYPES, header, type_name
+from lohovla.ros.transport.native_node import native
+from lohovla.ros.transport.transport import ServiceFailed, Subscription
+from lohovla.settings.hydra_config import compose
 
 
 def lacks(*packages):
@@ -171,10 +171,11 @@ def test_joints_with_nan_arrive_from_a_node(node, domain, program):
     node.subscribe(Subscription("/half", "sensor_msgs/JointState", came.append))
     words = "n.create_timer(0.05, lambda: p.publish(JointState(name=['a'], position=[0.5], effort=[float('nan')])))"
     program(
-        sys.executable, "-c",
+        sys.executable,
+        "-c",
         "import rclpy; from sensor_msgs.msg import JointState; rclpy.init(); n = rclpy.create_node('half');"
         f"p = n.create_publisher(JointState, '/half', 1); {words}; rclpy.spin(n)",
-    )  # fmt: skip
+    )
     until(lambda: came)
     assert came[0]["position"] == [0.5]
     assert np.isnan(came[0]["effort"]).all()
@@ -239,8 +240,8 @@ def test_a_gripper_is_closed_by_its_action(node, domain, program):
 def test_the_packed_guard_stops_the_arm_when_its_client_is_silent(node, program, tmp_path):
     settings = OmegaConf.to_container(compose("ros", []).robot)
     settings["guard"] |= {"ttl": 0.5}  # slack for a busy machine, as the two below
-    profile = Profile.of({**settings, "fresh": {**settings["fresh"], "state": 2.0, "enable": 2.0}})
-    limits = LoopSettings.of(profile.loop_settings({})).limits
+    profile = Profile.from_config({**settings, "fresh": {**settings["fresh"], "state": 2.0, "enable": 2.0}})
+    limits = LoopSettings.from_config(profile.loop_settings({})).limits
     file = tmp_path / "guard.pyz"
     write_app(file, profile.guard_settings(limits, "topic"), 2)
     program(sys.executable, str(file), cwd=tmp_path)
@@ -306,9 +307,19 @@ def three_nodes(program, folder, *words):
     simulator = run("ros-sim", "transport=native", "camera_hz=5")
     run("ros-guard", "robot=sim", "transport=native", "enable=always", *slack)
     bridge = run(
-        "ros", "robot=sim", "transport=native", "policy=teacher", "enable=always", "robot.guard.use=true", *slack,
-        "robot.fresh.acted=1", "loop.safety.late=2", "page.serve=false", "output=run", *words,
-    )  # fmt: skip
+        "ros",
+        "robot=sim",
+        "transport=native",
+        "policy=teacher",
+        "enable=always",
+        "robot.guard.use=true",
+        *slack,
+        "robot.fresh.acted=1",
+        "loop.safety.late=2",
+        "page.serve=false",
+        "output=run",
+        *words,
+    )
     assert bridge.wait(400) == 0
     simulator.send_signal(signal.SIGINT)
     simulator.wait(60)

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from websockets.sync.client import connect as open_socket
 
-from lohovla.ros.clocks import ClockOffset
-from lohovla.ros.feeds import Feeds
-from lohovla.ros.graph import Graph, LocalTransport
-from lohovla.ros.messages import BadMessage, blank, service_name, type_name
-from lohovla.ros.rosbridge import Rosbridge
-from lohovla.ros.server import RosbridgeServer
-from lohovla.ros.transport import ServiceFailed, Subscription
+from lohovla.ros.transport.in_process_ros import InProcessRos, LocalTransport
+from lohovla.ros.transport.message_types import BadMessage, blank, service_name, type_name
+from lohovla.ros.transport.rosbridge_client import Rosbridge
+from lohovla.ros.transport.rosbridge_server import RosbridgeServer
+from lohovla.ros.transport.subscriptions import Subscriptions
+from lohovla.ros.transport.time_sync import ClockOffset
+from lohovla.ros.transport.transport import ServiceFailed, Subscription
 
 WAIT = 10.0
 DIAGNOSIS = "diagnostic_msgs/DiagnosticStatus"
@@ -54,7 +54,7 @@ def generation(request):
 
 @pytest.fixture
 def graph():
-    return Graph()
+    return InProcessRos()
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def test_finds_the_generation_out(client, generation):
 
 def test_asks_for_the_generation_until_it_is_known(graph, monkeypatch, caplog):
     """rosapi is a node of its own, that may start later than its server, or not at all."""
-    monkeypatch.setattr("lohovla.ros.rosbridge._ASK_FOR", 0.3)
-    monkeypatch.setattr("lohovla.ros.rosbridge._ASK_LATER", 0.02)
+    monkeypatch.setattr("lohovla.ros.transport.rosbridge_client._ASK_FOR", 0.3)
+    monkeypatch.setattr("lohovla.ros.transport.rosbridge_client._ASK_LATER", 0.02)
     server, inbox = RosbridgeServer(graph, 1, port=0).start(), Inbox()
     answer = graph.withdraw("/rosapi/get_time")
     with caplog.at_level(logging.WARNING):
@@ -124,7 +124,7 @@ def test_takes_its_services_and_topics_back_when_it_closes(graph, server):
 
 
 def test_what_a_client_that_is_gone_advertised_stays_without_an_answer(graph, server, generation, monkeypatch):
-    monkeypatch.setattr("lohovla.ros.server._ANSWER_WITHIN", 0.05)
+    monkeypatch.setattr("lohovla.ros.transport.rosbridge_server._ANSWER_WITHIN", 0.05)
     with open_socket(server.url) as socket:
         kind = service_name("std_srvs/Trigger", generation)
         socket.send(json.dumps({"op": "advertise_service", "service": "/here", "type": kind}))
@@ -229,7 +229,7 @@ def test_services_both_ways(graph, client):
 
 def test_topics_of_another_type_and_topics_that_never_come_are_told(graph, client):
     LocalTransport(graph).advertise("/words", "std_msgs/String")
-    feeds = Feeds(client, ClockOffset())
+    feeds = Subscriptions(client, ClockOffset())
     feeds.hear("/words", "std_msgs/Bool")
     feeds.hear("/gripper/state", "std_msgs/Float64")
     feeds.hear("/heard", "std_msgs/Float64")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from lohovla.policies.base import Decision, Policy, PolicySpec
-from lohovla.ros import homing
-from lohovla.ros.frames import BadPose
-from lohovla.ros.graph import LocalTransport
-from lohovla.ros.transport import Subscription
-from lohovla.ros.verdicts import OPEN, End, Ending, Reason, Verdict
+from lohovla.ros.robot.pose_conversion import BadPose
+from lohovla.ros.session import homing
+from lohovla.ros.session.stop_reasons import PERMITTED, EndKind, MotionPermit, RunEnd, StopReason
+from lohovla.ros.transport.in_process_ros import LocalTransport
+from lohovla.ros.transport.transport import Subscription
 
 
 def test_goes_home_slowly_then_the_policy_plays(bench):
@@ -62,7 +62,7 @@ def test_nothing_moves_before_the_enable(bench):
     run.let_go()
     run.operator.let_go()
     run.start()
-    run.until(lambda: run.session.verdict.reason is Reason.NOT_ENABLED)
+    run.until(lambda: run.session.verdict.reason is StopReason.NOT_ENABLED)
     assert not run.operator.enabled(time.monotonic())
     assert run.arm.commands == []
 
@@ -87,7 +87,7 @@ def test_velocities_end_in_zero_where_the_arm_stays_behind(bench, monkeypatch):
     run.arm.stuck, run.arm.pose = True, run.arm.pose + np.array([0.03, 0, 0, 0, 0, 0])
     run.start()
     run.until(lambda: run.outcome)
-    assert run.outcome.end.kind is Ending.NOT_HOME
+    assert run.outcome.end.kind is EndKind.NOT_HOME
     assert max(np.abs(twist).max() for _, twist in run.arm.twists) > 0.01
     assert not run.arm.twists[-1][1].any()
 
@@ -141,7 +141,7 @@ def test_a_guard_that_refuses_everything_is_named(bench, monkeypatch):
     run.guard.node.guard._path._settings = run.guard.node.guard.settings
     run.start()
     run.until(lambda: run.session.log.counts["guard refuses"])
-    run.until(lambda: run.session.verdict.reason is Reason.GUARD_REFUSES)
+    run.until(lambda: run.session.verdict.reason is StopReason.GUARD_REFUSES)
     assert "not 'world'" in run.session.verdict.cause
     assert not run.arm.commands
     assert "not 'world'" in run.robot.hindrance(time.monotonic())
@@ -149,7 +149,7 @@ def test_a_guard_that_refuses_everything_is_named(bench, monkeypatch):
 
 def test_the_way_home_begins_where_the_arm_is(parts):
     """Also after it was moved by hand while it rested, and after an arm never followed."""
-    place, verdict, blocked = np.array([0.4, 0.1, 0.25, 0.0, 0.0, 0.0]), OPEN, Verdict(Reason.PAUSED, "")
+    place, verdict, blocked = np.array([0.4, 0.1, 0.25, 0.0, 0.0, 0.0]), PERMITTED, MotionPermit(StopReason.PAUSED, "")
     profile = parts.profile_of()
     robot = SimpleNamespace(profile=profile, dry=False, sent=[], gripper=lambda: 0.0)
     robot.measured = robot.pose = lambda: place
@@ -214,9 +214,9 @@ class _Ends(Policy):
 @pytest.mark.parametrize(
     ("over", "text", "ending", "cause"),
     [
-        ("done", "That was it.", Ending.DONE, "the policy says that all is done"),
-        ("", "Done.", Ending.DONE, "the policy says that all is done"),  # policies that know no other way
-        ("nothing", "Nothing can be done.", Ending.NOTHING, "nothing can be done"),
+        ("done", "That was it.", EndKind.DONE, "the policy says that all is done"),
+        ("", "Done.", EndKind.DONE, "the policy says that all is done"),  # policies that know no other way
+        ("nothing", "Nothing can be done.", EndKind.NOTHING, "nothing can be done"),
     ],
 )
 def test_the_policy_ends_the_run(bench, over, text, ending, cause):
@@ -230,7 +230,7 @@ def test_the_policy_ends_the_run(bench, over, text, ending, cause):
 def test_a_run_that_gets_nothing_has_waited(bench, dry):
     run = bench(dry=dry, goal="")
     run.arm.camera = False
-    time_is_up = End(Ending.TIME, "time is up")
+    time_is_up = RunEnd(EndKind.TIME, "time is up")
     run.session.operator.goal = "wander about"
     outcome = run.session.run(1, lambda: time_is_up if run.session.waited > 0.3 else None)
     assert outcome.end is time_is_up
@@ -239,11 +239,11 @@ def test_a_run_that_gets_nothing_has_waited(bench, dry):
 
 def test_a_person_may_take_their_time(bench):
     run = bench(goal="").start()
-    run.until(lambda: run.session.verdict.reason is Reason.NO_GOAL)
+    run.until(lambda: run.session.verdict.reason is StopReason.NO_GOAL)
     before = run.session.waited
     run.until(lambda: run.session.log.counts["no goal"])
     time.sleep(0.3)
-    run.until(lambda: run.session.verdict.reason is Reason.NO_GOAL)
+    run.until(lambda: run.session.verdict.reason is StopReason.NO_GOAL)
     assert run.session.waited < before + 0.25
 
 
@@ -254,7 +254,7 @@ def test_a_camera_that_sends_one_picture_for_ever_is_noticed_on_a_robot(bench):
     run.moves()
     run.arm._pictures = run.arm._pictures[:1]  # with fresh stamps, at any height
     run.until(lambda: "frozen" in run.session.verdict.cause)
-    assert run.session.verdict.reason is Reason.CAMERA_LOST
+    assert run.session.verdict.reason is StopReason.CAMERA_LOST
     assert "pictures are alike to the byte" in run.session.verdict.cause
     rng = np.random.default_rng(1)
     run.arm._pictures = [rng.integers(0, 255, (160, 320, 3), np.uint8) for _ in range(7)]
@@ -267,7 +267,7 @@ def test_an_emergency_stop_that_was_released_while_paused_is_logged_once(bench):
     run.operator.emergency_stop("test")
     run.until(lambda: run.session.log.counts["emergency stop"])
     run.operator.release()
-    run.until(lambda: run.session.verdict.reason is Reason.PAUSED)
+    run.until(lambda: run.session.verdict.reason is StopReason.PAUSED)
     ticks = run.session.loop._commands
     run.until(lambda: run.session.loop._commands > ticks + 60)
     assert run.session.log.counts["emergency stop"] == 1
@@ -276,7 +276,7 @@ def test_an_emergency_stop_that_was_released_while_paused_is_logged_once(bench):
 
 def test_a_topic_that_never_comes_is_named_in_the_log(bench, monkeypatch, caplog):
     """Nothing else would: without its state a gripper is taken to be where it was commanded."""
-    monkeypatch.setattr("lohovla.ros.session._ADVISE_AFTER", 0.1)
+    monkeypatch.setattr("lohovla.ros.session.robot_session._ADVISE_AFTER", 0.1)
     one = bench().start()
     one.until(lambda: "nothing has come on /sim/gripper_state (std_msgs/Float64)" in caplog.text)
     one.finish()

@@ -2,20 +2,20 @@
 
 import pytest
 
-from lohovla.ros.feeds import Feed
-from lohovla.ros.graph import Graph, LocalTransport
-from lohovla.ros.messages import header, stamp_of
-from lohovla.ros.simulated_clock import SimulatedClock
+from lohovla.ros.transport.in_process_ros import InProcessRos, LocalTransport
+from lohovla.ros.transport.message_types import header, stamp_of
+from lohovla.ros.transport.sim_time import RosSimTime
+from lohovla.ros.transport.subscriptions import Subscriber
 
 
 class Simulator:
     """Publishes ``/clock`` a hundred times a second of ours, at a pace."""
 
     def __init__(self, pace, began=100.0):
-        self.graph, self.pace, self.sim, self.now = Graph(), pace, began, 1000.0
+        self.graph, self.pace, self.sim, self.now = InProcessRos(), pace, began, 1000.0
         self.node = LocalTransport(self.graph)
         self.node.advertise("/clock", "rosgraph_msgs/Clock")
-        self.clock = SimulatedClock(LocalTransport(self.graph), lambda: self.now)
+        self.clock = RosSimTime(LocalTransport(self.graph), lambda: self.now)
 
     def run(self, seconds):
         for _ in range(round(seconds * 100)):
@@ -40,8 +40,8 @@ def test_stamps_are_our_moments_at_any_pace(pace):
 @pytest.mark.parametrize("pace", [0.3, 1.0, 4.0])
 def test_the_age_of_a_message_is_in_our_seconds(pace, monkeypatch):
     simulator = Simulator(pace)
-    feed = Feed("/joint_states", "sensor_msgs/JointState", simulator.clock)
-    monkeypatch.setattr("lohovla.ros.feeds.time.monotonic", lambda: simulator.now)
+    feed = Subscriber("/joint_states", "sensor_msgs/JointState", simulator.clock)
+    monkeypatch.setattr("lohovla.ros.transport.subscriptions.time.monotonic", lambda: simulator.now)
     for _ in range(40):
         simulator.run(1.0)
         feed({"header": header(simulator.sim - 0.05 * pace)})
@@ -50,7 +50,7 @@ def test_the_age_of_a_message_is_in_our_seconds(pace, monkeypatch):
 
 def test_before_the_clock_everything_is_too_old(caplog):
     simulator = Simulator(1.0)
-    feed = Feed("/joint_states", "sensor_msgs/JointState", simulator.clock)
+    feed = Subscriber("/joint_states", "sensor_msgs/JointState", simulator.clock)
     feed({"header": header(100.0)})
     assert feed.age(simulator.now) > 1e6
     simulator.now += 4.0

@@ -7,13 +7,13 @@ import pytest
 from omegaconf import OmegaConf
 
 from lohovla.control.settings import LoopSettings
-from lohovla.ros.frames import pose_message
-from lohovla.ros.graph import Graph, LocalTransport
-from lohovla.ros.joints import Joints
-from lohovla.ros.messages import header
-from lohovla.ros.profile import Profile
-from lohovla.ros.robot import RosRobot
-from lohovla.settings import compose
+from lohovla.ros.robot.joint_states import JointStates
+from lohovla.ros.robot.pose_conversion import pose_message
+from lohovla.ros.robot.robot_profile import Profile
+from lohovla.ros.session.ros_robot import RosRobot
+from lohovla.ros.transport.in_process_ros import InProcessRos, LocalTransport
+from lohovla.ros.transport.message_types import header
+from lohovla.settings.hydra_config import compose
 
 JOINTS, HALF = [0.1, -1.2, 1.6, -2.0, -1.57, 0.3], 0.4
 STATE = [0.5, *JOINTS]  # gripper and joints
@@ -28,9 +28,9 @@ class Robot:
         settings["cameras"]["front"] |= {"position": [1.0, 0.0, 0.7], "rotation": [-1.76, -1.76, 0.729]}
         settings["gripper_state"] = {"kind": "joint", "topic": "finger_joint", "open": 0.0, "closed": 0.8}
         self.now = 1000.0
-        monkeypatch.setattr("lohovla.ros.feeds.time.monotonic", lambda: self.now)
-        self.profile, graph = Profile.of(settings), Graph()
-        limits = LoopSettings.of(self.profile.loop_settings({})).limits
+        monkeypatch.setattr("lohovla.ros.transport.subscriptions.time.monotonic", lambda: self.now)
+        self.profile, graph = Profile.from_config(settings), InProcessRos()
+        limits = LoopSettings.from_config(self.profile.loop_settings({})).limits
         self.robot = RosRobot(LocalTransport(graph), self.profile, limits, "x")
         self.robot.eyes.close()
         self.node = LocalTransport(graph)
@@ -139,7 +139,7 @@ def test_a_tool_in_another_frame_is_named_and_not_used(monkeypatch):
 
 
 def test_a_clock_that_was_set_back_does_not_keep_an_old_joint():
-    joints = Joints()
+    joints = JointStates()
     joints.take({"name": ["a"], "position": [1.0]}, 100.0)
     joints.take({"name": ["a"], "position": [2.0]}, 99.9)
     assert joints.positions(["a"]) == 1.0

@@ -6,31 +6,34 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lohovla.control.receiver import Command
-from lohovla.data.check import check
-from lohovla.data.reader import Demonstrations
-from lohovla.ros import bag
-from lohovla.ros.bag import Bag, Tapped
-from lohovla.ros.frames import pose_of
-from lohovla.ros.graph import LocalTransport
-from lohovla.ros.images import color_of
-from lohovla.ros.messages import TYPES, blank, header
-from lohovla.ros.recording import Recording, save
-from lohovla.ros.trace import Moment, Trace, draw
-from lohovla.ros.transport import Subscription
+from lohovla.control.safety.command_receiver import Command
+from lohovla.data.check_dataset import check
+from lohovla.data.reader import LeRobotDatasetReader
+from lohovla.ros.record import bag
+from lohovla.ros.record.bag import Bag, RecordingTransport
+from lohovla.ros.record.run_recorder import RunRecorder, save
+from lohovla.ros.robot.pose_conversion import pose_of
+from lohovla.ros.transport.in_process_ros import LocalTransport
+from lohovla.ros.transport.message_types import TYPES, blank, header
+from lohovla.ros.transport.transport import Subscription
+from lohovla.ros.ui.command_log import CommandLog, LoggedCommand, draw
+from lohovla.ros.vision.image_messages import color_of
 
 
 def test_a_run_is_told_and_recorded(bench, tmp_path, capsys):
     run, heard = bench(), {}
     listener = LocalTransport(run.graph)
     for name, kind in (
-        ("/lohovla/subtask", "std_msgs/String"), ("/lohovla/progress", "std_msgs/Float64"),
-        ("/lohovla/latency", "std_msgs/Float64"), ("/lohovla/event", "std_msgs/String"),
+        ("/lohovla/subtask", "std_msgs/String"),
+        ("/lohovla/progress", "std_msgs/Float64"),
+        ("/lohovla/latency", "std_msgs/Float64"),
+        ("/lohovla/event", "std_msgs/String"),
         ("/lohovla/subgoal/compressed", "sensor_msgs/CompressedImage"),
-        ("/diagnostics", "diagnostic_msgs/DiagnosticArray"), ("/lohovla/state", "std_msgs/String"),
-    ):  # fmt: skip
+        ("/diagnostics", "diagnostic_msgs/DiagnosticArray"),
+        ("/lohovla/state", "std_msgs/String"),
+    ):
         listener.subscribe(Subscription(name, kind, heard.setdefault(name, []).append))
-    recording, trace = Recording(20), Trace(say=True)
+    recording, trace = RunRecorder(20), CommandLog(say=True)
     run.session.watchers += [recording, trace]
     run.start()
     run.moves()
@@ -53,7 +56,7 @@ def test_a_run_is_told_and_recorded(bench, tmp_path, capsys):
     about |= {"final_score": 0.0}
     assert save(recording, tmp_path / "set", run.profile, about) == 0
     assert list(check(tmp_path / "set")) == []
-    frames = Demonstrations(tmp_path / "set", horizon=4, subgoals=["top"])
+    frames = LeRobotDatasetReader(tmp_path / "set", horizon=4, subgoals=["top"])
     assert len(frames) == len(recording)
     sample = frames[len(frames) // 2]
     assert sample["images.top"].shape == sample["subgoal.top"].shape == (160, 320, 3)
@@ -78,7 +81,7 @@ def test_a_run_is_told_and_recorded(bench, tmp_path, capsys):
 def test_drawing_shows_the_path_where_it_is():
     times = np.linspace(0.0, 5.0, 100)
     path = [np.array([0.5, -0.4 + 0.16 * t, 0.2, 0, 0, 0]) for t in times]  # along y at x = 0.5: the middle row
-    moments = [Moment(t, p, 0.0, "run", "") for t, p in zip(times, path, strict=True)]
+    moments = [LoggedCommand(t, p, 0.0, "run", "") for t, p in zip(times, path, strict=True)]
     picture = np.asarray(draw(moments, np.full((160, 320, 3), 255, np.uint8)).convert("RGB")).astype(int)
     colored = np.ptp(picture[:480], axis=2) > 60
     rows, columns = np.nonzero(colored)
@@ -89,7 +92,7 @@ def test_drawing_shows_the_path_where_it_is():
 
 def test_too_short_a_run_is_no_episode(bench, tmp_path):
     run = bench()
-    assert save(Recording(20), tmp_path / "set", run.profile, {"success": False}) is None
+    assert save(RunRecorder(20), tmp_path / "set", run.profile, {"success": False}) is None
     assert not (tmp_path / "set").exists()
 
 
@@ -110,7 +113,7 @@ def test_a_bag_holds_every_type(tmp_path, generation):
 def test_a_run_goes_into_a_bag(bench, tmp_path):
     one = Bag(tmp_path / "bag", 2)
     run = bench()
-    taped = Tapped(LocalTransport(run.graph), one)
+    taped = RecordingTransport(LocalTransport(run.graph), one)
     taped.advertise("/lohovla/test", "std_msgs/String")
     poses = []
     taped.subscribe(Subscription("/sim/tool_pose", "geometry_msgs/PoseStamped", poses.append))

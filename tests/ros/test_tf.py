@@ -5,13 +5,13 @@ import pytest
 from omegaconf import OmegaConf
 
 from lohovla.errors import UserError
-from lohovla.ros.clocks import ClockOffset
-from lohovla.ros.feeds import Feeds
-from lohovla.ros.graph import Graph, LocalTransport
-from lohovla.ros.placement import Place
-from lohovla.ros.profile import CameraTopics, Profile
-from lohovla.ros.tf import FrameTree, static_transform
-from lohovla.settings import compose
+from lohovla.ros.robot.robot_profile import CameraTopics, Profile
+from lohovla.ros.transport.in_process_ros import InProcessRos, LocalTransport
+from lohovla.ros.transport.subscriptions import Subscriptions
+from lohovla.ros.transport.time_sync import ClockOffset
+from lohovla.ros.vision.camera_placement import CameraPlacement
+from lohovla.ros.vision.frame_tree import FrameTree, static_transform
+from lohovla.settings.hydra_config import compose
 
 CAMERA = ([1.0, 0.0, 0.75], [-1.759988404, -1.759988404, 0.729011066])
 
@@ -20,11 +20,11 @@ class World:
     """A graph with frames; ``now`` is a clock of its own."""
 
     def __init__(self):
-        self.graph, self.now = Graph(), 0.0
+        self.graph, self.now = InProcessRos(), 0.0
         self.node = LocalTransport(self.graph)
         for topic, latch in (("/tf_static", True), ("/tf", False)):
             self.node.advertise(topic, "tf2_msgs/TFMessage", latch)
-        self.feeds = Feeds(LocalTransport(self.graph), ClockOffset())
+        self.feeds = Subscriptions(LocalTransport(self.graph), ClockOffset())
 
     def say(self, *frames, topic="/tf_static"):
         self.node.publish(topic, {"transforms": [static_transform(*frame, 0.0) for frame in frames]})
@@ -55,10 +55,12 @@ def test_a_chain_over_a_common_root(world):
     [
         ([], "no frames have come on /tf_static"),
         ([("base_link", "base", [0, 0, 0], [0, 0, 0])], "no frame camera_optical; there are base, base_link"),
-        ([("base_link", "base", [0, 0, 0], [0, 0, 0]), ("camera_link", "camera_optical", [0, 0, 0], [0, 0, 0])],
-         "base and camera_optical are not connected: base hangs on base_link, camera_optical on camera_link"),
+        (
+            [("base_link", "base", [0, 0, 0], [0, 0, 0]), ("camera_link", "camera_optical", [0, 0, 0], [0, 0, 0])],
+            "base and camera_optical are not connected: base hangs on base_link, camera_optical on camera_link",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_missing_is_named(world, frames, words):
     if frames:
         world.say(*frames)
@@ -99,7 +101,7 @@ def test_transforms_that_are_none_are_left_out(world):
 
 def test_the_header_s_frame_is_the_calibrated_one(world):
     topics = CameraTopics("/image", position=(0.0, 0.0, 1.0), rotation=(0.0, 0.0, 0.0), frame="front_optical")
-    place = Place("front", topics, "base", None)
+    place = CameraPlacement("front", topics, "base", None)
     assert place("front_optical") == (topics.position, topics.rotation)
     with pytest.raises(UserError, match="front sends pictures of the frame depth_optical, and front_optical"):
         place("depth_optical")
@@ -107,7 +109,7 @@ def test_the_header_s_frame_is_the_calibrated_one(world):
 
 def test_a_camera_that_moves_is_an_error(world):
     world.say(("base", "optical", *CAMERA))
-    place = Place("front", CameraTopics("/image", tf=True), "base", world.tree())
+    place = CameraPlacement("front", CameraTopics("/image", tf=True), "base", world.tree())
     np.testing.assert_allclose(place("optical")[0], CAMERA[0])
     world.say(("base", "optical", [1.0, 0.001, 0.75], CAMERA[1]))
     np.testing.assert_allclose(place("optical")[0], CAMERA[0])  # noise of a calibration that is told again
@@ -127,15 +129,15 @@ def settings(**camera):
 
 def test_two_ways_to_say_where_it_is_are_one_too_many():
     with pytest.raises(UserError, match="front has a position and tf: true"):
-        Profile.of(settings(tf=True))
-    assert Profile.of(settings(tf=True, position=None, rotation=None)).cameras["front"].tf
+        Profile.from_config(settings(tf=True))
+    assert Profile.from_config(settings(tf=True, position=None, rotation=None)).cameras["front"].tf
 
 
 def test_a_top_view_through_frames_is_that_of_the_profile_s_numbers(world):
     """The eyes see the same picture whether the profile or ROS says where the camera is."""
-    from lohovla.ros.eyes import Eyes
-    from lohovla.ros.images import image
-    from lohovla.ros.messages import header
+    from lohovla.ros.transport.message_types import header
+    from lohovla.ros.vision.camera_pipeline import CameraPipeline
+    from lohovla.ros.vision.image_messages import image
 
     rng = np.random.default_rng(0)
     color = rng.integers(0, 255, (48, 64, 3), np.uint8)
@@ -144,9 +146,9 @@ def test_a_top_view_through_frames_is_that_of_the_profile_s_numbers(world):
     common = {"compressed": False, "info": "", "intrinsics": intrinsics}
     seen = []
     for camera in (common, {**common, "tf": True, "position": None, "rotation": None}):
-        profile = Profile.of(settings(**camera))
-        feeds = Feeds(LocalTransport(world.graph), ClockOffset())
-        eyes = Eyes(profile, feeds, (32, 16))
+        profile = Profile.from_config(settings(**camera))
+        feeds = Subscriptions(LocalTransport(world.graph), ClockOffset())
+        eyes = CameraPipeline(profile, feeds, (32, 16))
         front = profile.cameras["front"]
         try:
             world.node.advertise(front.image, "sensor_msgs/Image")

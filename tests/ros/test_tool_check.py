@@ -5,13 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lohovla.control.events import EventLog
+from lohovla.control.event_log import EventLog
 from lohovla.envs.scene.arm import HOME
-from lohovla.ros.frames import attach, offset_of
-from lohovla.ros.geometry import tool_of_joints
-from lohovla.ros.profile import Profile
-from lohovla.ros.tool_check import ToolCheck
-from lohovla.settings import compose
+from lohovla.ros.robot.pose_conversion import attach, offset_of
+from lohovla.ros.robot.robot_profile import Profile
+from lohovla.ros.robot.tool_length_check import ToolCheck
+from lohovla.ros.robot.ur5e_kinematics import tool_of_joints
+from lohovla.settings.hydra_config import compose
 
 DOWN = [2.221441469, -2.221441469, 0.0]
 
@@ -30,7 +30,7 @@ def session_of(pose):
 )
 def test_the_length_counts_once(pendant, offset, apart):
     """``pendant`` and ``offset``: the lengths there, m; the broadcaster tells the pendant's tool centre."""
-    from lohovla.ros.frames import inverse
+    from lohovla.ros.robot.pose_conversion import inverse
 
     tip = tool_of_joints(np.asarray(HOME), 0.13)
     flange = attach(tip, inverse(offset_of({"position": [0, 0, 0.13], "rotation": DOWN})))
@@ -49,7 +49,7 @@ def test_the_length_counts_once(pendant, offset, apart):
 def test_only_arms_of_these_kinematics_are_checked(robot, checked):
     from omegaconf import OmegaConf
 
-    profile = Profile.of(OmegaConf.to_container(compose("ros", [f"robot={robot}"]).robot))
+    profile = Profile.from_config(OmegaConf.to_container(compose("ros", [f"robot={robot}"]).robot))
     session, paused = session_of(np.array([0.1, 0.2, 0.9, 0.0, 0.0, 0.0]))
     ToolCheck(profile.tool)(session)
     assert bool(paused) == checked

@@ -4,7 +4,7 @@ import cbor2
 import numpy as np
 import pytest
 
-from lohovla.ros.wire import BadFrame, Unpacker, fragments, pack, pack_cbor, pack_png
+from lohovla.ros.transport.rosbridge_codec import BadFrame, Unpacker, fragments, pack, pack_cbor, pack_png
 
 
 def test_cbor_carries_bytes_and_typed_arrays():
@@ -39,9 +39,16 @@ def test_png():
 
 
 @pytest.mark.parametrize(
-    "frame", ["{", "3", b"\xff\x00", '{"op":"fragment","id":"a"}', '{"op":"png","data":"AAAA"}',
-              '{"op":"fragment","id":"a","num":5,"total":2,"data":""}'],
-)  # fmt: skip
+    "frame",
+    [
+        "{",
+        "3",
+        b"\xff\x00",
+        '{"op":"fragment","id":"a"}',
+        '{"op":"png","data":"AAAA"}',
+        '{"op":"fragment","id":"a","num":5,"total":2,"data":""}',
+    ],
+)
 def test_frames_that_are_none(frame):
     with pytest.raises(BadFrame):
         Unpacker()(frame)

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from lohovla.settings import compose
+from lohovla.settings.hydra_config import compose
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "ros2" / "lohovla_ros"
@@ -67,11 +67,14 @@ def stubs():
 
     made = {}
     for module, names in {
-        "launch": ["LaunchDescription"], "launch.actions": ["DeclareLaunchArgument"],
-        "launch.substitutions": ["LaunchConfiguration", "PathJoinSubstitution"], "launch_ros": [],
-        "launch_ros.actions": ["Node"], "launch_ros.parameter_descriptions": ["ParameterValue"],
+        "launch": ["LaunchDescription"],
+        "launch.actions": ["DeclareLaunchArgument"],
+        "launch.substitutions": ["LaunchConfiguration", "PathJoinSubstitution"],
+        "launch_ros": [],
+        "launch_ros.actions": ["Node"],
+        "launch_ros.parameter_descriptions": ["ParameterValue"],
         "launch_ros.substitutions": ["FindPackageShare"],
-    }.items():  # fmt: skip
+    }.items():
         made[module] = types.ModuleType(module)
         for name in names:
             setattr(made[module], name, keeps(name))

@@ -14,9 +14,9 @@ import pytest
 
 from lohovla.errors import UserError
 from lohovla.policies.base import Decision, Policy, PolicySpec
-from lohovla.serve.keys import ApiKeys
-from lohovla.serve.policy_server import PolicyServer, ServerSettings
-from lohovla.serve.requests import Expected
+from lohovla.serve.api_keys import ApiKeys
+from lohovla.serve.policy.observation_schema import ObservationSchema
+from lohovla.serve.policy.policy_server import PolicyServer, ServerSettings
 
 SPACE = {
     "state": gym.spaces.Box(-9.0, 9.0, (4,), np.float32),
@@ -81,7 +81,7 @@ class Running:
 
     async def _main(self, policy, keys, settings):
         self.loop = asyncio.get_running_loop()
-        self.server = PolicyServer(policy, Expected(policy.spec.observation_keys, SPACE), {}, settings, keys)
+        self.server = PolicyServer(policy, ObservationSchema(policy.spec.observation_keys, SPACE), {}, settings, keys)
         await self.server.start()
         self.host, self.port = "127.0.0.1", self.server.port
         self.url = f"ws://127.0.0.1:{self.port}"

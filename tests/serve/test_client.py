@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from websockets.asyncio.server import serve
 
+from lohovla.client.msgpack_codec import pack_message, unpack_message
+from lohovla.client.policy_client import PolicyClient
+from lohovla.client.request_error import RequestError
 from lohovla.errors import UserError
-from lohovla.serve.client import PolicyClient
-from lohovla.serve.errors import RequestError
-from lohovla.serve.wire import decode, encode
 
 STATE = {"state": np.array([1, 2, 3, 4], np.float32)}
 KEY = "k" * 20
@@ -29,9 +29,9 @@ def impostor():
             handler = handlers[min(len(seen), len(handlers) - 1)]
             seen.append([])
             messages = seen[-1]
-            await socket.send(encode({"server": "lohovla"}))
+            await socket.send(pack_message({"server": "lohovla"}))
             async for frame in socket:
-                messages.append(decode(frame))
+                messages.append(unpack_message(frame))
                 await handler(socket, messages[-1])
 
         async def main():
@@ -54,7 +54,7 @@ def impostor():
 
 
 async def answer(socket, message):
-    await socket.send(encode({"actions": np.ones((2, 4)), "request.id": message["request.id"]}))
+    await socket.send(pack_message({"actions": np.ones((2, 4)), "request.id": message["request.id"]}))
 
 
 async def break_off(socket, message):
@@ -133,7 +133,7 @@ def test_patience_ends(impostor):
 
 def test_a_reply_to_another_request_is_not_taken(impostor):
     async def confuse(socket, message):
-        await socket.send(encode({"actions": np.ones((2, 4)), "request.id": message["request.id"] - 1}))
+        await socket.send(pack_message({"actions": np.ones((2, 4)), "request.id": message["request.id"] - 1}))
 
     client = PolicyClient(impostor(confuse)[0])
     with pytest.raises(RequestError, match="the reply is for request 0, not 1"):
@@ -203,9 +203,9 @@ def test_a_server_of_others_that_repeats_replies_is_met_anew_and_then_given_up(l
 
     async def handle(socket):
         opened.append(socket)
-        await socket.send(encode({"policy": "of others"}))
+        await socket.send(pack_message({"policy": "of others"}))
         async for frame in socket:
-            reply = encode({"actions": decode(frame)["state"]})
+            reply = pack_message({"actions": unpack_message(frame)["state"]})
             await socket.send(reply)
             await asyncio.sleep(late)
             await socket.send(reply)

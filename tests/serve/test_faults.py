@@ -7,10 +7,10 @@ import urllib.request
 import pytest
 
 from lohovla.benchmarks import bad_clients as faults
-from lohovla.benchmarks.load import Tally, Witness, check, work_all
-from lohovla.benchmarks.served import STEM, Served, make_env
-from lohovla.benchmarks.stem import StemPolicy
-from lohovla.serve.wire import decode, encode
+from lohovla.benchmarks.fake_policy import FakePolicy
+from lohovla.benchmarks.policy_load_client import PolicyLoadClient, PolicyRequestCounts, check, work_all
+from lohovla.benchmarks.server_process import STEM, ServerProcess, make_env
+from lohovla.client.msgpack_codec import pack_message, unpack_message
 
 SMALL = {"layers": 1, "flow_layers": 1, "steps": 1}
 SHAPE = (32, 64, 3)
@@ -18,14 +18,14 @@ SHAPE = (32, 64, 3)
 
 @pytest.fixture(scope="module")
 def policy():
-    return StemPolicy(make_env(cameras={"top": {"width": 64, "height": 32}}), **SMALL)
+    return FakePolicy(make_env(cameras={"top": {"width": 64, "height": 32}}), **SMALL)
 
 
 @pytest.fixture(scope="module")
 def server():
     sizes = [f"+policy.{key}={value}" for key, value in SMALL.items()]
     camera = ["env.cameras.top.width=64", "env.cameras.top.height=32", "max_frame_mb=1", "threads=1"]
-    with Served(*STEM, *sizes, *camera) as served:
+    with ServerProcess(*STEM, *sizes, *camera) as served:
         yield served
 
 
@@ -37,11 +37,11 @@ def metrics(server):
 
 def test_the_others_do_not_notice(server, policy, monkeypatch):
     monkeypatch.setattr(faults, "LINGER", 0.5)
-    witnesses = [Witness(policy, number, SHAPE) for number in range(6)]
-    request = Witness(policy, 99, SHAPE).ask()[0]
+    witnesses = [PolicyLoadClient(policy, number, SHAPE) for number in range(6)]
+    request = PolicyLoadClient(policy, 99, SHAPE).ask()[0]
     before = server.status("VmHWM")
 
-    async def play() -> Tally:
+    async def play() -> PolicyRequestCounts:
         gone = asyncio.Event()
         load = asyncio.create_task(work_all(server.url, witnesses, gone.is_set, 20.0))
         await asyncio.gather(*[fault(server.host, server.port, request) for fault in faults.FAULTS])
@@ -60,18 +60,18 @@ def test_the_others_do_not_notice(server, policy, monkeypatch):
 
 
 def test_the_witness_tells_a_swapped_reply(policy):
-    one, two = Witness(policy, 0, SHAPE), Witness(policy, 1, SHAPE)
+    one, two = PolicyLoadClient(policy, 0, SHAPE), PolicyLoadClient(policy, 1, SHAPE)
     replies = []
     for witness in (one, two):
         request, wanted = witness.ask()
-        extras = {key: value for key, value in decode(request).items() if key.startswith("request.")}
+        extras = {key: value for key, value in unpack_message(request).items() if key.startswith("request.")}
         replies.append((wanted, extras))
-    reply = encode({**replies[0][1], "subtask": replies[0][0]["subtask"], "actions": replies[0][0]["actions"]})
+    reply = pack_message({**replies[0][1], "subtask": replies[0][0]["subtask"], "actions": replies[0][0]["actions"]})
     assert check(reply, replies[0][0]) == ""
     assert check(reply, replies[1][0])
-    stolen = encode({**replies[1][1], "subtask": replies[1][0]["subtask"], "actions": replies[0][0]["actions"]})
+    stolen = pack_message({**replies[1][1], "subtask": replies[1][0]["subtask"], "actions": replies[0][0]["actions"]})
     assert "actions are off" in check(stolen, replies[1][0])
-    assert "subtask" in check(encode({**replies[1][1], "subtask": "another"}), replies[1][0])
+    assert "subtask" in check(pack_message({**replies[1][1], "subtask": "another"}), replies[1][0])
 
 
 def test_a_client_that_answers_no_ping_is_put_out(serve_policy):

@@ -11,7 +11,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect as connect_sync
 
-from lohovla.serve.wire import decode, encode
+from lohovla.client.msgpack_codec import pack_message, unpack_message
 
 KEY = "k" * 20
 
@@ -39,14 +39,14 @@ class Client:
 
     def __init__(self, server, **options):
         self.socket = connect_sync(server.url, compression=None, max_size=None, proxy=None, **options).__enter__()
-        self.metadata = decode(self.socket.recv(10))
+        self.metadata = unpack_message(self.socket.recv(10))
 
     def send(self, *values, **extras):
-        self.socket.send(encode({**state(*values), **{f"request.{key}": value for key, value in extras.items()}}))
+        self.socket.send(pack_message({**state(*values), **{f"request.{key}": value for key, value in extras.items()}}))
 
     def receive(self):
         frame = self.socket.recv(10)
-        return frame if isinstance(frame, str) else decode(frame)
+        return frame if isinstance(frame, str) else unpack_message(frame)
 
     def infer(self, *values, **extras):
         self.send(*values, **extras)
@@ -66,9 +66,13 @@ def test_the_greeting_says_what_the_policy_is(serve_policy):
     greeting = Client(serve_policy()).metadata
     assert greeting["server"] == "lohovla"
     assert greeting["spec"] == {
-        "observation_keys": ["state"], "control": "ee", "action_shape": [4], "horizon": 2, "control_hz": 20.0,
+        "observation_keys": ["state"],
+        "control": "ee",
+        "action_shape": [4],
+        "horizon": 2,
+        "control_hz": 20.0,
         "emits": ["subtask"],
-    }  # fmt: skip
+    }
     assert greeting["observations"] == {"state": {"shape": [4], "dtype": "<f4"}}
     assert greeting["limits"] == {"frame_bytes": 8 << 20, "deadline_ms": 5000.0}
 
@@ -190,11 +194,11 @@ def test_one_more_than_the_sessions_is_turned_away(serve_policy):
     [
         ("text", "not text"),
         (b"\xc1", "no msgpack"),
-        (encode({"other": 1}), "the observation lacks 'state'"),
-        (encode({"state": np.zeros(3)}), "shape"),
-        (encode(state(7)), "the policy failed: ValueError: seven"),
-        (encode(state(6)), "six is too few; ask for more"),
-        (encode(state(8)), "no finite numbers"),
+        (pack_message({"other": 1}), "the observation lacks 'state'"),
+        (pack_message({"state": np.zeros(3)}), "shape"),
+        (pack_message(state(7)), "the policy failed: ValueError: seven"),
+        (pack_message(state(6)), "six is too few; ask for more"),
+        (pack_message(state(8)), "no finite numbers"),
     ],
 )
 def test_an_error_is_a_text_frame_and_then_the_end(serve_policy, frame, message):
@@ -265,7 +269,7 @@ def test_who_dies_while_waiting_is_not_decided_for(serve_policy, echo):
 
 
 def test_a_policy_that_hangs_shows_in_the_health(serve_policy, echo, monkeypatch):
-    monkeypatch.setattr("lohovla.serve.thread.HUNG", 0.01)
+    monkeypatch.setattr("lohovla.serve.model_thread.HUNG", 0.01)
     policy = echo()
     server = serve_policy(policy)
     client = Client(server)
@@ -287,7 +291,7 @@ def test_a_client_that_does_not_read_holds_nobody_up(serve_policy, echo):
             await slow.recv()
             slow.transport.pause_reading()
             for _ in range(20):
-                await slow.send(encode(state(1)))
+                await slow.send(pack_message(state(1)))
             other = await asyncio.to_thread(Client, server)
             for _ in range(20):
                 reply = await asyncio.to_thread(other.infer, 2)

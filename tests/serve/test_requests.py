@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lohovla.serve.errors import RequestError
-from lohovla.serve.pictures import encode_picture
-from lohovla.serve.requests import Expected
-from lohovla.serve.wire import encode
+from lohovla.client.image_codec import encode_picture
+from lohovla.client.msgpack_codec import pack_message
+from lohovla.client.request_error import RequestError
+from lohovla.serve.policy.observation_schema import ObservationSchema
 
 SPACE = {
     "state": gym.spaces.Box(-9.0, 9.0, (4,), np.float32),
@@ -22,7 +22,7 @@ GOOD = {"state": np.arange(4, dtype=np.float32), "images.top": PICTURE, "instruc
 
 
 def parse(**changes):
-    return Expected(tuple(SPACE), SPACE).parse(encode({**GOOD, **changes}))
+    return ObservationSchema(tuple(SPACE), SPACE).parse(pack_message({**GOOD, **changes}))
 
 
 def test_a_request_is_what_the_policy_reads_and_what_the_server_does():
@@ -89,4 +89,4 @@ def test_what_does_not_fit_is_named(changes, message):
 
 def test_a_missing_key_is_named():
     with pytest.raises(RequestError, match=r"lacks 'images\.top'; the policy reads state, images.top, instruction"):
-        Expected(tuple(SPACE), SPACE).parse(encode({"state": np.zeros(4)}))
+        ObservationSchema(tuple(SPACE), SPACE).parse(pack_message({"state": np.zeros(4)}))

@@ -6,8 +6,8 @@ import re
 import pytest
 
 from lohovla.errors import UserError
-from lohovla.serve.keys import ApiKeys, read_keys
-from lohovla.serve.life import Drain, Pages
+from lohovla.serve.api_keys import ApiKeys, read_keys
+from lohovla.serve.lifecycle import Drain, HealthEndpoints
 from lohovla.serve.metrics import Registry, resident_bytes
 
 KEY, OTHER = "a" * 16, "b" * 20
@@ -73,7 +73,7 @@ def test_metrics_are_prometheus_text():
 def test_health_and_metrics_pages():
     async def look():
         ailment, drain = [""], Drain()
-        pages = Pages(ApiKeys([KEY]), Registry(), drain, lambda: ailment[0])
+        pages = HealthEndpoints(ApiKeys([KEY]), Registry(), drain, lambda: ailment[0])
         assert pages.answer("/", None) is None
         assert pages.answer("/healthz", None).status == 200
         assert pages.answer("/healthz?x=1", None).body == "OK\n"

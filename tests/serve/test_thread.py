@@ -3,7 +3,7 @@
 import asyncio
 import threading
 
-from lohovla.serve.thread import Owner
+from lohovla.serve.model_thread import ModelThread
 
 
 def test_it_sleeps_until_it_is_woken_and_tells_the_loop():
@@ -16,7 +16,7 @@ def test_it_sleeps_until_it_is_woken_and_tells_the_loop():
             owner.tell(lambda item: (heard.append((item, threading.current_thread().name)), told.set()), work.pop())
             return True
 
-        owner = Owner("model", turn)
+        owner = ModelThread("model", turn)
         for item in ("first", "second"):
             work.append(item)
             owner.wake()
@@ -30,11 +30,11 @@ def test_it_sleeps_until_it_is_woken_and_tells_the_loop():
 
 
 def test_a_turn_that_hangs_is_an_ailment_and_stops_nobody(monkeypatch):
-    monkeypatch.setattr("lohovla.serve.thread.HUNG", -1.0)
+    monkeypatch.setattr("lohovla.serve.model_thread.HUNG", -1.0)
     inside, gate = threading.Event(), threading.Event()
 
     async def look():
-        owner = Owner("model", lambda: bool(inside.set()) or gate.wait(30))
+        owner = ModelThread("model", lambda: bool(inside.set()) or gate.wait(30))
         await asyncio.to_thread(inside.wait, 10.0)
         assert owner.ailment() == "the model has not answered for 0 s"
         assert not await asyncio.to_thread(owner.stop, 0.0)
@@ -55,7 +55,7 @@ def test_it_ends_where_nobody_listens_any_more():
         return True
 
     async def begin():
-        owners.append(Owner("model", turn))
+        owners.append(ModelThread("model", turn))
 
     asyncio.run(begin())
     gate.set()

@@ -7,12 +7,12 @@ import msgpack
 import numpy as np
 import pytest
 
-from lohovla.serve.errors import RequestError
-from lohovla.serve.wire import MAX_ITEMS, decode, encode
+from lohovla.client.msgpack_codec import MAX_ITEMS, pack_message, unpack_message
+from lohovla.client.request_error import RequestError
 
 
 def test_an_array_is_a_map_of_four_byte_string_keys():
-    raw = msgpack.unpackb(encode({"a": np.arange(6, dtype="<i2").reshape(2, 3)}))
+    raw = msgpack.unpackb(pack_message({"a": np.arange(6, dtype="<i2").reshape(2, 3)}))
     assert raw == {
         "a": {
             b"__ndarray__": True,
@@ -21,8 +21,8 @@ def test_an_array_is_a_map_of_four_byte_string_keys():
             b"shape": [2, 3],
         }
     }
-    assert encode({"a": True}) == b"\x81\xa1a\xc3"
-    raw = msgpack.unpackb(encode({"a": np.float32(0.5)}))
+    assert pack_message({"a": True}) == b"\x81\xa1a\xc3"
+    raw = msgpack.unpackb(pack_message({"a": np.float32(0.5)}))
     assert raw == {"a": {b"__npgeneric__": True, b"data": 0.5, b"dtype": "<f4"}}
 
 
@@ -43,7 +43,7 @@ def test_an_array_is_a_map_of_four_byte_string_keys():
     ids=repr,
 )
 def test_numpy_comes_back_as_it_went(value):
-    found = decode(encode({"x": value}))["x"]
+    found = unpack_message(pack_message({"x": value}))["x"]
     assert type(found) is type(value)
     assert found.dtype == value.dtype
     np.testing.assert_array_equal(found, value)
@@ -57,13 +57,13 @@ def test_plain_values_come_back_as_they_went():
         "e": list(range(70)),
         "f": -70000,
     }
-    assert decode(encode(message)) == message
+    assert unpack_message(pack_message(message)) == message
 
 
 @pytest.mark.parametrize("value", [np.zeros(2, complex), np.array([{}], object), np.zeros(1, "i4,i4"), object()])
 def test_other_kinds_are_not_sent(value):
     with pytest.raises(TypeError, match="cannot be sent"):
-        encode({"x": value})
+        pack_message({"x": value})
 
 
 def array(data=b"", dtype="<f4", shape=(0,)):
@@ -80,8 +80,8 @@ def scalar(data, dtype):
         (b"", "cut short"),
         (b"\xc1", "no msgpack"),
         (b"\x93\x01", "cut short"),
-        (encode({"a": np.arange(9)})[:-1], "cut short"),
-        (encode({"a": 1}) + b"\x00", "1 bytes after its end"),
+        (pack_message({"a": np.arange(9)})[:-1], "cut short"),
+        (pack_message({"a": 1}) + b"\x00", "1 bytes after its end"),
         (b"\xdd\xff\xff\xff\xff", "cut short"),
         (b"\xc6\xff\xff\xff\xff", "cut short"),
         (b"\x01", "a map, not int"),
@@ -112,29 +112,29 @@ def scalar(data, dtype):
         (scalar("x", "<f4"), "cannot be str"),
         (msgpack.packb({"x": {b"__ndarray__": True}}), "no dtype None"),
     ],
-)  # fmt: skip
+)
 def test_what_is_malformed_is_refused_before_anything_is_allocated(data, message):
     tracemalloc.start()
     with pytest.raises(RequestError, match=message):
-        decode(data)
+        unpack_message(data)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2_000_000
 
 
 def test_every_cut_of_a_message_is_refused():
-    whole = encode({"a": np.arange(3), "b": ["x", 1.5, None], "c": {"d": np.float32(1)}})
+    whole = pack_message({"a": np.arange(3), "b": ["x", 1.5, None], "c": {"d": np.float32(1)}})
     for cut in range(len(whole)):
         with pytest.raises(RequestError):
-            decode(whole[:cut])
+            unpack_message(whole[:cut])
 
 
 def test_noise_is_refused_or_read_but_never_breaks_anything():
     rng = np.random.default_rng(0)
-    whole = bytearray(encode({"a": np.arange(3), "b": ["x", 1.5], "c": np.float32(1)}))
+    whole = bytearray(pack_message({"a": np.arange(3), "b": ["x", 1.5], "c": np.float32(1)}))
     for _ in range(3000):
         broken = bytearray(whole)
         for place in rng.integers(0, len(whole), 3):
             broken[place] = rng.integers(256)
         with contextlib.suppress(RequestError):
-            decode(bytes(broken))
+            unpack_message(bytes(broken))

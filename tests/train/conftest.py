@@ -5,11 +5,11 @@ from itertools import islice
 import pytest
 from accelerate import Accelerator
 
-from lohovla.collect.motions import PlayedMotions
-from lohovla.collect.scenes import LabelledScenes
+from lohovla.collect.ee_trajectories import PlayedMotions
+from lohovla.collect.rendered_scenes import LabelledScenes
+from lohovla.train.batch_source import BatchSource
 from lohovla.train.loop import Trainer
-from lohovla.train.source import Source
-from lohovla.train.stages import Stage
+from lohovla.train.training_stages import Stage
 
 TASK = "pick-and-place-primitive"
 
@@ -25,8 +25,10 @@ def drawn():
 @pytest.fixture
 def few(drawn, monkeypatch):
     """A source that gives those samples and no others."""
-    monkeypatch.setattr(Source, "samples", lambda self, stage, *_: drawn["played" if stage.name == "act" else "scenes"])
-    return Source((TASK,), workers=0, overfit=4)
+    monkeypatch.setattr(
+        BatchSource, "samples", lambda self, stage, *_: drawn["played" if stage.name == "act" else "scenes"]
+    )
+    return BatchSource((TASK,), workers=0, overfit=4)
 
 
 @pytest.fixture

@@ -7,19 +7,19 @@ import pytest
 import torch
 
 from lohovla.data.samples import collate
-from lohovla.model.action import pick_place_scaled
-from lohovla.model.layout import expert_sees
-from lohovla.model.pointer import to_readout
-from lohovla.model.stem import cells_of
+from lohovla.model.action.action_expert import pick_place_scaled
+from lohovla.model.attention_mask import expert_attention_mask
+from lohovla.model.encoders.detector import cells_of
+from lohovla.model.keyframes.pick_place_head import to_readout
 from lohovla.train import objectives
-from lohovla.train.labelled import Pieces, labelled
 from lohovla.train.objectives import progress_loss
-from lohovla.train.sequence import Sequence
+from lohovla.train.training_batch import ActionChunks, labelled_batch
+from lohovla.train.training_forward import TrainingForward
 
 
 @pytest.fixture
 def batch(tiny, drawn):
-    return labelled(collate(drawn["scenes"]), tiny[1])
+    return labelled_batch(collate(drawn["scenes"]), tiny[1])
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def sequence(tiny, batch):
     torch.manual_seed(0)
     with torch.no_grad():
         seen, objects = model.see(batch.inputs)
-        return Sequence(model, batch, seen, objects, processor)
+        return TrainingForward(model, batch, seen, objects, processor)
 
 
 def test_a_batch_has_the_oracles_subtask_then_others_then_none(tiny, batch, drawn):
@@ -81,7 +81,7 @@ def test_masked_words_count_by_one_over_their_ratio(tiny, sequence, batch):
 def test_later_blocks_are_masked_more_and_some_sentences_wholly(tiny, batch):
     """The ratios of D2F: each block at least as noisy as the one before; the share that is masked is the ratio."""
     model, processor = tiny
-    made = Sequence.__new__(Sequence)
+    made = TrainingForward.__new__(TrainingForward)
     made.model, made.mask_id = model, processor.tokenizer.mask_token_id
     made.batch = type("Rows", (), {"subtasks": batch.subtasks[:1].repeat(4000, 1, 1)})
     torch.manual_seed(0)
@@ -143,12 +143,12 @@ def test_an_action_is_learned_from_its_own_subtask_and_moves_no_decoder(tiny, ba
     model, processor = tiny
     with torch.no_grad():
         seen, objects = model.see(batch.inputs)
-    sequence = Sequence(model, batch, seen, objects, processor)
+    sequence = TrainingForward(model, batch, seen, objects, processor)
     points = sequence.read_points(1)
     data = pick_place_scaled(sequence.points[:, 1, :, :4].flatten(1), points).clamp(-5, 5)
 
     def expert(x, t, condition, cache, valid):
-        assert torch.equal(valid, expert_sees(sequence.layout, 1))
+        assert torch.equal(valid, expert_attention_mask(sequence.layout, 1))
         assert not any(part.requires_grad for pair in cache for part in pair)
         return (x - data) / t[..., None]  # noise - data
 
@@ -178,7 +178,7 @@ def test_an_observation_without_a_subtask_moves_only_its_words(tiny, batch, draw
     done = [{**sample, "points": sample["points"] * float("nan")} for sample in drawn["scenes"]]
     for sample in done:
         sample["other.points"] = sample["other.points"] * float("nan")
-    losses = objectives.core_losses(model, labelled(collate(done), processor), processor)
+    losses = objectives.core_losses(model, labelled_batch(collate(done), processor), processor)
     assert {name for name, loss in losses.items() if loss != 0} == {"text/ar", "text/d2f"}
 
 
@@ -222,7 +222,7 @@ def test_without_subtasks_it_learns_from_the_goal_alone(make_tiny, batch, drawn)
     torch.manual_seed(0)
     points, _, sequence = objectives.expert_inputs(model, batch, processor)
     torch.manual_seed(0)
-    again, _, _ = objectives.expert_inputs(model, labelled(collate(said), processor), processor)
+    again, _, _ = objectives.expert_inputs(model, labelled_batch(collate(said), processor), processor)
     torch.testing.assert_close(points, again)
     assert (sequence.batch.subtasks == processor.end).all()
     assert torch.equal(sequence.exists[:, 0], ~batch.points[:, 0].isnan().flatten(1).any(1))
@@ -231,7 +231,7 @@ def test_without_subtasks_it_learns_from_the_goal_alone(make_tiny, batch, drawn)
 def test_the_first_actions_of_a_chunk_are_given_clean_and_not_scored(tiny, drawn, monkeypatch):
     model, processor = tiny
     played = collate(drawn["played"])
-    pieces = Pieces(*(played[f"piece.{name}"] for name in ("state", "motion", "action")))
+    pieces = ActionChunks(*(played[f"piece.{name}"] for name in ("state", "motion", "action")))
     seen = []
 
     def expert(x, t, condition, cache, valid, anchors):
@@ -240,7 +240,7 @@ def test_the_first_actions_of_a_chunk_are_given_clean_and_not_scored(tiny, drawn
 
     monkeypatch.setattr(model.experts["ee"], "forward", expert)
     torch.manual_seed(0)
-    loss = objectives.motion_loss(model, labelled(played, processor), pieces, processor)
+    loss = objectives.motion_loss(model, labelled_batch(played, processor), pieces, processor)
     ((x, t),) = seen
     data = objectives.ee_scaled(pieces.action.flatten(0, 1), pieces.state.flatten(0, 1))
     given = (t == 0).sum(1)

@@ -5,14 +5,14 @@ import json
 import pytest
 from omegaconf import OmegaConf
 
-from lohovla.collect.motions import PlayedMotions
-from lohovla.collect.scenes import LabelledScenes
-from lohovla.collect.stream import training_tasks
+from lohovla.collect.ee_trajectories import PlayedMotions
+from lohovla.collect.rendered_scenes import LabelledScenes
+from lohovla.collect.training_stream import training_tasks
 from lohovla.envs.tasks.names import TASKS
 from lohovla.envs.tasks.registry import Split, get_task
 from lohovla.errors import UserError
-from lohovla.settings import compose
-from lohovla.train.journal import METRICS, Journal
+from lohovla.settings.hydra_config import compose
+from lohovla.train.metrics_logger import METRICS, MetricsLogger
 from lohovla.train.recipe import Run
 
 HELD_OUT = [name for name in TASKS if get_task(name).split not in (Split.PRIMITIVE, Split.SEEN, Split.ADDITIONAL)]
@@ -59,8 +59,8 @@ def test_samples_refuse_by_themselves(kind):
 def test_streams_of_all_stages_ranks_and_workers_have_even_seeds(monkeypatch):
     """Whatever is reset is reset with an even seed: neither validation nor test scenes."""
     from lohovla.envs.env import BlocksEnv
-    from lohovla.train.source import Source
-    from lohovla.train.stages import Stage
+    from lohovla.train.batch_source import BatchSource
+    from lohovla.train.training_stages import Stage
 
     seeds = []
 
@@ -75,7 +75,7 @@ def test_streams_of_all_stages_ranks_and_workers_have_even_seeds(monkeypatch):
     for stage in ("see", "plan", "act"):
         for start, rank in ((0, 0), (7, 1), (1500, 2)):
             with pytest.raises(Enough):
-                next(iter(Source(training_tasks(), seed=4).samples(Stage(stage, 1), start, rank, 3)))
+                next(iter(BatchSource(training_tasks(), seed=4).samples(Stage(stage, 1), start, rank, 3)))
     assert [len(set(seeds[k : k + 3])) for k in (0, 3, 6)] == [3, 3, 3]
     assert all(seed % 2 == 0 for seed in seeds)
 
@@ -90,13 +90,13 @@ def test_bad_recipes_are_named(override, words, tmp_path):
 
 
 def test_a_journal_writes_means_and_forgets_what_a_kill_undid(tmp_path):
-    first = Journal(tmp_path, "see", 0, every=2)
+    first = MetricsLogger(tmp_path, "see", 0, every=2)
     assert [first.note(step, {"loss": value}) for step, value in enumerate((2.0, 4.0, 1.0), 1)][1] == "loss 3.000"
     first.note(4, {"loss": 9.0})
     first.close()
     with (tmp_path / METRICS).open("a") as file:
         file.write('{"stage": "see", "st')  # torn by the kill
-    again = Journal(tmp_path, "see", 3, every=2, sums={"loss": [1.0]})
+    again = MetricsLogger(tmp_path, "see", 3, every=2, sums={"loss": [1.0]})
     again.note(4, {"loss": 3.0})
     again.close()
     rows = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
@@ -105,7 +105,7 @@ def test_a_journal_writes_means_and_forgets_what_a_kill_undid(tmp_path):
 
 
 def test_a_journal_leaves_other_stages_alone(tmp_path):
-    Journal(tmp_path, "see", 0, every=1).write(100, {"loss": 1.0})
-    Journal(tmp_path, "plan", 0, every=1).write(1, {"loss": 2.0})
+    MetricsLogger(tmp_path, "see", 0, every=1).write(100, {"loss": 1.0})
+    MetricsLogger(tmp_path, "plan", 0, every=1).write(1, {"loss": 2.0})
     rows = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
     assert [row["stage"] for row in rows] == ["see", "plan"]

@@ -11,13 +11,13 @@ import pytest
 from safetensors import safe_open
 
 from lohovla.cli import main
-from lohovla.disk import hold
 from lohovla.errors import UserError
-from lohovla.model.checkpoint import load, save
-from lohovla.settings import compose
-from lohovla.train.journal import METRICS
+from lohovla.model.checkpoint import load_checkpoint, save_checkpoint
+from lohovla.output_folder import lock_folder
+from lohovla.settings.hydra_config import compose
+from lohovla.train.metrics_logger import METRICS
 from lohovla.train.recipe import Run
-from lohovla.train.state import facts_of
+from lohovla.train.training_state import facts_of
 
 TASK = "pick-and-place-primitive"
 
@@ -131,7 +131,7 @@ def recipe(folder, *overrides):
 @pytest.fixture
 def begun(make_tiny, tmp_path):
     """A checkpoint to begin from, and a folder with a stage that was begun from it."""
-    save(*make_tiny(), tmp_path / "tiny")
+    save_checkpoint(*make_tiny(), tmp_path / "tiny")
     folder = tmp_path / "run"
     assert main(["train", *recipe(folder, "recipe.stages.see.steps=2", f"init={tmp_path / 'tiny'}")]) == 0
     return tmp_path / "tiny", folder
@@ -140,7 +140,7 @@ def begun(make_tiny, tmp_path):
 def test_a_stage_does_not_go_on_on_other_weights(begun, capsys, make_tiny, tmp_path):
     """What the stage does not move came from the checkpoint that it was begun from."""
     tiny, folder = begun
-    save(*make_tiny(seed=1), tmp_path / "other")
+    save_checkpoint(*make_tiny(seed=1), tmp_path / "other")
     said = (folder / "config.yaml").read_text()
     capsys.readouterr()
     assert main(["train", *recipe(folder, "recipe.stages.see.steps=4", f"init={tmp_path / 'other'}")]) == 2
@@ -165,14 +165,14 @@ def test_the_shipped_recipes_are_those_of_their_models():
     """A recipe's own model is no change of it."""
     from lohovla.model.checkpoint import hold_to
 
-    model, _ = load()
+    model, _ = load_checkpoint()
     hold_to(model, compose("train", ["recipe=nano"]).recipe.model, "nano")
 
 
 def test_two_trainings_in_one_folder_are_refused(begun, capsys):
     _, folder = begun
     said = (folder / "config.yaml").read_text()
-    held = hold(folder, "training")
+    held = lock_folder(folder, "training")
     capsys.readouterr()
     assert main(["train", *recipe(folder, "recipe.stages.see.steps=9")]) == 2
     answer = capsys.readouterr()
@@ -211,9 +211,12 @@ def test_a_full_disk_ends_training_in_two_lines_and_it_goes_on_afterwards(begun)
     def limited(size, wanted):
         limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))  # noqa: E731
         answer = subprocess.run(
-            [sys.executable, "-m", "lohovla.cli", "train", *words], capture_output=True, text=True, preexec_fn=limit,
+            [sys.executable, "-m", "lohovla.cli", "train", *words],
+            capture_output=True,
+            text=True,
+            preexec_fn=limit,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+        )
         assert answer.returncode == 2, answer.stderr
         assert "Traceback" not in answer.stderr
         cause, remedy = answer.stderr.splitlines()[-2:]
@@ -222,7 +225,7 @@ def test_a_full_disk_ends_training_in_two_lines_and_it_goes_on_afterwards(begun)
 
     limited(len(state) // 2, f"make room and run again with output={folder} to go on")  # no state can be written
     assert (folder / "see" / "state.safetensors").read_bytes() == state
-    assert load(folder / "checkpoint")
+    assert load_checkpoint(folder / "checkpoint")
     limited(100, "make room there, or choose another place with output=FOLDER")
     assert not list(folder.rglob("*.part"))
     assert len(rates(folder)) >= 2

@@ -12,15 +12,26 @@ from safetensors.torch import load_file
 
 from lohovla.cli import main
 from lohovla.errors import UserError
-from lohovla.model.checkpoint import load, save
-from lohovla.train.journal import METRICS
+from lohovla.model.checkpoint import load_checkpoint, save_checkpoint
+from lohovla.train.metrics_logger import METRICS
 from lohovla.train.sharding import check_sharding
 
 ARGUMENTS = (
-    "train", "stage=plan", "device=cpu", "data.overfit=4", "data.workers=0", "data.tasks=[pick-and-place-primitive]",
-    "recipe.stages.plan.steps=5", "recipe.stages.plan.batch=2", "recipe.stages.plan.tables=2",
-    "recipe.stages.plan.lr=0.005", "log_every=1", "norms_every=0", "save_seconds=0", "validate_every=2",
-)  # fmt: skip
+    "train",
+    "stage=plan",
+    "device=cpu",
+    "data.overfit=4",
+    "data.workers=0",
+    "data.tasks=[pick-and-place-primitive]",
+    "recipe.stages.plan.steps=5",
+    "recipe.stages.plan.batch=2",
+    "recipe.stages.plan.tables=2",
+    "recipe.stages.plan.lr=0.005",
+    "log_every=1",
+    "norms_every=0",
+    "save_seconds=0",
+    "validate_every=2",
+)
 
 # Ends before a step without a word, as a kill would; before that it says which share of the weights it has, and
 # validates by a figure that depends on all of them.
@@ -66,7 +77,7 @@ def curve(folder):
 
 def test_two_shares_train_survive_a_kill_and_leave_what_two_copies_do(make_tiny, tmp_path):
     model, processor = make_tiny()
-    save(model, processor, tmp_path / "begin")
+    save_checkpoint(model, processor, tmp_path / "begin")
     script, copies, shares = tmp_path / "run.py", tmp_path / "copies", tmp_path / "shares"
     script.write_text(SCRIPT)
     arguments = (*ARGUMENTS, f"init={tmp_path / 'begin'}")
@@ -84,7 +95,7 @@ def test_two_shares_train_survive_a_kill_and_leave_what_two_copies_do(make_tiny,
     assert (2, "validation/weights") in found
     assert wanted.keys() - found.keys() == {(4, "validation/weights"), (5, "validation/weights")}
     states = [load_file(folder / "plan" / "state.safetensors") for folder in (copies, shares)]
-    models = [load(folder / "checkpoint")[0].state_dict() for folder in (copies, shares)]
+    models = [load_checkpoint(folder / "checkpoint")[0].state_dict() for folder in (copies, shares)]
     begun = model.state_dict()
     assert states[0].keys() == states[1].keys()
     assert far(models[0], begun) > 1e-3

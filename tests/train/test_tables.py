@@ -4,28 +4,28 @@ import numpy as np
 import pytest
 import torch
 
-from lohovla.collect.labels import NO_COLOR, objects_of
-from lohovla.collect.scenes import scene_env
-from lohovla.collect.tables import TableScenes
+from lohovla.collect.privileged_labels import NO_COLOR, objects_of
+from lohovla.collect.rendered_scenes import scene_env
+from lohovla.collect.symbolic_scenes import TableScenes
 from lohovla.data.samples import collate
 from lohovla.errors import UserError
-from lohovla.model.checkpoint import load
-from lohovla.model.stem import HEIGHT_UNIT, split_attributes
-from lohovla.train.source import Source
-from lohovla.train.stages import Stage, StageLosses
-from lohovla.train.tables import said_of, table_losses
+from lohovla.model.checkpoint import load_checkpoint
+from lohovla.model.encoders.detector import HEIGHT_UNIT, split_attributes
+from lohovla.train.batch_source import BatchSource
+from lohovla.train.symbolic_pretraining import synthetic_detections, table_losses
+from lohovla.train.training_stages import Stage, StageLosses
 
 
 def test_descriptions_are_those_of_the_trained_stem():
     """What is made up from the simulator's table is what the shipped stem says of the picture."""
-    model, processor = load()
+    model, processor = load_checkpoint()
     env = scene_env("put-block-into-matching-bowl")
     observation, _ = env.reset(seed=3)
     with torch.no_grad():
         seen = model.see(processor([observation]))[1]
     table = torch.from_numpy(objects_of(env.scene()))[None]
     torch.manual_seed(0)
-    made = said_of(table, model.config)
+    made = synthetic_detections(table, model.config)
     count = int((table[..., 0] >= 0).sum())
     assert seen.facts.shape == made.facts.shape
     assert seen.features.shape == made.features.shape
@@ -51,7 +51,7 @@ def test_what_is_not_there_is_unsure_and_last(tiny):
     config = tiny[0].config
     table = torch.full((1, 40, 10), -1.0)
     table[0, 0] = torch.tensor([0, 3, 1, 0.4, 0.1, 0.06, 0.2, 0, NO_COLOR, 0])
-    made = said_of(table, config)
+    made = synthetic_detections(table, config)
     assert made.facts[0, 0, 3] >= 0.5
     assert (made.facts[0, 1:, 3] < 0.05).all()
     assert split_attributes(made.facts[0, 0, 4:])["color"].argmax() == 3
@@ -90,7 +90,7 @@ def test_what_is_picked_is_the_object_at_the_oracles_point(tiny, monkeypatch):
         found = table_losses(model, batch, processor)["point/pick"]
     torch.manual_seed(1)
     torch.rand(())  # whether words are noised
-    made = said_of(batch["objects"], model.config)
+    made = synthetic_detections(batch["objects"], model.config)
     expected, left_out = [], 0
     for row in range(6):
         away = (made.xy[row] - batch["points"][row, 0, :2]).norm(dim=-1)
@@ -119,7 +119,7 @@ def test_an_objects_token_says_what_becomes_of_it(tiny, monkeypatch):
         found = table_losses(model, batch, processor)["roles"]
     torch.manual_seed(1)
     torch.rand(())  # whether words are noised
-    made = said_of(batch["objects"], model.config)
+    made = synthetic_detections(batch["objects"], model.config)
     expected = []
     for row, table in enumerate(batch["objects"]):
         for token in range(model.config.objects):
@@ -136,7 +136,7 @@ def test_tables_beside_pictures_teach_what_becomes_of_objects(make_tiny):
     """Their losses are among those of a step of ``plan``, as many examples as asked for, and the roles learn."""
     model, processor = make_tiny()
     stage = Stage("plan", 4, 2, tables=3)
-    source = Source(("pick-and-place-primitive",), seed=0, workers=0, ring=8)
+    source = BatchSource(("pick-and-place-primitive",), seed=0, workers=0, ring=8)
     batches = source.batches(stage, 0, 0, 1)
     first, second = next(batches), next(batches)
     assert len(first["instruction"]) == 2

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from lohovla.errors import UserError
-from lohovla.train import state as state_module
-from lohovla.train.journal import METRICS
-from lohovla.train.schedule import schedule
-from lohovla.train.stages import STAGES, Stage, StageLosses
-from lohovla.train.state import TrainingState
+from lohovla.train import training_state as state_module
+from lohovla.train.learning_rate_schedule import schedule
+from lohovla.train.metrics_logger import METRICS
+from lohovla.train.training_stages import STAGES, Stage, StageLosses
+from lohovla.train.training_state import TrainingState
 
 
 def curve(folder):
@@ -174,7 +174,7 @@ import sys, torch
 from pathlib import Path
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
-from lohovla.settings import compose
+from lohovla.settings.hydra_config import compose
 from lohovla.train import recipe
 
 model, folder = sys.argv[1], Path(sys.argv[2])
@@ -199,9 +199,11 @@ def test_two_processes_train_one_model(tmp_path, tiny_settings):
     script.write_text(SCRIPT)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     answer = subprocess.run(
-        [*command, json.dumps(tiny_settings), str(tmp_path)], capture_output=True, text=True,
+        [*command, json.dumps(tiny_settings), str(tmp_path)],
+        capture_output=True,
+        text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     assert answer.returncode == 0, answer.stderr
     ranks = [load_file(tmp_path / f"rank{rank}.safetensors") for rank in range(2)]
     state = load_file(tmp_path / "see" / "state.safetensors")

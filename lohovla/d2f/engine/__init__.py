@@ -8,7 +8,7 @@ model over pages), ``engine`` (the loop).
 from __future__ import annotations
 
 from lohovla.d2f.engine.engine import Engine
-from lohovla.d2f.engine.request import Overloaded, Prefix, Request, Update
-from lohovla.d2f.engine.settings import EngineSettings
+from lohovla.d2f.engine.engine_settings import EngineSettings
+from lohovla.d2f.engine.request import CachedPrefix, GenerationRequest, QueueFull, RequestOutput
 
-__all__ = ["Engine", "EngineSettings", "Overloaded", "Prefix", "Request", "Update"]
+__all__ = ["CachedPrefix", "Engine", "EngineSettings", "GenerationRequest", "QueueFull", "RequestOutput"]

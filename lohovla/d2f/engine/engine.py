@@ -12,16 +12,16 @@ import numpy as np
 import torch
 
 from lohovla.d2f.denoiser import DecoderDenoiser
-from lohovla.d2f.engine.batch import build
-from lohovla.d2f.engine.choose import propose
-from lohovla.d2f.engine.ending import endings
-from lohovla.d2f.engine.lane import Kind, Lane, Text
-from lohovla.d2f.engine.opening import begin
-from lohovla.d2f.engine.pages import PagePool
-from lohovla.d2f.engine.request import Listener, Overloaded, Request, Update
-from lohovla.d2f.engine.runner import Runner, pages_of
-from lohovla.d2f.engine.settings import EngineSettings
-from lohovla.d2f.engine.stats import Stats
+from lohovla.d2f.engine.block_manager import BlockManager
+from lohovla.d2f.engine.engine_settings import EngineSettings
+from lohovla.d2f.engine.engine_stats import EngineStats
+from lohovla.d2f.engine.forward_batch import build_batch
+from lohovla.d2f.engine.model_runner import ModelRunner, pages_of
+from lohovla.d2f.engine.request import GenerationRequest, Listener, QueueFull, RequestOutput
+from lohovla.d2f.engine.request_group import GroupKey, RequestGroup, SequenceState
+from lohovla.d2f.engine.request_setup import begin
+from lohovla.d2f.engine.stop_conditions import endings
+from lohovla.d2f.engine.token_proposals import propose
 from lohovla.errors import UserError
 
 
@@ -40,17 +40,19 @@ class Engine:
     """
 
     def __init__(
-        self, denoiser: DecoderDenoiser, settings: EngineSettings | None = None,
+        self,
+        denoiser: DecoderDenoiser,
+        settings: EngineSettings | None = None,
         text: Callable[[list[int]], str] | None = None,
-        runner: Callable[[DecoderDenoiser, int, int], Runner] = Runner,
-    ):  # fmt: skip
+        runner: Callable[[DecoderDenoiser, int, int], ModelRunner] = ModelRunner,
+    ):
         self.denoiser, self.settings, self.text = denoiser, settings or EngineSettings(), text
         pages, page = pages_of(denoiser, self.settings), self.settings.page
-        self.pool, self.runner, self.stats = PagePool(pages, page), runner(denoiser, pages, page), Stats()
-        self._lanes: dict[Kind, Lane] = {}
-        self._order: list[Text] = []  # running, by arrival
-        self._waiting: deque[Text] = deque()
-        self._arrived: deque[Text] = deque()
+        self.pool, self.runner, self.stats = BlockManager(pages, page), runner(denoiser, pages, page), EngineStats()
+        self._lanes: dict[GroupKey, RequestGroup] = {}
+        self._order: list[SequenceState] = []  # running, by arrival
+        self._waiting: deque[SequenceState] = deque()
+        self._arrived: deque[SequenceState] = deque()
         self._leaving: set[int] = set()
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
@@ -70,7 +72,7 @@ class Engine:
         """Requests that wait."""
         return len(self._waiting) + len(self._arrived)
 
-    def submit(self, request: Request, listener: Listener) -> int:
+    def submit(self, request: GenerationRequest, listener: Listener) -> int:
         """Queue a request; returns its number. ``listener`` is called in the engine's thread, after each forward.
 
         Raises:
@@ -81,7 +83,7 @@ class Engine:
         text = begin(next(self._numbers), request, listener, self.denoiser, self.pool.size)
         with self._lock:
             if self.queued >= self.settings.waiting and self.queued + self.running >= self.settings.running:
-                raise Overloaded(self._patience())
+                raise QueueFull(self._patience())
             self._arrived.append(text)
         return text.number
 
@@ -111,7 +113,7 @@ class Engine:
         self._take_in()
         for text in [*self._order, *self._waiting]:
             self.stats.failed += 1
-            text.listener(Update([], [], [], 0, error=error))
+            text.listener(RequestOutput([], [], [], 0, error=error))
         for text in self._order:
             self._release(text)
         self._order, self._lanes = [], {}
@@ -120,7 +122,7 @@ class Engine:
 
     # Coming in.
 
-    def _check(self, request: Request) -> None:
+    def _check(self, request: GenerationRequest) -> None:
         begun = len(request.prompt) if request.prefix is None else request.prefix.length
         whole = begun + request.sampling.max_tokens
         if whole > self.longest:
@@ -156,10 +158,10 @@ class Engine:
         before = len(self._order)
         rows = sum(len(lane.texts) * 2 * lane.canvas.size for lane in self._lanes.values())
         computing = {key for text in self._order for key in text.chain.keys[len(text.pages) :]}
-        held_back: list[Text] = []
+        held_back: list[SequenceState] = []
         while self._waiting and len(self._order) < self.settings.running:
             text = self._waiting[0]
-            lane = text.state = text.state or Lane.begin(text, self.denoiser)
+            lane = text.state = text.state or RequestGroup.begin(text, self.denoiser)
             ready = len(text.head) + int(lane.canvas.retired[0]) * lane.canvas.size
             keys = text.chain.keys if self.settings.share else []
             known = self.pool.known(keys)
@@ -188,7 +190,7 @@ class Engine:
         self._waiting.extendleft(reversed(held_back))
         return len(self._order) > before
 
-    def _enter(self, text: Text, lane: Lane) -> None:
+    def _enter(self, text: SequenceState, lane: RequestGroup) -> None:
         if text.started is None:
             text.started = time.monotonic()
             self.stats.queued.append(text.started - text.arrived)
@@ -214,7 +216,7 @@ class Engine:
             if needed[text.number] > 0 and text in self._order:
                 text.pages += self.pool.take(needed[text.number])
 
-    def _preempt(self, text: Text) -> None:
+    def _preempt(self, text: SequenceState) -> None:
         """Keep what is decided and drop the pages; the text goes on when there is room again."""
         lane = self._lanes[text.kind]
         state = lane.select([lane.texts.index(text)])
@@ -225,10 +227,10 @@ class Engine:
 
     # The forward.
 
-    def _forward(self, lanes: list[Lane]) -> None:
+    def _forward(self, lanes: list[RequestGroup]) -> None:
         shift = self.denoiser.shift
         versions = [lane.versions() for lane in lanes]
-        batch = build(lanes, versions, self.pool.size, shift, self.runner.paged.direct, self.denoiser.device)
+        batch = build_batch(lanes, versions, self.pool.size, shift, self.runner.paged.direct, self.denoiser.device)
         hidden = self.runner.forward(batch.tokens, batch.positions, batch.plan)
         self.stats.forwards += 1
         self.stats.rows += batch.width
@@ -238,7 +240,7 @@ class Engine:
             lane.settle(made, propose(self.runner, hidden, lane, sections))
         self.stats.forward_seconds = self.runner.seconds
 
-    def _commit(self, lane: Lane, hidden: torch.Tensor, ends: list[int]) -> None:
+    def _commit(self, lane: RequestGroup, hidden: torch.Tensor, ends: list[int]) -> None:
         """Note what this forward has put into pages, and let others find whole ones."""
         size, page = lane.canvas.size, self.pool.size
         for row, (text, retired) in enumerate(zip(lane.texts, lane.canvas.retired.tolist(), strict=True)):
@@ -258,7 +260,7 @@ class Engine:
 
     # Going out.
 
-    def _tell(self, lanes: list[Lane]) -> None:
+    def _tell(self, lanes: list[RequestGroup]) -> None:
         for lane in lanes:
             canvas = lane.canvas
             known = np.minimum(canvas.gap, canvas.end).tolist()
@@ -268,11 +270,14 @@ class Engine:
             for row, text in enumerate(lane.texts):
                 given, end = len(text.tail), open_[row] * canvas.size
                 shown = tokens[row][given:end]
-                text.listener(Update(
-                    tokens[row][given : max(given, known[row])],
-                    [None if token == canvas.mask_id else token for token in shown], born[row][given:end],
-                    forwards[row],
-                ))  # fmt: skip
+                text.listener(
+                    RequestOutput(
+                        tokens[row][given : max(given, known[row])],
+                        [None if token == canvas.mask_id else token for token in shown],
+                        born[row][given:end],
+                        forwards[row],
+                    )
+                )
 
     def _dismiss_finished(self) -> None:
         for lane in list(self._lanes.values()):
@@ -283,9 +288,9 @@ class Engine:
                 self.stats.tokens += len(answer.tokens)
                 self.stats.steps += answer.forwards
                 self.stats.whole.append(time.monotonic() - text.arrived)
-                text.listener(Update(answer.tokens, list(answer.tokens), answer.step, answer.forwards, answer))
+                text.listener(RequestOutput(answer.tokens, list(answer.tokens), answer.step, answer.forwards, answer))
 
-    def _leave(self, texts: list[Text]) -> None:
+    def _leave(self, texts: list[SequenceState]) -> None:
         """Take texts out of their lanes, and their pages back."""
         gone = {id(text) for text in texts}
         if not gone:
@@ -300,6 +305,6 @@ class Engine:
         for text in texts:
             self._release(text)
 
-    def _release(self, text: Text) -> None:
+    def _release(self, text: SequenceState) -> None:
         self.pool.give_back(text.pages)
         text.pages = []

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from lohovla.d2f.blocks import Thresholds
-from lohovla.d2f.decode import Answer
+from lohovla.d2f.block_state import Thresholds
+from lohovla.d2f.decode_loop import GenerationOutput
+from lohovla.d2f.parallel_verification import PlainVerifier, Verifier
 from lohovla.d2f.sampling import Sampling
-from lohovla.d2f.verify import Plain, Verifier
 
 
 @dataclass(frozen=True)
-class Prefix:
+class CachedPrefix:
     """What stands before an answer and was run through the model elsewhere: an observation in the hybrid core.
 
     Attributes:
@@ -34,7 +34,7 @@ class Prefix:
 
 
 @dataclass(frozen=True)
-class Request:
+class GenerationRequest:
     """A prompt and how to answer it.
 
     Attributes:
@@ -54,16 +54,16 @@ class Request:
     prompt: tuple[int, ...]
     sampling: Sampling = field(default_factory=Sampling)
     thresholds: Thresholds = field(default_factory=Thresholds)
-    verifier: Verifier = field(default_factory=Plain)
+    verifier: Verifier = field(default_factory=PlainVerifier)
     size: int = 32
     causal: bool = False
     seams: tuple[int, ...] = ()
     number: int = 0
-    prefix: Prefix | None = None
+    prefix: CachedPrefix | None = None
 
 
 @dataclass(frozen=True)
-class Update:
+class RequestOutput:
     """News of a request, after a forward that it took part in.
 
     Attributes:
@@ -79,14 +79,14 @@ class Update:
     canvas: list[int | None]
     born: list[int]
     forwards: int
-    answer: Answer | None = None
+    answer: GenerationOutput | None = None
     error: str | None = None
 
 
-Listener = Callable[[Update], None]
+Listener = Callable[[RequestOutput], None]
 
 
-class Overloaded(Exception):
+class QueueFull(Exception):
     """The queue is full.
 
     Attributes:

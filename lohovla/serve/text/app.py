@@ -13,31 +13,35 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 
 from lohovla import __version__
-from lohovla.d2f.decode import Answer
-from lohovla.d2f.engine import Overloaded, Update
+from lohovla.d2f.decode_loop import GenerationOutput
+from lohovla.d2f.engine import QueueFull, RequestOutput
 from lohovla.errors import UserError
-from lohovla.serve.life import Pages
-from lohovla.serve.text import errors
-from lohovla.serve.text.answers import Form, view
-from lohovla.serve.text.errors import ApiError, PlainJson
-from lohovla.serve.text.limit import BodyLimit
-from lohovla.serve.text.schema import ChatRequest, CompletionRequest, ErrorAnswer
-from lohovla.serve.text.service import Plan, TextService, refusal
-from lohovla.serve.text.spoken import Spoken
-from lohovla.serve.text.worker import Job, Worker
+from lohovla.serve.lifecycle import HealthEndpoints
+from lohovla.serve.text import api_errors
+from lohovla.serve.text.api_errors import ApiError, PlainJson
+from lohovla.serve.text.api_schema import ChatRequest, CompletionRequest, ErrorAnswer
+from lohovla.serve.text.body_limit import BodyLimit
+from lohovla.serve.text.engine_thread import EngineThread, RequestHandle
+from lohovla.serve.text.responses import ResponseBuilder, stream_canvas
+from lohovla.serve.text.stream_detokenizer import StreamDetokenizer
+from lohovla.serve.text.text_service import PreparedRequest, TextService, to_api_error
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     code: {"model": ErrorAnswer, "description": text}
     for code, text in {
-        400: "malformed, or it cannot be carried out", 401: "no key, or a wrong one", 404: "no such model",
-        413: "too large", 429: "too many requests are waiting; see Retry-After", 500: "the model failed",
+        400: "malformed, or it cannot be carried out",
+        401: "no key, or a wrong one",
+        404: "no such model",
+        413: "too large",
+        429: "too many requests are waiting; see Retry-After",
+        500: "the model failed",
         503: "the server is going away",
     }.items()
-}  # fmt: skip
+}
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 
 
-class Answering:
+class CompletionHandler:
     """Answers requests by a worker.
 
     Args:
@@ -48,10 +52,14 @@ class Answering:
     """
 
     def __init__(
-        self, service: TextService, worker: Worker, draining: Callable[[], bool], count: Callable[[str, float], None]
+        self,
+        service: TextService,
+        worker: EngineThread,
+        draining: Callable[[], bool],
+        count: Callable[[str, float], None],
     ):
         self.service, self.worker, self._draining, self._count = service, worker, draining, count
-        self.jobs: set[Job] = set()
+        self.jobs: set[RequestHandle] = set()
 
     async def answer(self, body: CompletionRequest | ChatRequest, request: Request) -> Response:
         """The response to a request."""
@@ -81,27 +89,31 @@ class Answering:
         """Count a request that was refused before it came here."""
         self._count("refused", 0.0)
 
-    async def _begin(self, body: CompletionRequest | ChatRequest) -> tuple[Job, Plan, Form]:
+    async def _begin(
+        self, body: CompletionRequest | ChatRequest
+    ) -> tuple[RequestHandle, PreparedRequest, ResponseBuilder]:
         if self._draining():
             raise ApiError(503, "the server is going away; another one may answer", code="draining", retry_after=5)
         plan = await self.service.prepare(body)
         try:
             job = self.worker.submit(plan.engine, plan.requests, bool(body.stream))
-        except Overloaded as error:
+        except QueueFull as error:
             raise ApiError(429, f"{error}; try again later", None, "overloaded", error.retry_after) from None
         except UserError as error:
-            raise refusal(error) from None
+            raise to_api_error(error) from None
         self.jobs.add(job)
         chat = isinstance(body, ChatRequest)
-        return job, plan, Form(body.model, chat, self.service.decode, plan.ranks, plan.most)
+        return job, plan, ResponseBuilder(body.model, chat, self.service.decode, plan.ranks, plan.most)
 
-    def _end(self, job: Job) -> None:
+    def _end(self, job: RequestHandle) -> None:
         self.worker.leave(job)
         self.jobs.discard(job)
 
-    async def _wait(self, job: Job, plan: Plan, form: Form, gone: asyncio.Future[None]) -> Response | None:
+    async def _wait(
+        self, job: RequestHandle, plan: PreparedRequest, form: ResponseBuilder, gone: asyncio.Future[None]
+    ) -> Response | None:
         """The whole answers; None if nobody is there to hear them."""
-        answers: dict[int, Answer] = {}
+        answers: dict[int, GenerationOutput] = {}
         while len(answers) < len(plan.requests):
             news = asyncio.ensure_future(job.news())
             await asyncio.wait({news, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -113,22 +125,24 @@ class Answering:
                 if update.answer is not None:
                     answers[index] = update.answer
         ordered = [answers[index] for index in sorted(answers)]
-        texts = [Spoken(self.service.decode, plan.stops, plan.most).rest(answer) for answer in ordered]
+        texts = [StreamDetokenizer(self.service.decode, plan.stops, plan.most).rest(answer) for answer in ordered]
         return PlainJson(form.answer(ordered, texts, plan.prompt_tokens))
 
     async def _events(
-        self, job: Job, plan: Plan, form: Form, body: CompletionRequest | ChatRequest
+        self, job: RequestHandle, plan: PreparedRequest, form: ResponseBuilder, body: CompletionRequest | ChatRequest
     ) -> AsyncIterator[dict[str, Any]]:
         """The chunks of a stream."""
-        spoken = [Spoken(self.service.decode, plan.stops, plan.most) for _ in plan.requests]
-        answers: dict[int, Answer] = {}
+        spoken = [StreamDetokenizer(self.service.decode, plan.stops, plan.most) for _ in plan.requests]
+        answers: dict[int, GenerationOutput] = {}
         for index in range(len(plan.requests)):
             if (chunk := form.opening(index)) is not None:
                 yield chunk
         while len(answers) < len(plan.requests):
             for index, update in sorted((await job.news()).items()):
                 _check(update)
-                shown = view(update, self.service.decode, plan.requests[index].size) if body.provisional else None
+                shown = (
+                    stream_canvas(update, self.service.decode, plan.requests[index].size) if body.provisional else None
+                )
                 if update.answer is not None:
                     answers[index] = update.answer
                     text = spoken[index].rest(update.answer)
@@ -142,12 +156,13 @@ class Answering:
 class _Events(StreamingResponse):
     """Server-sent events. Whatever becomes of the client, ``end`` is called, and ``count`` told how it went."""
 
-    def __init__(
-        self, chunks: AsyncIterator[dict[str, Any]], end: Callable[[], None], count: Callable[[str], None]
-    ):  # fmt: skip
+    def __init__(self, chunks: AsyncIterator[dict[str, Any]], end: Callable[[], None], count: Callable[[str], None]):
         self._end, self._count, self._outcome = end, count, "left"
-        super().__init__(self._told(chunks), media_type="text/event-stream",
-                         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})  # fmt: skip
+        super().__init__(
+            self._told(chunks),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+        )
 
     async def _told(self, chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
         try:
@@ -168,7 +183,7 @@ class _Events(StreamingResponse):
             self._count(self._outcome)
 
 
-def _check(update: Update) -> None:
+def _check(update: RequestOutput) -> None:
     if update.error is not None:
         raise ApiError(503 if update.error == GOING else 500, update.error)
 
@@ -182,7 +197,7 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def build(answering: Answering, pages: Pages, body_mb: float) -> FastAPI:
+def build(answering: CompletionHandler, pages: HealthEndpoints, body_mb: float) -> FastAPI:
     """The application.
 
     Args:
@@ -192,7 +207,7 @@ def build(answering: Answering, pages: Pages, body_mb: float) -> FastAPI:
     """
     app = FastAPI(title="LoHoVLA text server", version=__version__, docs_url=None, redoc_url=None)
     app.add_middleware(BodyLimit, most=int(body_mb * 2**20), refused=answering.refused)
-    errors.install(app, answering.refused)
+    api_errors.install(app, answering.refused)
     service, started = answering.service, int(time.time())
 
     def admit(request: Request) -> None:

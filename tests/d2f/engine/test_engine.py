@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lohovla.d2f.blocks import Thresholds
-from lohovla.d2f.decode import Settings, decode
-from lohovla.d2f.engine import Engine, EngineSettings, Overloaded, Request
+from lohovla.d2f.block_state import Thresholds
+from lohovla.d2f.decode_loop import DecodeSettings, decode
+from lohovla.d2f.engine import Engine, EngineSettings, GenerationRequest, QueueFull
+from lohovla.d2f.parallel_verification import LookaheadBranches, PlainVerifier, SpeculativeDrafts
 from lohovla.d2f.sampling import Sampling, choose
-from lohovla.d2f.verify import Branch, Chain, Plain
 from lohovla.errors import UserError
 
 _spec = importlib.util.spec_from_file_location("d2f_conftest", Path(__file__).parents[1] / "conftest.py")
@@ -22,10 +22,14 @@ LIMITS = [(0.9, 0.1, 0.95), (0.3, 0.0, 0.5), (0.15, 0.5, 0.25), (1.0, 1.0, 1.0)]
 
 
 def request(prompt, limits=LIMITS[1], tokens=32, size=8, verifier=None, **options):
-    return Request(
-        tuple(prompt), Sampling(max_tokens=tokens, **options.pop("sampling", {})), Thresholds(*limits),
-        verifier or Plain(), size, **options,
-    )  # fmt: skip
+    return GenerationRequest(
+        tuple(prompt),
+        Sampling(max_tokens=tokens, **options.pop("sampling", {})),
+        Thresholds(*limits),
+        verifier or PlainVerifier(),
+        size,
+        **options,
+    )
 
 
 def finish(engine, requests):
@@ -48,7 +52,7 @@ def near(answers, wanted):
 
 
 def alone(denoiser, one, text=None):
-    settings = Settings(one.size, one.thresholds, one.sampling, one.verifier)
+    settings = DecodeSettings(one.size, one.thresholds, one.sampling, one.verifier)
     return decode(denoiser, [list(one.prompt)], settings, text=text)[0]
 
 
@@ -60,7 +64,7 @@ def draw(count, seed, low=3, high=20):
 
 @pytest.mark.parametrize("shift", [False, True])
 @pytest.mark.parametrize("prompt", ["bidirectional", "causal", "blocks"])
-@pytest.mark.parametrize("verifier", [Plain(), Branch(3, 0.2), Chain(4)])
+@pytest.mark.parametrize("verifier", [PlainVerifier(), LookaheadBranches(3, 0.2), SpeculativeDrafts(4)])
 def test_answers_are_the_decoders(models, shift, prompt, verifier):
     denoiser = shared.wrap(models[shift], shift, prompt=prompt)
     engine = Engine(denoiser, EngineSettings(page=4, cache_mb=0.5))
@@ -128,7 +132,7 @@ def test_an_aborted_request_frees_its_pages_within_a_step(models):
 def test_the_queue_is_bounded_and_bad_requests_are_refused(models):
     engine = Engine(shared.wrap(models[False], False), EngineSettings(page=4, cache_mb=0.5, running=1, waiting=1))
     engine.submit(request([1, 2]), print)
-    with pytest.raises(Overloaded):
+    with pytest.raises(QueueFull):
         engine.submit(request([1, 2]), print)
     for prompt, tokens in (([shared.MASK], 8), ([], 8), ([1], 10**6)):
         with pytest.raises(UserError):
@@ -142,9 +146,13 @@ def test_each_request_is_sampled_by_its_own_settings(models):
         return "".join(chr(ord("A") + i) for i in ids)
 
     kinds = [
-        {}, {"temperature": 1.0, "top_p": 0.9, "seed": 3}, {"min_tokens": 20}, {"repetition_penalty": 3.0},
-        {"stop": ("B", "C")}, {"temperature": 0.7, "top_k": 5},
-    ]  # fmt: skip
+        {},
+        {"temperature": 1.0, "top_p": 0.9, "seed": 3},
+        {"min_tokens": 20},
+        {"repetition_penalty": 3.0},
+        {"stop": ("B", "C")},
+        {"temperature": 0.7, "top_k": 5},
+    ]
     requests = [request(p, sampling=kinds[k]) for k, p in enumerate(draw(6, 11))]
     for one, answer in zip(requests, finish(Engine(denoiser, text=text), requests), strict=True):
         wanted = alone(denoiser, one, text)
@@ -153,7 +161,7 @@ def test_each_request_is_sampled_by_its_own_settings(models):
 
 @pytest.mark.parametrize("shift", [False, True])
 @pytest.mark.parametrize("prompt", ["bidirectional", "causal", "blocks"])
-@pytest.mark.parametrize("verifier", [Plain(), Branch(3, 0.2), Chain(4)])
+@pytest.mark.parametrize("verifier", [PlainVerifier(), LookaheadBranches(3, 0.2), SpeculativeDrafts(4)])
 def test_pages_read_where_they_lie_give_the_same_answers(models, shift, prompt, verifier):
     """The form that the kernels have on CUDA, here with their references."""
     denoiser = shared.wrap(models[shift], shift, prompt=prompt)
@@ -178,7 +186,7 @@ def test_the_models_time_counts_the_language_head(models, monkeypatch):
     """By a clock that goes on by a second whenever it is read, so that each timed part takes one second."""
     readings = itertools.count()
     clock = SimpleNamespace(monotonic=lambda: float(next(readings)), perf_counter=lambda: float(next(readings)))
-    monkeypatch.setattr("lohovla.d2f.engine.runner.time", clock)
+    monkeypatch.setattr("lohovla.d2f.engine.model_runner.time", clock)
     monkeypatch.setattr("lohovla.d2f.engine.engine.time", clock)
     engine = Engine(shared.wrap(models[False], False), EngineSettings(page=4, cache_mb=0.5))
     engine.runner.logits(torch.zeros(4, shared.SIZES["hidden_size"]))

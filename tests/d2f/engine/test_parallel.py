@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from lohovla.d2f.engine import parallel
+from lohovla.d2f.engine import tensor_parallel
 from lohovla.errors import UserError
 
 SCRIPT = """
@@ -19,7 +19,7 @@ import importlib.util, json, sys
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 from lohovla.d2f.engine import Engine, EngineSettings, parallel
-from lohovla.d2f.engine.runner import Runner, pages_of
+from lohovla.d2f.engine.model_runner import Runner, pages_of
 
 torch.set_num_threads(1)
 spec = importlib.util.spec_from_file_location("engine_tests", sys.argv[1])
@@ -52,10 +52,11 @@ def test_two_processes_write_what_one_writes():
     common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent / "test_engine.py")]
     both = [
-        subprocess.Popen(command, env={**common, "RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                         text=True)
+        subprocess.Popen(
+            command, env={**common, "RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         for rank in (0, 1)
-    ]  # fmt: skip
+    ]
     told = [process.communicate(timeout=240) for process in both]
     assert [process.returncode for process in both] == [0, 0], told
     found = json.loads(told[0][0].splitlines()[-1])
@@ -67,8 +68,8 @@ def test_two_processes_write_what_one_writes():
 def test_shares_of_a_layer_are_the_layer():
     torch.manual_seed(0)
     layer, x = nn.Linear(8, 6), torch.randn(3, 8)
-    rows = torch.cat([parallel._part(layer, 0, rank, 2)(x) for rank in (0, 1)], 1)
-    columns = sum(parallel._part(layer, 1, rank, 2)(x[:, 4 * rank : 4 * rank + 4]) for rank in (0, 1))
+    rows = torch.cat([tensor_parallel._part(layer, 0, rank, 2)(x) for rank in (0, 1)], 1)
+    columns = sum(tensor_parallel._part(layer, 1, rank, 2)(x[:, 4 * rank : 4 * rank + 4]) for rank in (0, 1))
     torch.testing.assert_close(rows, layer(x))
     torch.testing.assert_close(columns, layer(x))
 
@@ -84,4 +85,4 @@ def test_a_number_that_does_not_divide_the_heads_is_refused(models):
         whole.model, whole.model.embed_tokens, whole.lm_head, mask_id=39, eos_ids=(38,), shift=True
     )
     with pytest.raises(UserError, match="cannot be shared by 3"):
-        parallel.shard(denoiser, 0, 3)
+        tensor_parallel.shard(denoiser, 0, 3)

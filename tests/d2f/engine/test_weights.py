@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lohovla.d2f.engine import Engine, EngineSettings
-from lohovla.d2f.engine.weights import NarrowLinear, narrow
+from lohovla.d2f.engine.weight_quantization import QuantizedLinear, quantize_linear
 from lohovla.errors import UserError
 
 _spec = importlib.util.spec_from_file_location("engine_tests", Path(__file__).parent / "test_engine.py")
@@ -23,7 +23,7 @@ shared = engine_tests.shared
 def test_a_narrow_layer_is_close_to_the_whole_one(kind, bound):
     torch.manual_seed(0)
     layer, x = nn.Linear(64, 48), torch.randn(2, 5, 64)
-    made = NarrowLinear(layer, kind)
+    made = QuantizedLinear(layer, kind)
     assert made.weight.element_size() == 1
     error = (made(x) - layer(x)).norm() / layer(x).norm()
     assert 0 < error < bound
@@ -32,7 +32,7 @@ def test_a_narrow_layer_is_close_to_the_whole_one(kind, bound):
 @pytest.mark.parametrize("kind", ["int8", "fp8"])
 def test_narrow_weights_serve_and_company_changes_no_bit(models, kind):
     denoiser = shared.wrap(copy.deepcopy(models[True]), True)
-    narrow(SimpleNamespace(denoisers=[denoiser]), kind)
+    quantize_linear(SimpleNamespace(denoisers=[denoiser]), kind)
     assert not any(type(module) is nn.Linear for module in denoiser.decoder.modules())
     requests = [engine_tests.request(p, engine_tests.LIMITS[k % 4]) for k, p in enumerate(engine_tests.draw(6, 5))]
     crowd = engine_tests.finish(Engine(denoiser, EngineSettings(page=4, cache_mb=0.5)), requests)
@@ -43,4 +43,4 @@ def test_narrow_weights_serve_and_company_changes_no_bit(models, kind):
 
 def test_unknown_kinds_are_refused():
     with pytest.raises(UserError, match="int4"):
-        narrow(SimpleNamespace(), "int4")
+        quantize_linear(SimpleNamespace(), "int4")

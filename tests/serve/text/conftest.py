@@ -17,10 +17,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from lohovla.d2f.engine import EngineSettings
-from lohovla.d2f.text import TextModel
-from lohovla.serve.keys import ApiKeys
-from lohovla.serve.text.server import TextServer, TextServerSettings
-from lohovla.serve.text.service import TextService
+from lohovla.d2f.text_model import TextModel
+from lohovla.serve.api_keys import ApiKeys
+from lohovla.serve.text.text_server import TextServer, TextServerSettings
+from lohovla.serve.text.text_service import TextService
 
 TEMPLATE = (
     "{% for m in messages %}<|turn|>{{ m.role }}\n{{ m.content }}<|end|>{% endfor %}"
@@ -36,16 +36,23 @@ def make(folder: Path, chat: bool = True) -> Path:
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     inner.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=inner, eos_token="<|eos|>", mask_token="<|mask|>",
+        tokenizer_object=inner,
+        eos_token="<|eos|>",
+        mask_token="<|mask|>",
         additional_special_tokens=["<|turn|>", "<|end|>"],
-    )  # fmt: skip
+    )
     if chat:
         tokenizer.chat_template = TEMPLATE
     tokenizer.save_pretrained(folder)
     sizes: dict[str, Any] = {
-        "vocab_size": len(vocabulary), "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "intermediate_size": 48, "tie_word_embeddings": False,
-    }  # fmt: skip
+        "vocab_size": len(vocabulary),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 48,
+        "tie_word_embeddings": False,
+    }
     model, generator = Qwen2ForCausalLM(Qwen2Config(**sizes)), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -53,10 +60,17 @@ def make(folder: Path, chat: bool = True) -> Path:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) / parameter.shape[1] ** 0.5)
         model.lm_head.weight.mul_(3.0)
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps({
-        **sizes, "model_type": "qwen2", "eos_token_id": 0, "mask_token_id": 1,
-        "d2f": {"shift": True, "block": 8, "thresholds": {"accept": 0.3, "add": 0.1, "activate": 0.5}},
-    }))  # fmt: skip
+    (folder / "config.json").write_text(
+        json.dumps(
+            {
+                **sizes,
+                "model_type": "qwen2",
+                "eos_token_id": 0,
+                "mask_token_id": 1,
+                "d2f": {"shift": True, "block": 8, "thresholds": {"accept": 0.3, "add": 0.1, "activate": 0.5}},
+            }
+        )
+    )
     return folder
 
 

@@ -3,9 +3,9 @@
 import openai
 import pytest
 
-from lohovla.d2f.decode import Answer
+from lohovla.d2f.decode_loop import GenerationOutput
 from lohovla.d2f.sampling import Sampling
-from lohovla.serve.text.spoken import Spoken
+from lohovla.serve.text.stream_detokenizer import StreamDetokenizer
 
 PROMPT = "The arm lifts the block."
 
@@ -143,24 +143,24 @@ def test_models_are_listed(client):
 
 
 def test_what_may_still_change_is_not_told():
-    spoken = Spoken(lambda ids: bytes(ids).decode(errors="replace"), ("end", "nn"), 100)
+    spoken = StreamDetokenizer(lambda ids: bytes(ids).decode(errors="replace"), ("end", "nn"), 100)
     text = "Grün en".encode()
     assert [spoken.further(text[:n]) for n in (2, 3, 4, 5, 6, 8)] == ["Gr", "", "ü", "", "n ", ""]
     assert spoken.further(text + b"emy") == "enemy"
     assert spoken.further(text + b"emy nn and more") == " "
-    whole = Answer(list(text + b"emy nn"), [], [], [], [], 1, "stop", characters=len("Grün enemy "))
+    whole = GenerationOutput(list(text + b"emy nn"), [], [], [], [], 1, "stop", characters=len("Grün enemy "))
     assert spoken.rest(whole) == ""
 
 
 def test_a_stop_string_inside_a_token_takes_nothing_from_before_it():
     pieces = ["Lift ", "it. ", "Put it"]
-    answer = Answer([0, 1], [], [], [], [], 1, "stop", characters=7)
+    answer = GenerationOutput([0, 1], [], [], [], [], 1, "stop", characters=7)
 
     def decode(ids):
         return "".join(pieces[i] for i in ids)
 
     for stream in (False, True):
-        spoken = Spoken(decode, (". P",), 100)
+        spoken = StreamDetokenizer(decode, (". P",), 100)
         told = spoken.further([0, 1]) if stream else ""
         assert told + spoken.rest(answer) == "Lift it"
-    assert Spoken(decode, (". P",), 1).rest(answer) == "Lift "
+    assert StreamDetokenizer(decode, (". P",), 1).rest(answer) == "Lift "

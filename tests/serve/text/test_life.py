@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lohovla.benchmarks.served import Served
+from lohovla.benchmarks.server_process import ServerProcess
 
 BODY = {"model": "tiny", "prompt": "Put it there, please.", "max_tokens": 64, "accept": 1.0}
 
@@ -177,13 +177,30 @@ def test_thirty_two_at_once_get_what_each_gets_alone(serve):
 def test_it_serves_over_tls(checkpoint, tmp_path):
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     made = subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost", "-addext",
-         "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert], capture_output=True,
-    )  # fmt: skip
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "1",
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-keyout",
+            key,
+            "-out",
+            cert,
+        ],
+        capture_output=True,
+    )
     if made.returncode:
         pytest.skip("openssl makes no certificate here")
     settings = (f"model={checkpoint}", "threads=1", f"tls.cert={cert}", f"tls.key={key}")
-    with Served(*settings, what="text", log=tmp_path / "log") as server:
+    with ServerProcess(*settings, what="text", log=tmp_path / "log") as server:
         assert server.url.startswith("https://")
         context = ssl.create_default_context(cafile=str(cert))
         health = f"https://127.0.0.1:{server.port}/healthz"
@@ -191,7 +208,7 @@ def test_it_serves_over_tls(checkpoint, tmp_path):
 
 
 def test_sigterm_ends_the_command_with_code_0(checkpoint, tmp_path):
-    with Served(f"model={checkpoint}", "threads=1", what="text", log=tmp_path / "log") as server:
+    with ServerProcess(f"model={checkpoint}", "threads=1", what="text", log=tmp_path / "log") as server:
         with urllib.request.urlopen(f"http://{server.host}:{server.port}/healthz", timeout=30) as answer:
             assert answer.read() == b"OK\n"
         server.process.send_signal(signal.SIGTERM)

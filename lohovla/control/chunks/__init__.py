@@ -1,0 +1,1 @@
+"""Action chunks in time: trajectory, handover, real-time chunking."""

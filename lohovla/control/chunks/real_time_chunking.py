@@ -1,0 +1,115 @@
+"""Real-time chunking: a chunk is denoised so that it continues the one being carried out.
+
+After Black, Galliker and Levine, "Real-Time Execution of Action Chunking Flow Policies" (arXiv 2506.07339): the
+velocity field of a flow-matching model is guided towards what remains of the old chunk, through the Jacobian of
+the model's estimate of the clean chunk (Song et al., "Pseudoinverse-Guided Diffusion Models", 2023).
+The paper writes tau for the time from noise (0) to data (1); here t = 1 - tau, as everywhere in the project.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from lohovla.policies.base import Context, Decision
+from lohovla.policies.realtime_policy import Denoiser, SubtaskPlan
+
+BETA = 5.0  # the largest weight of the guidance
+
+
+def soft_mask(horizon: int, frozen: int, overlap: int) -> np.ndarray:
+    """How much each action of a new chunk is held to the old one, float64 (horizon,) in [0, 1].
+
+    Args:
+        horizon: H, actions in a chunk.
+        frozen: d, actions that will have been carried out when the chunk arrives: weight 1.
+        overlap: H - s, actions that the old chunk still has; from there on the weight is 0. Between the two it
+            falls as c (e^c - 1) / (e - 1), with c = (H - s - i) / (H - s - d + 1).
+    """
+    index = np.arange(horizon)
+    c = (overlap - index) / (overlap - frozen + 1.0)
+    falling = c * np.expm1(c) / math.expm1(1.0)
+    return np.where(index < frozen, 1.0, np.where(index < overlap, falling, 0.0))
+
+
+def guidance_weight(t: float, beta: float) -> float:
+    """The weight of the guidance at time ``t``: min(beta, (1-tau)/tau (tau^2 + (1-tau)^2) / (1-tau)^2)."""
+    tau = 1.0 - t
+    if tau <= 0.0 or t <= 0.0:
+        return beta
+    return min(beta, (tau * tau + t * t) / (tau * t))
+
+
+def denoise(
+    velocity: Callable[[torch.Tensor, float], torch.Tensor],
+    noise: torch.Tensor,
+    steps: int,
+    prefix: torch.Tensor | None = None,
+    frozen: int = 0,
+    beta: float = BETA,
+) -> torch.Tensor:
+    """Integrate a velocity field from noise to data by Euler's method, guided where there is a prefix.
+
+    Args:
+        velocity: the field, noise - data, at (x, t); differentiable in x.
+        noise: x at t=1 (H, D).
+        steps: how many.
+        prefix: what the old chunk still has, in the model's space (n, D); None for no guidance.
+        frozen: how many of its actions will have been carried out.
+        beta: the largest weight of the guidance.
+
+    Returns:
+        x at t=0 (H, D).
+    """
+    x = noise.detach()
+    if prefix is not None:
+        overlap = min(len(prefix), len(x))
+        mask = torch.as_tensor(soft_mask(len(x), min(frozen, overlap), overlap)).to(x)[:, None]
+        target = torch.zeros_like(x)
+        target[:overlap] = prefix[:overlap]
+    for step in range(steps):
+        t = 1.0 - step / steps
+        if prefix is None:
+            with torch.no_grad():
+                flow = -velocity(x, t)
+        else:
+            with torch.enable_grad():
+                x = x.requires_grad_()
+                flow = -velocity(x, t)
+                clean = x + t * flow  # the model's estimate of the data
+                error = (mask * (target - clean)).detach()
+                (correction,) = torch.autograd.grad(clean, x, error)
+            flow = flow.detach() + guidance_weight(t, beta) * correction
+        x = x.detach() + flow / steps
+    return x
+
+
+def guided_chunk(
+    denoiser: Denoiser,
+    observation: Any,
+    context: Context,
+    plan: SubtaskPlan,
+    prefix: np.ndarray | None,
+    frozen: int,
+    seed: int,
+    beta: float = BETA,
+) -> Decision:
+    """A chunk of a :class:`~lohovla.policies.realtime_policy.Denoiser` that continues ``prefix``; see :func:`denoise`.
+
+    The noise follows from ``seed`` alone.
+    """
+    encoding = denoiser.encode(observation, context, plan)
+    action = np.zeros((denoiser.spec.horizon, *denoiser.spec.action_shape), np.float32)
+    like = denoiser.normalize(action)
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(like.shape, generator=generator).to(like)
+    kept = None if prefix is None or not len(prefix) else denoiser.normalize(prefix.astype(np.float32))
+
+    def velocity(x: torch.Tensor, t: float) -> torch.Tensor:
+        return denoiser.velocity(x, t, encoding)
+
+    return denoiser.finish(denoise(velocity, noise, denoiser.flow_steps, kept, frozen, beta), encoding)

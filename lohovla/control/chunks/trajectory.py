@@ -1,0 +1,277 @@
+"""The path that the commands follow: chunks of actions in time, joined without leaps.
+
+Action i of a chunk is the target at ``start + (i + 1) * period``. Between targets the path is a monotone cubic
+(Fritsch and Carlson, 1980), smooth in velocity and never outside the two targets that it joins; the last targets
+are spread out in time so that it comes to rest on the last one. When other chunks take over, the difference
+between the path so far and the new one fades out.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from lohovla.control.motion_limits import MotionLimits
+from lohovla.control.poses import POSE, nearest, unwrap
+
+_REST = 0.6  # share of the acceleration limit with which a chunk's end comes to rest
+_FADE_SPEED, _FADE_TURN = 0.4, 1.6  # m/s and rad/s, mean speed at which a difference fades
+
+
+class Setpoint(NamedTuple):
+    """A moment of the path: pose (6,), its velocity and acceleration, and the gripper 0..1."""
+
+    pose: np.ndarray
+    velocity: np.ndarray
+    acceleration: np.ndarray
+    gripper: float
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A chunk of actions laid out in time.
+
+    Attributes:
+        number: which of the episode's chunks it is.
+        actions: absolute ``ee`` actions, rotation vectors unwrapped, float64 (H, 7).
+        start: s, when its first period begins.
+        period: s of an action.
+        times: s of the path's knots (H + 1,).
+        values: the poses there (H + 1, 6).
+        slopes: the velocities there (H + 1, 6).
+    """
+
+    number: int
+    actions: np.ndarray
+    start: float
+    period: float
+    times: list[float]
+    values: np.ndarray
+    slopes: np.ndarray
+
+    @classmethod
+    def from_actions(
+        cls, number: int, actions: np.ndarray, start: float, period: float, origin: np.ndarray, limits: MotionLimits
+    ) -> Chunk:
+        """Lay absolute ``ee`` actions (H, 7) out from the pose ``origin`` (6,) on; ``limits`` say how it may stop."""
+        actions = unwrap(actions, origin[3:])
+        values = np.vstack([origin, actions[:, :POSE]])
+        spans = _restful(np.diff(values, axis=0), period, limits)
+        times = start + np.concatenate([[0.0], np.cumsum(spans)])
+        return cls(number, actions, start, period, times.tolist(), values, _slopes(values, spans))
+
+    @property
+    def end(self) -> float:
+        """When the path comes to rest, s."""
+        return self.times[-1]
+
+    @property
+    def last(self) -> float:
+        """When the last action is due by the policy's own time, s."""
+        return self.start + len(self.actions) * self.period
+
+    def at(self, now: float) -> Setpoint:
+        """The path at a moment; at rest after its end."""
+        k = min(max(bisect_right(self.times, now) - 1, 0), len(self.actions) - 1)
+        h = self.times[k + 1] - self.times[k]
+        u = min(max((now - self.times[k]) / h, 0.0), 1.0)
+        gripper = float(self.actions[k, 6])
+        p0, p1, m0, m1 = self.values[k], self.values[k + 1], self.slopes[k] * h, self.slopes[k + 1] * h
+        if now >= self.end:
+            return Setpoint(p1, np.zeros(POSE), np.zeros(POSE), gripper)
+        way = p1 - p0
+        a, b = m0 + m1 - 2.0 * way, 3.0 * way - 2.0 * m0 - m1
+        return Setpoint(
+            p0 + u * (m0 + u * (b + u * a)),
+            (m0 + u * (2.0 * b + 3.0 * u * a)) / h,
+            (2.0 * b + 6.0 * u * a) / (h * h),
+            gripper,
+        )
+
+    def planned(self, moment: float) -> np.ndarray:
+        """The action (7,) at a moment by the policy's own time: straight between targets, at full pace to the end."""
+        place = min(max((moment - self.start) / self.period, 0.0), float(len(self.actions)))
+        k = min(math.ceil(place - 1e-9), len(self.actions))
+        share = place - (k - 1)
+        before, after = self.values[max(k - 1, 0)], self.values[k]
+        return np.append(before + share * (after - before), self.actions[max(k - 1, 0), 6])
+
+
+def _restful(ways: np.ndarray, period: float, limits: MotionLimits) -> np.ndarray:
+    """Seconds of each way (n, 6): the period, longer towards the end so that the last target is met at rest."""
+    spans = np.full(len(ways), period)
+    for part, most in ((ways[:, :3], limits.acceleration), (ways[:, 3:], limits.turn_acceleration)):
+        speed = 0.0  # at the end of the way
+        for k in range(len(ways) - 1, -1, -1):
+            length = float(np.linalg.norm(part[k]))
+            before = math.sqrt(speed * speed + 2.0 * _REST * most * length)
+            if before + speed > 0.0:
+                needed = 2.0 * length / (before + speed)
+                spans[k] = max(spans[k], needed)
+                if needed <= period and before >= length / period:
+                    break  # from here on it is slow enough as it is
+            speed = before
+    return spans
+
+
+def _slopes(values: np.ndarray, spans: np.ndarray) -> np.ndarray:
+    """Velocities at the knots (n + 1, 6): weighted harmonic means, zero at turning points and at the end."""
+    rates = np.diff(values, axis=0) / spans[:, None]
+    slopes = np.zeros_like(values)
+    slopes[0] = rates[0]
+    if len(rates) > 1:
+        before, after = spans[:-1, None], spans[1:, None]
+        w1, w2 = 2.0 * after + before, after + 2.0 * before
+        r1, r2 = rates[:-1], rates[1:]
+        same = r1 * r2 > 1e-18  # of one sign, and no rounding error
+        means = (w1 + w2) / (w1 / np.where(same, r1, 1.0) + w2 / np.where(same, r2, 1.0))
+        slopes[1:-1] = np.where(same, means, 0.0)
+    return slopes
+
+
+@dataclass(frozen=True)
+class _BlendOut:
+    """A difference of two paths in pose and velocity that goes to zero, as a cubic does that ends at rest.
+
+    Attributes:
+        pose: difference of poses at the start (6,).
+        velocity: and of velocities (6,).
+        start: s.
+        length: s.
+    """
+
+    pose: np.ndarray = field(default_factory=lambda: np.zeros(POSE))
+    velocity: np.ndarray = field(default_factory=lambda: np.zeros(POSE))
+    start: float = -math.inf
+    length: float = 1.0
+
+    @classmethod
+    def between(cls, old: Setpoint, new: Setpoint, now: float, shortest: float) -> _BlendOut:
+        """From the path so far onto a new one, in no less than ``shortest`` seconds."""
+        turn = nearest(old.pose[3:], new.pose[3:]) - new.pose[3:]
+        pose = np.concatenate([old.pose[:3] - new.pose[:3], turn])
+        far = max(np.linalg.norm(pose[:3]) / _FADE_SPEED, np.linalg.norm(turn) / _FADE_TURN)
+        return cls(pose, old.velocity - new.velocity, now, max(shortest, float(far)))
+
+    def at(self, now: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What is left of the difference at a moment, its velocity and its acceleration, each (6,)."""
+        u = max((now - self.start) / self.length, 0.0)
+        if u >= 1.0:
+            return np.zeros(POSE), np.zeros(POSE), np.zeros(POSE)
+        drift = self.velocity * self.length
+        return (
+            (1.0 - u * u * (3.0 - 2.0 * u)) * self.pose + u * (1.0 - u) ** 2 * drift,
+            (-6.0 * u * (1.0 - u) * self.pose + (1.0 - u) * (1.0 - 3.0 * u) * drift) / self.length,
+            ((12.0 * u - 6.0) * self.pose + (6.0 * u - 4.0) * drift) / self.length**2,
+        )
+
+    def onto(self, path: Setpoint, now: float) -> Setpoint:
+        """A path with what is left of the difference."""
+        pose, velocity, acceleration = self.at(now)
+        return Setpoint(path.pose + pose, path.velocity + velocity, path.acceleration + acceleration, path.gripper)
+
+
+class Trajectory:
+    """The chunks being carried out, and how one takes over from another.
+
+    Args:
+        bridge: s, the shortest fade of a difference.
+        decay: None for one chunk at a time, the newest; else temporal ensembling: the mean of all chunks that
+            reach the moment, the k-th oldest weighted exp(-decay k), as Zhao et al. (2023) do.
+    """
+
+    def __init__(self, bridge: float, decay: float | None = None):
+        self._bridge, self._decay = bridge, decay
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget every chunk."""
+        self._chunks: list[Chunk] = []
+        self._key: tuple[int, ...] = ()
+        self._fade = _BlendOut()
+
+    @property
+    def newest(self) -> Chunk | None:
+        """The chunk that came last."""
+        return self._chunks[-1] if self._chunks else None
+
+    def running(self, now: float) -> bool:
+        """Whether there are actions for this moment."""
+        return bool(self._chunks) and now < max(chunk.end for chunk in self._members(now))
+
+    def add(self, chunk: Chunk, alone: bool = False) -> None:
+        """Let a chunk join in, or take the place of all others at once (``alone``)."""
+        if alone:
+            self._chunks = []
+        self._chunks = [*self._chunks, chunk] if self._decay is not None else [*self._chunks[-1:], chunk]
+
+    def at(self, now: float, pose: np.ndarray) -> Setpoint | None:
+        """The path at a moment, or None if there is none yet. Moments must not go back.
+
+        Args:
+            now: the moment, s.
+            pose: the last command (6,), from which the first chunk starts.
+        """
+        if not self._chunks:
+            return None
+        members = self._members(now)
+        target = self._mean(members, now)
+        key = tuple(chunk.number for chunk in members)
+        if key != self._key:
+            self._fade = _BlendOut.between(self._old(now, pose), target, now, self._bridge)
+            self._key = key
+            self._chunks = [chunk for chunk in self._chunks if chunk.number >= key[0]]
+        return self._fade.onto(target, now)
+
+    def remainder(self, start: float, period: float, most: int) -> np.ndarray | None:
+        """What is still planned after ``start``: actions float64 (n, 7), n <= ``most``, ``period`` apart; or None."""
+        chunks = [chunk for chunk in self._chunks if chunk.last > start + 1e-9]
+        if not chunks:
+            return None
+        newest = chunks[-1]
+        count = min(most, int((newest.last - start) / period + 1e-6))
+        if count < 1:
+            return None
+        moments = start + period * np.arange(1, count + 1)
+        rows = np.array([self._planned(chunks, moment) for moment in moments])
+        rows[:, :POSE] += [self._fade.at(moment)[0] for moment in moments]
+        return rows
+
+    def _planned(self, chunks: list[Chunk], moment: float) -> np.ndarray:
+        if self._decay is None:
+            return chunks[-1].planned(moment)
+        members = [chunk for chunk in chunks if chunk.last >= moment - 1e-9] or chunks[-1:]
+        rows = np.array([chunk.planned(moment) for chunk in members])
+        weights = np.exp(-self._decay * np.arange(len(rows)))
+        return weights @ rows / weights.sum()
+
+    def _members(self, now: float) -> list[Chunk]:
+        if self._decay is None:
+            return self._chunks[-1:]
+        return [chunk for chunk in self._chunks if now < chunk.last] or self._chunks[-1:]
+
+    def _mean(self, members: list[Chunk], now: float) -> Setpoint:
+        if len(members) == 1:
+            return members[0].at(now)
+        points = [chunk.at(now) for chunk in members]
+        weights = np.exp(-(self._decay or 0.0) * np.arange(len(points)))
+        weights /= weights.sum()
+        first = points[0].pose
+        poses = [np.concatenate([p.pose[:3], nearest(p.pose[3:], first[3:])]) for p in points]
+        return Setpoint(
+            weights @ np.array(poses),
+            weights @ np.array([p.velocity for p in points]),
+            weights @ np.array([p.acceleration for p in points]),
+            float(weights @ np.array([p.gripper for p in points])),
+        )
+
+    def _old(self, now: float, pose: np.ndarray) -> Setpoint:
+        """The path at this moment had nothing changed; at rest at ``pose`` where there was none."""
+        members = [chunk for chunk in self._chunks if chunk.number in self._key]
+        if not members:
+            return Setpoint(pose, np.zeros(POSE), np.zeros(POSE), 0.0)
+        return self._fade.onto(self._mean(members, now), now)

@@ -1,0 +1,1 @@
+"""Inference beside the loop: requests, workers, and what the model is told."""

@@ -1,0 +1,191 @@
+"""The planning and the acting clock: when to ask the model, for what, and what to make of its silence."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+from lohovla.control.event_log import EventLog
+from lohovla.control.inference.inference_messages import InferenceReply, InferenceRequest
+from lohovla.control.inference.inference_worker import InferenceWorker
+from lohovla.control.latency_stats import LatencyStats
+from lohovla.control.poses import to_relative, wrap
+from lohovla.control.settings import LoopSettings
+from lohovla.policies.base import PolicySpec
+from lohovla.policies.realtime_policy import SubtaskPlan
+
+_NUMBERS = itertools.count(1)  # of jobs: a worker may outlive the loop that asked it
+_REMEMBERED = 10  # replies whose slowest is taken for the delay of the next
+
+
+class InferenceClient:
+    """Keeps the model busy with the right question, one at a time.
+
+    Every question carries the epoch in which it was asked. Whatever makes answers worthless (a reset, a stop,
+    a jump of the clock) begins another epoch, and answers to the old ones are thrown away when they come.
+
+    Args:
+        worker: who runs the model.
+        spec: of the policy.
+        settings: of the loop.
+        log: where events go.
+        accounts: where durations go.
+    """
+
+    def __init__(
+        self, worker: InferenceWorker, spec: PolicySpec, settings: LoopSettings, log: EventLog, accounts: LatencyStats
+    ):
+        self._worker, self._spec, self._settings, self.log = worker, spec, settings, log
+        self._accounts = accounts
+        self.epoch = 0
+        self.period = 1.0 / spec.control_hz
+        self._count = 0  # of this loop's questions
+        self._asked: tuple[InferenceRequest, float] | None = None
+        self.lost = ""  # why the model is given up for good
+
+    def begin(self, now: float, seed: int) -> None:
+        """A new episode: everything in flight is void."""
+        self.epoch += 1
+        self._seed, self._unreset, self._fresh = seed, True, True
+        self.plan: SubtaskPlan | None = None
+        self._plan_due, self._plan_began, self._reward, self._failures = True, now, 0.0, 0
+        self._latencies: deque[float] = deque(maxlen=_REMEMBERED)
+        self._restarts, self.lost = 0, ""
+        self._way = 0.0  # m, of the sub-task
+        self._busy_since = now  # with somebody else's question
+
+    def drop(self, now: float, cause: str) -> None:
+        """What is in flight was asked in another situation."""
+        self.epoch += 1
+        if self._asked is not None:
+            self.log.add(now, "discarded", f"the answer in flight, because {cause}")
+
+    def rebase(self, now: float) -> None:
+        """The clock jumped: what is waited for is waited for since now."""
+        self._plan_began = now
+        if self._asked is not None:
+            self._asked = self._asked[0], now
+
+    @property
+    def delay(self) -> int:
+        """Actions that will pass until the answer to a question asked now: the slowest of the last few replies."""
+        return math.ceil(max(self._latencies, default=0.0) / self.period - 1e-6)
+
+    # -- asking ------------------------------------------------------------------------------------
+
+    def due(self, now: float, reward: float, chunk_due: bool) -> str:
+        """What to ask now: ``reset``, ``plan``, ``chunk`` or nothing, ""."""
+        self._judge(now, reward)
+        if self._worker.state != "idle" or self._asked is not None:
+            return ""
+        if self._unreset:
+            return "reset"
+        if self._plan_due:
+            return "plan"
+        return "chunk" if chunk_due else ""
+
+    def ask(self, now: float, kind: str, **particulars: Any) -> InferenceRequest:
+        """Put the question; ``particulars`` are fields of :class:`InferenceRequest`."""
+        self._count += 1
+        number = next(_NUMBERS)
+        rtc = kind == "chunk" and self._settings.join == "rtc"
+        seed = self._seed if kind == "reset" else self._seed * 100003 + self._count
+        fields = {"taken": now, "seed": seed, "guided": rtc, "beta": self._settings.beta, "plan": self.plan}
+        job = InferenceRequest(number, kind, self.epoch, **{**fields, **particulars})
+        self._asked = job, now
+        self._worker.submit(job, now)
+        return job
+
+    def _judge(self, now: float, reward: float) -> None:
+        """Whether the sub-task is done, by the reward, or has failed too often."""
+        if self._settings.progress == "reward" and reward > self._reward + 1e-9:
+            self._reward, self._plan_due, self._failures = reward, True, 0
+        elif self.plan is not None and now - self._plan_began > self._settings.allowance(self._way):
+            self._plan_began = now
+            self._failures += 1
+            if self._failures >= self._settings.failures:
+                self._failures, self._plan_due = 0, True
+                self.log.add(now, "gave up", f"{self.plan.subtask or 'the sub-task'} failed too often: plan again")
+
+    def note_progress(self, job: InferenceRequest, progress: float) -> None:
+        """The model's own view of a sub-task's completion, with a chunk of it."""
+        done = self._settings.progress == "model" and progress >= self._settings.done_at
+        if done and job.plan is self.plan:
+            self._plan_due, self._failures = True, 0
+
+    def note_planned(self, now: float, way: float) -> None:
+        """A policy that plans within its chunks has turned to another sub-task, of ``way`` m."""
+        self._plan_began, self._failures, self._way = now, 0, way
+
+    # -- answers -----------------------------------------------------------------------------------
+
+    def answers(self, now: float) -> list[tuple[InferenceRequest, InferenceReply]]:
+        """Answers that are still wanted. A plan is kept here too."""
+        wanted = []
+        for reply in self._worker.poll(now):
+            if self._asked is None or reply.number != self._asked[0].number:
+                if reply.error:
+                    self.log.add(now, "model error", reply.error)
+                continue
+            job, _ = self._asked
+            self._asked = None
+            if job.epoch != self.epoch:
+                self.log.add(now, "late answer", f"{job.kind} of an epoch that has ended")
+            elif reply.error:
+                self.log.add(now, "model error", reply.error)
+            else:
+                self._take(now, job, reply)
+                wanted.append((job, reply))
+        return wanted
+
+    def _take(self, now: float, job: InferenceRequest, reply: InferenceReply) -> None:
+        timing = getattr(reply.result, "timing", None)
+        if job.kind == "reset":
+            self._unreset = False
+        elif job.kind == "plan":
+            self._fresh = False
+            self._accounts.add_timing(timing, "plan", reply.seconds)
+            if isinstance(plan := reply.result, SubtaskPlan):
+                self.plan, self._plan_due, self._plan_began, self._way = plan, False, now, plan.way
+        else:
+            self._fresh = False
+            self._accounts.add_timing(timing, "act", reply.seconds)
+            self._accounts.add("reply", now - job.taken)
+            self._latencies.append(now - job.taken)
+
+    def look_after_worker(self, now: float) -> None:
+        """Notice a model that is dead or stuck, and start it anew, a few times."""
+        state = self._worker.state
+        stuck = self._asked is None and state == "busy" and now - self._busy_since > self._settings.safety.plan_timeout
+        if self._asked is not None and state != "dead":
+            job, since = self._asked
+            safety = self._settings.safety
+            quick = job.kind == "chunk" and not self._fresh
+            stuck = now - since > (safety.model_timeout if quick else safety.plan_timeout)
+        if state != "dead" and not stuck:
+            return
+        if self._restarts >= self._settings.safety.restarts:
+            self.lost = f"the model was lost {self._restarts + 1} times"
+            return
+        self._restarts += 1
+        what = self._asked[0].kind if self._asked is not None else "nothing"
+        self.log.add(now, "model stuck" if stuck else "model died", f"while asked for {what}; started anew")
+        self._asked = None
+        self.epoch += 1
+        self._unreset = self._fresh = True
+        self._worker.restart(now)
+
+
+def prefix_for(spec: PolicySpec, remainder: np.ndarray | None, pose: np.ndarray) -> np.ndarray | None:
+    """What remains of the chunk before, in the policy's own frame: relative ones anchored to ``pose`` (6,)."""
+    if remainder is None:
+        return None
+    if spec.relative:
+        return to_relative(remainder, pose).astype(np.float32)
+    rows = remainder.copy()
+    rows[:, 3:6] = [wrap(turn) for turn in rows[:, 3:6]]
+    return rows.astype(np.float32)

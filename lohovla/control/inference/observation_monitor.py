@@ -1,0 +1,81 @@
+"""What the model is shown and told: whether its cameras can be trusted, and what the loop did meanwhile."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import numpy as np
+
+from lohovla.control.event_log import EventLog
+from lohovla.control.safety.interlocks import CameraWatch
+from lohovla.control.settings import LoopSettings
+from lohovla.control.simulated_robots import Robot, TimedObservation
+from lohovla.policies.base import Context, PolicySpec
+
+_LOOK_AGAIN = 0.05  # s until the cameras are looked at again after one was found wanting
+
+
+class ObservationMonitor:
+    """Keeps account of an episode for the model.
+
+    Args:
+        robot: whose cameras and rewards they are.
+        spec: of the policy.
+        settings: of the loop.
+        period: of the actions, s.
+        log: where faults of cameras are noted.
+    """
+
+    def __init__(self, robot: Robot, spec: PolicySpec, settings: LoopSettings, period: float, log: EventLog):
+        self._robot, self._spec, self._period, self.log = robot, spec, period, log
+        self._cameras, self._limits = CameraWatch(settings.safety), settings.limits
+        self._sent: deque[tuple[float, np.ndarray]] = deque(maxlen=math.ceil(period / settings.period) + 2)
+        self._at = -math.inf  # when to look again
+        self.begin(0.0, 0.0)
+
+    def begin(self, now: float, rewarded: float) -> None:
+        """An episode begins; ``rewarded`` is what came before it."""
+        self._began, self._rewarded = now, rewarded
+
+    def jump(self, now: float, gap: float) -> None:
+        """The clock jumped to ``now``, by ``gap`` seconds."""
+        self._began += gap
+        self._at = now
+        self._sent.clear()
+
+    def sent(self, time: float, pose: np.ndarray, gripper: float) -> None:
+        """A command was sent, for a moment."""
+        self._sent.append((time, np.append(pose, gripper)))
+
+    def ready(self, now: float) -> bool:
+        """Whether it is time to look; not at once after a camera was found wanting."""
+        return now >= self._at
+
+    def blind(self, sample: TimedObservation, now: float) -> bool:
+        """Whether a camera that the policy reads is not to be trusted."""
+        watched = {k: v for k, v in sample.stamps.items() if k in self._spec.observation_keys}
+        wrong = self._cameras.check(sample.observation, watched, now, self._robot.sight)
+        for key in watched:
+            for fault in ("stale", "frozen"):
+                self.log.state(now, f"{fault} camera {key}", wrong.get(key) == fault, "its pictures are not used")
+        if wrong:
+            self._at = now + _LOOK_AGAIN
+        return bool(wrong)
+
+    def context(self, sample: TimedObservation) -> Context:
+        """What the policy may know beside the observation."""
+        step = int((sample.taken - self._began) / self._period + 1e-6)
+        reward, self._rewarded = self._robot.reward - self._rewarded, self._robot.reward
+        return Context(
+            step, reward, sample.world, commanded=self._commanded(sample.taken), velocity=self._limits.velocity
+        )
+
+    def _commanded(self, now: float) -> np.ndarray | None:
+        """The commands (2, 7) of one period ago and of this moment."""
+        if not self._sent:
+            return None
+        times, rows = np.array([time for time, _ in self._sent]), np.array([row for _, row in self._sent])
+        moments = (now - self._period, now)
+        both = np.stack([[np.interp(moment, times, column) for column in rows.T] for moment in moments])
+        return both.astype(np.float32)

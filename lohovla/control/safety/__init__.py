@@ -1,0 +1,1 @@
+"""Motion limits, interlocks, deadman switch, and the receiving side's watchdog."""

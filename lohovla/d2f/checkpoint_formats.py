@@ -1,0 +1,154 @@
+"""The key layouts of published diffusion language models, each as a class of transformers with renamed keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PretrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from lohovla.errors import UserError
+
+
+@dataclass(frozen=True)
+class CheckpointFormat:
+    """How a family of checkpoints is read.
+
+    Attributes:
+        name: the family.
+        model: the class whose computation it has.
+        config: turns its ``config.json`` into that class's configuration.
+        rename: turns a key (of a tensor, or of a module in an adapter) into that class's; None where it has none.
+        shift: see :class:`~lohovla.d2f.denoiser.BlockDenoiser`, as the next two.
+        prompt: who sees whom in the prompt.
+        block: the block size in training.
+        mask_id: the mask token, where the configuration does not say.
+        eos_ids: the end tokens, where it does not say.
+    """
+
+    name: str
+    model: type[PreTrainedModel]
+    config: Callable[[dict[str, Any]], PretrainedConfig]
+    rename: Callable[[str], str | None]
+    shift: bool
+    prompt: str
+    block: int | None
+    mask_id: int | None = None
+    eos_ids: tuple[int, ...] = ()
+
+
+_LLADA_PARTS = {
+    "attn_norm": "input_layernorm",
+    "q_proj": "self_attn.q_proj",
+    "k_proj": "self_attn.k_proj",
+    "v_proj": "self_attn.v_proj",
+    "attn_out": "self_attn.o_proj",
+    "ff_norm": "post_attention_layernorm",
+    "ff_proj": "mlp.gate_proj",
+    "up_proj": "mlp.up_proj",
+    "ff_out": "mlp.down_proj",
+}
+_LLADA_ENDS = {"wte": "model.embed_tokens", "ln_f": "model.norm", "ff_out": "lm_head"}
+
+
+def llada_key(key: str) -> str | None:
+    """A LLaDA key in Llama's names; weights and modules alike.
+
+    >>> llada_key("model.transformer.blocks.3.attn_out.weight")
+    'model.layers.3.self_attn.o_proj.weight'
+    """
+    found = re.fullmatch(r"model\.transformer\.blocks\.(\d+)\.(\w+)(\..+)?", key)
+    if found and found[2] in _LLADA_PARTS:
+        return f"model.layers.{found[1]}.{_LLADA_PARTS[found[2]]}{found[3] or ''}"
+    found = re.fullmatch(r"model\.transformer\.(\w+)(\..+)?", key)
+    if found and found[1] in _LLADA_ENDS:
+        return f"{_LLADA_ENDS[found[1]]}{found[2] or ''}"
+    return None
+
+
+def _llada_config(raw: dict[str, Any]) -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=raw.get("embedding_size") or raw["vocab_size"],
+        hidden_size=raw["d_model"],
+        num_hidden_layers=raw["n_layers"],
+        num_attention_heads=raw["n_heads"],
+        num_key_value_heads=raw.get("n_kv_heads") or raw["n_heads"],
+        intermediate_size=raw["mlp_hidden_size"],
+        rms_norm_eps=raw.get("rms_norm_eps", 1e-5),
+        max_position_embeddings=raw.get("max_sequence_length", 4096),
+        rope_parameters={"rope_type": "default", "rope_theta": raw.get("rope_theta", 500000.0)},
+        attention_bias=bool(raw.get("include_qkv_bias", False)),
+        tie_word_embeddings=bool(raw.get("weight_tying", False)),
+    )
+
+
+# What a published configuration says about code that is not used here.
+_FOREIGN = ("auto_map", "architectures", "model_type", "transformers_version", "torch_dtype", "dtype", "use_cache")
+
+
+def _plain_config(kind: type[PretrainedConfig]) -> Callable[[dict[str, Any]], PretrainedConfig]:
+    def build(raw: dict[str, Any]) -> PretrainedConfig:
+        return kind(**{key: value for key, value in raw.items() if key not in _FOREIGN})
+
+    return build
+
+
+def _same(key: str) -> str:
+    return key
+
+
+LAYOUTS = {
+    "llada": CheckpointFormat(
+        "LLaDA", LlamaForCausalLM, _llada_config, llada_key, False, "bidirectional", None, 126336, (126081,)
+    ),
+    "dream": CheckpointFormat(
+        "Dream", Qwen2ForCausalLM, _plain_config(Qwen2Config), _same, True, "bidirectional", None, 151666, (151643,)
+    ),
+    "sdar": CheckpointFormat(
+        "SDAR", Qwen3ForCausalLM, _plain_config(Qwen3Config), _same, False, "blocks", 4, 151669, (151643, 151645)
+    ),
+    "fast_dllm_qwen": CheckpointFormat(
+        "Fast-dLLM v2",
+        Qwen2ForCausalLM,
+        _plain_config(Qwen2Config),
+        _same,
+        True,
+        "blocks",
+        32,
+        151665,
+        (151643, 151645),
+    ),
+    "qwen2": CheckpointFormat(
+        "Qwen2", Qwen2ForCausalLM, _plain_config(Qwen2Config), _same, True, "bidirectional", None
+    ),
+    "qwen3": CheckpointFormat(
+        "Qwen3", Qwen3ForCausalLM, _plain_config(Qwen3Config), _same, True, "bidirectional", None
+    ),
+    "llama": CheckpointFormat(
+        "Llama", LlamaForCausalLM, _plain_config(LlamaConfig), _same, True, "bidirectional", None
+    ),
+}
+
+
+def checkpoint_format_of(raw: dict[str, Any], where: object) -> CheckpointFormat:
+    """The layout that a ``config.json`` names.
+
+    Raises:
+        UserError: it names none that is known.
+    """
+    kind = str(raw.get("model_type", "")).lower()
+    if kind not in LAYOUTS:
+        known = ", ".join(layout.name for layout in LAYOUTS.values())
+        raise UserError(f"{where} has layout {kind or 'unknown'!r}", f"layouts that load: {known}")
+    return LAYOUTS[kind]

@@ -1,0 +1,135 @@
+"""The model over pages: one forward over the flattened windows of many texts."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lohovla.d2f.denoiser import DecoderDenoiser
+from lohovla.d2f.engine.engine_settings import EngineSettings
+from lohovla.d2f.engine.paged_attention import NAME, AttentionMetadata, PagedKVCache
+from lohovla.d2f.engine.request import CachedPrefix
+from lohovla.errors import UserError
+from lohovla.kernels.lm_head_argmax import lm_head_argmax
+
+# Matrix products round differently when they have few rows. With a multiple of this many, a row's result is
+# the same whatever the others are (checked by a test for the shapes at hand).
+ROWS = 16
+
+
+class ModelRunner:
+    """Runs a decoder of transformers over pages.
+
+    Args:
+        denoiser: the model.
+        pages: how many.
+        size: tokens a page.
+
+    Attributes:
+        fused: find confidences by the kernel, without logits in memory; on CUDA.
+        seconds: spent in the model, the language head and its likeliest words included; on CUDA until its work is
+            queued.
+    """
+
+    def __init__(self, denoiser: DecoderDenoiser, pages: int, size: int):
+        self.denoiser, self.size, self.seconds = denoiser, size, 0.0
+        self.config: Any = denoiser.decoder.config
+        heads, width, layers = page_shape(denoiser)
+        kind = next(denoiser.decoder.parameters())
+        self.dtype, device = kind.dtype, kind.device
+        shape = (pages, size, heads, width)
+        self.fused = device.type == "cuda"
+        self.paged = PagedKVCache(
+            [torch.zeros(shape, dtype=self.dtype, device=device) for _ in range(layers)],
+            [torch.zeros(shape, dtype=self.dtype, device=device) for _ in range(layers)],
+            direct=self.fused,
+        )
+
+    def lay(self, prefix: CachedPrefix, pages: list[int]) -> None:
+        """Put what was run elsewhere into pages."""
+        place = torch.arange(prefix.length, device=self.paged.keys[0].device)
+        slots = torch.tensor(pages, device=place.device)[place // self.size] * self.size + place % self.size
+        for own, given in ((self.paged.keys, prefix.keys), (self.paged.values, prefix.values)):
+            for store, part in zip(own, given, strict=True):
+                store.flatten(0, 1)[slots] = part
+
+    @torch.inference_mode()
+    def forward(self, tokens: Tensor, positions: Tensor, plan: AttentionMetadata) -> Tensor:
+        """Hidden states (rows, d) of ``tokens`` (rows,) at ``positions`` (rows,); keeps what the plan says."""
+        began = time.perf_counter()
+        self.paged.begin(plan, self.dtype)
+        chosen = self.config._attn_implementation
+        self.config._attn_implementation = NAME  # the same weights may serve other callers with another one
+        try:
+            return self.denoiser.decoder(
+                inputs_embeds=self.denoiser.embed(tokens[None]),
+                position_ids=positions[None],
+                use_cache=False,
+                paged=self.paged,
+            ).last_hidden_state[0]
+        finally:
+            self.config._attn_implementation = chosen
+            self.seconds += time.perf_counter() - began
+
+    @torch.inference_mode()
+    def likeliest(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The likeliest word (r,), the mask excepted, its probability and the logarithm of that.
+
+        By the kernel where it is used, without logits in memory.
+        """
+        began, head = time.perf_counter(), self.denoiser.head
+        if self.fused and isinstance(head, nn.Linear) and head.bias is None:
+            rows = torch.arange(len(hidden), dtype=torch.int32, device=hidden.device)
+            word, sure = lm_head_argmax(hidden, rows, head.weight, self.denoiser.mask_id)
+            logprob = sure.log()
+        else:
+            logits = self._logits(hidden)
+            logits[:, self.denoiser.mask_id] = -torch.inf
+            logprob, word = logits.log_softmax(-1).max(-1)
+            sure = logprob.exp()
+        self.seconds += time.perf_counter() - began
+        return word, sure, logprob
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The language head on (r, d) hidden states."""
+        began = time.perf_counter()
+        logits = self._logits(hidden)
+        self.seconds += time.perf_counter() - began
+        return logits
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        count = len(hidden)
+        if count % ROWS:
+            hidden = torch.nn.functional.pad(hidden, (0, 0, 0, -count % ROWS))
+        return self.denoiser.logits(hidden)[:count]
+
+
+def page_shape(denoiser: DecoderDenoiser) -> tuple[int, int, int]:
+    """Key heads, size of a head, layers of a decoder, as its weights are on this process."""
+    config: Any = denoiser.decoder.config
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    layers: Any = denoiser.decoder.layers
+    heads = layers[0].self_attn.k_proj.out_features // width
+    return heads, width, len(layers)
+
+
+def pages_of(denoiser: DecoderDenoiser, settings: EngineSettings) -> int:
+    """How many pages the cache of an engine has.
+
+    Raises:
+        UserError: not one.
+    """
+    pages = int(settings.cache_mb * 2**20) // (token_bytes(denoiser) * settings.page)
+    if pages < 1:
+        raise UserError(f"{settings.cache_mb} MB hold no page of the cache", "give a larger cache_mb")
+    return pages
+
+
+def token_bytes(denoiser: DecoderDenoiser) -> int:
+    """Bytes of the cache that one token takes."""
+    heads, width, layers = page_shape(denoiser)
+    return 2 * heads * width * layers * next(denoiser.decoder.parameters()).element_size()

@@ -1,0 +1,122 @@
+"""Proposals for the masked rows of a forward: language head, confidence and arg-max, a tile of rows at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lohovla.d2f.engine.forward_batch import Section
+from lohovla.d2f.engine.model_runner import ModelRunner
+from lohovla.d2f.engine.request_group import RequestGroup
+from lohovla.d2f.sampling import Proposals, Sampling, choose, penalize
+
+_TILE = 1024  # rows whose logits are in memory at once
+
+
+@torch.inference_mode()
+def propose(runner: ModelRunner, hidden: Tensor, lane: RequestGroup, sections: list[Section]) -> list[Proposals]:
+    """What the model proposes for each version of a lane's open blocks.
+
+    Args:
+        runner: of the model.
+        hidden: (rows, d) of the forward.
+        lane: whose texts they are.
+        sections: one a version.
+    """
+    plain = lane.texts[0].kind.ranks == 0 and all(_greedy(text.request.sampling) for text in lane.texts)
+    chance = None if plain else _chance(lane)
+    made = []
+    for section in sections:
+        found: list[tuple[Tensor, ...]] = []
+        for start in range(0, max(1, len(section.rows)), _TILE):
+            tile = slice(start, start + _TILE)
+            rows, columns = section.rows[tile], section.columns[tile]
+            picked = _picked(hidden, lane, rows, section.states[tile])
+            if chance is None:
+                found.append(runner.likeliest(picked))
+            else:
+                logits = _adjusted(runner, picked, lane, section, rows, columns)
+                found.append(_choose(logits, lane, rows, chance[rows, columns]))
+        values = [torch.cat(parts) for parts in zip(*found, strict=True)]
+        blank = [np.zeros(old.shape, old.dtype) for old in vars(lane.kept).values()]
+        for array, value in zip(blank, values, strict=False):  # where no ranks are asked for, there are none
+            array[section.rows, section.columns] = value.numpy(force=True)
+        made.append(Proposals(*blank))
+    return made
+
+
+def _picked(hidden: Tensor, lane: RequestGroup, rows: np.ndarray, states: np.ndarray) -> Tensor:
+    """(m, d) the hidden states that tell masked places."""
+    picked = hidden.index_select(0, torch.from_numpy(np.maximum(states, 0)).to(hidden.device))
+    for place in np.flatnonzero(states < 0).tolist():
+        last = lane.texts[rows[place]].last
+        assert last is not None
+        picked[place] = last
+    return picked
+
+
+def _chance(lane: RequestGroup) -> np.ndarray:
+    """(n, length) uniform numbers for the draws."""
+    chance = np.zeros(lane.canvas.tokens.shape, np.float32)
+    for row, text in enumerate(lane.texts):
+        if text.request.sampling.temperature > 0:
+            own = int(lane.canvas.limit[row]) * lane.canvas.size
+            chance[row, :own] = torch.rand(own, generator=text.generator).numpy()
+    return chance
+
+
+def _greedy(sampling: Sampling) -> bool:
+    """Whether nothing is asked for but the likeliest tokens."""
+    return not sampling.temperature and not sampling.min_tokens and sampling.repetition_penalty == 1.0
+
+
+def _adjusted(
+    runner: ModelRunner, picked: Tensor, lane: RequestGroup, section: Section, rows: np.ndarray, columns: np.ndarray
+) -> Tensor:
+    """Logits without the mask token, and with what requests say of end tokens and repetition."""
+    denoiser = runner.denoiser
+    logits = runner.logits(picked)
+    logits[:, denoiser.mask_id] = -torch.inf
+    samplings = [text.request.sampling for text in lane.texts]
+    if any(sampling.min_tokens for sampling in samplings):
+        least = np.array([sampling.min_tokens for sampling in samplings])
+        early = np.flatnonzero(columns - lane.canvas.given[rows, 0] < least[rows])
+        logits[torch.from_numpy(early)[:, None], torch.tensor(denoiser.eos_ids)] = -torch.inf
+    for row, (text, sampling) in enumerate(zip(lane.texts, samplings, strict=True)):
+        if sampling.repetition_penalty != 1.0 and (own := rows == row).any():
+            canvas = section.canvas
+            said = np.concatenate([text.request.prompt, canvas.tokens[row][~canvas.masked[row]]]).astype(np.int64)
+            present = torch.zeros_like(logits[:1], dtype=torch.bool)
+            present[0, torch.from_numpy(said)] = True
+            mine = torch.from_numpy(own)
+            logits[mine] = penalize(logits[mine], present, sampling.repetition_penalty)
+    return logits
+
+
+def _choose(logits: Tensor, lane: RequestGroup, rows: np.ndarray, chance: np.ndarray) -> tuple[Tensor, ...]:
+    """Tokens, confidences, log-probabilities, and the likeliest with theirs; of each request by its own settings."""
+    drawn, device = torch.from_numpy(chance).to(logits.device), logits.device
+    groups: dict[tuple[float, float, int], list[int]] = {}
+    for row, text in enumerate(lane.texts):
+        sampling = text.request.sampling
+        key = (sampling.temperature, sampling.top_p, sampling.top_k) if sampling.temperature else (0.0, 1.0, 0)
+        groups.setdefault(key, []).append(row)
+    ranks = lane.texts[0].kind.ranks
+    if len(groups) == 1:
+        return _choose_alike(logits, lane.texts[0].request.sampling, drawn, ranks)
+    parts = []
+    for members in groups.values():
+        own = torch.from_numpy(np.isin(rows, members)).to(device)
+        parts.append((own, _choose_alike(logits[own], lane.texts[members[0]].request.sampling, drawn[own], ranks)))
+    whole = [torch.empty(len(rows), *value.shape[1:], dtype=value.dtype, device=device) for value in parts[0][1]]
+    for own, values in parts:
+        for target, value in zip(whole, values, strict=True):
+            target[own] = value
+    return tuple(whole)
+
+
+def _choose_alike(logits: Tensor, sampling: Sampling, chance: Tensor, ranks: int) -> tuple[Tensor, ...]:
+    tokens, confidence, logprobs = choose(logits, sampling, chance)
+    ranked_logprob, ranked = logprobs.topk(ranks, -1)
+    return tokens, confidence, logprobs.gather(1, tokens[:, None])[:, 0], ranked, ranked_logprob

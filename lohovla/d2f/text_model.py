@@ -1,0 +1,311 @@
+"""Text from a diffusion language model in three lines.
+
+>>> from lohovla.d2f import TextModel  # doctest: +SKIP
+>>> model = TextModel.load()  # doctest: +SKIP
+>>> print(model.generate("7480+1100-1691=", mode="d2f")[0].text)  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lohovla.collect.text_tasks.tokenizer import encode
+from lohovla.d2f import adapters
+from lohovla.d2f.baselines import autoregress, diffuse
+from lohovla.d2f.block_state import DecodeState, Thresholds
+from lohovla.d2f.decode_loop import DecodeSession, DecodeSettings, GenerationOutput
+from lohovla.d2f.denoiser import DecoderDenoiser
+from lohovla.d2f.load_checkpoint import check_device, denoiser_of, find, load_model, read_json
+from lohovla.d2f.parallel_verification import LookaheadBranches, PlainVerifier, SpeculativeDrafts, Verifier
+from lohovla.d2f.sampling import Sampling
+from lohovla.errors import UserError
+
+MODES = ("ar", "diffusion", "cache", "block", "d2f", "d2f+branch", "d2f+chain")
+
+
+@dataclass(frozen=True)
+class TextResult:
+    """A text and how it came about.
+
+    Attributes:
+        text: the answer.
+        answer: its tokens with their confidences.
+        seconds: wall-clock time of the call that made it.
+    """
+
+    text: str
+    answer: GenerationOutput
+    seconds: float
+
+
+@dataclass(frozen=True)
+class DecodeView:
+    """The present state of an answer in the making, for displays.
+
+    Attributes:
+        pieces: the text of each token, None where it is masked.
+        born: the forward each token was accepted from; -1 where masked.
+        size: tokens a block.
+        forwards: model calls so far.
+    """
+
+    pieces: list[str | None]
+    born: list[int]
+    size: int
+    forwards: int
+
+
+class TextModel:
+    """A language model with its tokenizer, which decodes in any of :data:`MODES`.
+
+    Args:
+        tokenizer: of transformers.
+        base: the model without an adapter; it decodes ``ar`` and ``diffusion``.
+        student: the model with the adapter; it decodes all other modes. The base model itself if None.
+        thresholds: of the pipeline.
+        size: tokens a block; None is the model's own, or 32.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        base: DecoderDenoiser,
+        student: DecoderDenoiser | None = None,
+        thresholds: Thresholds | None = None,
+        size: int | None = None,
+    ):
+        self.tokenizer, self.base, self.student = tokenizer, base, student or base
+        self.thresholds, self.size = thresholds or Thresholds(), size or self.student.block or 32
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path | None = None,
+        adapter: str | Path | None = None,
+        *,
+        live: bool = False,
+        dtype: str | None = None,
+        device: str = "cpu",
+    ) -> TextModel:
+        """Load a checkpoint.
+
+        Args:
+            model: a folder or a name on the hub, in the layout of LLaDA, Dream, SDAR, Fast-dLLM v2, Qwen or Llama;
+                None is the small model that ships with the package.
+            adapter: a D2F adapter in PEFT's layout; None is the folder ``adapter`` inside the model's, if any. A file
+                ``d2f.json`` in it may say ``prompt``, ``block``, ``decode_block`` and ``thresholds``.
+            live: keep the adapter beside the weights (one copy of them, and only the student's modes) instead of
+                merging it into a copy.
+            dtype: such as ``float32`` or ``bfloat16``; None is as stored, and float32 for the shipped model.
+            device: such as ``cpu`` or ``cuda``.
+
+        Raises:
+            UserError: see :mod:`lohovla.d2f.load_checkpoint`.
+        """
+        check_device(device)
+        folder = find(model)
+        kind = _dtype(dtype or ("float32" if model is None else None))
+        bare, layout, raw = load_model(folder, kind, device)
+        base = denoiser_of(bare, layout, raw)
+        where = find(adapter) if adapter is not None else folder / "adapter"
+        student = None
+        settings = raw.get("d2f", {})
+        if where.exists():
+            own = bare if live else copy.deepcopy(bare)
+            lora, pairs = adapters.read_adapter(where, layout, own)
+            if live:
+                adapters.attach(own, lora, pairs)
+            else:
+                adapters.merge(own, lora, pairs)
+            if (where / "d2f.json").exists():
+                settings = settings | read_json(where / "d2f.json")
+            student = denoiser_of(own, layout, raw | {"d2f": settings})
+        limits = Thresholds(**settings["thresholds"]) if "thresholds" in settings else None
+        return cls(load_tokenizer(folder), base, student, limits, settings.get("decode_block"))
+
+    def generate(
+        self,
+        prompt: str,
+        mode: str = "d2f",
+        sampling: Sampling | None = None,
+        *,
+        n: int = 1,
+        thresholds: Thresholds | None = None,
+        size: int | None = None,
+        width: int | None = None,
+    ) -> list[TextResult]:
+        """``n`` answers to a prompt.
+
+        Args:
+            prompt: text; a line end is added where the shipped model's prompts have one.
+            mode: ``ar`` one token at a time; ``diffusion`` the whole answer at once without a cache; ``cache``
+                block after block, one token a forward, exact cache; ``block`` the same with all tokens that are sure;
+                ``d2f`` several blocks at once; ``d2f+branch`` and ``d2f+chain`` with parallel verification.
+            sampling: how tokens are chosen; greedy if None. ``max_tokens`` is exact, whatever a block's size is.
+            n: answers, with seeds counted up.
+            thresholds: of the pipeline; the model's own if None.
+            size: tokens a block; the model's own if None.
+            width: branches or drafts, in the modes that have them.
+        """
+        began = time.perf_counter()
+        answers: dict[int, GenerationOutput] = {}
+        for _, done in self._run(prompt, mode, sampling or Sampling(), n, thresholds, size, width):
+            answers |= done  # no view is made: nobody looks
+        seconds = time.perf_counter() - began
+        return [TextResult(answers[k].text(self.decode), answers[k], seconds) for k in sorted(answers)]
+
+    def watch(
+        self,
+        prompt: str,
+        mode: str = "d2f",
+        sampling: Sampling | None = None,
+        *,
+        thresholds: Thresholds | None = None,
+        size: int | None = None,
+        width: int | None = None,
+    ) -> Iterator[tuple[DecodeView, TextResult | None]]:
+        """As :meth:`generate`, one answer: a view after each forward, and the result with the last one."""
+        began = time.perf_counter()
+        for view, done in self._run(prompt, mode, sampling or Sampling(), 1, thresholds, size, width):
+            seconds = time.perf_counter() - began
+            yield view(), TextResult(done[0].text(self.decode), done[0], seconds) if done else None
+
+    @property
+    def denoisers(self) -> list[DecoderDenoiser]:
+        """The student, and the base where it has weights of its own."""
+        return [self.student] if self.base is self.student else [self.student, self.base]
+
+    def limits(self, **given: float | None) -> Thresholds:
+        """The model's own thresholds, but for those that are given and not None."""
+        return replace(self.thresholds, **{name: value for name, value in given.items() if value is not None})
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids."""
+        return self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+
+    def decoder(self) -> Callable[[Sequence[int]], str]:
+        """As :meth:`decode`, by a tokenizer of its own: tokenizers are not made for several threads."""
+        own = copy.deepcopy(self.tokenizer)
+        return lambda ids: own.decode(list(ids), clean_up_tokenization_spaces=False)
+
+    def encode(self, prompt: str) -> list[int]:
+        """Token ids of a prompt; a UserError where it has words that the tokenizer does not know."""
+        if self.tokenizer.unk_token_id is not None and not prompt.endswith("\n"):
+            prompt += "\n"  # the small models' prompts end in a line end
+        ids = encode(self.tokenizer, prompt)
+        if not ids:
+            raise UserError("the prompt is empty", "say something: `lohovla generate --help` has examples")
+        return ids
+
+    def _run(
+        self,
+        prompt: str,
+        mode: str,
+        sampling: Sampling,
+        n: int,
+        thresholds: Thresholds | None,
+        size: int | None,
+        width: int | None,
+    ) -> Iterator[tuple[Callable[[], DecodeView], dict[int, GenerationOutput]]]:
+        """What makes the present view of the first answer, with the answers that are complete."""
+        if mode not in MODES:
+            raise UserError(f"there is no mode {mode!r}", f"there are {', '.join(MODES)}")
+        if n < 1:
+            raise UserError(f"{n} answers", "n is at least 1")
+        ids = self.encode(prompt)
+        if mode == "ar":
+            if not self.base.shift:
+                raise UserError("this model cannot decode ar: it does not predict the next token", "use mode=d2f")
+            for k in range(n):
+                answer = None
+                for answer in autoregress(self.base, ids, sampling, k, self.decode):
+                    yield partial(self._view, answer.tokens, answer.step, 1, answer.forwards), {}
+                assert answer is not None
+                yield partial(self._view, answer.tokens, answer.step, 1, answer.forwards), {k: answer}
+        elif mode == "diffusion":
+            for k in range(n):
+                canvas, answer = None, None
+                for canvas, answer in diffuse(self.base, ids, sampling, k, self.decode):
+                    shown = canvas.tolist()
+                    yield partial(self._view, shown, [0] * len(shown), len(shown), answer.forwards), {}
+                assert canvas is not None
+                assert answer is not None
+                yield partial(self._view, answer.tokens, answer.step, len(canvas), answer.forwards), {k: answer}
+        else:
+            size = size or self.size
+            if size < 1:
+                raise UserError(f"a block of {size} tokens", "block_size is at least 1")
+            # Whole blocks are decoded, at least as many tokens as are wanted, and the answers are cut.
+            tail = len(ids) % size if self.student.prompt == "blocks" else 0
+            room = -(-(sampling.max_tokens + tail) // size) * size - tail
+            settings = self.settings(mode, replace(sampling, max_tokens=room), thresholds, size, width)
+            session = DecodeSession(self.student, [ids] * n, settings, text=self.decode)
+            yield from self._blocks(session, sampling.max_tokens)
+
+    def settings(
+        self,
+        mode: str,
+        sampling: Sampling,
+        thresholds: Thresholds | None = None,
+        size: int | None = None,
+        width: int | None = None,
+    ) -> DecodeSettings:
+        """What a mode with blocks means for :class:`~lohovla.d2f.decode_loop.DecodeSession`."""
+        limits = thresholds or self.thresholds
+        if mode == "cache":
+            limits = Thresholds(1.0, 1.0, 1.0)
+        elif mode == "block":
+            limits = Thresholds(limits.accept, 1.0, 1.0)
+        verifier: Verifier = PlainVerifier()
+        if mode == "d2f+branch":
+            verifier = LookaheadBranches(width or LookaheadBranches.width)
+        elif mode == "d2f+chain":
+            verifier = SpeculativeDrafts(width or SpeculativeDrafts.depth)
+        return DecodeSettings(size or self.size, limits, sampling, verifier)
+
+    def _blocks(
+        self, session: DecodeSession, most: int
+    ) -> Iterator[tuple[Callable[[], DecodeView], dict[int, GenerationOutput]]]:
+        for canvas in session:
+            yield partial(self._open, session, canvas), {}
+        answers = {k: answer.cut(most) for k, answer in enumerate(session.answers)}
+        first = answers[0]
+        yield partial(self._view, first.tokens, first.step, session.canvas.size, first.forwards), answers
+
+    def _open(self, session: DecodeSession, canvas: DecodeState) -> DecodeView:
+        """The open blocks of the first sequence."""
+        tokens = int(canvas.open[0]) * canvas.size
+        born = session.born[0, :tokens].tolist()
+        return self._view(canvas.tokens[0, :tokens].tolist(), born, canvas.size, session.forwards)
+
+    def _view(self, ids: list[int], born: list[int], size: int, forwards: int) -> DecodeView:
+        mask = self.base.mask_id
+        return DecodeView([None if i == mask else self.decode([i]) for i in ids], born, size, forwards)
+
+
+def _dtype(name: str | None) -> torch.dtype | None:
+    if name is None:
+        return None
+    kind = getattr(torch, name, None)
+    if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
+        raise UserError(f"there is no type of weights {name!r}", "float32, bfloat16 and float16 are usual")
+    return kind
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer in a checkpoint's folder."""
+    from transformers import PreTrainedTokenizerFast, Qwen2TokenizerFast  # type: ignore
+
+    if (folder / "tokenizer.json").exists():
+        return PreTrainedTokenizerFast.from_pretrained(folder)
+    if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
+        return Qwen2TokenizerFast.from_pretrained(folder)
+    raise UserError(f"{folder} has no tokenizer.json", "copy the model's tokenizer there")

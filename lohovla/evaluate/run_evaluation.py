@@ -1,0 +1,110 @@
+"""An evaluation from start to end: what is missing is played, in any number of processes, and written down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from lohovla.evaluate.episode_log import EpisodeLog, Row
+from lohovla.evaluate.evaluation_worker import EpisodeGroup, GroupResult, film, play_group
+from lohovla.evaluate.protocol import Protocol
+from lohovla.output_folder import write_atomically
+from lohovla.parallel_jobs import run_jobs
+
+FAILURES, VIDEOS = "failures", "videos"
+_T = TypeVar("_T")
+
+
+def evaluate(
+    protocol: Protocol, folder: Path, runner: str = "local", workers: int | None = None, batch: int = 1
+) -> tuple[list[Row], float]:
+    """Play the episodes that ``folder`` lacks and write each into ``episodes.jsonl`` as it ends.
+
+    A picture of the last state of each failure goes to ``failures/<task>-<seed>.jpg``.
+
+    Args:
+        protocol: what to play.
+        folder: an existing folder, empty or of an evaluation with the same settings.
+        runner: ``local`` or ``ray``.
+        workers: how many processes; one a core if None.
+        batch: episodes that run at once in a process, feeding one policy.
+
+    Returns:
+        Every episode's record in the order of ``protocol.episodes``, and the seconds that the workers spent on
+        those played now, added up.
+    """
+    log = EpisodeLog(folder, protocol.episodes)
+    pictures = folder / FAILURES
+    pictures.mkdir(exist_ok=True)
+    # Groups are those of the whole evaluation, so that an episode has the same company when a run is resumed.
+    groups = [_group(protocol, task, seeds) for task in protocol.tasks for seeds in _chunks(protocol.seeds, batch)]
+    jobs = [group for group in groups if any((group.task, seed) not in log.rows for seed in group.seeds)]
+    seconds = 0.0
+    with tqdm(total=len(protocol.episodes), initial=len(log.rows), unit="episode", disable=None) as bar:
+        for played in run_jobs(play_group, jobs, runner, workers):
+            _write(log, played, pictures)
+            seconds += played.seconds
+            bar.update(len(log.rows) - bar.n)
+    return log.close(), seconds
+
+
+def _write(log: EpisodeLog, played: GroupResult, pictures: Path) -> None:
+    for row in played.rows:
+        if not row["success"]:  # before its line, so that a line never lacks its picture
+            write_atomically(picture_path(pictures.parent, row), played.pictures[row["seed"]])
+        log.append(row)
+
+
+def film_some(
+    protocol: Protocol, folder: Path, rows: Iterable[Row], count: int, runner: str, workers: int | None
+) -> list[tuple[Row, Path]]:
+    """Play the first failures again, and successes where failures are fewer, and film them.
+
+    Films are ``videos/<task>-<seed>.mp4``; those that are there are kept. Each task's first comes before any task's
+    second.
+    """
+    rows = list(rows)
+    chosen = first_of(rows, count, success=False)
+    chosen += first_of(rows, count - len(chosen), success=True)
+    films = [(row, folder / VIDEOS / f"{row['task']}-{row['seed']}.mp4") for row in chosen]
+    missing = [(row, path) for row, path in films if not path.exists()]
+    if missing:
+        (folder / VIDEOS).mkdir(exist_ok=True)
+        jobs = [(_group(protocol, row["task"], (row["seed"],)), path) for row, path in missing]
+        for path, data in tqdm(
+            run_jobs(_film, jobs, runner, workers), total=len(jobs), desc="filming", unit="film", disable=None
+        ):
+            write_atomically(path, data)
+    return films
+
+
+def _film(job: tuple[EpisodeGroup, Path]) -> tuple[Path, bytes]:
+    group, path = job
+    return path, film(group)
+
+
+def first_of(rows: Iterable[Row], count: int, success: bool) -> list[Row]:
+    """The first ``count`` successes or failures: each task's first, then each task's second, and so on."""
+    by_task: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["success"] == success:
+            by_task.setdefault(row["task"], []).append(row)
+    ranked = [(rank, row) for group in by_task.values() for rank, row in enumerate(group)]
+    return [row for _, row in sorted(ranked, key=lambda item: item[0])][:count]
+
+
+def picture_path(folder: Path, row: Row) -> Path:
+    """Where the picture of a failure's last state is."""
+    return folder / FAILURES / f"{row['task']}-{row['seed']}.jpg"
+
+
+def _group(protocol: Protocol, task: str, seeds: tuple[int, ...]) -> EpisodeGroup:
+    return EpisodeGroup(task, seeds, protocol.policy, protocol.env, protocol.policy_settings, protocol.diagnose)
+
+
+def _chunks(values: tuple[_T, ...], size: int) -> Iterator[tuple[_T, ...]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

@@ -1,0 +1,1 @@
+"""The action head: flow matching over a chunk of actions."""

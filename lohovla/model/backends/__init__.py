@@ -1,0 +1,1 @@
+"""Inference backends: eager, fused, compiled, and CUDA graphs."""

@@ -1,0 +1,128 @@
+"""A whole decision in one: what is asked of it, and what comes of it; ``GraphFunctions.decide``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lohovla.model.encoders.detector import Detections
+from lohovla.model.inference.action_sampling import ActionContext
+from lohovla.model.modeling_lohovla import EncodedObservation, LoHoVLA
+
+FORWARDS = 5  # of block diffusion; how many sub-tasks need: `lohovla bench decision`
+ANY, NONE = -1.0, 2.0  # chances of completion that all and none are above
+
+
+@dataclass(frozen=True)
+class DecisionConfig:
+    """What stays the same from decision to decision.
+
+    Attributes:
+        start: token that begins a sentence.
+        end: token that ends one.
+        mask: token that stands for a word not decided.
+        control: action space of the chunk, ``ee`` or ``pick_place``.
+        steps: denoising steps of the chunk.
+        forwards: steps of block diffusion; a sub-task that needs more is not complete.
+        accept: confidence above which a word is accepted.
+    """
+
+    start: int
+    end: int
+    mask: int
+    control: str
+    steps: int
+    forwards: int = FORWARDS
+    accept: float = 0.9
+
+
+@dataclass(frozen=True)
+class ChunkInputs:
+    """What chunks are made from, beside what was planned.
+
+    Attributes:
+        motion: difference of the last two commands (B, 4).
+        noise: (B, H, A).
+        prefix: first actions (B, d, 7), if a sub-task that goes on continues some.
+    """
+
+    motion: Tensor
+    noise: Tensor
+    prefix: Tensor | None = None
+
+
+@dataclass
+class DecisionInputs:
+    """What a batch of decisions is made from, beside the observations.
+
+    Attributes:
+        kept: words of the sub-tasks under way (B, max_subtask), the end behind them.
+        limit: chance of completion above which a new sub-task takes its place (B,), perhaps :data:`ANY` or
+            :data:`NONE`.
+        before: what was seen when they began (B, 2, dim), see ``ProgressHead.remember``.
+        points: where they pick and place (B, 2, 5).
+        motion: difference of the last two commands, x, y, z, yaw (B, 4); only ``ee`` reads it.
+        noise: of the chunks (B, H, A).
+        prefix: first actions (B, d, 7), which the chunks of sub-tasks that go on continue.
+    """
+
+    kept: Tensor
+    limit: Tensor
+    before: Tensor
+    points: Tensor
+    motion: Tensor
+    noise: Tensor
+    prefix: Tensor | None = None
+
+    @classmethod
+    def new(cls, model: LoHoVLA, motion: Tensor, noise: Tensor) -> DecisionInputs:
+        """Where a sub-task is due for each, and none was under way."""
+        rows, dim = noise.shape[0], model.progress.dim
+        return cls(
+            kept_words(model, [[]] * rows, 0),
+            noise.new_full((rows,), ANY),
+            noise.new_zeros(rows, 2, dim),
+            noise.new_zeros(rows, 2, 5),
+            motion,
+            noise,
+        )
+
+
+@dataclass
+class DecisionOutputs:
+    """Decisions, which hold where ``complete`` says so.
+
+    Attributes:
+        progress: chance that the sub-task under way is done (B,).
+        fresh: where a new one took its place (B,).
+        complete: whether its words were all decided (B,); true where none took its place.
+        said: words of the sub-tasks (B, max_subtask), the end behind them.
+        objects: that the stem saw.
+        attended: what the action expert read.
+        before: what is seen now at the points (B, 2, dim).
+        action: the chunks.
+        prefix: makes the encoded observations, for going on pass by pass.
+    """
+
+    progress: Tensor
+    fresh: Tensor
+    complete: Tensor
+    said: Tensor
+    objects: Detections
+    attended: ActionContext
+    before: Tensor
+    action: Tensor
+    prefix: Callable[[], EncodedObservation]
+
+    def words(self, end: int) -> list[list[int]]:
+        """Of each sub-task, without the end."""
+        return [row[: row.index(end)] if end in row else row for row in self.said.tolist()]
+
+
+def kept_words(model: LoHoVLA, words: Sequence[Sequence[int]], end: int) -> Tensor:
+    """Sub-tasks as :class:`DecisionInputs` keeps them."""
+    longest = model.config.max_subtask
+    return torch.tensor([[*row, *[end] * (longest - len(row))] for row in words], device=model.device)

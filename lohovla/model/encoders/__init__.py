@@ -1,0 +1,1 @@
+"""Encoders: observations and sub-goal pictures to tokens of the backbone."""

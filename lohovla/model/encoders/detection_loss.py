@@ -1,0 +1,124 @@
+"""Dense targets for the stem, from what the simulator knows, and their losses."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lohovla.model.configuration import LoHoVLAConfig
+from lohovla.model.encoders.detector import HEIGHT_UNIT, KINDS, DetectionMap, cell_centres, split_attributes
+
+_SPREAD = 0.45  # cells; how far around a centre a cell still counts in part
+_NEAR = 0.8  # cells; up to where a cell must say the attributes of an object
+WEIGHTS = {
+    "heat": 1.0,
+    "offset": 1.0,
+    "height": 0.5,
+    "turn": 0.5,
+    "color": 0.5,
+    "big": 0.3,
+    "support": 0.3,
+    "support_color": 0.2,
+    "occupied": 0.3,
+}
+
+
+def detection_losses(seen: DetectionMap, objects: Tensor, config: LoHoVLAConfig) -> dict[str, Tensor]:
+    """Losses of what the stem says, by attribute, means over objects; unweighted.
+
+    Args:
+        seen: of a batch.
+        objects: (B, N, 10) as :func:`lohovla.collect.privileged_labels.objects_of` gives them; kind -1 is none.
+        config: of the model.
+    """
+    rows, columns = config.cells
+    kind = objects[..., 0]
+    centres = cell_centres(config, torch.arange(rows * columns, device=objects.device))
+    offset = (objects[:, :, None, 3:5] - centres) / objects.new_tensor(config.cell_size)  # (B, N, cells, 2)
+    distance = offset.norm(dim=-1)
+    losses = {"heat": heat_loss(seen.heat.flatten(2), kind, distance)}
+    near = (offset.abs().amax(-1) < _NEAR) & (kind >= 0)[..., None]
+    at, number, cell = near.nonzero(as_tuple=True)
+    row = objects[at, number]
+    kinds = row[:, 0].long()
+    said = split_attributes(seen.attributes.flatten(3)[at, kinds, :, cell])
+    block, bowl, zone = (kinds == k for k in range(len(KINDS)))
+    turns = torch.stack([torch.cos(4 * row[:, 6]), torch.sin(4 * row[:, 6])], -1)
+    losses["offset"] = masked_mean(
+        F.smooth_l1_loss(said["offset"], offset[at, number, cell], beta=0.1, reduction="none")
+    )
+    losses["color"] = masked_mean(F.cross_entropy(said["color"], row[:, 1].long(), reduction="none"))
+    losses["height"] = masked_mean(
+        F.smooth_l1_loss(said["height"][:, 0], row[:, 5] / HEIGHT_UNIT, beta=0.1, reduction="none")
+    )
+    losses["turn"] = masked_mean((said["turn"] - turns).square(), ~bowl)
+    losses["big"] = masked_mean(
+        F.binary_cross_entropy_with_logits(said["big"][:, 0], row[:, 2], reduction="none"), ~bowl
+    )
+    losses["support"] = masked_mean(F.cross_entropy(said["support"], row[:, 7].long(), reduction="none"), block)
+    losses["support_color"] = masked_mean(
+        F.cross_entropy(said["support_color"], row[:, 8].long(), reduction="none"), block
+    )
+    occupied = F.binary_cross_entropy_with_logits(said["occupied"][:, 0], row[:, 9], reduction="none")
+    losses["occupied"] = masked_mean(occupied, bowl | zone)
+    return losses
+
+
+def heat_loss(heat: Tensor, kind: Tensor, distance: Tensor) -> Tensor:
+    """Penalty-reduced focal loss over cells (Zhou et al., "Objects as Points", 1904.07850), a mean over objects.
+
+    Args:
+        heat: logits (B, kinds, cells).
+        kind: (B, N), -1 for none.
+        distance: of objects from cells, in cells (B, N, cells).
+    """
+    wanted = torch.zeros_like(heat)
+    bump = torch.exp(-distance.square() / (2 * _SPREAD**2))
+    for number in range(heat.shape[1]):
+        bumps = torch.where((kind == number)[..., None], bump, 0.0)
+        wanted[:, number] = bumps.amax(1)
+        nearest = bumps.argmax(-1)[..., None]
+        hit = (kind == number)[..., None]
+        wanted[:, number].scatter_reduce_(1, nearest[..., 0], hit[..., 0].to(wanted.dtype), "amax")
+    chance = heat.sigmoid()
+    positive = wanted == 1
+    loss = torch.where(
+        positive,
+        -((1 - chance) ** 2) * F.logsigmoid(heat),
+        -((1 - wanted) ** 4) * chance**2 * F.logsigmoid(-heat),
+    )
+    return loss.sum() / positive.sum().clamp(min=1)
+
+
+def masked_mean(values: Tensor, chosen: Tensor | None = None) -> Tensor:
+    """The mean of ``values`` (over their last axis, too) where ``chosen``; 0 where nothing is."""
+    if values.ndim > 1:
+        values = values.mean(-1)
+    if chosen is None:
+        return values.sum() / max(1, values.numel())
+    return torch.where(chosen, values, 0.0).sum() / chosen.sum().clamp(min=1)
+
+
+@torch.no_grad()
+def dense_scores(seen: DetectionMap, objects: Tensor, config: LoHoVLAConfig) -> dict[str, float]:
+    """How well the stem sees: errors at the cell of each object's centre, for people to read."""
+    from lohovla.model.encoders.detector import cells_of
+
+    at, number = (objects[..., 0] >= 0).nonzero(as_tuple=True)
+    row = objects[at, number]
+    cell, kinds = cells_of(config, row[:, 3:5]), row[:, 0].long()
+    said = split_attributes(seen.attributes.flatten(3)[at, kinds, :, cell])
+    xy = cell_centres(config, cell) + said["offset"] * row.new_tensor(config.cell_size)
+    block = kinds == 0
+    heat = seen.heat.flatten(2)[at, kinds, cell].sigmoid()
+    right = said["color"].argmax(-1) == row[:, 1].long()
+    return {
+        "found": float((heat > 0.3).float().mean()),
+        "color": float(right.float().mean()),
+        "big": float(((said["big"][:, 0] > 0) == (row[:, 2] > 0.5))[block].float().mean()),
+        "support": float((said["support"].argmax(-1) == row[:, 7].long())[block].float().mean()),
+        "error_mm": float((xy - row[:, 3:5]).norm(dim=-1).median() * 1e3),
+        "error_95_mm": float((xy - row[:, 3:5]).norm(dim=-1).quantile(0.95) * 1e3),
+        "height_mm": float((said["height"][:, 0] * HEIGHT_UNIT - row[:, 5])[block].abs().median() * 1e3),
+    }

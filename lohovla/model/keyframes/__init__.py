@@ -1,0 +1,1 @@
+"""The keyframe head: image points and poses of the next grasp and release."""

@@ -1,0 +1,1 @@
+"""The language head: tokenizer, constrained decoding, and the decoding of sub-tasks."""

@@ -1,0 +1,1 @@
+"""Recording of runs as data sets and bags."""

@@ -1,0 +1,1 @@
+"""The robot: profile, state, arm and gripper commands."""

@@ -1,0 +1,347 @@
+"""A robot profile (``configs/robot``): topics, types, frames, calibration, rates, limits, home; checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lohovla.control.motion_limits import MotionLimits
+from lohovla.control.settings import LoopSettings
+from lohovla.errors import UserError
+from lohovla.ros.guard.guard import GuardSettings
+from lohovla.ros.robot.arm_status import STATUSES
+from lohovla.ros.robot.gripper_commands import GRIPPERS
+from lohovla.ros.robot.joint_trajectories import COMMANDS, ENDS
+from lohovla.ros.robot.pose_conversion import Offset, offset_of
+
+GRIPPER_STATES = {
+    "number": "std_msgs/Float64",
+    "bool": "std_msgs/Bool",
+    "joint": "",  # one of the joint states
+}
+TOPS = ("direct", "fused")
+STAMPS = ("header", "arrival")
+_JOINT_LIMITS = ("velocity", "acceleration", "jerk", "low", "high")
+JOINT_KINDS = ("trajectory", "joint_position", "joint_velocity")  # of commands, made by this project's kinematics
+_GUARD_HZ = 125.0  # how often the guard looks at most
+
+
+@dataclass(frozen=True)
+class CameraTopics:
+    """A camera: where its pictures come from, and its calibration.
+
+    Attributes:
+        image: topic of the colour picture.
+        compressed: whether that is a ``CompressedImage``.
+        info: topic of its ``CameraInfo``, or "".
+        depth: topic of depth aligned to colour, or "".
+        depth_unit: m a step of 16-bit depth.
+        position: of the optical frame in the base frame, m; None is not calibrated.
+        rotation: its rotation vector, rad.
+        tf: whether ``/tf_static`` and ``/tf`` tell where the camera is, in place of ``position`` and ``rotation``.
+        frame: its optical frame; "" takes the one in its pictures' headers. Pictures with another are refused.
+        intrinsics: ``{size: [w, h], focal: [fx, fy], centre: [cx, cy], distortion: [...], distortion_model:
+            plumb_bob}``; None takes ``info``.
+    """
+
+    image: str
+    compressed: bool = False
+    info: str = ""
+    depth: str = ""
+    depth_unit: float = 0.001
+    position: tuple[float, float, float] | None = None
+    rotation: tuple[float, float, float] | None = None
+    tf: bool = False
+    frame: str = ""
+    intrinsics: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class StartSettings:
+    """The first motion.
+
+    Attributes:
+        speed: m/s of the way to the home pose.
+        share: of the limits of speed that the policy begins with after every rest.
+        ramp: s of motion until it has all of them.
+    """
+
+    speed: float = 0.05
+    share: float = 0.25
+    ramp: float = 3.0
+
+
+@dataclass(frozen=True)
+class MaxAges:
+    """How old what comes from the robot may be, s, before the arm is stopped.
+
+    Attributes:
+        state: joint states and tool pose.
+        gripper: the gripper's own joint, where it tells one.
+        camera: pictures.
+        enable: the operator's enable, which must be said again and again.
+        guard: the word of the guard on the robot's side, where there is one.
+        acted: a picture older than this is never shown to the policy.
+    """
+
+    state: float = 0.2
+    gripper: float = 1.0
+    camera: float = 0.5
+    enable: float = 0.5
+    guard: float = 0.5
+    acted: float = 0.1
+
+
+@dataclass(frozen=True)
+class GuardProfile:
+    """Whether commands go through ``lohovla ros-guard`` on the robot's side, and what it allows.
+
+    Attributes:
+        use: whether they do.
+        ttl: s that a command counts; no longer than ``command.timeout``, after which the controller halts the arm.
+        margin: how many times the limits of speed a command may have.
+        brake: how many times the limits of acceleration and jerk it brakes with.
+        joint_limits: for commands of joints: velocity (rad/s), acceleration, jerk, low and high (rad).
+    """
+
+    use: bool = False
+    ttl: float = 0.2
+    margin: float = 1.25
+    brake: float = 1.0
+    joint_limits: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One robot; see ``configs/robot/sim.yaml`` for what each setting means."""
+
+    name: str
+    generation: int | None
+    frame: str
+    cameras: Mapping[str, CameraTopics]
+    top: str
+    top_from: tuple[str, ...]
+    top_every: int
+    joints: Mapping[str, Any]
+    tool: Mapping[str, Any]
+    gripper_state: Mapping[str, Any]
+    command: Mapping[str, Any]
+    gripper: Mapping[str, Any]
+    command_hz: float
+    image_hz: float
+    home: tuple[float, ...]
+    loop: Mapping[str, Any]
+    stamps: str = "header"
+    frozen: int = 0
+    world: str = ""
+    start: StartSettings = field(default_factory=StartSettings)
+    fresh: MaxAges = field(default_factory=MaxAges)
+    guard: GuardProfile = field(default_factory=GuardProfile)
+    status: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_config(cls, settings: Mapping[str, Any]) -> Profile:
+        """From the ``robot`` group of a configuration.
+
+        Raises:
+            UserError: a setting is missing, unknown or out of range.
+        """
+        given = dict(settings)
+        _known("robot", given, cls)
+        missing = [f.name for f in dataclasses.fields(cls) if f.name not in given and f.name not in _OPTIONAL]
+        if missing:
+            raise UserError(f"the robot profile has no {missing[0]!r}", "configs/robot/sim.yaml shows every setting")
+        cameras = {}
+        for name, topics in (given.pop("cameras") or {}).items():
+            if topics is not None:
+                _known(f"robot.cameras.{name}", topics, CameraTopics)
+                cameras[name] = CameraTopics(**topics)
+        start, fresh, guard = (given.pop(name, {}) for name in ("start", "fresh", "guard"))
+        _known("robot.start", start, StartSettings)
+        _known("robot.fresh", fresh, MaxAges)
+        _known("robot.guard", guard, GuardProfile)
+        profile = cls(
+            **{**given, "top_from": tuple(given["top_from"]), "home": tuple(float(v) for v in given["home"])},
+            cameras=cameras,
+            start=StartSettings(**start),
+            fresh=MaxAges(**fresh),
+            guard=GuardProfile(**guard),
+        )
+        profile._check()
+        return profile
+
+    def _check(self) -> None:
+        _choose("robot.command.kind", self.command.get("kind"), COMMANDS)
+        _choose("robot.gripper.kind", self.gripper.get("kind"), GRIPPERS)
+        _choose("robot.gripper_state.kind", self.gripper_state.get("kind"), GRIPPER_STATES)
+        _choose("robot.top", self.top, TOPS)
+        for name in self.status:
+            _choose("a setting of robot.status", name, STATUSES)
+        _choose("robot.stamps", self.stamps, STAMPS)
+        if self.generation not in (None, 1, 2):
+            raise UserError(f"robot.generation cannot be {self.generation}", "1, 2, or null to ask the server")
+        if len(self.home) != 6 or not all(math.isfinite(v) for v in self.home):
+            raise UserError(f"robot.home cannot be {list(self.home)}", "x, y, z in m and a rotation vector in rad")
+        for name, camera in self.cameras.items():
+            if camera.tf and (camera.position is not None or camera.rotation is not None):
+                raise UserError(
+                    f"robot.cameras.{name} has a position and tf: true", "leave position and rotation null, or tf false"
+                )
+        for name in self.top_from:
+            if name not in self.cameras:
+                raise UserError(
+                    f"robot.top_from names {name!r}", f"the cameras are {', '.join(self.cameras) or 'none'}"
+                )
+            if self.top == "fused" and not self.cameras[name].depth:
+                raise UserError(f"camera {name} has no depth topic", "a top view is fused from colour and depth")
+        if not self.tool.get("topic") and not self.joints.get("topic"):
+            raise UserError(
+                "the profile gives neither a tool pose nor joint states", "one of them must say where the tool is"
+            )
+        if not isinstance(self.frozen, int) or self.frozen < 0 or self.frozen == 1:
+            raise UserError(f"robot.frozen cannot be {self.frozen}", "pictures in a row, 2 or more; 0 does not look")
+        if not 20.0 <= self.command_hz <= 500.0:
+            raise UserError(f"robot.command_hz cannot be {self.command_hz}", "it lies between 20 and 500")
+        positive = {"robot.image_hz": self.image_hz, **{f"robot.start.{k}": v for k, v in vars(self.start).items()}}
+        positive |= {f"robot.guard.{k}": getattr(self.guard, k) for k in ("ttl", "margin", "brake")}
+        positive |= {f"robot.fresh.{k}": v for k, v in vars(self.fresh).items()}
+        for name, value in positive.items():
+            if not 0.0 < value < math.inf:
+                raise UserError(f"{name} must be above 0, not {value}", "configs/robot/sim.yaml shows good values")
+        self._check_command()
+        self._check_joint_limits()
+        self._check_workspace()
+
+    def _check_command(self) -> None:
+        """The controller's own time-out and the form of trajectories."""
+        _choose("robot.command.end", self.command.get("end", ENDS[0]), ENDS)
+        timeout = self.command_timeout
+        if not 0.0 <= timeout < math.inf:
+            raise UserError(f"robot.command.timeout cannot be {timeout}", "seconds, or 0 where the controller has none")
+        if 0.0 < timeout < self.guard.ttl:
+            raise UserError(
+                f"robot.guard.ttl {self.guard.ttl:g} s is longer than the controller waits, robot.command.timeout "
+                f"{timeout:g} s: the arm would halt, be driven on, and halt again",
+                f"robot.guard.ttl={timeout:g}, or the controller's own time-out in robot.command.timeout",
+            )
+
+    def _check_joint_limits(self) -> None:
+        """Commands of joints are guarded by them: all of them."""
+        given, name = self.guard.joint_limits, "robot.guard.joint_limits"
+        if unknown := sorted(set(given) - set(_JOINT_LIMITS)):
+            raise UserError(f"{name} has no setting {unknown[0]!r}", f"it has {', '.join(_JOINT_LIMITS)}")
+        if self.command["kind"] not in JOINT_KINDS:
+            return
+        if missing := [key for key in _JOINT_LIMITS if key not in given]:
+            raise UserError(f"{name} lacks {', '.join(missing)}", "commands of joints are guarded by all five")
+        if not all(math.isfinite(v) for v in given.values()) or min(given[k] for k in _JOINT_LIMITS[:3]) <= 0.0:
+            raise UserError(f"{name} cannot be {dict(given)}", "finite numbers, all but low and high above 0")
+        if given["low"] >= given["high"]:
+            raise UserError(f"{name}.low is not below .high", "they are the joints' least and greatest angle, rad")
+
+    def _check_workspace(self) -> None:
+        limits = self.loop.get("limits") or {}
+        low, high = limits.get("low", (-math.inf,) * 3), limits.get("high", (math.inf,) * 3)
+        if len(low) != 3 or len(high) != 3 or not all(a < b for a, b in zip(low, high, strict=True)):
+            raise UserError(f"robot.loop.limits cannot be {list(low)} to {list(high)}", "low x, y, z below high, m")
+        if not all(least <= place <= most for least, place, most in zip(low, self.home, high, strict=False)):
+            raise UserError(
+                f"robot.home {list(self.home[:3])} lies outside the workspace",
+                f"robot.loop.limits say {list(low)} to {list(high)} m",
+            )
+
+    @property
+    def command_timeout(self) -> float:
+        """S without a command after which the controller halts the arm; 0 where it never does, or nobody knows."""
+        return float(self.command.get("timeout") or 0.0)
+
+    @property
+    def tool_offset(self) -> Offset:
+        """The policy's tool frame in the frame that the robot reports."""
+        return offset_of(self.tool.get("offset"))
+
+    def guard_settings(self, limits: MotionLimits, enable: str) -> GuardSettings:
+        """What the guard of this robot is told.
+
+        Args:
+            limits: of the control loop.
+            enable: where the enable comes from: ``always``, or anything else for the topic.
+        """
+        return GuardSettings(
+            kind=self.command["kind"],
+            topic=self.command["topic"],
+            gripper=dict(self.gripper),
+            frame=self.frame,
+            tool=self.tool.get("topic") or "",
+            joints=self.joints.get("topic") or "",
+            names=tuple(self.joints["names"]),
+            limits=dataclasses.asdict(limits),
+            offset=dict(self.tool.get("offset") or {}),
+            joint_limits=dict(self.guard.joint_limits),
+            ttl=self.guard.ttl,
+            margin=self.guard.margin,
+            enable="always" if enable == "always" else "topic",
+            enable_timeout=self.fresh.enable,
+            state_timeout=self.fresh.state,
+            ahead=float(self.command.get("ahead", 0.1)),
+            end=self.command.get("end", ENDS[0]),
+            controller_timeout=self.command_timeout,
+            brake=self.guard.brake,
+            hz=min(self.command_hz, _GUARD_HZ),
+        )
+
+    def loop_settings(self, extra: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings of the control loop on this robot.
+
+        The loop's defaults are the simulator's, so what the profile gives wins over them. What a person changed in
+        ``extra`` counts too, but in ``limits`` and ``safety`` only where it is the stricter of the two.
+
+        Args:
+            extra: the ``loop`` group of a configuration.
+        """
+        simulator = dataclasses.asdict(LoopSettings())
+        merged: dict[str, Any] = {**extra, **{k: v for k, v in self.loop.items() if extra.get(k) == simulator.get(k)}}
+        for part in ("limits", "safety"):
+            own, other = self.loop.get(part) or {}, extra.get(part) or {}
+            merged[part] = {**other, **_stricter(own, other, simulator[part])}
+        merged["safety"] |= {
+            "deadman": True,
+            "deadman_timeout": 3.0 / self.command_hz,
+            "camera_stale": self.fresh.acted,
+        }
+        return {**merged, "command_hz": self.command_hz}
+
+
+def _stricter(own: Mapping[str, Any], other: Mapping[str, Any], simulator: Mapping[str, Any]) -> dict[str, Any]:
+    """The profile's ``own`` values, each with that of ``other`` where it is stricter and not just the simulator's."""
+    kept = {}
+    for key, value in own.items():
+        usual: Any = simulator.get(key)
+        rival: Any = other.get(key, usual)
+        if key in ("low", "high"):
+            take, rows = max if key == "low" else min, zip(value, rival, usual, strict=True)
+            kept[key] = [mine if theirs == his else take(mine, theirs) for mine, theirs, his in rows]
+        elif isinstance(value, bool):
+            kept[key] = value or bool(rival)
+        else:
+            kept[key] = value if rival == usual else min(value, rival)
+    return kept
+
+
+_OPTIONAL = {"stamps", "frozen", "world", "start", "fresh", "guard", "status"}
+
+
+def _known(name: str, given: Mapping[str, Any], kind: type) -> None:
+    known = [f.name for f in dataclasses.fields(kind)]
+    if unknown := sorted(set(given) - set(known)):
+        nearest = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.0)[0]
+        raise UserError(f"{name} has no setting {unknown[0]!r}", f"did you mean {nearest!r}?")
+
+
+def _choose(name: str, value: Any, choices: Any) -> None:
+    if value not in choices:
+        raise UserError(f"{name} cannot be {value!r}", f"choose one of {', '.join(choices)}")

@@ -1,0 +1,1 @@
+"""One run on a robot: interlock, homing, the policy, the end."""

@@ -1,0 +1,1 @@
+"""Connections to ROS: rosbridge, rclpy, rospy, and one within the process."""

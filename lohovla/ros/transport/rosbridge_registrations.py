@@ -1,0 +1,99 @@
+"""What a rosbridge client publishes, hears and answers, as the operations that tell a server so, and take it back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lohovla.ros.transport.message_conversion import to_wire
+from lohovla.ros.transport.message_types import Message, check_type, service_name, type_name
+from lohovla.ros.transport.transport import Handler, Subscription
+
+# Real servers cannot send every message as CBOR (see rosbridge_server_limits), and drop the others silently.
+# Pictures they can, and pictures are what it is for: the rest is small.
+_PICTURES = ("sensor_msgs/Image", "sensor_msgs/CompressedImage")
+
+
+class Registrations:
+    """Kept for as long as the client lives, and said again on every connection.
+
+    Args:
+        compression: ``cbor`` (pictures as CBOR, the rest as JSON), ``png`` (ROS 1 only) or ``none``, of what is heard.
+
+    Attributes:
+        advertised: topics, with their type and whether the last message is kept for those who come later.
+        latched: the last message of those.
+        subscribed: what is heard.
+        offered: services, with their type and who answers.
+    """
+
+    def __init__(self, compression: str):
+        self._compression = compression
+        self.advertised: dict[str, tuple[str, bool]] = {}
+        self.latched: dict[str, Mapping[str, Any]] = {}
+        self.subscribed: list[Subscription] = []
+        self.offered: dict[str, tuple[str, Handler]] = {}
+
+    def advertise(self, topic: str, type: str, latch: bool, generation: int) -> Message:
+        """Add a topic that is published; returns the operation."""
+        self.advertised[topic] = check_type(type), latch
+        return self._advertisement(topic, generation)
+
+    def subscribe(self, subscription: Subscription, generation: int) -> Message:
+        """Add a topic that is heard; returns the operation."""
+        check_type(subscription.type)
+        self.subscribed.append(subscription)
+        return self._request(len(self.subscribed) - 1, generation)
+
+    def offer(self, service: str, type: str, handler: Handler, generation: int) -> Message:
+        """Add a service that is answered; returns the operation."""
+        self.offered[service] = type, handler
+        return self._offering(service, generation)
+
+    def everything(self, generation: int) -> list[Message]:
+        """All of it, for a new connection."""
+        operations = [self._advertisement(topic, generation) for topic in self.advertised]
+        operations += [self._offering(service, generation) for service in self.offered]
+        operations += [self._request(index, generation) for index in range(len(self.subscribed))]
+        operations += [
+            self.publication(topic, to_wire(self.advertised[topic][0], message, generation))
+            for topic, message in self.latched.items()
+        ]
+        return operations
+
+    def publication(self, topic: str, wire: Message) -> Message:
+        """A message on its way. Without ``latch`` servers take it for another kind of publisher, and warn each time."""
+        return {"op": "publish", "topic": topic, "msg": wire, "latch": self.advertised[topic][1]}
+
+    def withdrawal(self) -> list[Message]:
+        """All of it taken back: servers go on to advertise what a client that is gone had advertised.
+
+        Whoever calls such a service waits for ever.
+        """
+        operations = [
+            {"op": "unsubscribe", "id": f"sub{index}", "topic": wanted.topic}
+            for index, wanted in enumerate(self.subscribed)
+        ]
+        operations += [{"op": "unadvertise", "topic": topic} for topic in self.advertised]
+        return operations + [{"op": "unadvertise_service", "service": service} for service in self.offered]
+
+    def _advertisement(self, topic: str, generation: int) -> Message:
+        name, latch = self.advertised[topic]
+        kind = type_name(name, generation)
+        return {"op": "advertise", "topic": topic, "type": kind, "latch": latch, "queue_size": 1}
+
+    def _request(self, index: int, generation: int) -> Message:
+        wanted = self.subscribed[index]
+        # ROS 2's servers (seen in 2.1.0) do not send png: they fail to write its bytes as JSON.
+        lost = generation == 2 if self._compression == "png" else wanted.type not in _PICTURES
+        # A queue is a thread in the server, which on ROS 2 (until 2024-12-22, rosbridge_suite #891) does not end with
+        # its client if a message waits: it sends that for ever, and the server answers nobody any more.
+        queue = 1 if generation == 1 else 0
+        kind = type_name(wanted.type, generation)
+        operation = {"op": "subscribe", "id": f"sub{index}", "topic": wanted.topic, "type": kind, "queue_length": queue}
+        throttle = round(1000 * wanted.throttle)
+        return {**operation, "throttle_rate": throttle, "compression": "none" if lost else self._compression}
+
+    def _offering(self, service: str, generation: int) -> Message:
+        kind = service_name(self.offered[service][0], generation)
+        return {"op": "advertise_service", "service": service, "type": kind}

@@ -1,0 +1,1 @@
+"""Cameras: decoding, calibration, the policy's top view."""

@@ -1,0 +1,1 @@
+"""The policy server on the openpi wire, and its client."""

@@ -1,0 +1,157 @@
+"""What may be asked: the requests of OpenAI's completions and chat, with the decoder's own settings beside."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _whole(value: Any) -> Any:
+    """A number without a fraction is a whole one, however JSON writes it: 15.0 is 15."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Natural = Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(_whole)]
+Positive = Annotated[int, Field(ge=1, lt=2**31), BeforeValidator(_whole)]
+Few = Annotated[int, Field(ge=1, le=16), BeforeValidator(_whole)]
+Ranks = Annotated[int, Field(ge=0, le=20), BeforeValidator(_whole)]
+Seed = Annotated[int, Field(ge=-(2**53), le=2**53), BeforeValidator(_whole)]
+Block = Annotated[int, Field(ge=1, le=1024), BeforeValidator(_whole)]
+Stop = Annotated[str, Field(min_length=1, max_length=200)]
+Zero = Annotated[float, Field(ge=0, le=0)]
+
+
+class StreamOptions(BaseModel):
+    """Of a stream."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    include_usage: bool = Field(False, description="End with a chunk that counts the tokens.")
+
+
+class Common(BaseModel):
+    """What both have in common. Numbers are numbers: ``"0.5"`` is refused, as is a field that nobody knows."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    model: Annotated[str, Field(max_length=300)] = Field(description="One of `/v1/models`; `NAME:MODE` picks a mode.")
+    n: Few = Field(1, description="Answers to each prompt.")
+    temperature: float | None = Field(None, ge=0, le=2, description="0, the default, takes the likeliest tokens.")
+    top_p: float | None = Field(None, gt=0, le=1)
+    seed: Seed | None = Field(None, description="Of the draws; a new one each time if null.")
+    stop: Stop | Annotated[list[Stop], Field(max_length=8)] | None = None
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    user: str | None = Field(None, description="Not used.")
+    frequency_penalty: Zero | None = Field(None, description="Not supported: 0.")
+    presence_penalty: Zero | None = Field(None, description="Not supported: 0.")
+    logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = Field(None, description="Not supported: empty.")
+
+    top_k: Natural | None = Field(None, description="Draw from so many likeliest tokens; 0 is all.")
+    min_tokens: Natural | None = Field(None, description="No end before so many.")
+    repetition_penalty: float | None = Field(None, gt=0, le=100)
+    block: Block | None = Field(None, description="Tokens a block.")
+    accept: float | None = Field(None, ge=0, le=2, description="Confidence above which a token is accepted.")
+    add: float | None = Field(None, ge=0, le=1, description="Progress of the last block at which the next is added.")
+    activate: float | None = Field(None, ge=0, le=1, description="Progress of the block before that forces this one.")
+    width: Few | None = Field(None, description="Branches or drafts, in the modes that have them.")
+    provisional: bool = Field(False, description="In a stream, also show the blocks that are not decided yet.")
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The stop strings."""
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    @property
+    def ranks(self) -> int | None:
+        """Alternatives to report; None reports no log-probabilities."""
+        return None
+
+    @property
+    def most(self) -> int | None:
+        """Tokens at most."""
+        return None
+
+
+class CompletionRequest(Common):
+    """A text to go on from."""
+
+    prompt: (
+        Annotated[str, Field(min_length=1)]
+        | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=64)]
+        | Annotated[list[Natural], Field(min_length=1)]
+        | Annotated[list[Annotated[list[Natural], Field(min_length=1)]], Field(min_length=1, max_length=64)]
+    ) = Field(description="A text, token ids, or a list of either.")
+    max_tokens: Positive | None = None
+    logprobs: Ranks | None = Field(None, description="Alternatives to report for each token.")
+    echo: Literal[False] | None = Field(None, description="Not supported: false.")
+    suffix: None = Field(None, description="Not supported: null.")
+
+    @property
+    def ranks(self) -> int | None:
+        """Alternatives to report; None reports no log-probabilities."""
+        return self.logprobs
+
+    @property
+    def most(self) -> int | None:
+        """Tokens at most."""
+        return self.max_tokens
+
+
+class ContentPart(BaseModel):
+    """A part of a message."""
+
+    model_config = ConfigDict(strict=True)
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(BaseModel):
+    """A turn of a conversation. Fields that answers have and requests do not need are ignored."""
+
+    model_config = ConfigDict(strict=True)
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | Annotated[list[ContentPart], Field(min_length=1, max_length=1000)]
+
+    @property
+    def text(self) -> str:
+        """All of its parts."""
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+
+class ChatRequest(Common):
+    """A conversation to go on with."""
+
+    messages: list[Message] = Field(min_length=1, max_length=1000)
+    max_tokens: Positive | None = None
+    max_completion_tokens: Positive | None = None
+    logprobs: bool | None = False
+    top_logprobs: Ranks | None = None
+
+    @property
+    def ranks(self) -> int | None:
+        """Alternatives to report; None reports no log-probabilities."""
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+    @property
+    def most(self) -> int | None:
+        """Tokens at most."""
+        return self.max_completion_tokens or self.max_tokens
+
+
+class ErrorBody(BaseModel):
+    """What went wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorAnswer(BaseModel):
+    """A refusal."""
+
+    error: ErrorBody

@@ -1,0 +1,49 @@
+"""Bodies larger than wanted are refused before they are in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lohovla.serve.text.api_errors import ApiError, response_of
+
+
+class BodyLimit:
+    """Middleware of ASGI that answers 413 where a body is too large.
+
+    Args:
+        app: the application.
+        most: bytes.
+        refused: told of each refusal.
+    """
+
+    def __init__(self, app: Any, most: int, refused: Callable[[], None]):
+        self._app, self._most, self._refused = app, most, refused
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Pass a request on, its body read up to the limit."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body, whole = b"", False
+        while not whole:
+            message = await receive()
+            if message["type"] != "http.request":
+                return  # the client has gone
+            body += message.get("body", b"")
+            if len(body) > self._most:
+                self._refused()
+                error = ApiError(413, f"the body has more than {self._most} bytes", code="too_large")
+                await response_of(error, {"Connection": "close"})(scope, receive, send)
+                return
+            whole = not message.get("more_body", False)
+        first = True
+
+        async def again() -> Any:
+            nonlocal first
+            if first:
+                first = False
+                return {"type": "http.request", "body": body, "more_body": False}
+            return await receive()
+
+        await self._app(scope, again, send)

@@ -1,0 +1,121 @@
+"""Answers as OpenAI's JSON: whole ones and the chunks of a stream, for completions and for chat."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lohovla.d2f.decode_loop import GenerationOutput
+from lohovla.d2f.engine import RequestOutput
+from lohovla.serve.text.stream_detokenizer import finish_answer
+
+
+class ResponseBuilder:
+    """How a request's answers are written down.
+
+    Args:
+        model: as it was asked for.
+        chat: whether it is a conversation.
+        decode: turns ids into text.
+        ranks: alternatives to report; None reports no log-probabilities.
+        most: tokens of an answer at most.
+    """
+
+    def __init__(self, model: str, chat: bool, decode: Callable[[Sequence[int]], str], ranks: int | None, most: int):
+        self.chat, self._decode, self._ranks, self._most = chat, decode, ranks, most
+        kind = "chat.completion" if chat else "text_completion"
+        head = {
+            "id": f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}",
+            "created": int(time.time()),
+            "model": model,
+        }
+        self._whole, self._chunk = {**head, "object": kind}, {**head, "object": kind + (".chunk" if chat else "")}
+
+    def answer(self, answers: list[GenerationOutput], texts: list[str], prompt_tokens: int) -> dict[str, Any]:
+        """All answers at once."""
+        choices = []
+        for index, (answer, text) in enumerate(zip(answers, texts, strict=True)):
+            said = {"message": {"role": "assistant", "content": text, "refusal": None}} if self.chat else {"text": text}
+            choices.append(
+                {
+                    "index": index,
+                    **said,
+                    "logprobs": self._logprobs(answer),
+                    "finish_reason": finish_answer(answer, self._most)[1],
+                    "lohovla": {"forwards": answer.forwards},
+                }
+            )
+        return {**self._whole, "choices": choices, "usage": self.usage(answers, prompt_tokens)}
+
+    def usage(self, answers: Sequence[GenerationOutput], prompt_tokens: int) -> dict[str, int]:
+        """Tokens counted."""
+        said = sum(len(finish_answer(answer, self._most)[0]) for answer in answers)
+        return {"prompt_tokens": prompt_tokens, "completion_tokens": said, "total_tokens": prompt_tokens + said}
+
+    def opening(self, index: int) -> dict[str, Any] | None:
+        """The chunk that begins an answer, where there is one."""
+        return self._of(index, {"role": "assistant", "content": ""}, None) if self.chat else None
+
+    def piece(self, index: int, text: str, more: dict[str, Any] | None = None) -> dict[str, Any]:
+        """A chunk with more text."""
+        return self._of(index, {"content": text} if self.chat else text, None, more)
+
+    def ending(
+        self, index: int, text: str, answer: GenerationOutput, more: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The chunk that ends an answer."""
+        delta = ({"content": text} if text else {}) if self.chat else text
+        more = more or {"lohovla": {"forwards": answer.forwards}}
+        return self._of(index, delta, finish_answer(answer, self._most)[1], more, self._logprobs(answer))
+
+    def closing(self, answers: Sequence[GenerationOutput], prompt_tokens: int) -> dict[str, Any]:
+        """The chunk that counts the tokens of all answers."""
+        return {**self._chunk, "choices": [], "usage": self.usage(answers, prompt_tokens)}
+
+    def _of(
+        self, index: int, said: Any, reason: str | None, more: dict[str, Any] | None = None, logprobs: Any = None
+    ) -> dict[str, Any]:
+        body = {"delta": said} if self.chat else {"text": said}
+        choice = {"index": index, **body, "logprobs": logprobs, "finish_reason": reason, **(more or {})}
+        return {**self._chunk, "choices": [choice]}
+
+    def _logprobs(self, answer: GenerationOutput) -> dict[str, Any] | None:
+        if self._ranks is None:
+            return None
+        count = len(finish_answer(answer, self._most)[0])
+        pieces = [self._decode([token]) for token in answer.tokens[:count]]
+        own = [round(value, 6) for value in answer.logprob[:count]]
+        ranked = [[(self._decode([t]), round(value, 6)) for t, value in place] for place in answer.ranked[:count]]
+        if self.chat:
+            return {
+                "refusal": None,
+                "content": [
+                    {**_entry(piece, value), "top_logprobs": [_entry(*pair) for pair in others]}
+                    for piece, value, others in zip(pieces, own, ranked, strict=True)
+                ],
+            }
+        offsets = [len(self._decode(answer.tokens[:k])) for k in range(count)]
+        return {
+            "tokens": pieces,
+            "token_logprobs": own,
+            "top_logprobs": [dict(reversed(p)) for p in ranked],
+            "text_offset": offsets,
+        }
+
+
+def _entry(piece: str, value: float) -> dict[str, Any]:
+    return {"token": piece, "logprob": value, "bytes": list(piece.encode())}
+
+
+def stream_canvas(update: RequestOutput, decode: Callable[[Sequence[int]], str], size: int) -> dict[str, Any]:
+    """The blocks of an answer as they stand, undecided ones too: what a stream shows beside its text if asked."""
+    return {
+        "lohovla": {
+            "forwards": update.forwards,
+            "block": size,
+            "born": update.born,
+            "canvas": [None if token is None else decode([token]) for token in update.canvas],
+        }
+    }

@@ -1,0 +1,212 @@
+"""The models that are served, and what a request means to the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from lohovla.d2f.block_state import Thresholds
+from lohovla.d2f.engine import Engine, EngineSettings, GenerationRequest
+from lohovla.d2f.engine.model_runner import ModelRunner
+from lohovla.d2f.sampling import Sampling
+from lohovla.d2f.text_model import TextModel
+from lohovla.errors import UserError
+from lohovla.serve.text.api_errors import ApiError
+from lohovla.serve.text.api_schema import ChatRequest, Common, CompletionRequest, Message
+
+MODES = ("d2f", "cache", "block", "d2f+branch", "d2f+chain", "ar")
+_ROOM = 192  # tokens of an answer, where a request does not say
+
+
+@dataclass(frozen=True)
+class PreparedRequest:
+    """A request, ready for the engine.
+
+    Attributes:
+        engine: that decodes it.
+        requests: answers to each prompt one after the other, ``n`` of each.
+        prompt_tokens: of all prompts.
+        most: tokens of an answer at most; the engine fills whole blocks.
+        stops: strings that end one.
+        ranks: alternatives to report; None reports no log-probabilities.
+    """
+
+    engine: Engine
+    requests: list[GenerationRequest]
+    prompt_tokens: int
+    most: int
+    stops: tuple[str, ...]
+    ranks: int | None
+
+
+class TextService:
+    """A text model under its name, in all the modes that it has.
+
+    Args:
+        text: the model.
+        name: under which it is asked for; ``NAME:MODE`` asks for another mode than ``d2f``.
+        limits: of each engine. There are two where ``ar`` has weights of its own (a base without its adapter).
+        runner: makes each engine's, by its number.
+    """
+
+    def __init__(
+        self,
+        text: TextModel,
+        name: str,
+        limits: EngineSettings,
+        runner: Callable[[int], Any] = lambda number: ModelRunner,
+    ):
+        self.text, self.name = text, name
+        self.vocabulary = int(text.student.decoder.config.vocab_size)  # type: ignore[union-attr]
+        # The event loop, the engines' thread and the preparation have a tokenizer each.
+        self.decode, own = text.decoder(), text.decoder()
+        self.engines = [Engine(denoiser, limits, own, runner(number)) for number, denoiser in enumerate(text.denoisers)]
+        self.student, self.base = self.engines[0], self.engines[-1]
+        self.modes = tuple(mode for mode in MODES if mode != "ar" or text.base.shift)
+        self._preparing = ThreadPoolExecutor(1, thread_name_prefix="lohovla-tokenize")
+
+    @property
+    def names(self) -> list[str]:
+        """What can be asked for."""
+        return [self.name, *(f"{self.name}:{mode}" for mode in self.modes if mode != "d2f")]
+
+    async def prepare(self, body: CompletionRequest | ChatRequest) -> PreparedRequest:
+        """What a request means.
+
+        Raises:
+            ApiError: it cannot be carried out.
+        """
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._preparing, self.plan, body)
+        except UserError as error:
+            raise to_api_error(error) from None
+
+    def close(self) -> None:
+        """Stop preparing."""
+        self._preparing.shutdown(wait=False, cancel_futures=True)
+
+    # In the preparing thread.
+
+    def plan(self, body: CompletionRequest | ChatRequest) -> PreparedRequest:
+        """As :meth:`prepare`, here and now; refusals are UserErrors too."""
+        mode = self._mode(body.model)
+        if isinstance(body, ChatRequest):
+            ids, seams = self._conversation(body.messages)
+            prompts, seams = [ids], [seams]
+        else:
+            prompts = self._prompts(body)
+            seams = [()] * len(prompts)
+        engine = self.base if mode == "ar" else self.student
+        if len(prompts) * body.n > 64:
+            raise UserError(f"{len(prompts) * body.n} answers at once", "64 are the most")
+        requests, most = [], body.most or _ROOM
+        seed = secrets.randbits(62) if body.seed is None else body.seed
+        for prompt, parts in zip(prompts, seams, strict=True):
+            if max(prompt) >= self.vocabulary:
+                raise UserError(f"there is no token {max(prompt)}", f"the vocabulary has {self.vocabulary}")
+            room = engine.longest - len(prompt)
+            if room < 1 or (body.most or 1) > room:
+                raise UserError(
+                    f"prompt and answer may have {engine.longest} tokens, not {len(prompt)} + {most}", "ask for fewer"
+                )
+            most = min(most, room)
+            requests += [self._request(body, mode, prompt, parts, most, seed, number) for number in range(body.n)]
+        return PreparedRequest(engine, requests, sum(map(len, prompts)), most, body.stops, body.ranks)
+
+    def _mode(self, model: str) -> str:
+        if model == self.name:
+            return "d2f"
+        name, _, mode = model.rpartition(":")
+        if name != self.name or mode not in self.modes:
+            raise ApiError(
+                404, f"there is no model {model[:80]!r}; there are {', '.join(self.names)}", "model", "model_not_found"
+            )
+        return mode
+
+    def _request(
+        self, body: Common, mode: str, prompt: list[int], seams: tuple[int, ...], most: int, seed: int, number: int
+    ) -> GenerationRequest:
+        limits = self.text.limits(accept=body.accept, add=body.add, activate=body.activate)
+        sampling: dict[str, Any] = {
+            "temperature": body.temperature or 0.0,
+            "top_p": body.top_p or 1.0,
+            "top_k": body.top_k or 0,
+            "min_tokens": min(body.min_tokens or 0, most),
+            "repetition_penalty": body.repetition_penalty or 1.0,
+            "seed": seed,
+            "stop": body.stops,
+            "logprobs": body.ranks or 0,
+        }
+        if mode == "ar":
+            return GenerationRequest(
+                tuple(prompt),
+                Sampling(max_tokens=most, **sampling),
+                Thresholds(1.0, 1.0, 1.0),
+                size=1,
+                causal=True,
+                number=number,
+            )
+        how = self.text.settings(mode, Sampling(), limits, body.block, body.width)
+        size = body.block or self.text.size
+        tail = len(prompt) % size if self.text.student.prompt == "blocks" else 0
+        # Whole blocks are decoded, at least as many tokens as are wanted; where there is no room for the last block
+        # the answer is a few tokens shorter.
+        room = min(-(-(most + tail) // size) * size - tail, self.student.longest - len(prompt))
+        return GenerationRequest(
+            tuple(prompt),
+            Sampling(max_tokens=room, **sampling),
+            how.thresholds,
+            how.verifier,
+            size,
+            seams=seams,
+            number=number,
+        )
+
+    def _prompts(self, body: CompletionRequest) -> list[list[int]]:
+        given: Any = body.prompt
+        if isinstance(given, str):
+            return [self.text.encode(given)]
+        if isinstance(given[0], int):
+            return [given]
+        return [self.text.encode(one) if isinstance(one, str) else one for one in given]
+
+    def _conversation(self, messages: list[Message]) -> tuple[list[int], tuple[int, ...]]:
+        """Token ids of a conversation, and the places where the model's turns in it began."""
+        tokenizer = self.text.tokenizer
+        if not tokenizer.chat_template:
+            if len(messages) != 1 or messages[0].role != "user":
+                raise UserError(
+                    "this model has no chat template", "send one message of the user, or use /v1/completions"
+                )
+            return self.text.encode(messages[0].text), ()
+        special = {str(token) for token in tokenizer.all_special_tokens if token}
+        for number, message in enumerate(messages):
+            if found := sorted(token for token in special if token in message.text):
+                raise UserError(f"message {number} holds the token {found[0]}", "leave it out")
+        turns = [{"role": message.role, "content": message.text} for message in messages]
+        whole = self._rendered(turns)
+        seams = []
+        for number, message in enumerate(messages):
+            if message.role == "assistant" and number:
+                begun = self._rendered(turns[:number])
+                if whole[: len(begun)] == begun:  # what follows did not change how the beginning is written
+                    seams.append(len(begun))
+        return whole, tuple(seams)
+
+    def _rendered(self, turns: list[dict[str, str]]) -> list[int]:
+        tokenizer = self.text.tokenizer
+        try:
+            told = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # templates refuse in many ways
+            cause = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(f"the chat template refuses this conversation: {cause[:200]}", "change the roles") from None
+        return self.text.encode(told)
+
+
+def to_api_error(error: UserError) -> ApiError:
+    """A user's error as an answer."""
+    return ApiError(400, f"{error.cause}; {error.remedy}")

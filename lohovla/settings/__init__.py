@@ -1,0 +1,1 @@
+"""Settings of commands: their types and ranges, and how Hydra composes them."""

@@ -1,0 +1,86 @@
+"""Where a stage's batches come from: scenes drawn from the simulator while training runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from lohovla.collect.ee_trajectories import PlayedMotions
+from lohovla.collect.rendered_scenes import LabelledScenes
+from lohovla.collect.symbolic_scenes import TableScenes
+from lohovla.data.loader import exit_worker
+from lohovla.data.replay_buffer import ReplayBuffer
+from lohovla.data.samples import Sample, collate
+from lohovla.train.training_stages import Stage
+
+_FAR = 2_000_000  # between the seeds of parts of a run that must not meet
+
+
+@dataclass(frozen=True)
+class BatchSource:
+    """Where samples come from.
+
+    Attributes:
+        tasks: names of training tasks.
+        weights: how often each is drawn, relative to 1.
+        seed: even.
+        noise: largest camera noise.
+        workers: processes that draw scenes; 0 draws them between steps.
+        ring: samples kept to be drawn again.
+        overfit: draw this many samples and no others, in a fixed order; 0 never stops drawing.
+    """
+
+    tasks: tuple[str, ...]
+    weights: Mapping[str, float] | None = None
+    seed: int = 0
+    noise: Mapping[str, float] = field(default_factory=dict)
+    workers: int = 1
+    ring: int = 4000
+    overfit: int = 0
+
+    def batches(self, stage: Stage, start: int, rank: int, world: int) -> Iterator[dict[str, Any]]:
+        """Endless batches; ``start`` is the step to go on from. Those of tables are the item ``tables`` of a batch."""
+        own = self._batches(stage, start, rank, world)
+        if not stage.tables:
+            return own
+        tables = self._batches(Stage("read", stage.steps, stage.tables, fresh=1.0), start, rank, world)
+        return ({**batch, "tables": read} for batch, read in zip(own, tables, strict=True))
+
+    def _batches(self, stage: Stage, start: int, rank: int, world: int) -> Iterator[dict[str, Any]]:
+        if self.overfit:
+            kept = list(islice(iter(self.samples(stage, 0, rank, world)), self.overfit))
+            step = start
+            while True:
+                yield collate([kept[(step * stage.batch + k) % len(kept)] for k in range(stage.batch)])
+                step += 1
+        samples: Iterable[Sample] = self.samples(stage, start, rank, world)
+        if self.workers:
+            samples = DataLoader(
+                samples,
+                batch_size=None,
+                collate_fn=_as_it_is,
+                num_workers=self.workers,  # type: ignore[arg-type]
+                multiprocessing_context="spawn",
+                prefetch_factor=4 * stage.batch,
+                worker_init_fn=exit_worker,
+            )
+        yield from ReplayBuffer(samples, stage.batch, stage.fresh, self.ring, seed=self.seed + start)
+
+    def samples(self, stage: Stage, start: int, rank: int, world: int) -> Any:
+        """The endless samples of a stage."""
+        if stage.name == "act":
+            return PlayedMotions(self.tasks, self.seed + _FAR * (start * world + rank + 1), noise=self.noise, others=0)
+        draw: dict[str, Any] = {"weights": self.weights, "rank": rank, "world": world, "skip": start}
+        if self.overfit:
+            draw["pool"] = 1
+        if stage.name == "read":
+            return TableScenes(self.tasks, self.seed, **draw)
+        return LabelledScenes(self.tasks, self.seed, self.noise, others=2 if stage.name == "plan" else 0, **draw)
+
+
+def _as_it_is(sample: Sample) -> Sample:
+    return sample

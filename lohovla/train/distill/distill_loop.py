@@ -1,0 +1,121 @@
+"""The training loop: repeatable, and resumable to the same loss curve."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn, optim
+from tqdm import tqdm
+
+from lohovla.train.distill import training_checkpoint
+from lohovla.train.distill.text_batches import Mixture, TextBatch, stream
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, and how fast.
+
+    Attributes:
+        steps: optimizer steps in all.
+        warmup: steps in which the rate rises.
+        decay: share of the steps, at the end, in which it falls to nothing.
+        save_every: steps between checkpoints.
+        seconds: stop (and save) after so long in this call; None for no limit.
+    """
+
+    steps: int
+    warmup: int = 50
+    decay: float = 0.25
+    save_every: int = 200
+    seconds: float | None = None
+
+    def rate(self, step: int) -> float:
+        """The learning rate's factor at a step."""
+        left = (self.steps - step) / max(1.0, self.decay * self.steps)
+        return min(1.0, (step + 1) / max(1, self.warmup), left)
+
+
+def train(
+    model: nn.Module,
+    optimizers: list[optim.Optimizer],
+    objective: Callable[..., Any],
+    tokenizer: Any,
+    mixture: Mixture,
+    schedule: Schedule,
+    folder: Path,
+    seed: int = 0,
+    resume: bool = True,
+    device: str | None = None,
+    clip: float = 1.0,
+) -> bool:
+    """Train until the schedule ends; writes ``log.jsonl`` and ``checkpoint/`` to ``folder``.
+
+    Noise of a step is drawn from (seed, step, process) alone, so an interrupted run goes on as if it had not been.
+
+    Returns:
+        Whether the schedule is complete.
+    """
+    accelerator = Accelerator(cpu=device == "cpu")
+    model, *optimizers = accelerator.prepare(model, *optimizers)
+    bare: nn.Module = accelerator.unwrap_model(model)
+    raw = [getattr(o, "optimizer", o) for o in optimizers]
+    step = 0
+    if resume and (folder / "checkpoint").exists():
+        step, _ = training_checkpoint.load(folder / "checkpoint", bare, raw)
+    for optimizer in raw:
+        for group in optimizer.param_groups:
+            group.setdefault("initial", group["lr"])
+    began = time.perf_counter()
+    seen = 0
+    log = (folder / "log.jsonl").open("a", encoding="utf-8")
+    bar = tqdm(total=schedule.steps, initial=step, unit="step", disable=None if accelerator.is_main_process else True)
+    # Each process takes its own batches of the common stream.
+    share = accelerator.num_processes
+    batches = stream(tokenizer, mixture, step * share)
+    model.train()
+    while step < schedule.steps:
+        batch = [next(batches) for _ in range(share)][accelerator.process_index]
+        batch = _to(batch, accelerator.device)
+        generator = torch.Generator().manual_seed((seed * 1_000_003 + step) * 64 + accelerator.process_index)
+        for optimizer in raw:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial"] * schedule.rate(step)
+        loss, parts = objective(model, batch, generator)
+        accelerator.backward(loss)
+        norm = float(accelerator.clip_grad_norm_(model.parameters(), clip) or 0.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        step += 1
+        seen += batch.tokens.numel()
+        bar.update()
+        bar.set_postfix({name: f"{value:.3f}" for name, value in parts.items()}, refresh=False)
+        late = schedule.seconds is not None and time.perf_counter() - began > schedule.seconds
+        if accelerator.is_main_process:
+            record = {
+                "step": step,
+                **{k: round(v, 5) for k, v in parts.items()},
+                "norm": round(norm, 4),
+                "tokens_per_s": round(seen / (time.perf_counter() - began)),
+            }
+            log.write(json.dumps(record) + "\n")
+            log.flush()
+            if step % schedule.save_every == 0 or step == schedule.steps or late:
+                log.flush()
+                training_checkpoint.save(folder / "checkpoint", step, bare, raw, {})
+        if late:
+            break
+    bar.close()
+    log.close()
+    return step >= schedule.steps
+
+
+def _to(batch: TextBatch, device: torch.device) -> TextBatch:
+    return replace(batch, **{name: getattr(batch, name).to(device) for name in batch.__dataclass_fields__})

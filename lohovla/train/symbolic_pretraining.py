@@ -1,0 +1,112 @@
+"""Planning from tables: what the stem would say of a scene, made from what the simulator knows of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lohovla.collect.privileged_labels import NO_COLOR
+from lohovla.model.configuration import LoHoVLAConfig
+from lohovla.model.encoders.detector import (
+    ATTRIBUTE_DIM,
+    HEIGHT_UNIT,
+    KINDS,
+    N_SUPPORTS,
+    Detections,
+    cell_centres,
+    cells_of,
+)
+from lohovla.model.modeling_lohovla import LoHoVLA, ModelInputs
+from lohovla.model.processor import Processor
+from lohovla.train.training_batch import LabelledBatch
+from lohovla.train.training_forward import TrainingForward
+
+_POSITION, _HEIGHT = 0.0015, 0.03  # standard deviations: m, and units of the stem's height
+_SURE = (0.9, 1.0)  # share of the truth in what is said of a colour or support
+_NOISED = 0.34  # share of batches that also learn block diffusion
+
+
+def table_losses(model: LoHoVLA, batch: dict[str, Any], processor: Processor) -> dict[str, Tensor]:
+    """Losses of the next sub-task: its words, what it picks, and what becomes of each object on the way to the goal.
+
+    Args:
+        model: the core.
+        batch: of :class:`lohovla.collect.symbolic_scenes.TableScenes`, collated.
+        processor: of the model.
+    """
+    goal, valid = processor.goals(batch["instruction"])
+    tokens = torch.stack([processor.subtasks([text]) for text in batch["subtask"]])
+    tokens = torch.cat([tokens, torch.full_like(tokens, processor.end)], 1)  # and without words
+    points = batch["points"][:, None].expand(-1, 2, -1, -1).float()
+    nothing = points.new_zeros(len(goal), 0)
+    inputs = ModelInputs(nothing, batch["state"].float(), goal, valid)
+    given = LabelledBatch(inputs, tokens, points, batch["objects"], nothing, nothing).to(model.device)
+    noised = bool(torch.rand(()) < _NOISED)
+    sequence = TrainingForward(model, given, None, synthetic_detections(given.objects, model.config), processor, noised)
+    roles = batch["roles"].to(model.device)
+    return sequence.text_losses() | sequence.object_losses() | {"roles": sequence.role_loss(roles)}
+
+
+def synthetic_detections(table: Tensor, config: LoHoVLAConfig) -> Detections:
+    """Objects (B, K) as the stem chooses and describes them: in order of certainty, with errors, other cells after.
+
+    Features are zero: nothing but facts is known. Each description is as of ``top_detections``.
+
+    Args:
+        table: (B, N, 10) as :func:`lohovla.collect.privileged_labels.objects_of` gives them; kind -1 is none.
+        config: of the model.
+    """
+    count = config.objects
+    real = table[..., 0] >= 0
+    score = torch.where(real, 0.5 + 0.5 * torch.rand_like(table[..., 0]), 0.02 * torch.rand_like(table[..., 0]) ** 3)
+    score, order = score.topk(count, dim=1)
+    rows = table.gather(1, order[..., None].expand(-1, -1, table.shape[-1]))
+    real = real.gather(1, order)
+    rows = torch.where(real[..., None], rows, _random_background(rows, config))
+    kind = rows[..., 0].long()
+    xy = rows[..., 3:5] + _POSITION * torch.randn_like(rows[..., 3:5])
+    cell = cells_of(config, xy)
+    offset = (xy - cell_centres(config, cell)) / xy.new_tensor(config.cell_size)
+    height = rows[..., 5:6] / HEIGHT_UNIT + _HEIGHT * torch.randn_like(rows[..., 5:6])
+    turn = torch.stack([torch.cos(4 * rows[..., 6]), torch.sin(4 * rows[..., 6])], -1)
+    facts = torch.cat(
+        [
+            F.one_hot(kind, len(KINDS)).float(),
+            score[..., None],
+            offset,
+            height,
+            turn,
+            _soften(rows[..., 1], NO_COLOR),
+            _soften(rows[..., 2], 2)[..., 1:],
+            _soften(rows[..., 7], N_SUPPORTS),
+            _soften(rows[..., 8], NO_COLOR + 1),
+            _soften(rows[..., 9], 2)[..., 1:],
+        ],
+        dim=-1,
+    )
+    assert facts.shape[-1] == len(KINDS) + 1 + ATTRIBUTE_DIM
+    return Detections(facts.new_zeros(*kind.shape, config.stem_dim), facts, xy, cell)
+
+
+def _soften(value: Tensor, count: int) -> Tensor:
+    """One of ``count`` as probabilities (..., count) that are nearly sure."""
+    truth = F.one_hot(value.long(), count).float()
+    sure = torch.empty_like(truth[..., :1]).uniform_(*_SURE)
+    other = torch.rand_like(truth)
+    return sure * truth + (1 - sure) * other / other.sum(-1, keepdim=True)
+
+
+def _random_background(rows: Tensor, config: LoHoVLAConfig) -> Tensor:
+    """Descriptions of cells where nothing is: anything, anywhere."""
+    anything = torch.rand_like(rows)
+    low = rows.new_tensor([limits[0] for limits in config.bounds])
+    high = rows.new_tensor([limits[1] for limits in config.bounds])
+    most = rows.new_tensor([len(KINDS), NO_COLOR, 2, 0, 0, 0.05, 1.5, N_SUPPORTS, NO_COLOR + 1, 2])
+    drawn = anything * most
+    drawn[..., 3:5] = low + anything[..., 3:5] * (high - low)
+    for column in (0, 1, 2, 7, 8, 9):
+        drawn[..., column] = drawn[..., column].floor()
+    return drawn

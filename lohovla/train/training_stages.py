@@ -1,0 +1,152 @@
+"""The stages of training: what each learns, from what, and which weights it moves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lohovla.errors import UserError
+from lohovla.model.configuration import LoHoVLAConfig
+from lohovla.model.modeling_lohovla import LoHoVLA
+from lohovla.model.processor import Processor
+from lohovla.train import objectives, subgoal_losses
+from lohovla.train.symbolic_pretraining import table_losses
+from lohovla.train.training_batch import ActionChunks, labelled_batch
+
+STAGES = ("see", "read", "code", "plan", "act", "paint")
+_TRAINS = {
+    "see": ("stem.",),
+    "read": (
+        "decoder.",
+        "object_entry.",
+        "state_entry.",
+        "kind_entry.",
+        "point_entry.",
+        "pointer.query.",
+        "pointer.object_key.",
+        "roles.",
+    ),
+    "plan": (
+        "decoder.",
+        "vision.",
+        "projector.",
+        "object_entry.",
+        "state_entry.",
+        "kind_entry.",
+        "point_entry.",
+        "subgoal_entry.",
+        "pointer.",
+        "progress.",
+        "experts.pick_place.",
+    ),
+    "act": ("experts.ee.",),
+    "code": ("autoencoder.",),
+    "paint": ("painter.",),
+}
+_PRETRAINED = ("decoder.", "vision.", "projector.")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        name: one of :data:`STAGES`: ``see`` (the stem, on what the simulator knows), ``read`` (sub-tasks, from tables
+            instead of pictures), ``plan`` (sub-tasks, pointing, pick-and-place actions, progress), ``act`` (continuous
+            commands), ``code`` (the autoencoder of sub-goal pictures), ``paint`` (the image head).
+        steps: optimiser steps.
+        batch: samples a step and process.
+        lr: the highest learning rate.
+        fresh: share of each batch that is new.
+        weights: of the losses; 1 where none is given.
+        tables: examples of ``read`` in each step of ``plan`` beside the pictures, so that what they taught stays known.
+    """
+
+    name: str
+    steps: int
+    batch: int = 16
+    lr: float = 1e-3
+    fresh: float = 0.5
+    weights: Mapping[str, float] = field(default_factory=dict)
+    tables: int = 0
+
+    def __post_init__(self) -> None:
+        if self.name not in STAGES:
+            raise UserError(f"there is no stage {self.name!r}", f"choose of {', '.join(STAGES)}")
+        if self.steps < 1 or self.batch < 1 or not 0 < self.fresh <= 1:
+            raise UserError(f"stage {self.name}: steps and batch are at least 1, fresh in (0, 1]", "see configs/train")
+        if self.lr <= 0:
+            raise UserError(f"stage {self.name}: lr is {self.lr:g}", "it is above 0, 1e-3 for example")
+        if self.tables < 0 or (self.tables and self.name != "plan"):
+            raise UserError(f"stage {self.name}: tables are for stage plan, at least 0", "see configs/recipe/nano.yaml")
+
+    def trains(self, parameter: str, lora: bool = False) -> bool:
+        """Whether the stage moves a parameter, by its name in the model.
+
+        Args:
+            parameter: its name.
+            lora: the decoder has LoRA adapters: they alone are moved of it, and the vision tower stays as it is.
+        """
+        if lora and parameter.startswith(_PRETRAINED):
+            return self.name in ("read", "plan") and ".lora_" in parameter
+        return parameter.startswith(_TRAINS[self.name]) or bool(self.tables and parameter.startswith("roles."))
+
+
+def check_taught(config: LoHoVLAConfig, stage: Stage) -> None:
+    """Refuse a stage that a model cannot learn.
+
+    Raises:
+        UserError: it teaches sub-tasks, and the model has none.
+    """
+    if not config.subtasks and (stage.tables or stage.name in ("read", "paint")):
+        raise UserError(
+            f"stage {stage.name} teaches sub-tasks, which this model has none of",
+            "recipe=vanilla has the stages see, plan and act, without tables",
+        )
+
+
+class StageLosses(nn.Module):
+    """A stage's losses as a module, so that it can be wrapped for many processes.
+
+    Args:
+        model: the core.
+        processor: its processor.
+        stage: which losses.
+    """
+
+    def __init__(self, model: LoHoVLA, processor: Processor, stage: Stage):
+        super().__init__()
+        self.model, self.processor, self.stage = model, processor, stage
+        check_taught(model.config, stage)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(stage.trains(name, bool(model.config.lora_rank)))
+
+    def forward(self, batch: dict[str, Any], step: int) -> dict[str, Tensor]:
+        """Unweighted losses by name."""
+        device = self.model.device
+        if self.stage.name == "read":
+            return table_losses(self.model, batch, self.processor)
+        given = labelled_batch(batch, self.processor).to(device)
+        if self.stage.name == "see":
+            return objectives.stem_losses(self.model, given)
+        if self.stage.name == "plan":
+            losses = objectives.core_losses(self.model, given, self.processor)
+            if "tables" in batch:
+                read = table_losses(self.model, batch["tables"], self.processor)
+                losses |= {f"table/{name}": loss for name, loss in read.items()}
+            return losses
+        if self.stage.name == "act":
+            pieces = ActionChunks(*(batch[f"piece.{k}"].to(device) for k in ("state", "motion", "action")))
+            return {"act/ee": objectives.motion_loss(self.model, given, pieces, self.processor)}
+        if self.stage.name == "code":
+            return subgoal_losses.autoencoder_losses(self.model, given)
+        return subgoal_losses.SubgoalForward(self.model, given, self.processor).losses()
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum."""
+        parts = [self.stage.weights.get(name, 1.0) * loss for name, loss in losses.items()]
+        return torch.stack(parts).sum()

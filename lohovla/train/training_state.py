@@ -1,0 +1,168 @@
+"""What is needed to go on after a kill: weights, their running average, the optimiser; in safetensors, no pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from lohovla.errors import UserError
+from lohovla.model.modeling_lohovla import LoHoVLA
+from lohovla.train.sharding import put, share, whole
+from lohovla.train.training_stages import Stage
+
+_WEIGHTS = "state.safetensors"
+
+
+class TrainingState:
+    """The state of a stage.
+
+    Where weights are sharded, all processes have to call :meth:`save`, :meth:`averaged` and :meth:`use_average`.
+
+    Args:
+        folder: where it is kept.
+        model: the core that is trained; its weights may be sharded.
+        stage: what is trained.
+        optimizer: AdamW, prepared or not.
+        shown: the core that gets the averaged weights, which are whole there; the same as ``model`` if not given.
+    """
+
+    def __init__(self, folder: Path, model: LoHoVLA, stage: Stage, optimizer: Any, shown: LoHoVLA | None = None):
+        self._folder, self._model, self._stage, self._optimizer = folder, model, stage, optimizer
+        self._shown = model if shown is None else shown
+        lora = bool(model.config.lora_rank)
+        self._moved = {name: p for name, p in model.named_parameters() if stage.trains(name, lora)}
+        self._average = {name: p.detach().clone() for name, p in self._moved.items()}
+        parameters = dict(self._shown.named_parameters())
+        self._places = {name: parameters[name] for name in self._moved}
+        self._seen = 0
+        self.found: dict[str, Any] = {}  # facts of the state that was restored
+        self.kept: dict[str, Any] = {}  # facts that are saved beside the state's own
+        self.sums: dict[str, list[float]] = {}  # of the journal: what it had not written yet
+
+    def average(self, decay: float) -> None:
+        """Let the running average follow the weights; at the start it follows faster."""
+        self._seen += 1
+        share = 1 - min(decay, self._seen / (10 + self._seen))
+        with torch.no_grad():
+            for name, p in self._moved.items():
+                self._average[name].lerp_(p.detach(), share)
+
+    @contextmanager
+    def averaged(self) -> Iterator[LoHoVLA]:
+        """The model with the averaged weights, for a while."""
+        own = {name: p.detach().clone() for name, p in self._places.items()}
+        training = self._shown.training
+        self.use_average()
+        self._shown.eval()
+        try:
+            yield self._shown
+        finally:
+            self._shown.train(training)
+            for name, p in self._places.items():
+                put(own[name], p)
+
+    def use_average(self) -> None:
+        """Put the averaged weights into the model."""
+        for name, p in self._places.items():
+            put(whole(self._average[name]).to(p.device), p)
+        if self._shown is not self._model:
+            buffers = dict(self._shown.named_buffers())
+            for name, buffer in self._buffers().items():
+                put(buffer.to(buffers[name].device), buffers[name])
+
+    def save(self, step: int, sums: Mapping[str, list[float]] | None = None, write: bool = True) -> None:
+        """Write the state after ``step`` steps and the journal's sums; a kill leaves the state before, whole.
+
+        Args:
+            step: how many are done.
+            sums: of the journal.
+            write: whether this process is the one that writes.
+        """
+        tensors: dict[str, Tensor] = {}
+        states = self._optimizer.state_dict()["state"]
+        for number, (name, p) in enumerate(self._moved.items()):
+            tensors[f"weight/{name}"] = whole(p).contiguous()
+            tensors[f"average/{name}"] = whole(self._average[name]).contiguous()
+            for part in ("exp_avg", "exp_avg_sq") if number in states else ():  # none, if no loss asks for it
+                tensors[f"{part}/{name}"] = whole(states[number][part]).contiguous()
+        if not write:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # Buffers that a stage measures, the painter's scale say, belong to it as well.
+        tensors |= {f"buffer/{n}": b.contiguous() for n, b in self._buffers().items()}
+        facts = {
+            "stage": self._stage.name,
+            "steps": self._stage.steps,
+            "step": step,
+            "seen": self._seen,
+            "sums": sums or {},
+            **self.kept,
+        }
+        part = self._folder / f"{_WEIGHTS}.part"
+        try:
+            save_file(tensors, part, metadata={"facts": json.dumps(facts)})
+        except (OSError, SafetensorError):
+            part.unlink(missing_ok=True)  # the disk may be full
+            raise
+        os.replace(part, self._folder / _WEIGHTS)
+
+    def _buffers(self) -> dict[str, Tensor]:
+        persistent = self._model.state_dict().keys()
+        return {n: b for n, b in self._model.named_buffers() if self._stage.trains(n) and n in persistent}
+
+    def restore(self) -> int:
+        """Take up a state that was written; returns its step, 0 if there is none.
+
+        Raises:
+            UserError: it is damaged, or of another model.
+        """
+        path = self._folder / _WEIGHTS
+        if not path.exists():
+            return 0
+        try:
+            tensors = load_file(path)
+            facts = _facts(path)
+        except (SafetensorError, OSError, ValueError, KeyError) as error:
+            raise UserError(f"{path} is damaged: {error}", "remove it to train the stage again") from None
+        states: dict[int, dict[str, Tensor]] = {}
+        buffers = self._buffers()
+        try:
+            for number, (name, p) in enumerate(self._moved.items()):
+                put(tensors[f"weight/{name}"], p)
+                put(tensors[f"average/{name}"], self._average[name])
+                if f"exp_avg/{name}" in tensors:
+                    parts = {part: tensors[f"{part}/{name}"] for part in ("exp_avg", "exp_avg_sq")}
+                    states[number] = {part: share(value, p) for part, value in parts.items()}
+                    states[number]["step"] = torch.tensor(float(facts["step"]))
+            for name, buffer in buffers.items():
+                put(tensors[f"buffer/{name}"], buffer)
+        except (KeyError, RuntimeError) as error:
+            raise UserError(f"{path} is of another model: {error}", "give another output=FOLDER") from None
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": states, "param_groups": groups})
+        self.found, self._seen, self.sums = facts, int(facts["seen"]), facts.get("sums", {})
+        return int(facts["step"])
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """Facts of the state of a stage in its folder; empty if there is none, or it is damaged."""
+    try:
+        return _facts(folder / _WEIGHTS)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()["facts"])

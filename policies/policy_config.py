@@ -1,0 +1,138 @@
+"""What the LoHoVLA policy goes by, and what it remembers of an episode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from lohovla.errors import UserError
+from lohovla.model.backends.inference_backend import BACKENDS
+from lohovla.model.inference.action_sampling import ActionContext
+from lohovla.policies.subgoal_source import SubgoalSource
+
+_CHOICES = {
+    "subtasks": ("text", "image", "text+image", "none"),
+    "planner": ("ar", "d2f"),
+    "grammar": ("scene", "all", "none"),
+    "replan": ("never", "always", "patient"),
+    "progress": ("reward", "model"),
+    "backend": BACKENDS,
+}
+
+
+@dataclass(frozen=True)
+class LoHoVLAPolicyConfig:
+    """How the policy plans and acts.
+
+    Attributes:
+        subtasks: what is acted on: ``text`` (the planned words), ``image`` (the picture of the end, painted from the
+            words, which are hidden from acting), ``text+image`` (both), ``none`` (the goal alone: nothing is planned).
+        planner: ``ar`` (word by word) or ``d2f`` (block diffusion).
+        grammar: what may be said word by word: ``scene`` (sub-tasks of what is seen and asked for), ``all``
+            (sub-tasks), ``none`` (anything). What block diffusion says is checked, and said again word by word where
+            it may not be said.
+        avoid: after a failure that calls for another sub-task, do not say the one that failed until one succeeds.
+        replan: after a failure: ``never`` (the paper's a), ``always`` (b), or ``patient`` (c): after more than
+            ``failures`` in a row.
+        failures: K of rule (c).
+        progress: ``reward`` (the simulator's, the published rule) or ``model`` (seen by the model, as on a robot).
+        done: chance from which the model calls a sub-task done.
+        steps: denoising steps of a chunk.
+        execute: actions of each ``ee`` chunk that are carried out.
+        stop: may say that all is done, or that nothing (more) can be done, which ends the episode. A simulator ends an
+            episode itself: there, saying it too early only loses.
+        limit: seconds after which an ``ee`` sub-task is given up; more where the arm is too slow for its way.
+        backend: how the passes are computed: ``eager``, ``fused`` or ``compile`` (``inference_backend``).
+        imagine: paint the end of each new sub-task, the decision's ``subgoal``, for people where nothing acts on it.
+    """
+
+    subtasks: str = "text"
+    planner: str = "ar"
+    grammar: str = "scene"
+    avoid: bool = True
+    replan: str = "patient"
+    failures: int = 1
+    progress: str = "reward"
+    done: float = 0.5
+    steps: int = 4
+    execute: int = 8
+    stop: bool = False
+    limit: float = 8.0
+    backend: str = "eager"
+    imagine: bool = False
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise UserError(
+                    f"policy.{name} cannot be {getattr(self, name)!r}", f"choose one of {', '.join(choices)}"
+                )
+        if self.steps < 1 or self.execute < 1 or self.failures < 0:
+            raise UserError(
+                "policy.steps and policy.execute are at least 1, policy.failures at least 0",
+                "4, 8 and 1 are the defaults",
+            )
+
+    @property
+    def pictured(self) -> bool:
+        """Whether sub-goal pictures are acted on."""
+        return "image" in self.subtasks
+
+    @property
+    def paints(self) -> bool:
+        """Whether sub-goal pictures are painted."""
+        return self.pictured or self.imagine
+
+
+@dataclass
+class EpisodeMemory:
+    """What is remembered of one episode.
+
+    Attributes:
+        noise: its stream of noise.
+        pictures: makes the pictures of its sub-tasks' ends.
+        goal: in words.
+        words: tokens of the sub-task; None before the first.
+        attended: what the action expert reads.
+        before: what was seen at the points when the sub-task began.
+        over: ``done`` or ``nothing`` once that was said, see :class:`~lohovla.policies.base.Decision`.
+        way: m from where the tool was when the sub-task was planned, to where it picks, places, and looks again.
+        fails: actions in a row without success.
+        failed: sub-tasks in tokens that were given up since the last success.
+        gripped: whether suction was on within this motion (``ee``).
+        started: step at which the motion began.
+        reward: collected since then.
+        progress: how far the model thinks that the sub-task is.
+        motion: difference of the last two commands, x, y, z, yaw.
+        timing: of the last look, ms by stage.
+        subgoal: the picture of the sub-task's end, uint8 (H, W, 3), if one was made.
+        shown: the same as the stem sees it (1, 4, H, W).
+    """
+
+    noise: torch.Generator
+    pictures: SubgoalSource
+    goal: str = ""
+    words: list[int] | None = None
+    attended: ActionContext | None = None
+    before: torch.Tensor | None = None
+    over: str = ""
+    way: float = 0.0
+    fails: int = 0
+    failed: list[list[int]] = field(default_factory=list)
+    gripped: bool = False
+    started: int = 0
+    reward: float = 0.0
+    progress: float = 0.0
+    motion: np.ndarray = field(default_factory=lambda: np.zeros(4, np.float32))
+    timing: dict[str, float] = field(default_factory=dict)
+    subgoal: np.ndarray | None = None
+    shown: torch.Tensor | None = None
+
+
+def last_action_delta(actions: np.ndarray | None) -> np.ndarray:
+    """The difference of the last two of some commands: x, y, z, yaw (4,); none where they are not known."""
+    if actions is None or actions.shape[-1] != 7 or len(actions) < 2:
+        return np.zeros(4, np.float32)
+    return (actions[-1] - actions[-2])[[0, 1, 2, 5]].astype(np.float32)

@@ -7,17 +7,15 @@ machine. Tokens per forward count the tokens of the cut text and every model cal
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from tqdm import tqdm
 
 from lohovla.benchmarks.bench_utils import emit, median
+from lohovla.benchmarks.text_problems import ROOM, VALIDATION, batches
 from lohovla.errors import UserError
 
-ROOM = {"plan": 192, "open-plan": 192, "arithmetic": 112}
 FIRST = 10001  # test seeds
-VALIDATION = 1  # thresholds are chosen by these
 
 
 def run(
@@ -147,14 +145,6 @@ def _compare(text: Any, task: str, modes: list[str], problems: int) -> dict[str,
             f"{row.get('cpu_speed_up', float('nan')):9.2f}"
         )
     return {"modes": rows}
-
-
-def batches(task: str, first: int, count: int, size: int = 16) -> Iterator[list[Any]]:
-    """``count`` problems from seed ``first`` on, ``size`` at a time."""
-    from lohovla.collect.text_tasks import text_task
-
-    examples = [text_task(task).draw(first + 2 * k) for k in range(count)]
-    yield from (examples[k : k + size] for k in range(0, count, size))
 
 
 def _agreement(text: Any, task: str, prompts: int) -> dict[str, float]:

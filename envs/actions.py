@@ -9,7 +9,7 @@ import numpy as np
 
 from lohovla.envs.control.end_effector import REACH
 from lohovla.envs.errors import ActionError
-from lohovla.envs.scene.cameras import WORKSPACE
+from lohovla.geometry.workspace import WORKSPACE
 
 CONTROLS = ("ee", "pick_place")
 _TALLEST = 0.40  # m, the highest z of a pick or place

@@ -17,12 +17,14 @@ from lohovla.envs.errors import EpisodeOver
 from lohovla.envs.language import vocabulary
 from lohovla.envs.render.noise import CameraNoise
 from lohovla.envs.render.renderer import render_color
-from lohovla.envs.scene.cameras import CAMERAS, WORKSPACE
-from lohovla.envs.sensors import DEFAULT_CAMERAS, STATE_NAMES, Sensors, proprioception
+from lohovla.envs.scene.cameras import CAMERAS
+from lohovla.envs.scene.grippers import TOOL_LENGTH
+from lohovla.envs.sensors import DEFAULT_CAMERAS, Sensors, proprioception
 from lohovla.envs.tasks.entities import Scene
 from lohovla.envs.tasks.names import VERSION
 from lohovla.envs.tasks.registry import TaskInstance, get_task
 from lohovla.errors import UserError
+from lohovla.geometry.workspace import STATE_NAMES, WORKSPACE
 
 # Rates whose period is a whole number of physics steps.
 CONTROL_RATES = (5.0, 8.0, 10.0, 20.0, 25.0, 40.0, 50.0, 100.0)
@@ -200,6 +202,11 @@ class BlocksEnv(gym.Env):
     def control_hz(self) -> float:
         """Commands a second."""
         return self.rules.control_hz
+
+    @property
+    def tool_length(self) -> float:
+        """From the flange to the tool's tip, m."""
+        return TOOL_LENGTH[self.rules.gripper]
 
     @property
     def episode(self) -> Episode:

@@ -12,22 +12,21 @@ import numpy as np
 
 from lohovla.envs.control.simulation import Simulation
 from lohovla.envs.instruction_space import InstructionSpace
+from lohovla.envs.render.fused_view import fuse
 from lohovla.envs.render.noise import CameraNoise
 from lohovla.envs.render.renderer import check_size, render, render_color
-from lohovla.envs.scene.arm import JOINTS
-from lohovla.envs.scene.cameras import CAMERAS, WORKSPACE, CameraModel, rotation_of
+from lohovla.envs.scene.cameras import CAMERAS, CameraModel, rotation_of
 from lohovla.errors import UserError
-from lohovla.geometry.height_map import fuse
+from lohovla.geometry.depth import DEPTH_STEPS, quantize_depth
 from lohovla.geometry.rotations import rotvec_from_matrix
+from lohovla.geometry.workspace import WORKSPACE
 
 DEFAULT_CAMERAS: dict[str, dict[str, Any]] = {
     "top": {"width": 320, "height": 160, "depth": True},
     "wrist": {"width": 128, "height": 128},
 }
-STATE_NAMES = ("ee.x", "ee.y", "ee.z", "ee.rx", "ee.ry", "ee.rz", "gripper", *JOINTS)
 TOP_SOURCES = ("orthographic", "fused")
 
-_STEPS = 2**15 - 1  # of depth; signed and unsigned 16-bit pictures both hold them
 _FUSED_FROM = ("front", "left", "right")
 
 
@@ -155,13 +154,7 @@ def depth_unit(camera: CameraModel) -> float:
 
 def _farthest(camera: CameraModel) -> float:
     """The largest depth a camera reports, metres."""
-    return float(np.float32(_STEPS) * np.float32(depth_unit(camera)))
-
-
-def quantize_depth(depth: np.ndarray, unit: float) -> np.ndarray:
-    """Depth in whole steps of ``unit``, as real sensors give it: 15 bits then hold it without loss."""
-    steps = np.clip(np.rint(depth / np.float32(unit)), 0, _STEPS).astype(np.float32)
-    return steps * np.float32(unit)
+    return float(np.float32(DEPTH_STEPS) * np.float32(depth_unit(camera)))
 
 
 def proprioception(simulation: Simulation) -> np.ndarray:

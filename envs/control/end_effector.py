@@ -9,9 +9,10 @@ import numpy as np
 
 from lohovla.envs.control.simulation import Simulation
 from lohovla.envs.scene.arm import MAX_JOINT_SPEED
-from lohovla.envs.scene.grippers import TCP_IN_FLANGE, TOOL_LENGTH
+from lohovla.envs.scene.grippers import TOOL_LENGTH
 from lohovla.geometry import ur5e
 from lohovla.geometry.rotations import matrix_from_rotvec
+from lohovla.geometry.ur5e import TCP_IN_FLANGE
 
 # Where the tool centre point may go, metres in the base frame: the workspace and a margin around it.
 REACH = np.array([[0.18, 0.82], [-0.58, 0.58], [-0.005, 0.60]])

@@ -14,23 +14,8 @@ import numpy as np
 
 from lohovla.envs.mujoco_import import mujoco
 from lohovla.envs.scene.materials import CollisionLayer, cylinder_between
+from lohovla.geometry.ur5e import DH_A, DH_ALPHA, DH_D, JOINT_LIMITS, JOINTS
 
-JOINTS = (
-    "shoulder_pan_joint",
-    "shoulder_lift_joint",
-    "elbow_joint",
-    "wrist_1_joint",
-    "wrist_2_joint",
-    "wrist_3_joint",
-)
-
-# Denavit-Hartenberg parameters of the UR5e as its maker publishes them.
-DH_D = (0.1625, 0.0, 0.0, 0.1333, 0.0997, 0.0996)
-DH_A = (0.0, -0.425, -0.3922, 0.0, 0.0, 0.0)
-DH_ALPHA = (math.pi / 2, 0.0, 0.0, math.pi / 2, -math.pi / 2, 0.0)
-
-JOINT_LIMITS = np.array([(-2 * math.pi, 2 * math.pi)] * 6)
-JOINT_LIMITS[2] = (-math.pi, math.pi)
 MAX_JOINT_SPEED = math.pi  # rad/s, all six joints
 MAX_TORQUE = (150.0, 150.0, 150.0, 28.0, 28.0, 28.0)  # N m
 

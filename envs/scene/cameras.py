@@ -15,8 +15,6 @@ import numpy as np
 
 from lohovla.envs.mujoco_import import mujoco
 
-WORKSPACE = np.array([[0.25, 0.75], [-0.5, 0.5], [0.0, 0.28]])  # x, y, z bounds, metres, base frame
-TOP_CEILING = 0.34  # `top` does not see what is higher: the arm at home, as in a cropped height map
 _TOP_ALTITUDE = 1.2  # where the orthographic camera stands; only its ceiling matters
 
 

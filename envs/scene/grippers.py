@@ -6,8 +6,6 @@ work, so that a tool held straight down with no yaw has zero rotation in the bas
 
 from __future__ import annotations
 
-import numpy as np
-
 from lohovla.envs.mujoco_import import mujoco
 from lohovla.envs.scene.materials import CollisionLayer, cylinder_between
 
@@ -15,8 +13,6 @@ TOOL_LENGTH = {"suction": 0.13, "jaw": 0.145}  # flange to tcp, metres
 CUP_TRAVEL = 0.012  # how far the bellows of the cup gives, metres
 JAW_OPENING = 0.085  # between the open fingers, metres
 
-# Half a turn about (1, -1, 0): the flange's z points at the work, the tcp's away; no yaw at the home pose.
-TCP_IN_FLANGE = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
 _FLIP = [0.0, 2**-0.5, -(2**-0.5), 0.0]
 _JAW_FORCE = 4.0  # N, of each finger
 _CUP_STIFFNESS = 250.0  # N/m

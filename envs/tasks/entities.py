@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lohovla.envs.language import vocabulary
-from lohovla.envs.scene.cameras import WORKSPACE
 from lohovla.envs.scene.objects import BOWL_FLOOR, BOWL_HEIGHT, BOWL_RADIUS
 from lohovla.geometry.rotations import yaw_of_quat
+from lohovla.geometry.workspace import WORKSPACE
 
 SMALL = vocabulary()["sizes"]["smaller"]
 BIG = vocabulary()["sizes"]["bigger"]

@@ -13,8 +13,8 @@ from typing import TypeVar
 import numpy as np
 
 from lohovla.envs.language import palette, vocabulary
-from lohovla.envs.scene.cameras import WORKSPACE
 from lohovla.envs.tasks.entities import BIG, SMALL, Block, Bowl, Entity, Pose, Zone
+from lohovla.geometry.workspace import WORKSPACE
 
 _GAP = 0.012  # between neighbouring circles, metres
 _TRIES = 80

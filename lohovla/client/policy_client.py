@@ -14,8 +14,8 @@ from websockets.sync.client import ClientConnection, connect
 from lohovla.client.msgpack_codec import pack_message, unpack_message
 from lohovla.client.request_error import RequestError
 from lohovla.errors import UserError
-from lohovla.serve.policy.observation_schema import PREFIX
 
+REQUEST_PREFIX = "request."  # of what in a request is for the server and not for the policy
 _LOG = logging.getLogger(__name__)
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 2.0  # s between attempts to connect
 _MOST_STRAYS = 3  # replies that nothing was asked for, before the server is given up
@@ -86,7 +86,7 @@ class PolicyClient:
             extras = {"id": self._number, "timestamp": time.time(), "episode": self._episode, **extras}
             if self._seed is not None:
                 extras["seed"] = self._seed
-            message |= {f"{PREFIX}{key}": value for key, value in extras.items()}
+            message |= {f"{REQUEST_PREFIX}{key}": value for key, value in extras.items()}
         self._pending, self._sent_at = pack_message(message), time.monotonic()
         self._throw_away()
         try:
@@ -114,7 +114,7 @@ class PolicyClient:
                     raise UserError(f"{self.url} keeps breaking off: {_words(error)}", "see its log") from None
                 self._again(deadline)
         self._pending = None
-        found = reply.get(f"{PREFIX}id", self._number if not self.is_ours else None)
+        found = reply.get(f"{REQUEST_PREFIX}id", self._number if not self.is_ours else None)
         if found != self._number:
             self.close()
             raise RequestError(f"the reply is for request {found}, not {self._number}")

@@ -15,7 +15,7 @@ from lohovla.data.dataset_layout import EE_NAMES, depth_feature, feature, frame_
 from lohovla.data.episode_record import EpisodeRecord
 from lohovla.envs.language import vocabulary
 from lohovla.envs.mujoco_import import mujoco
-from lohovla.envs.sensors import STATE_NAMES
+from lohovla.geometry.workspace import STATE_NAMES
 from lohovla.policies.base import Context, Policy
 
 _PICK_PLACE_NAMES = [f"{part}.{axis}" for part in ("pick", "place") for axis in ("x", "y", "z", "yaw")]

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lohovla.commands.serve import check
+from lohovla.commands.serve_checks import check_server
 from lohovla.errors import SetupError
 
 _LIMITS = ("page", "cache_mb", "running", "waiting", "step_tokens", "share")  # of an engine
@@ -17,7 +17,7 @@ _LIMITS = ("page", "cache_mb", "running", "waiting", "step_tokens", "share")  # 
 
 async def serve_text(config: DictConfig) -> int:
     """Serve; returns when the drain after SIGTERM or Ctrl-C is over."""
-    keys, tls = check(config, {"block": 1}, ("body_mb", "cache_mb"))
+    keys, tls = check_server(config, {"block": 1}, ("body_mb", "cache_mb"))
     try:
         from lohovla.serve.text.text_server import TextServer, TextServerSettings
         from lohovla.serve.text.text_service import TextService

@@ -17,6 +17,7 @@ def run(config: DictConfig) -> int:
     """Train, from where it was stopped if ``output`` names a folder with a state; print where the checkpoint is."""
     import torch
 
+    from lohovla.evaluate.validation import closed_loop
     from lohovla.train.recipe import Run
 
     _check_model(config.recipe.model)
@@ -26,7 +27,7 @@ def run(config: DictConfig) -> int:
     ready = Run(settings, Path(config.output) if config.output else None)
     folder = Path(results_folder(config, "train"))
     print(f"to go on after an interruption, run again with output={folder}")
-    checkpoint = ready.train(folder)
+    checkpoint = ready.train(folder, closed_loop)
     print(f"checkpoint in {checkpoint}; try it: lohovla rollout policy=lohovla policy.checkpoint={checkpoint}")
     return 0
 

@@ -13,6 +13,7 @@ from lohovla.control.poses import POSE, wrap
 from lohovla.control.safety.command_receiver import Command, CommandReceiver
 from lohovla.control.safety.interlocks import CameraVisibility
 from lohovla.control.settings import LoopSettings
+from lohovla.geometry.workspace import TOP_CEILING, WORKSPACE
 
 _MARGIN = 0.01  # m
 
@@ -137,8 +138,6 @@ def seen_from_above(tool_length: float) -> CameraVisibility:
     Its view is cut off at a height, so that the arm can get out of its way: parts that reach above are not drawn.
     Straight from above, going up and down changes nothing.
     """
-    from lohovla.envs.scene.cameras import TOP_CEILING, WORKSPACE
-
     (x, y, _), (x1, y1, _) = WORKSPACE.T.tolist()
     return CameraVisibility((x, y, -np.inf), (x1, y1, TOP_CEILING - tool_length - _MARGIN), (1.0, 1.0, 0.0))
 
@@ -153,11 +152,9 @@ class SimulatedArm(_Simulated):
     """
 
     def __init__(self, env: Any, on_step: Callable[[float, bool, bool, Mapping[str, Any]], None] | None = None):
-        from lohovla.envs.scene.grippers import TOOL_LENGTH
-
         self._env = env.unwrapped
         super().__init__(1.0 / self._env.control_hz)
-        self.sight = {"images.top": seen_from_above(TOOL_LENGTH[self._env.rules.gripper])}
+        self.sight = {"images.top": seen_from_above(self._env.tool_length)}
         self._on_step = on_step
 
     def pose(self) -> np.ndarray:

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from lohovla.d2f.block_state import DecodeState
+from lohovla.d2f.denoiser import BlockDenoiser
 
-if TYPE_CHECKING:
-    from lohovla.d2f.decode_loop import DecodeSession
+
+class WindowContext(Protocol):
+    """What a window is read from: the sequences that are decoded.
+
+    Attributes:
+        canvas: the state of all sequences.
+        prompt: (n, p) ids, padded.
+        length: (n,) prompt lengths.
+        fed: (n,) tokens that are in the cache.
+        start: (n,) position of each prompt's first token.
+        denoiser: the model.
+    """
+
+    canvas: DecodeState
+    prompt: Tensor
+    length: Tensor
+    fed: Tensor
+    start: Tensor
+    denoiser: BlockDenoiser
 
 
 class ForwardWindow:
@@ -25,7 +43,7 @@ class ForwardWindow:
         commits: whether any sequence has something to commit.
     """
 
-    def __init__(self, session: DecodeSession, versions: list[DecodeState]):
+    def __init__(self, session: WindowContext, versions: list[DecodeState]):
         base = session.canvas
         ready = session.length + base.retired * base.size
         parts = [_columns(session.fed, ready)]
@@ -51,7 +69,7 @@ def _columns(first: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
     return places, places < end[:, None]
 
 
-def _read(session: DecodeSession, canvas: DecodeState, places: Tensor) -> Tensor:
+def _read(session: WindowContext, canvas: DecodeState, places: Tensor) -> Tensor:
     """Tokens at ``places`` of the prompt followed by the canvas."""
     prompt, length = session.prompt, session.length[:, None]
     tokens = torch.zeros_like(places)
@@ -62,7 +80,7 @@ def _read(session: DecodeSession, canvas: DecodeState, places: Tensor) -> Tensor
     return tokens
 
 
-def _visible(session: DecodeSession, places: Tensor, real: Tensor, section: Tensor) -> Tensor:
+def _visible(session: WindowContext, places: Tensor, real: Tensor, section: Tensor) -> Tensor:
     """(n, w, w) bool: block-causal, and versions see the lead and themselves."""
     size, length = session.canvas.size, session.length[:, None]
     in_prompt = places < length

@@ -7,15 +7,36 @@ cache and itself, so that neither the cache nor what is being committed is copie
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 from lohovla.d2f import block_state
 from lohovla.d2f.block_state import PER_ROW, Array, DecodeState, array_namespace
 from lohovla.d2f.sampling import Proposals, Sampling
 from lohovla.errors import UserError
 
-if TYPE_CHECKING:
-    from lohovla.d2f.decode_loop import DecodeSession
+
+class VerifierContext(Protocol):
+    """What a verifier works on: a :class:`DecodeSession`, or a :class:`RequestGroup` of the engine.
+
+    Attributes:
+        canvas: the state of all sequences.
+        proposals: of the last forward; None before the first.
+        settings: with the thresholds.
+    """
+
+    canvas: DecodeState
+    proposals: Proposals | None
+
+    @property
+    def settings(self) -> Any: ...
+
+    def note(self, accepted: Array, proposals: Proposals) -> None:
+        """Keep which positions were accepted in this forward, and from what."""
+        ...
+
+    def follow(self, canvas: DecodeState, proposals: Proposals, rows: Array) -> DecodeState:
+        """What the plain rules make of ``canvas`` with ``proposals``; ``rows`` are left alone."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -38,12 +59,12 @@ class Verifier(Protocol):
         """Refuse sampling that this cannot do."""
         ...
 
-    def versions(self, session: DecodeSession) -> list[Candidate]:
+    def versions(self, session: VerifierContext) -> list[Candidate]:
         """What to run, from the session's present canvas on; at least one version."""
         ...
 
     def settle(
-        self, session: DecodeSession, versions: list[Candidate], proposals: list[Proposals]
+        self, session: VerifierContext, versions: list[Candidate], proposals: list[Proposals]
     ) -> tuple[DecodeState, Proposals]:
         """The canvas to go on from, and the proposals made for it."""
         ...
@@ -56,12 +77,12 @@ class PlainVerifier:
     def check(self, sampling: Sampling) -> None:
         """Anything goes."""
 
-    def versions(self, session: DecodeSession) -> list[Candidate]:
+    def versions(self, session: VerifierContext) -> list[Candidate]:
         """The present canvas."""
         return [_present(session)]
 
     def settle(
-        self, session: DecodeSession, versions: list[Candidate], proposals: list[Proposals]
+        self, session: VerifierContext, versions: list[Candidate], proposals: list[Proposals]
     ) -> tuple[DecodeState, Proposals]:
         """The present canvas."""
         return session.canvas, proposals[0]
@@ -89,7 +110,7 @@ class LookaheadBranches:
     def check(self, sampling: Sampling) -> None:
         """Anything goes."""
 
-    def versions(self, session: DecodeSession) -> list[Candidate]:
+    def versions(self, session: VerifierContext) -> list[Candidate]:
         """The present canvas with each of its surest masked positions filled; the canvas itself where none is sure."""
         ranking = top_confident(session, self.width, self.least)
         if ranking is None:
@@ -99,7 +120,7 @@ class LookaheadBranches:
         return [replace(made[0], rows=_everybody(session)), *made[1:]]
 
     def settle(
-        self, session: DecodeSession, versions: list[Candidate], proposals: list[Proposals]
+        self, session: VerifierContext, versions: list[Candidate], proposals: list[Proposals]
     ) -> tuple[DecodeState, Proposals]:
         """The version with the highest mean confidence over what is still masked."""
         lib, scores = array_namespace(session.canvas.tokens), []
@@ -140,7 +161,7 @@ class SpeculativeDrafts:
         if sampling.temperature > 0:
             raise UserError("mode d2f+chain needs temperature 0", "use mode=d2f or mode=d2f+branch with a temperature")
 
-    def versions(self, session: DecodeSession) -> list[Candidate]:
+    def versions(self, session: VerifierContext) -> list[Candidate]:
         """The present canvas and its drafts."""
         ranking = top_confident(session, self.depth)
         if ranking is None:
@@ -150,7 +171,7 @@ class SpeculativeDrafts:
         return [_present(session), *drafts]
 
     def settle(
-        self, session: DecodeSession, versions: list[Candidate], proposals: list[Proposals]
+        self, session: VerifierContext, versions: list[Candidate], proposals: list[Proposals]
     ) -> tuple[DecodeState, Proposals]:
         """As many plain steps as the drafts cover."""
         canvas, proposed, nobody = session.canvas, proposals[0], versions[0].rows & False
@@ -167,7 +188,7 @@ class SpeculativeDrafts:
             canvas, proposed = landed, answer
 
 
-def top_confident(session: DecodeSession, count: int, least: float = 0.0) -> tuple[Array, Array] | None:
+def top_confident(session: VerifierContext, count: int, least: float = 0.0) -> tuple[Array, Array] | None:
     """The most confident masked positions of the last forward: (n, k) places with k <= count, and which are usable.
 
     None where no sequence has any of at least the confidence ``least``: before the first forward, for example, or
@@ -184,7 +205,7 @@ def top_confident(session: DecodeSession, count: int, least: float = 0.0) -> tup
     return (places[:, :most], usable[:, :most]) if most else None
 
 
-def fill_positions(session: DecodeSession, places: Array, usable: Array) -> DecodeState:
+def fill_positions(session: VerifierContext, places: Array, usable: Array) -> DecodeState:
     """The session's canvas with the proposals at ``places`` (n, k) filled in."""
     assert session.proposals is not None
     canvas, proposals, lib = session.canvas, session.proposals, array_namespace(session.canvas.tokens)
@@ -214,15 +235,15 @@ def states_equal(mine: DecodeState, other: DecodeState) -> Array:
     return equal
 
 
-def _present(session: DecodeSession) -> Candidate:
+def _present(session: VerifierContext) -> Candidate:
     return Candidate(session.canvas, _everybody(session))
 
 
-def _everybody(session: DecodeSession) -> Array:
+def _everybody(session: VerifierContext) -> Array:
     return array_namespace(session.canvas.tokens).ones_like(session.canvas.ended)
 
 
-def _advanced(session: DecodeSession, places: Array, usable: Array) -> Candidate:
+def _advanced(session: VerifierContext, places: Array, usable: Array) -> Candidate:
     """What the plain rules make of the session's canvas with ``places`` (n, k) filled, where the last one is usable."""
     canvas = block_state.append_block(
         block_state.commit_blocks(fill_positions(session, places, usable)), session.settings.thresholds

@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 
-from lohovla.collect.text_tasks.tokenizer import encode
 from lohovla.d2f import adapters
 from lohovla.d2f.baselines import autoregress, diffuse
 from lohovla.d2f.block_state import DecodeState, Thresholds
 from lohovla.d2f.decode_loop import DecodeSession, DecodeSettings, GenerationOutput
 from lohovla.d2f.denoiser import DecoderDenoiser
+from lohovla.d2f.encode_prompt import encode_prompt
 from lohovla.d2f.load_checkpoint import check_device, denoiser_of, find, load_model, read_json
 from lohovla.d2f.parallel_verification import LookaheadBranches, PlainVerifier, SpeculativeDrafts, Verifier
 from lohovla.d2f.sampling import Sampling
@@ -200,7 +200,7 @@ class TextModel:
         """Token ids of a prompt; a UserError where it has words that the tokenizer does not know."""
         if self.tokenizer.unk_token_id is not None and not prompt.endswith("\n"):
             prompt += "\n"  # the small models' prompts end in a line end
-        ids = encode(self.tokenizer, prompt)
+        ids = encode_prompt(self.tokenizer, prompt)
         if not ids:
             raise UserError("the prompt is empty", "say something: `lohovla generate --help` has examples")
         return ids

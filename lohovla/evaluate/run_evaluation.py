@@ -8,13 +8,14 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from lohovla.evaluate.episode_files import FAILURES, first_by_task, picture_path
 from lohovla.evaluate.episode_log import EpisodeLog, Row
 from lohovla.evaluate.evaluation_worker import EpisodeGroup, GroupResult, film, play_group
 from lohovla.evaluate.protocol import Protocol
 from lohovla.output_folder import write_atomically
 from lohovla.parallel_jobs import run_jobs
 
-FAILURES, VIDEOS = "failures", "videos"
+VIDEOS = "videos"
 _T = TypeVar("_T")
 
 
@@ -67,8 +68,8 @@ def film_some(
     second.
     """
     rows = list(rows)
-    chosen = first_of(rows, count, success=False)
-    chosen += first_of(rows, count - len(chosen), success=True)
+    chosen = first_by_task(rows, count, success=False)
+    chosen += first_by_task(rows, count - len(chosen), success=True)
     films = [(row, folder / VIDEOS / f"{row['task']}-{row['seed']}.mp4") for row in chosen]
     missing = [(row, path) for row, path in films if not path.exists()]
     if missing:
@@ -84,21 +85,6 @@ def film_some(
 def _film(job: tuple[EpisodeGroup, Path]) -> tuple[Path, bytes]:
     group, path = job
     return path, film(group)
-
-
-def first_of(rows: Iterable[Row], count: int, success: bool) -> list[Row]:
-    """The first ``count`` successes or failures: each task's first, then each task's second, and so on."""
-    by_task: dict[str, list[Row]] = {}
-    for row in rows:
-        if row["success"] == success:
-            by_task.setdefault(row["task"], []).append(row)
-    ranked = [(rank, row) for group in by_task.values() for rank, row in enumerate(group)]
-    return [row for _, row in sorted(ranked, key=lambda item: item[0])][:count]
-
-
-def picture_path(folder: Path, row: Row) -> Path:
-    """Where the picture of a failure's last state is."""
-    return folder / FAILURES / f"{row['task']}-{row['seed']}.jpg"
 
 
 def _group(protocol: Protocol, task: str, seeds: tuple[int, ...]) -> EpisodeGroup:

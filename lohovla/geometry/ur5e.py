@@ -13,9 +13,27 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lohovla.envs.scene.arm import DH_A, DH_ALPHA, DH_D, JOINT_LIMITS
-
 _TWO_PI = 2 * math.pi
+
+JOINTS = (
+    "shoulder_pan_joint",
+    "shoulder_lift_joint",
+    "elbow_joint",
+    "wrist_1_joint",
+    "wrist_2_joint",
+    "wrist_3_joint",
+)
+
+# Denavit-Hartenberg parameters of the UR5e as its maker publishes them.
+DH_D = (0.1625, 0.0, 0.0, 0.1333, 0.0997, 0.0996)
+DH_A = (0.0, -0.425, -0.3922, 0.0, 0.0, 0.0)
+DH_ALPHA = (math.pi / 2, 0.0, 0.0, math.pi / 2, -math.pi / 2, 0.0)
+
+JOINT_LIMITS = np.array([(-2 * math.pi, 2 * math.pi)] * 6)
+JOINT_LIMITS[2] = (-math.pi, math.pi)
+
+# Half a turn about (1, -1, 0): the flange's z points at the work, the tcp's away; no yaw at the home pose.
+TCP_IN_FLANGE = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
 
 
 class Solution(NamedTuple):

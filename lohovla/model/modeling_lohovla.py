@@ -24,13 +24,14 @@ from lohovla.model.encoders.detector import (
     table_side_encoding,
     top_detections,
 )
+from lohovla.model.encoders.fourier import FOURIER_DIM, fourier_features
 from lohovla.model.encoders.subgoal_encoder import SubgoalEncoder
-from lohovla.model.keyframes.pick_place_head import FOURIER_DIM, PickPlaceHead, fourier_features
+from lohovla.model.keyframes.pick_place_head import PickPlaceHead
 from lohovla.model.subgoal.autoencoder import Autoencoder
 from lohovla.model.subgoal.subgoal_generator import SubgoalGenerator
 from lohovla.model.success_detector import ProgressHead
 
-ROLES = 3  # what becomes of an object: it moves, it receives, it receives next; see privileged_labels.roles_of
+ROLES = 3  # an object moves, receives, or receives next: lohovla.collect.privileged_labels.roles_of
 
 PICTURE_PARTS = ("autoencoder.", "painter.", "image_entry.")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,7 +13,6 @@ from accelerate import Accelerator
 from lohovla.collect.training_stream import check_training, training_tasks
 from lohovla.envs.tasks.registry import get_task
 from lohovla.errors import UserError
-from lohovla.evaluate.validation import closed_loop
 from lohovla.model.backbone import pretrained
 from lohovla.model.checkpoint import hold_to, load_checkpoint, save_checkpoint, take_pictures
 from lohovla.model.configuration import NANO_DECODER, LoHoVLAConfig
@@ -25,11 +24,13 @@ from lohovla.train.batch_source import BatchSource
 from lohovla.train.loop import Trainer
 from lohovla.train.resume import refuse_other_origin
 from lohovla.train.sharding import check_sharding
-from lohovla.train.subgoal_losses import measure_pictures
+from lohovla.train.subgoal_statistics import measure_pictures
 from lohovla.train.tracking import Tracking
 from lohovla.train.training_stages import STAGES, Stage, check_taught
 from lohovla.train.training_state import facts_of
 from lohovla.train.vocabulary import sentences, subtask_parts
+
+ClosedLoop = Callable[[LoHoVLA, Processor, str, Sequence[str], int], dict[str, float]]
 
 
 def new_model(settings: Mapping[str, Any], seed: int) -> tuple[LoHoVLA, Processor]:
@@ -84,11 +85,13 @@ class Run:
             self.close()
             raise
 
-    def train(self, folder: Path) -> Path:
+    def train(self, folder: Path, closed_loop: ClosedLoop | None = None) -> Path:
         """Go through the stages; each is taken up where it was stopped. Returns the checkpoint's folder.
 
         Args:
             folder: of everything that is written; it exists.
+            closed_loop: plays validation episodes while training runs, see
+                :func:`lohovla.evaluate.validation.closed_loop`; None plays none.
 
         Raises:
             UserError: something cannot be written, or a state is damaged.
@@ -96,7 +99,7 @@ class Run:
         self._hold(folder)
         try:
             with disk_errors(folder, f"run again with output={folder} to go on"):
-                return self._train(folder)
+                return self._train(folder, closed_loop)
         finally:
             self.close()
 
@@ -106,7 +109,7 @@ class Run:
             self._lock.close()
             self._lock = None
 
-    def _train(self, folder: Path) -> Path:
+    def _train(self, folder: Path, closed_loop: ClosedLoop | None) -> Path:
         config, accelerator, model = self._config, self._accelerator, self._model
         checkpoint = folder / "checkpoint"
         if not config["fsdp"]:  # else each stage takes its share from the host's memory
@@ -124,7 +127,7 @@ class Run:
                 config["save_seconds"],
                 config["log_every"],
                 config["norms_every"],
-                _validation(config, stage, self._processor),
+                _validation(config, stage, self._processor, closed_loop),
                 config["validate_every"],
                 self._tracking,
                 self._origin_of(stage),
@@ -183,10 +186,10 @@ def _replace(folder: Path, write: Callable[[Path], None]) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _validation(config: Any, stage: Stage, processor: Processor) -> Any:
+def _validation(config: Any, stage: Stage, processor: Processor, closed_loop: ClosedLoop | None) -> Any:
     control = {"plan": "pick_place", "act": "ee"}.get(stage.name)
     episodes = config["validate_episodes"]
-    if control is None or not episodes:
+    if control is None or not episodes or closed_loop is None:
         return None
     return lambda model: closed_loop(model, processor, control, config["validate_tasks"], episodes)
 

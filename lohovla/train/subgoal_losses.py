@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
-from typing import TYPE_CHECKING
-
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -13,7 +9,7 @@ from torch.nn import functional as F
 from lohovla.model.configuration import LoHoVLAConfig
 from lohovla.model.inference.subgoal_generation import move_of
 from lohovla.model.modeling_lohovla import LoHoVLA
-from lohovla.model.processor import Processor, picture_of
+from lohovla.model.processor import Processor
 from lohovla.model.subgoal.autoencoder import downsample
 from lohovla.model.subgoal.pixel_transport import table_to_pixels
 from lohovla.model.subgoal.subgoal_generator import DecodedTokens, generation_context
@@ -21,12 +17,7 @@ from lohovla.model.subgoal.subgoal_sampling import add_noise, cosine_sets
 from lohovla.train.objectives import expert_inputs
 from lohovla.train.training_batch import LabelledBatch
 
-if TYPE_CHECKING:
-    from lohovla.train.batch_source import BatchSource
-    from lohovla.train.training_stages import Stage
-
 _WITHOUT = 0.1  # share of samples that paint without the sub-task, for guidance
-_MEASURED = 96  # pictures
 _WINDOW = 48  # pixels
 _CHANGED = 0.1  # mean square between tokens, from which something has changed there
 _REPEATS = 4  # noise levels a token, as hidden states are dear and the head is cheap
@@ -103,17 +94,3 @@ class SubgoalForward:
         good = self.good.repeat(_REPEATS)[:, None]
         parts = {"paint/changed": error[changed & good], "paint/same": error[~changed & good]}
         return {name: part.mean() if part.numel() else error.sum() * 0 for name, part in parts.items()}
-
-
-@torch.no_grad()
-def measure_pictures(model: LoHoVLA, source: BatchSource, stage: Stage) -> None:
-    """What a stage takes from pictures before it is first trained: the linear code, or the scale of latents."""
-    if stage.name in model.config.learned:
-        return
-    drawn = list(islice(iter(source.samples(stage, 0, 0, 1)), _MEASURED))
-    colors, depths = (torch.from_numpy(np.stack([x[key] for x in drawn])) for key in ("images.top", "depth.top"))
-    picture = downsample(picture_of(colors, depths)).to(model.device)
-    if stage.name == "paint":
-        model.painter.measure(model.autoencoder.encode(picture).mode())
-    else:
-        model.autoencoder.measure(picture)

@@ -7,7 +7,8 @@ import pytest
 from lohovla.collect.text_tasks import NAMES, text_task
 from lohovla.collect.text_tasks.plans import TASKS, Plans
 from lohovla.collect.text_tasks.symbolic_executor import Impossible, carry_out
-from lohovla.collect.text_tasks.tokenizer import build_tokenizer, encode
+from lohovla.collect.text_tasks.tokenizer import build_tokenizer
+from lohovla.d2f.encode_prompt import encode_prompt
 from lohovla.envs.tasks.entities import in_bowl, is_on
 from lohovla.envs.tasks.registry import get_task, initial_scene
 from lohovla.errors import UserError
@@ -27,7 +28,7 @@ def test_reference_answers_are_right_and_repeat(name, tokenizer):
         assert (score.right, score.valid, score.fault) == (True, True, "")
         assert task.draw(seed) == example
         for text in (example.prompt, example.answer):
-            assert tokenizer.decode(encode(tokenizer, text)) == text
+            assert tokenizer.decode(encode_prompt(tokenizer, text)) == text
 
 
 def test_plans_are_long_and_of_every_task():
@@ -97,6 +98,6 @@ def test_working_by_hand():
 
 def test_prompts_with_unknown_words_are_refused(tokenizer):
     with pytest.raises(UserError, match="does not know 'hello'"):
-        encode(tokenizer, "hello world")
+        encode_prompt(tokenizer, "hello world")
     with pytest.raises(UserError, match="mask token"):
-        encode(tokenizer, "<mask>")
+        encode_prompt(tokenizer, "<mask>")

@@ -10,11 +10,11 @@ import pytest
 
 from lohovla.envs.control.simulation import Simulation
 from lohovla.envs.env import BlocksEnv
+from lohovla.envs.render.fused_view import points_of
 from lohovla.envs.render.noise import CameraNoise
 from lohovla.envs.scene.cameras import CAMERAS, rotation_of
 from lohovla.envs.sensors import Sensors
 from lohovla.errors import UserError
-from lohovla.geometry.height_map import points_of
 
 SCATTERED = (
     (0.30, -0.30, 0.02, 0.3, 0.04),

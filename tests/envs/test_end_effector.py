@@ -8,8 +8,8 @@ import pytest
 from lohovla.envs.control.end_effector import REACH, EndEffectorController
 from lohovla.envs.errors import ActionError, EpisodeOver
 from lohovla.envs.scene.arm import MAX_JOINT_SPEED
-from lohovla.envs.scene.cameras import WORKSPACE
 from lohovla.geometry.rotations import matrix_from_rotvec, rotvec_from_matrix
+from lohovla.geometry.workspace import WORKSPACE
 
 STILL = (0.45, 0.1, 0.3, 0.0, 0.0, 0.0, 0.0)
 

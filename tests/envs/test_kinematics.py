@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from lohovla.envs.scene import arm
-from lohovla.envs.scene.grippers import TCP_IN_FLANGE
 from lohovla.envs.scene.world import Composition, compile_model
 from lohovla.geometry import ur5e
 from lohovla.geometry.rotations import matrix_from_rotvec
+from lohovla.geometry.ur5e import TCP_IN_FLANGE
 
 DOWN = TCP_IN_FLANGE.T  # the flange's rotation with the tool straight down
 

@@ -10,10 +10,11 @@ import pytest
 import lohovla.envs  # noqa: F401
 from lohovla.envs.env import BlocksEnv
 from lohovla.envs.oracle import Oracle
-from lohovla.envs.scene.grippers import TCP_IN_FLANGE, TOOL_LENGTH
+from lohovla.envs.scene.grippers import TOOL_LENGTH
 from lohovla.envs.tasks.names import TASKS, VERSION, gym_name
 from lohovla.geometry import ur5e
 from lohovla.geometry.rotations import matrix_from_rotvec
+from lohovla.geometry.ur5e import TCP_IN_FLANGE
 
 
 def off_by(state: np.ndarray, gripper: str) -> tuple[float, float]:

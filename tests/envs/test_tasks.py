@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from lohovla.envs.language import palette, vocabulary
-from lohovla.envs.scene.cameras import WORKSPACE
 from lohovla.envs.tasks.entities import Area, Block, Bowl, Pose, Scene, Zone
 from lohovla.envs.tasks.goals import Goal, Subtask, put_in_zone
 from lohovla.envs.tasks.names import TASKS, gym_name
@@ -23,6 +22,7 @@ from lohovla.envs.tasks.scene_sampler import SceneSampler
 from lohovla.envs.tasks.sort import MoveToArea, Sort
 from lohovla.envs.tasks.stack import Stack
 from lohovla.errors import UserError
+from lohovla.geometry.workspace import WORKSPACE
 
 
 class Content(NamedTuple):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from lohovla.evaluate import evaluation_worker
+from lohovla.evaluate.episode_files import first_by_task
 from lohovla.evaluate.protocol import Protocol, seeds_of
-from lohovla.evaluate.run_evaluation import evaluate, film_some, first_of
+from lohovla.evaluate.run_evaluation import evaluate, film_some
 from lohovla.policies import registry
 from lohovla.policies.base import Decision, Policy, PolicySpec
 
@@ -127,9 +128,9 @@ def test_nothing_is_rendered_for_a_policy_that_looks_at_nothing(protocol, tmp_pa
 
 def test_failures_come_from_every_task_first(row):
     rows = [row(task, seed, success) for task in "ab" for seed, success in ((1, False), (3, True), (5, False))]
-    assert [(r["task"], r["seed"]) for r in first_of(rows, 3, success=False)] == [("a", 1), ("b", 1), ("a", 5)]
-    assert first_of(rows, 0, success=False) == []
-    assert [(r["task"], r["seed"]) for r in first_of(rows, 3, success=True)] == [("a", 3), ("b", 3)]
+    assert [(r["task"], r["seed"]) for r in first_by_task(rows, 3, success=False)] == [("a", 1), ("b", 1), ("a", 5)]
+    assert first_by_task(rows, 0, success=False) == []
+    assert [(r["task"], r["seed"]) for r in first_by_task(rows, 3, success=True)] == [("a", 3), ("b", 3)]
 
 
 def test_successes_are_filmed_where_failures_are_fewer(row, tmp_path, monkeypatch):

@@ -14,7 +14,8 @@ from lohovla.model.encoders.detector import (
     cells_of,
     top_detections,
 )
-from lohovla.model.keyframes.pick_place_head import FOURIER_DIM, fourier_features, to_points, to_readout
+from lohovla.model.encoders.fourier import FOURIER_DIM, fourier_features
+from lohovla.model.keyframes.pick_place_head import to_points, to_readout
 
 
 @pytest.fixture

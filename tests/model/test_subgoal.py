@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from lohovla.model.encoders.detector import ATTRIBUTE_DIM, DetectionMap, cell_centres
+from lohovla.model.encoders.fourier import fourier_features
 from lohovla.model.encoders.subgoal_encoder import NUM_SUBGOAL_TOKENS, SubgoalEncoder, change_map
-from lohovla.model.keyframes.pick_place_head import fourier_features
 
 BLOCK = 0
 HEIGHT = 2  # place of the height among the attributes

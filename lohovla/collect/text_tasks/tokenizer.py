@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from itertools import chain
 
 from lohovla.collect.text_tasks import NAMES, text_task
-from lohovla.errors import UserError
+from lohovla.d2f.encode_prompt import WORD_PIECE
 
 EOS, MASK, UNKNOWN = "<eos>", "<mask>", "<unknown>"
-_PIECE = r" ?[A-Za-z]+|[0-9]|[^A-Za-z0-9]"
 _SAMPLES = 100  # training problems of each task that the words are taken from
 
 
@@ -19,33 +18,14 @@ def build_tokenizer():
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    pieces = sorted(set(chain.from_iterable(re.findall(_PIECE, text) for text in _texts())))
+    pieces = sorted(set(chain.from_iterable(re.findall(WORD_PIECE, text) for text in _texts())))
     vocabulary = {piece: index for index, piece in enumerate([EOS, MASK, UNKNOWN, *pieces])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_PIECE), behavior="isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(WORD_PIECE), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token=EOS, pad_token=EOS, mask_token=MASK, unk_token=UNKNOWN
     )
-
-
-def encode(tokenizer, text: str) -> list[int]:
-    """Token ids of a prompt.
-
-    Raises:
-        UserError: it has a word that the tokenizer does not know, or the mask token itself.
-    """
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    if tokenizer.mask_token_id is not None and tokenizer.mask_token_id in ids:
-        raise UserError(f"the prompt holds the mask token {tokenizer.mask_token!r}", "leave it out")
-    if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids:
-        known = tokenizer.get_vocab()
-        piece = next(piece for piece in re.findall(_PIECE, text) if piece not in known)
-        raise UserError(
-            f"the text model does not know {piece.strip() or piece!r}",
-            "it was trained on plans and arithmetic only: `lohovla generate --help` has prompts that work",
-        )
-    return ids
 
 
 def _texts() -> Iterable[str]:

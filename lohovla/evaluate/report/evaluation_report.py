@@ -9,11 +9,11 @@ from pathlib import Path
 
 from lohovla.envs.tasks.registry import get_task
 from lohovla.evaluate import failure_analysis
+from lohovla.evaluate.episode_files import first_by_task, picture_path
 from lohovla.evaluate.episode_log import Row, flatten, read_settings
 from lohovla.evaluate.protocol import Protocol
 from lohovla.evaluate.report import html, published_results, svg_plots
 from lohovla.evaluate.report.result_table import EvaluationResults, interval, percent, results_table
-from lohovla.evaluate.run_evaluation import first_of, picture_path
 from lohovla.evaluate.statistics import by_task, score_curve
 from lohovla.output_folder import write_atomically
 
@@ -145,7 +145,7 @@ def _failures(folder: Path, rows: Sequence[Row]) -> Iterator[str]:
         yield "<p>No episode failed.</p>"
         return
     reasons = Counter(row["reason"] for row in failed)
-    shown = first_of(rows, _GALLERY, success=False)
+    shown = first_by_task(rows, _GALLERY, success=False)
     counted = ", ".join(f"{count} by {reason}" for reason, count in reasons.most_common())
     yield f'<p class="soft">{len(failed)} of {len(rows)} episodes failed: {counted}.</p>'
     yield f'<p class="soft">The last state of {"each" if len(shown) == len(failed) else f"the first {len(shown)}"}:</p>'

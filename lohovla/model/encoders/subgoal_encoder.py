@@ -18,7 +18,7 @@ from lohovla.model.encoders.detector import (
     gather_cells,
     split_attributes,
 )
-from lohovla.model.keyframes.pick_place_head import FOURIER_DIM, fourier_features
+from lohovla.model.encoders.fourier import FOURIER_DIM, fourier_features
 
 NUM_SUBGOAL_TOKENS = 6  # tokens of a sub-goal
 

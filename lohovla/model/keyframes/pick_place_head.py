@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -17,20 +15,10 @@ from lohovla.model.encoders.detector import (
     cell_centres,
     gather_cells,
 )
+from lohovla.model.encoders.fourier import FOURIER_DIM, fourier_features
 
 POINT_DIM = 5  # x, y, z (m), yaw (rad), edge (m)
 READOUT_DIM = 6  # offset x, y in cells; height, edge in units of 5 cm; cosine and sine of four times the yaw
-_WAVES = 6
-
-
-def fourier_features(xy: Tensor) -> Tensor:
-    """Sines and cosines (..., 4 * 6) of a place on the table (..., 2), m, at wavelengths from 2 m down to 6 cm."""
-    scale = math.pi * 2.0 ** torch.arange(_WAVES, device=xy.device, dtype=xy.dtype)
-    angle = (xy[..., None] * scale).flatten(-2)
-    return torch.cat([angle.sin(), angle.cos()], -1)
-
-
-FOURIER_DIM = 4 * _WAVES
 
 
 class PickPlaceHead(nn.Module):

@@ -23,7 +23,7 @@ from lohovla.data.dataset_layout import (
 )
 from lohovla.data.episode_record import EpisodeRecord, stage
 from lohovla.data.writer import DatasetWriter
-from lohovla.envs.sensors import STATE_NAMES
+from lohovla.geometry.workspace import STATE_NAMES
 from lohovla.ros.robot.robot_profile import Profile
 from lohovla.ros.vision.camera_pipeline import DEPTH_STEP
 from lohovla.ros.vision.image_messages import color_of, compress

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lohovla.envs.scene.grippers import TCP_IN_FLANGE
 from lohovla.geometry import ur5e
+from lohovla.geometry.ur5e import TCP_IN_FLANGE
 from lohovla.ros.robot.pose_conversion import matrix_of, rotvec_of
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from lohovla.control.poses import wrap
-from lohovla.envs.scene.arm import JOINTS
 from lohovla.envs.scene.cameras import CAMERAS
 from lohovla.errors import SetupError
+from lohovla.geometry.ur5e import JOINTS
 from lohovla.ros.robot.pose_conversion import BadPose, pose_message, pose_of
 from lohovla.ros.sim.sim_state_mirror import pack_sim_state
 from lohovla.ros.sim.simulated_controllers import SimulatedController
@@ -149,9 +149,7 @@ class SimulatedRosRobot:
         self._refusal = refusal
 
     def _tool_length(self) -> float:
-        from lohovla.envs.scene.grippers import TOOL_LENGTH
-
-        return TOOL_LENGTH[self.env.rules.gripper]
+        return self.env.tool_length
 
     def _take_gripper(self, message: Message) -> None:
         if message["data"]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from lohovla.envs.scene.cameras import WORKSPACE
+from lohovla.geometry.workspace import WORKSPACE
 
 _EVERY = 0.05  # s between commands that are kept
 _PRINT_EVERY = 1.0  # s

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lohovla.envs.sensors import quantize_depth
 from lohovla.errors import UserError
+from lohovla.geometry.depth import quantize_depth
 from lohovla.ros.robot.robot_profile import CameraTopics, Profile
 from lohovla.ros.transport.subscriptions import ReceivedMessage, Subscriber, Subscriptions
 from lohovla.ros.vision.camera_placement import CameraPlacement

@@ -11,9 +11,9 @@ import numpy as np
 
 from lohovla.client.image_codec import decode_picture, is_coded
 from lohovla.client.msgpack_codec import unpack_message
+from lohovla.client.policy_client import REQUEST_PREFIX
 from lohovla.client.request_error import RequestError
 
-PREFIX = "request."
 _KINDS: dict[str, tuple[type, ...]] = {
     "id": (int, str),
     "episode": (int, str),
@@ -45,7 +45,9 @@ class PolicyRequest:
     @property
     def echo(self) -> dict[str, Any]:
         """What the reply repeats, so that a client knows what it belongs to."""
-        return {f"{PREFIX}{key}": self.extras[key] for key in ("id", "timestamp", "episode") if key in self.extras}
+        return {
+            f"{REQUEST_PREFIX}{key}": self.extras[key] for key in ("id", "timestamp", "episode") if key in self.extras
+        }
 
 
 class ObservationSchema:
@@ -85,7 +87,9 @@ class ObservationSchema:
             RequestError: it is malformed, lacks a key, or has a value of another shape or type.
         """
         message = unpack_message(data)
-        extras = {key.removeprefix(PREFIX): value for key, value in message.items() if key.startswith(PREFIX)}
+        extras = {
+            key.removeprefix(REQUEST_PREFIX): value for key, value in message.items() if key.startswith(REQUEST_PREFIX)
+        }
         for key, value in extras.items():
             _check_extra(key, value)
         return PolicyRequest({key: self._value(key, message) for key in self._spaces}, extras)
@@ -125,11 +129,11 @@ def _numbers(key: str, value: list[Any]) -> np.ndarray:
 
 def _check_extra(key: str, value: Any) -> None:
     if key not in _KINDS:
-        raise RequestError(f"there is no {PREFIX}{key}; choose of {', '.join(_KINDS)}")
+        raise RequestError(f"there is no {REQUEST_PREFIX}{key}; choose of {', '.join(_KINDS)}")
     fits = isinstance(value, _KINDS[key]) and (bool in _KINDS[key] or not isinstance(value, bool))
     if isinstance(value, str):
         fits &= len(value) <= _LONGEST_ID
     elif isinstance(value, int | float):
         fits &= abs(value) < float("inf") and value >= _LOWEST.get(key, -float("inf"))
     if not fits:
-        raise RequestError(f"{PREFIX}{key} cannot be {value!r:.40}")
+        raise RequestError(f"{REQUEST_PREFIX}{key} cannot be {value!r:.40}")

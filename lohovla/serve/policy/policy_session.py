@@ -7,7 +7,8 @@ import heapq
 import itertools
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Executor
+from typing import Any, Protocol
 
 import numpy as np
 from websockets.asyncio.server import ServerConnection
@@ -16,11 +17,9 @@ from websockets.exceptions import ConnectionClosed
 from lohovla.client.msgpack_codec import pack_message
 from lohovla.client.request_error import RequestError
 from lohovla.policies.base import Context
-from lohovla.serve.policy.batcher import BatchedDecision
-from lohovla.serve.policy.observation_schema import PolicyRequest
-
-if TYPE_CHECKING:
-    from lohovla.serve.policy.policy_server import PolicyServer
+from lohovla.serve.metrics import Counter, Histogram
+from lohovla.serve.policy.batcher import BatchedDecision, Batcher
+from lohovla.serve.policy.observation_schema import ObservationSchema, PolicyRequest
 
 _LOG = logging.getLogger(__name__)
 _NUMBERS = itertools.count(1)
@@ -46,6 +45,21 @@ class PolicySlots:
         heapq.heappush(self._free, slot)
 
 
+class SessionHost(Protocol):
+    """What a session needs of its server: limits, the schema of observations, the batcher, and counters."""
+
+    settings: Any
+    expected: ObservationSchema
+    batcher: Batcher
+    decoders: Executor
+    requests: Counter
+    bytes: Counter
+    took: Histogram
+    queued: Histogram
+    inferred: Histogram
+    batch: Histogram
+
+
 class PolicySession:
     """Answers a client's requests, one after the other.
 
@@ -55,10 +69,9 @@ class PolicySession:
         slot: its own in the policy.
     """
 
-    def __init__(self, server: PolicyServer, connection: ServerConnection, slot: int):
+    def __init__(self, server: SessionHost, connection: ServerConnection, slot: int):
         self._server, self._connection, self._slot = server, connection, slot
         self._number = next(_NUMBERS)
-        self._busy = False
         self._ending = self._winding_down = False
         self._idle = asyncio.Event()
         self._idle.set()

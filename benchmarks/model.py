@@ -73,12 +73,17 @@ def decision_parts(fast: Any, processor: Any, observation: dict[str, Any]) -> di
     from lohovla.model.inference import action_sampling, pick_place_prediction
     from lohovla.model.inference.action_sampling import ActionContext
 
-    start, end, mask, sayable = processor.start, processor.end, processor.mask, processor.sayable()
-    assert sayable is not None
+    start, end, mask, subtask_constraints = (
+        processor.start,
+        processor.end,
+        processor.mask,
+        processor.subtask_constraints(),
+    )
+    assert subtask_constraints is not None
     device, upload = fast.model.device, DeviceTransfer(processor, fast.model.device)
     inputs = upload([observation])
     prefix = fast.encode(inputs)
-    grammar = sayable.of(prefix.objects, 0)
+    grammar = subtask_constraints.for_scene(prefix.objects, 0)
     words = fast.plan_ar(prefix, start, end, grammar)
 
     def point() -> Any:

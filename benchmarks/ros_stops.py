@@ -22,6 +22,7 @@ import numpy as np
 from lohovla.benchmarks.bench_utils import emit, table
 from lohovla.benchmarks.stop_parts import client, guard, robot, wire
 from lohovla.errors import UserError
+from lohovla.ros.guard.guard_profile import guard_settings
 
 SPEED = 0.25  # m/s
 _LIMITS = {"velocity": SPEED, "acceleration": 1.5, "jerk": 20.0, "low": [0.25, -0.6, 0.0], "high": [0.75, 0.6, 0.5]}
@@ -86,7 +87,7 @@ def _measure(kind: str, timeout: float, guarded: bool, trials: int) -> list[dict
 
     profile = _profile(kind, timeout)
     limits = LoopSettings.from_config(profile.loop_settings({})).limits
-    settings = profile.guard_settings(limits, "always").as_json() if guarded else None
+    settings = guard_settings(profile, limits, "always").as_json() if guarded else None
     rows = []
     for fault in FAULTS:
         if fault == "guard killed" and not guarded:

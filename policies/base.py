@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+DONE = "Done."  # the sub-task that says that the goal is reached, as in the vocabulary of the environments
+
 
 @dataclass(frozen=True)
 class PolicySpec:

@@ -53,7 +53,7 @@ class SubtaskPlanner:
         self.model, self.rules = model, rules
         self._fast, self._inputs = fast, DeviceTransfer(processor, model.device)
         self._start, self._end, self._mask = processor.start, processor.end, processor.mask
-        self.sayable = processor.sayable(rules.stop) if rules.grammar != "none" else None
+        self.subtask_constraints = processor.subtask_constraints(rules.stop) if rules.grammar != "none" else None
 
     def plan(self, observations: Sequence[Mapping[str, Any]], memories: Sequence[EpisodeMemory]) -> list[bool]:
         """Look, judge the sub-task, plan another where one is due, and point; returns where one was planned."""
@@ -62,7 +62,10 @@ class SubtaskPlanner:
         prefix = self._fast.encode(inputs)
         timing = {"encode": (time.perf_counter() - began) * 1e3}
         self._hear(observations, memories)
-        due = [self._due(memory, self._progress(memory, prefix.seen.row(row))) for row, memory in enumerate(memories)]
+        due = [
+            self._due(memory, self._progress(memory, prefix.seen.select_row(row)))
+            for row, memory in enumerate(memories)
+        ]
         self._go_on(inputs, prefix, memories, due, timing)
         return due
 
@@ -136,10 +139,16 @@ class SubtaskPlanner:
 
     def _end_runs(self, objects: Detections, memories: Sequence[EpisodeMemory], due: Sequence[bool]) -> None:
         """Note where what was planned ends an episode: all is done, or nothing can be."""
-        for row in [row for row, new in enumerate(due) if new and self.rules.stop and self.sayable is not None]:
+        for row in [
+            row for row, new in enumerate(due) if new and self.rules.stop and self.subtask_constraints is not None
+        ]:
             memory = memories[row]
             grammar = self._grammars(objects.rows([row]), [memory])
-            memory.over = self.sayable.ends(memory.words or [], grammar[0]) if self.sayable and grammar else ""
+            memory.over = (
+                self.subtask_constraints.ends(memory.words or [], grammar[0])
+                if self.subtask_constraints and grammar
+                else ""
+            )
 
     def _keep(
         self,
@@ -150,7 +159,7 @@ class SubtaskPlanner:
         timing: dict[str, float],
     ) -> None:
         for row, memory in enumerate(memories):
-            memory.words, memory.attended = words[row], attended.row(row)
+            memory.words, memory.attended = words[row], attended.select_row(row)
             memory.before, memory.timing = before[row : row + 1], {**memory.timing, **timing}
 
     def _point(
@@ -194,7 +203,9 @@ class SubtaskPlanner:
         for row in (row for row, new in enumerate(due) if new):
             began = time.perf_counter()
             memory, now = memories[row], picture[row : row + 1]
-            memory.shown = memory.pictures(PlannedSubtask(words.tokens[row], now, seen.row(row), pointed.row(row)))
+            memory.shown = memory.pictures(
+                PlannedSubtask(words.tokens[row], now, seen.select_row(row), pointed.select_row(row))
+            )
             memory.subgoal = picture_to_rgb(memory.shown[0])
             memory.timing = {"imagine": (time.perf_counter() - began) * 1e3}
 
@@ -264,18 +275,21 @@ class SubtaskPlanner:
         )
 
     def _grammars(self, objects: Detections, memories: Sequence[EpisodeMemory]) -> list[TokenTrie] | None:
-        if self.sayable is None:
+        if self.subtask_constraints is None:
             return None
         if self.rules.grammar == "all":
-            return [self.sayable.everything] * len(memories)
-        return [self.sayable.of(objects, k, memory.failed, memory.goal) for k, memory in enumerate(memories)]
+            return [self.subtask_constraints.everything] * len(memories)
+        return [
+            self.subtask_constraints.for_scene(objects, k, memory.failed, memory.goal)
+            for k, memory in enumerate(memories)
+        ]
 
     def _refused(
         self, objects: Detections, words: Sequence[list[int]], memories: Sequence[EpisodeMemory], due: Sequence[bool]
     ) -> bool:
         """Whether any of what is new may not be said."""
         rows = [row for row, new in enumerate(due) if new]
-        grammars = self._grammars(objects.rows(rows), [memories[row] for row in rows])
+        grammars = self._grammars(objects.select_rows(rows), [memories[row] for row in rows])
         return grammars is not None and any(words[row] not in own for row, own in zip(rows, grammars, strict=True))
 
 

@@ -54,7 +54,7 @@ def sequence() -> tuple[list[tuple[str, TokenType, int]], SequenceLayout]:
 def draw() -> Image.Image:
     """The matrix: a row for each position, filled where it sees the column's, in the colour of what is seen."""
     parts, layout = sequence()
-    allowed = layout.allowed()[0, 0]
+    allowed = layout.attention_mask()[0, 0]
     chunk, gray, extra = CHUNK
     length = len(allowed)
     own = torch.ones(extra, extra, dtype=torch.bool)

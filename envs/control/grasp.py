@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from lohovla.envs.mujoco_import import mujoco
 from lohovla.envs.scene.materials import CollisionLayer
+from lohovla.mujoco_import import mujoco
 
 _SEAL = 0.7  # cosine of the largest angle between cup and face at which suction seals
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from lohovla.envs.control.grasp import GRIPPERS, Gripper
-from lohovla.envs.mujoco_import import mujoco
 from lohovla.envs.scene import arm
 from lohovla.envs.scene.world import TIMESTEP, Composition, compile_model
+from lohovla.mujoco_import import mujoco
 
 _LAG = np.array(arm.DAMPING) / np.array(arm.STIFFNESS)  # s; a servo follows q + lag * dq/dt without delay
 _SETTLE_STEPS = 400

@@ -16,7 +16,7 @@ import threading
 import warnings
 from typing import Any
 
-from lohovla.envs.mujoco_import import chosen_backend, first_line, no_opengl
+from lohovla.mujoco_import import chosen_backend, first_line, no_opengl
 from lohovla.native_libraries import load_triton
 
 MAX_WIDTH, MAX_HEIGHT = 1280, 960  # the largest picture, pixels

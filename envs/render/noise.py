@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lohovla.envs.mujoco_import import mujoco
 from lohovla.errors import UserError
+from lohovla.mujoco_import import mujoco
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lohovla.envs.mujoco_import import first_line, mujoco, no_opengl
 from lohovla.envs.render.gl_contexts import MAX_HEIGHT, MAX_WIDTH, thread_context
 from lohovla.envs.scene.cameras import CAMERAS
 from lohovla.errors import UserError
 from lohovla.geometry.workspace import TOP_CEILING
+from lohovla.mujoco_import import first_line, mujoco, no_opengl
 
 _MAX_GEOMS = 1000
 _BELOW = 0.01  # how far under the table's surface the orthographic view ends, metres

@@ -9,7 +9,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from lohovla.envs.mujoco_import import mujoco
+from lohovla.mujoco_import import mujoco
 from lohovla.native_libraries import load_triton
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lohovla.envs.mujoco_import import mujoco
 from lohovla.envs.scene.materials import CollisionLayer, cylinder_between
 from lohovla.geometry.ur5e import DH_A, DH_ALPHA, DH_D, JOINT_LIMITS, JOINTS
+from lohovla.mujoco_import import mujoco
 
 MAX_JOINT_SPEED = math.pi  # rad/s, all six joints
 MAX_TORQUE = (150.0, 150.0, 150.0, 28.0, 28.0, 28.0)  # N m

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lohovla.envs.mujoco_import import mujoco
+from lohovla.mujoco_import import mujoco
 
 _TOP_ALTITUDE = 1.2  # where the orthographic camera stands; only its ceiling matters
 

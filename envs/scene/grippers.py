@@ -6,8 +6,8 @@ work, so that a tool held straight down with no yaw has zero rotation in the bas
 
 from __future__ import annotations
 
-from lohovla.envs.mujoco_import import mujoco
 from lohovla.envs.scene.materials import CollisionLayer, cylinder_between
+from lohovla.mujoco_import import mujoco
 
 TOOL_LENGTH = {"suction": 0.13, "jaw": 0.145}  # flange to tcp, metres
 CUP_TRAVEL = 0.012  # how far the bellows of the cup gives, metres

@@ -6,7 +6,7 @@ import enum
 
 import numpy as np
 
-from lohovla.envs.mujoco_import import mujoco
+from lohovla.mujoco_import import mujoco
 
 
 class CollisionLayer(enum.Enum):

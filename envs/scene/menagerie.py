@@ -10,9 +10,9 @@ import math
 
 import numpy as np
 
-from lohovla.envs.mujoco_import import mujoco
 from lohovla.envs.scene import arm
 from lohovla.errors import SetupError
+from lohovla.mujoco_import import mujoco
 
 _VISUAL_GROUP = 2
 

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from lohovla.envs.mujoco_import import mujoco
 from lohovla.envs.scene.materials import CollisionLayer
+from lohovla.mujoco_import import mujoco
 
 BLOCK_MASS = 0.01
 BLOCK_FRICTION = (1.0, 0.005, 0.0001)

@@ -11,9 +11,9 @@ import copy
 import functools
 from dataclasses import dataclass
 
-from lohovla.envs.mujoco_import import mujoco
 from lohovla.envs.scene import arm, cameras, grippers, menagerie, objects
 from lohovla.envs.scene.materials import CollisionLayer, add_materials
+from lohovla.mujoco_import import mujoco
 
 TIMESTEP = 0.005  # s
 

@@ -98,6 +98,7 @@ def collect(plan: CollectConfig, on_episode: Callable[[], object] = lambda: None
         for task in plan.tasks:
             _collect_task(plan, task, writer, on_episode)
         shutil.rmtree(plan.root / dataset_layout.STAGING, ignore_errors=True)
+        return writer
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         remedy = "make room and" if full else "see that it may be written to, and"
@@ -108,7 +109,6 @@ def collect(plan: CollectConfig, on_episode: Callable[[], object] = lambda: None
     finally:
         if writer is not None:
             writer.abandon()
-    return writer
 
 
 def _collect_task(plan: CollectConfig, task: str, writer: DatasetWriter, on_episode: Callable[[], object]) -> None:

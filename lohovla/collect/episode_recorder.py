@@ -14,8 +14,8 @@ from lohovla.data import dataset_layout
 from lohovla.data.dataset_layout import EE_NAMES, depth_feature, feature, frame_features, quantise_depth, video_feature
 from lohovla.data.episode_record import EpisodeRecord
 from lohovla.envs.language import vocabulary
-from lohovla.envs.mujoco_import import mujoco
 from lohovla.geometry.workspace import STATE_NAMES
+from lohovla.mujoco_import import mujoco
 from lohovla.policies.base import Context, Policy
 
 _PICK_PLACE_NAMES = [f"{part}.{axis}" for part in ("pick", "place") for axis in ("x", "y", "z", "yaw")]

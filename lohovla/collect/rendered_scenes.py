@@ -17,10 +17,10 @@ from lohovla.collect.training_stream import PARAPHRASED, FailureInjection, Train
 from lohovla.data.samples import Sample
 from lohovla.envs.env import BlocksEnv
 from lohovla.envs.language import goal_sentence, vocabulary
-from lohovla.envs.mujoco_import import mujoco
 from lohovla.envs.render.noise import CameraNoise
 from lohovla.envs.tasks.entities import Scene, free_blocks
 from lohovla.envs.tasks.goals import Subtask
+from lohovla.mujoco_import import mujoco
 
 _SETTLE, _LONGEST_SETTLE = 60, 300  # physics steps after a block is set down
 _MOST_STEPS = 16

@@ -8,8 +8,8 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from lohovla import __version__
-from lohovla.envs.mujoco_import import mujoco
 from lohovla.errors import UserError
+from lohovla.mujoco_import import mujoco
 
 
 def run(config: DictConfig) -> int:

@@ -17,6 +17,7 @@ def run(config: DictConfig) -> int:
     """Guard until a signal comes, or write the file."""
     from lohovla.control.settings import LoopSettings
     from lohovla.ros.guard.guard_main import LIFECYCLES, guard_natively, guard_robot, write_app
+    from lohovla.ros.guard.guard_profile import guard_settings
     from lohovla.ros.robot.profile_file import profile_of
     from lohovla.ros.transport.connect import connect
     from lohovla.ros.transport.namespace import check_namespace, in_namespace
@@ -30,7 +31,7 @@ def run(config: DictConfig) -> int:
     for key in ("clock", "worker", "delay", "command_hz"):
         loop.pop(key)
     limits = LoopSettings.from_config(profile.loop_settings(loop)).limits
-    settings = profile.guard_settings(limits, config.enable)
+    settings = guard_settings(profile, limits, config.enable)
     if config.write is not None:
         write_app(
             Path(config.write), settings, profile.generation, check_namespace(config.namespace), list(config.shared)

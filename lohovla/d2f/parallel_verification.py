@@ -30,12 +30,12 @@ class VerifierContext(Protocol):
     @property
     def settings(self) -> Any: ...
 
-    def note(self, accepted: Array, proposals: Proposals) -> None:
-        """Keep which positions were accepted in this forward, and from what."""
+    def note(self, filled: Any, proposals: Proposals) -> None:
+        """Keep what is known of the tokens ``filled`` (n, length) by these proposals."""
         ...
 
-    def follow(self, canvas: DecodeState, proposals: Proposals, rows: Array) -> DecodeState:
-        """What the plain rules make of ``canvas`` with ``proposals``; ``rows`` are left alone."""
+    def follow(self, canvas: DecodeState, proposals: Proposals, note: Any = None) -> DecodeState:
+        """The state after ``canvas`` by the plain rules; sequences of ``note`` (n,) bool really go this way."""
         ...
 
 

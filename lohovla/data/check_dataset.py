@@ -226,8 +226,8 @@ class _Check:
             yield f"{say}: {language_columns.PERSISTENT} has no sub-tasks, and {dataset_layout.SUBTASKS} is missing"
         elif said is not None and looked_up is not None and said != looked_up:
             frame = next(k for k, pair in enumerate(zip(said, looked_up, strict=True)) if pair[0] != pair[1])
-            columns = f"{language_columns.PERSISTENT} and {dataset_layout.SUBTASKS}"
-            yield f"{say}: {columns} say different sub-tasks at frame {frame}"
+            both = f"{language_columns.PERSISTENT} and {dataset_layout.SUBTASKS}"
+            yield f"{say}: {both} say different sub-tasks at frame {frame}"
 
     def _video(self, row: Mapping[str, Any], name: str, say: str) -> Iterator[str]:
         path = video_path(self._root, self._info, row, name)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from lohovla.envs.mujoco_import import mujoco
+from lohovla.mujoco_import import mujoco
 
 
 def matrix_from_rotvec(rotvec: np.ndarray) -> np.ndarray:

@@ -218,7 +218,7 @@ class LoHoVLA(PreTrainedModel):
         """
         n = tokens.shape[1]
         if allowed is None:
-            allowed = layout.allowed(slice(layout.kind.shape[1] - n, None))
+            allowed = layout.attention_mask(slice(layout.kind.shape[1] - n, None))
         given = tokens.to(self.decoder.dtype)
         out = self.decoder(
             inputs_embeds=given,

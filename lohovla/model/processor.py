@@ -162,7 +162,7 @@ class Processor:
         row = row[: row.index(end)] if end in row else row
         return str(self.tokenizer.decode(row, skip_special_tokens=True)).strip()
 
-    def sayable(self, stop: bool = True) -> SubtaskConstraints | None:
+    def subtask_constraints(self, stop: bool = True) -> SubtaskConstraints | None:
         """The sub-tasks that the model was trained to say, if the checkpoint lists what they are made of.
 
         Without ``stop`` "Done." is left out.

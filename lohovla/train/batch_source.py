@@ -60,10 +60,10 @@ class BatchSource:
         samples: Iterable[Sample] = self.samples(stage, start, rank, world)
         if self.workers:
             samples = DataLoader(
-                samples,
+                samples,  # type: ignore[arg-type]
                 batch_size=None,
-                collate_fn=_as_it_is,
-                num_workers=self.workers,  # type: ignore[arg-type]
+                collate_fn=_as_it_is,  # type: ignore[arg-type]
+                num_workers=self.workers,
                 multiprocessing_context="spawn",
                 prefetch_factor=4 * stage.batch,
                 worker_init_fn=exit_worker,

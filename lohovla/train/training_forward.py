@@ -127,7 +127,7 @@ class TrainingForward:
             )
         self.layout = SequenceLayout.concat(layouts)
         self.cache = DynamicCache(config=model.decoder.config)
-        allowed = self.layout.allowed()
+        allowed = self.layout.attention_mask()
         self.states = model.run(torch.cat(parts, 1), self.layout, torch.cat(numbers, 1), self.cache, allowed)
 
     def text_losses(self) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ def sentences() -> Iterator[str]:
 
 
 def subtask_parts() -> dict[str, list[Any]]:
-    """What sub-tasks are made of, for :meth:`lohovla.model.processor.Processor.sayable`: about six thousand of them."""
+    """The parts of sub-tasks, for :meth:`Processor.subtask_constraints`: about six thousand combinations."""
     words = vocabulary()
     colors = list(words["colors"])
     sizes = ["", *words["sizes"]]

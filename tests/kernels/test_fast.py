@@ -44,8 +44,10 @@ def decide(fast, processor, observations, planner):
     inputs = processor(observations)
     prefix = fast.encode(inputs)
     if planner == "ar":
-        sayable = processor.sayable()
-        words = fast.plan_ar(prefix, start, end, [sayable.of(prefix.objects, row) for row in range(len(observations))])
+        subtask_constraints = processor.subtask_constraints()
+        words = fast.plan_ar(
+            prefix, start, end, [subtask_constraints.for_scene(prefix.objects, row) for row in range(len(observations))]
+        )
     else:
         words = fast.plan_d2f(prefix, start, end, mask)
     pointed = fast.point(prefix, words)

@@ -193,7 +193,7 @@ def test_a_row_of_a_stack_acts_as_it_does_alone(tiny, attended, control, steps):
             return action_sampling.ee_chunk(model, scene, state[rows], STILL[rows], steps, noise[rows])
         return action_sampling.pick_place(model, scene, steps, noise[rows])
 
-    rows = [attended.row(k) for k in range(3)]
+    rows = [attended.select_row(k) for k in range(3)]
     short = rows[2]
     width = int(short.valid.nonzero()[-1, 1]) + 1  # the columns that it needs
     rows[2] = ActionContext(

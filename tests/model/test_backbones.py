@@ -102,7 +102,7 @@ def test_patches_stand_first_and_are_seen_like_the_rest_of_the_prefix(folders):
     kinds = [TokenType.OBJECT] * 8 + [TokenType.PATCH] * 4 + [TokenType.STATE]
     assert layout.kind[0, :13].tolist() == [int(kind) for kind in kinds]
     assert places[0, :14].tolist() == [4] * 8 + [0, 1, 2, 3] + [5, 6]
-    assert bool(layout.allowed().all())
+    assert bool(layout.attention_mask().all())
     assert len(LoHoVLA(LoHoVLAConfig()).kind_entry.weight) == 9  # the nano has no patches
 
 
@@ -159,7 +159,7 @@ def test_every_mode_runs(folders, family, dtype):
     tokenizer = processor.tokenizer
     start, end, mask = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.mask_token_id
     prefix = model.encode(inputs)
-    grammar = processor.sayable().everything
+    grammar = processor.subtask_constraints().everything
     words = subtask_decoding.decode_autoregressive(model, prefix, start, end, grammar)
     said = processor.sentence(words.tokens[0])
     assert words.tokens[0] in grammar

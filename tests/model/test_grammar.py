@@ -8,15 +8,15 @@ from lohovla.model.language.token_trie import TokenTrie
 
 def test_what_may_follow():
     grammar = TokenTrie([[1, 2], [1, 3, 4]], end=0)
-    assert grammar.after([]) == [1]
-    assert grammar.after([1]) == [2, 3]
-    assert grammar.after([1, 2]) == [0]
-    assert grammar.after([7]) == [0]
+    assert grammar.allowed_next([]) == [1]
+    assert grammar.allowed_next([1]) == [2, 3]
+    assert grammar.allowed_next([1, 2]) == [0]
+    assert grammar.allowed_next([7]) == [0]
 
 
 def test_nothing_follows_the_end():
     grammar = TokenTrie([[1, 2]], end=0)
-    assert grammar.after([1, 2, 0]) == [0]
+    assert grammar.allowed_next([1, 2, 0]) == [0]
     assert [1, 2, 0] not in grammar
     assert TokenTrie([], end=0).allowed_next([]) == [0]
 
@@ -33,7 +33,7 @@ def test_only_whole_sentences_belong():
 @pytest.mark.parametrize("color", COLORS)
 def test_the_block_worlds_sentences_are_those_of_the_oracle(tiny, color):
     _, processor = tiny
-    grammar = processor.sayable().everything
+    grammar = processor.subtask_constraints().everything
 
     def said(text):
         return processor.tokenizer.encode(text, add_special_tokens=False) in grammar
@@ -47,10 +47,10 @@ def test_the_block_worlds_sentences_are_those_of_the_oracle(tiny, color):
 
 def test_every_sentence_fits(tiny):
     model, processor = tiny
-    grammar, begun, longest = processor.sayable().everything, [[]], 0
+    grammar, begun, longest = processor.subtask_constraints().everything, [[]], 0
     while begun:
         words = begun.pop()
-        following = grammar.after(words)
+        following = grammar.allowed_next(words)
         longest = max(longest, len(words) + (processor.end in following))
         begun += [[*words, word] for word in following if word != processor.end]
     assert 10 < longest <= model.config.max_subtask

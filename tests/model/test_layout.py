@@ -42,24 +42,24 @@ def sequence():
 
 def test_every_kind_sees_what_it_should_and_nothing_else():
     assert {row[0] for row in ROWS} == {kind.name for kind in TokenType} - {"PATCH"}
-    assert torch.equal(sequence().allowed()[0, 0], EXPECTED)
+    assert torch.equal(sequence().attention_mask()[0, 0], EXPECTED)
 
 
 def test_patches_of_a_vision_tower_are_like_objects():
     layout = sequence()
     layout.kind[layout.kind == int(TokenType.OBJECT)] = int(TokenType.PATCH)
-    assert torch.equal(layout.allowed()[0, 0], EXPECTED)
+    assert torch.equal(layout.attention_mask()[0, 0], EXPECTED)
 
 
 def test_the_last_positions_see_the_same_on_their_own():
-    assert torch.equal(sequence().allowed(slice(13, None))[0, 0], EXPECTED[13:])
+    assert torch.equal(sequence().attention_mask(slice(13, None))[0, 0], EXPECTED[13:])
 
 
 def test_rows_of_a_batch_have_masks_of_their_own():
     one = sequence()
     other = SequenceLayout(one.kind.flip(1), one.group.flip(1), one.order.flip(1))
     both = SequenceLayout(*(torch.cat([getattr(one, n), getattr(other, n)]) for n in ("kind", "group", "order")))
-    allowed = both.allowed()[:, 0]
+    allowed = both.attention_mask()[:, 0]
     assert torch.equal(allowed[0], EXPECTED)
     assert torch.equal(allowed[1], EXPECTED.flip(0, 1))
 
@@ -80,7 +80,7 @@ def test_tokens_of_one_set_see_each_other_and_nothing_of_another_subtask():
         torch.zeros(1, 7, dtype=torch.long),
     )
     expected = ["1000000", "0110000", "0110000", "0001000", "0000110", "0000010", "0000011"]
-    assert ["".join(str(int(sees)) for sees in row) for row in layout.allowed()[0, 0]] == expected
+    assert ["".join(str(int(sees)) for sees in row) for row in layout.attention_mask()[0, 0]] == expected
 
 
 def test_the_action_expert_sees_the_prefix_and_its_subtask():

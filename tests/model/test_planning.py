@@ -108,7 +108,7 @@ def test_points_on_the_cache_are_those_of_the_full_pass(tiny, inputs, full_pass,
 def test_pointing_after_planning_is_pointing_at_the_same_words(tiny, inputs, ids):
     model, processor = tiny
     prefix = model.encode(inputs)
-    words = subtask_decoding.decode_autoregressive(model, prefix, *ids[:2], processor.sayable().everything)
+    words = subtask_decoding.decode_autoregressive(model, prefix, *ids[:2], processor.subtask_constraints().everything)
     again = pick_place_prediction.subtask_from_tokens(model, prefix, words.tokens, ids[0])
     ours, theirs = (
         pick_place_prediction.predict_pick_place(model, prefix, words),
@@ -127,7 +127,7 @@ def test_a_row_does_not_depend_on_its_company(tiny, inputs, row_of, ids, planner
         if planner == "d2f":
             return subtask_decoding.decode_block_diffusion(model, prefix, start, end, mask, accept=0.5)
         return subtask_decoding.decode_autoregressive(
-            model, prefix, start, end, processor.sayable(stop=False).everything if planner == "ar" else None
+            model, prefix, start, end, processor.subtask_constraints(stop=False).everything if planner == "ar" else None
         )
 
     prefix = model.encode(inputs)
@@ -146,13 +146,15 @@ def test_planning_leaves_the_prefix_as_it_was(tiny, inputs, ids):
     model, processor = tiny
     prefix = model.encode(inputs)
     before = [(layer.keys.clone(), layer.values.clone()) for layer in prefix.cache.layers]
-    first = subtask_decoding.decode_autoregressive(model, prefix, *ids[:2], processor.sayable().everything)
+    first = subtask_decoding.decode_autoregressive(model, prefix, *ids[:2], processor.subtask_constraints().everything)
     subtask_decoding.decode_block_diffusion(model, prefix, *ids)
     for layer, (keys, values) in zip(prefix.cache.layers, before, strict=True):
         assert torch.equal(layer.keys, keys)
         assert torch.equal(layer.values, values)
     assert (
-        subtask_decoding.decode_autoregressive(model, prefix, *ids[:2], processor.sayable().everything).tokens
+        subtask_decoding.decode_autoregressive(
+            model, prefix, *ids[:2], processor.subtask_constraints().everything
+        ).tokens
         == first.tokens
     )
 
@@ -179,7 +181,7 @@ def test_block_diffusion_decodes_what_whole_passes_decode(tiny, inputs, row_of, 
             everything = SequenceLayout.concat([layout, part])
             given = torch.cat([tokens, model.words(words[None], TokenType.NOISED)], 1)
             at = torch.cat([places, (model.places.text + 1 + steps)[None]], 1)
-            assert torch.equal(everything.allowed()[0, 0, -len(words) :, -len(words) :], allowed)
+            assert torch.equal(everything.attention_mask()[0, 0, -len(words) :, -len(words) :], allowed)
             return model.vocabulary_logits(model.run(given, everything, at))[0, -len(words) :]
 
         decoded, _ = reference.decode(
@@ -200,7 +202,7 @@ def test_block_diffusion_decodes_what_whole_passes_decode(tiny, inputs, row_of, 
 def test_words_without_a_choice_cost_no_pass_and_change_nothing(tiny, inputs, ids):
     model, processor = tiny
     prefix = model.encode(inputs)
-    grammar = processor.sayable().everything
+    grammar = processor.subtask_constraints().everything
     quick = subtask_decoding.decode_autoregressive(model, prefix, *ids[:2], grammar)
     longest = max(map(len, quick.tokens))
     assert quick.forwards < longest
@@ -218,7 +220,7 @@ def test_a_grammar_of_one_sentence_needs_no_pass_at_all(tiny, inputs, ids, spoke
 
 def test_sampling_stays_in_the_grammar_and_follows_from_its_seed(tiny, inputs, ids):
     model, processor = tiny
-    prefix, grammar = model.encode(inputs), processor.sayable().everything
+    prefix, grammar = model.encode(inputs), processor.subtask_constraints().everything
     drawn = [
         subtask_decoding.decode_autoregressive(
             model, prefix, *ids[:2], grammar, temperature=3.0, generator=torch.Generator().manual_seed(seed)
@@ -243,7 +245,7 @@ def _word_by_word(model, prefix, number, start, end, grammar):
     said, word = [], start
     while True:
         logits, layout = subtask_decoding.next_token_logits(model, cache, layout, [[word]] * rows, [len(said)] * rows)
-        word = max(grammar.after(said), key=lambda token: float(logits[number, token]))
+        word = max(grammar.allowed_next(said), key=lambda token: float(logits[number, token]))
         if word == end:
             return said
         said.append(word)

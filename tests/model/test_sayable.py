@@ -31,11 +31,13 @@ def scene(*things, score=0.9, support="block"):
 def said(tiny):
     """Whether a sentence can be said of a scene."""
     processor = tiny[1]
-    sayable = processor.sayable()
+    subtask_constraints = processor.subtask_constraints()
 
     def ask(objects, text, without=(), goal=None):
         refused = [processor.tokenizer.encode(other, add_special_tokens=False) for other in without]
-        return processor.tokenizer.encode(text, add_special_tokens=False) in sayable.of(objects, 0, refused, goal)
+        return processor.tokenizer.encode(text, add_special_tokens=False) in subtask_constraints.for_scene(
+            objects, 0, refused, goal
+        )
 
     return ask
 
@@ -85,7 +87,7 @@ def test_what_failed_is_not_said_again(said):
 def test_where_nothing_is_seen_who_may_not_say_done_can_say_everything(tiny, said):
     for objects in (scene(), scene(("block", "red", "smaller"), score=0.1), scene(("bowl", "red", ""))):
         assert not said(objects, "Pick up the gray block and place it in the blue zone.")
-        silent = tiny[1].sayable(stop=False)
+        silent = tiny[1].subtask_constraints(stop=False)
         assert silent.of(objects, 0) is silent.everything
 
 
@@ -153,7 +155,7 @@ def plainly(parts, facts, goal):
 
 def test_what_is_said_of_any_scene_is_what_the_rules_allow(tiny):
     processor = tiny[1]
-    parts, sayable = processor.statistics["subtasks"], processor.sayable()
+    parts, subtask_constraints = processor.statistics["subtasks"], processor.subtask_constraints()
     generator = torch.Generator().manual_seed(3)
     sizes = set()
     for goal in (
@@ -166,13 +168,13 @@ def test_what_is_said_of_any_scene_is_what_the_rules_allow(tiny):
             facts = torch.rand(6, FACT_DIM, generator=generator).pow(3)
             facts[torch.arange(6), torch.tensor([0, 0, 0, 0, 1, 2])] = 1.0
             empty = torch.zeros(1, 6, 1)
-            grammar = sayable.of(
+            grammar = subtask_constraints.for_scene(
                 Detections(empty, facts[None], empty.expand(-1, -1, 2), empty[..., 0].long()), 0, (), goal
             )
             wanted, begun, said = plainly(parts, facts, goal), [[]], set()
             while begun:
                 words = begun.pop()
-                following = grammar.after(words)
+                following = grammar.allowed_next(words)
                 if processor.end in following:
                     said.add(processor.sentence(words))
                 begun += [[*words, word] for word in following if word != processor.end]
@@ -187,7 +189,7 @@ def test_what_the_oracle_says_can_be_said(tiny, task):
     from lohovla.collect.symbolic_scenes import states
     from lohovla.collect.training_stream import FailureInjection
 
-    tokens, everything = tiny[1].tokenizer, tiny[1].sayable().everything
+    tokens, everything = tiny[1].tokenizer, tiny[1].subtask_constraints().everything
     for seed in range(4):
         problem = get_task(task).sample(np.random.default_rng(seed), paraphrase=seed > 1)
         for state, subtask in states(problem, np.random.default_rng(seed), FailureInjection(0.1, 0.1, 0.1)):
@@ -203,14 +205,17 @@ def test_what_the_oracle_says_can_be_said(tiny, task):
 
 def test_where_nothing_can_be_carried_out_only_done_is_left_and_means_that(tiny):
     processor = tiny[1]
-    sayable, done = processor.sayable(), processor.tokenizer.encode("Done.", add_special_tokens=False)
-    empty = sayable.of(scene(), 0)
+    subtask_constraints, done = (
+        processor.subtask_constraints(),
+        processor.tokenizer.encode("Done.", add_special_tokens=False),
+    )
+    empty = subtask_constraints.for_scene(scene(), 0)
     assert empty.count == 1
     assert done in empty
-    assert sayable.ends(done, empty) == "nothing"
-    block = sayable.of(scene(("block", "red", ""), ("bowl", "red", "")), 0)
-    assert sayable.ends(done, block) == "done"
+    assert subtask_constraints.ends(done, empty) == "nothing"
+    block = subtask_constraints.for_scene(scene(("block", "red", ""), ("bowl", "red", "")), 0)
+    assert subtask_constraints.ends(done, block) == "done"
     text = "Pick up the red block and place it in the red bowl."
-    assert sayable.ends(processor.tokenizer.encode(text, add_special_tokens=False), block) == ""
-    silent = processor.sayable(stop=False)  # there it has to say something
+    assert subtask_constraints.ends(processor.tokenizer.encode(text, add_special_tokens=False), block) == ""
+    silent = processor.subtask_constraints(stop=False)  # there it has to say something
     assert silent.of(scene(), 0) is silent.everything

@@ -65,12 +65,12 @@ def test_both_planners_say_the_same_of_easy_scenes_and_it_is_right():
 def test_it_does_not_say_that_all_is_done_unless_it_may():
     _, processor = load_checkpoint()
     done = processor.tokenizer.encode("Done.", add_special_tokens=False)
-    assert done in processor.sayable().everything
-    assert done not in processor.sayable(stop=False).everything
+    assert done in processor.subtask_constraints().everything
+    assert done not in processor.subtask_constraints(stop=False).everything
     env = scene_env("pick-and-place-primitive")
     for stop in (False, True):
-        sayable = make_policy("lohovla", env, stop=stop).planner.sayable
-        assert (done in sayable.everything) is stop
+        subtask_constraints = make_policy("lohovla", env, stop=stop).planner.subtask_constraints
+        assert (done in subtask_constraints.everything) is stop
 
 
 def test_an_evaluation_is_the_same_whatever_the_number_of_threads():

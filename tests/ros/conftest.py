@@ -12,6 +12,7 @@ from lohovla.control.inference.inference_worker import BackgroundWorker
 from lohovla.control.settings import LoopSettings
 from lohovla.policies.base import Decision, Policy, PolicySpec
 from lohovla.ros.guard.guard_node import GuardNode
+from lohovla.ros.guard.guard_profile import guard_settings
 from lohovla.ros.robot.pose_conversion import pose_message, pose_of
 from lohovla.ros.robot.robot_profile import Profile
 from lohovla.ros.session.operator_interface import OperatorInterface
@@ -150,7 +151,7 @@ class RunningGuard:
 
     def __init__(self, graph, enable, node=None):
         profile = profile_of(guard=True)
-        self.node = GuardNode(node or LocalTransport(graph), profile.guard_settings(loop_of(profile).limits, enable))
+        self.node = GuardNode(node or LocalTransport(graph), guard_settings(profile, loop_of(profile).limits, enable))
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self.node.run, args=(self._ended,), daemon=True)
         self._thread.start()

@@ -12,6 +12,7 @@ from lohovla.envs.env import BlocksEnv
 from lohovla.envs.scene.arm import HOME
 from lohovla.envs.scene.arm import JOINTS as NAMES
 from lohovla.ros.guard.guard import Guard
+from lohovla.ros.guard.guard_profile import guard_settings
 from lohovla.ros.robot.arm_commands import ArmCommander
 from lohovla.ros.robot.joint_trajectories import COMMANDS
 from lohovla.ros.robot.robot_profile import Profile
@@ -107,7 +108,7 @@ def test_places_beyond_the_limits_of_the_joints_are_said_and_not_sent():
 @pytest.mark.parametrize("kind", ["joint_position", "joint_velocity"])
 def test_the_guard_checks_bare_numbers(kind):
     profile = profile_of("forward", kind=kind)
-    guard = Guard(profile.guard_settings(LIMITS, "always"))
+    guard = Guard(guard_settings(profile, LIMITS, "always"))
     for k in range(5):
         guard.hear_joints({"name": list(NAMES)[::-1], "position": HOME[::-1].tolist()}, 1.0 + 0.02 * k)
     good = HOME if kind == "joint_position" else np.array([0.3] + [0.0] * 5)

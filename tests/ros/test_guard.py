@@ -283,7 +283,7 @@ def test_the_file_for_the_robot_needs_numpy_only(tmp_path):
     guard_main.write_app(file, POSE, 1)
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]); "
-        "from lohovla.ros.guard import guard_main; from lohovla.ros.transport import native_node; "
+        "from lohovla.ros.guard import guard_main; from lohovla.ros.transport import installed_ros; "
         "bad = {'torch', 'mujoco', 'hydra', 'websockets'} & set(sys.modules); assert not bad, bad; "
         "import lohovla; assert lohovla.__file__.startswith(sys.argv[1]); print('sound')"
     )

@@ -203,7 +203,7 @@ import sys
 for name in ("cbor2", "websockets", "rclpy", "rospy"):
     sys.modules[name] = None
 from pathlib import Path
-from lohovla.ros import native
+from lohovla.ros.transport.installed_ros import native
 native._DEBIAN = Path("nowhere")
 from lohovla.cli import main
 sys.exit(main(sys.argv[1:]))

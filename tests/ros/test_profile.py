@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 from lohovla.control.settings import LoopSettings
 from lohovla.envs.scene.arm import HOME
 from lohovla.errors import UserError
+from lohovla.ros.guard.guard_profile import guard_settings
 from lohovla.ros.robot.pose_conversion import BadPose, attach, inverse, pose_message, pose_of
 from lohovla.ros.robot.profile_file import profile_of
 from lohovla.ros.robot.robot_profile import Profile
@@ -79,9 +80,9 @@ def test_servo_s_time_out_bounds_how_long_a_command_counts():
     known["command"]["timeout"] = 0.0  # one that never halts the arm
     profile = Profile.from_config(known)
     limits = LoopSettings.from_config(profile.loop_settings({})).limits
-    assert profile.guard_settings(limits, "topic").controller_timeout == 0.0
+    assert guard_settings(profile, limits, "topic").controller_timeout == 0.0
     profile = Profile.from_config(settings("ur5e"))
-    guard = profile.guard_settings(limits, "topic")
+    guard = guard_settings(profile, limits, "topic")
     assert (guard.controller_timeout, guard.ttl, guard.hz) == (0.1, 0.1, 100.0)
 
 
@@ -127,7 +128,7 @@ def test_the_profile_s_limits_win_over_the_simulator_s(command):
     assert tuple(loop.limits.low) == (0.25, -0.5, 0.0)
     assert tuple(loop.limits.high) == (0.75, 0.5, 0.5)
     assert (loop.safety.stale_after, loop.safety.change) == (1.0, 0.04)
-    assert profile.guard_settings(loop.limits, "topic").limits["velocity"] == 0.25
+    assert guard_settings(profile, loop.limits, "topic").limits["velocity"] == 0.25
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,11 @@ from lohovla.control.settings import LoopSettings
 from lohovla.errors import SetupError
 from lohovla.ros.guard.guard import COMMAND, STATE
 from lohovla.ros.guard.guard_main import write_app
+from lohovla.ros.guard.guard_profile import guard_settings
 from lohovla.ros.robot.pose_conversion import pose_message, pose_of
 from lohovla.ros.robot.robot_profile import Profile
+from lohovla.ros.transport.installed_ros import native
 from lohovla.ros.transport.message_types import TYPES, header
-from lohovla.ros.transport.native_node import native
 from lohovla.ros.transport.transport import ServiceFailed, Subscription
 from lohovla.settings.hydra_config import compose
 
@@ -120,7 +121,7 @@ def test_types_are_those_that_are_installed(node, name):
 def test_the_program_s_log_stays_on_the_terminal(master):
     words = (
         "import logging, sys; logging.basicConfig(level=logging.INFO, stream=sys.stderr);"
-        "from lohovla.ros.transport.native_node import native; native(1);"
+        "from lohovla.ros.transport.installed_ros import native; native(1);"
         "logging.getLogger('lohovla.ros').info('after the node')"
     )
     answer = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, timeout=120)
@@ -212,7 +213,7 @@ def test_the_packed_guard_stops_the_arm_when_its_client_is_silent(node, program,
     profile = Profile.from_config({**settings, "fresh": {**settings["fresh"], "state": 1.0, "enable": 1.0}})
     limits = LoopSettings.from_config(profile.loop_settings({})).limits
     file = tmp_path / "guard.pyz"
-    write_app(file, profile.guard_settings(limits, "topic"), 1)
+    write_app(file, guard_settings(profile, limits, "topic"), 1)
     program(ROBOT_PYTHON, str(file), cwd=tmp_path)
     told, said, place, held = [], [], np.array([0.5, -0.4, 0.3, 0.0, 0.0, 0.0]), threading.Event()
     silent = []

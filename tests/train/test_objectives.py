@@ -133,7 +133,7 @@ def test_the_readout_says_the_point_from_the_cell_where_it_is_read(tiny, sequenc
     for row, group, which in (sequence.exists[..., None].expand(-1, -1, 2)).nonzero().tolist():
         cell = sequence.read_cell[row, group, which].view(1, 1)
         hidden = sequence.states[row, sequence.at["point", group]][None, which : which + 1]
-        said = model.pointer.read(sequence.seen.row(row), cell, hidden)
+        said = model.pointer.read(sequence.seen.select_row(row), cell, hidden)
         wanted = to_readout(sequence.points[row, group, which].view(1, 1, 5), cell, model.config)
         paid.append(torch.nn.functional.smooth_l1_loss(said, wanted, beta=0.05).item())
     assert sequence.point_losses()["point/read"].item() == pytest.approx(sum(paid) / len(paid), rel=1e-3)

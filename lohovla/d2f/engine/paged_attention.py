@@ -192,11 +192,11 @@ def _hook(
 ) -> tuple[Tensor, None]:
     """Called by transformers' attention layers with (1, heads, rows, head size)."""
     out = paged.layer(
-        module.layer_idx,
+        module.layer_idx,  # type: ignore[arg-type]
         query[0].transpose(0, 1),
         key[0].transpose(0, 1),
         value[0].transpose(0, 1),
-        scaling,  # type: ignore[arg-type]
+        scaling,
     )
     return out[None], None
 

@@ -75,14 +75,14 @@ def plan_ahead(
         most: sub-tasks at most.
         seed: of the noise.
     """
-    sayable, goal = processor.sayable(), str(observation["instruction"])
+    subtask_constraints, goal = processor.subtask_constraints(), str(observation["instruction"])
     generator = torch.Generator().manual_seed(seed)
     done = processor.tokenizer.encode("Done.", add_special_tokens=False)
     steps: list[ImaginedStep] = []
     for _ in range(most):
         inputs = processor([observation]).to(model.device)
         prefix = model.encode(inputs)
-        grammar = sayable.of(prefix.objects, 0, goal=goal) if sayable else None
+        grammar = subtask_constraints.for_scene(prefix.objects, 0, goal=goal) if subtask_constraints else None
         words = subtask_decoding.decode_autoregressive(model, prefix, processor.start, processor.end, grammar)
         if words.tokens[0] == done:
             break

@@ -48,7 +48,7 @@ class GraphFunctions:
     def _run(
         self, tokens: Tensor, layout: SequenceLayout, places: Tensor, past: Pairs | None, keep: Tensor | None
     ) -> tuple[Tensor, Pairs]:
-        allowed = layout.allowed(slice(layout.kind.shape[1] - tokens.shape[1], None))
+        allowed = layout.attention_mask(slice(layout.kind.shape[1] - tokens.shape[1], None))
         states, made = self._lean.run(tokens.to(self._model.decoder.dtype), allowed, places, past, keep)
         return states.to(tokens.dtype), made
 

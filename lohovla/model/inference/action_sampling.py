@@ -41,7 +41,7 @@ class ActionContext:
         """Of a batch just pointed at."""
         return cls(pointed.points, pointed.cache, pointed.valid)
 
-    def row(self, number: int) -> ActionContext:
+    def select_row(self, number: int) -> ActionContext:
         """One of the batch."""
         at = slice(number, number + 1)
         return ActionContext(self.points[at], [(k[at], v[at]) for k, v in self.cache], self.valid[at])

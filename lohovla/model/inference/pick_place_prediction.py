@@ -55,12 +55,12 @@ class PickPlacePrediction:
     layout: SequenceLayout
     full: DynamicCache
 
-    def row(self, number: int) -> PickPlacePrediction:
+    def select_row(self, number: int) -> PickPlacePrediction:
         """One of the batch, as a batch of one; ``full`` stays that of all."""
         at = slice(number, number + 1)
         cache = [(keys[at], values[at]) for keys, values in self.cache]
         return PickPlacePrediction(
-            self.points[at], self.confidence[at], cache, self.valid[at], self.layout.row(number), self.full
+            self.points[at], self.confidence[at], cache, self.valid[at], self.layout.select_row(number), self.full
         )
 
 
@@ -75,10 +75,10 @@ def copy_cache(cache: Any, model: LoHoVLA, rows: slice | Sequence[int] = slice(N
 def select_rows(model: LoHoVLA, prefix: EncodedObservation, rows: Sequence[int]) -> EncodedObservation:
     """Some rows of an encoded batch."""
     return EncodedObservation(
-        prefix.seen.rows(rows),
-        prefix.objects.rows(rows),
+        prefix.seen.select_rows(rows),
+        prefix.objects.select_rows(rows),
         prefix.tokens[rows],
-        prefix.layout.rows(rows),
+        prefix.layout.select_rows(rows),
         copy_cache(prefix.cache, model, rows),
         prefix.state[rows],
     )

@@ -73,7 +73,7 @@ def decode_autoregressive(
             waiting[row] = []
         for row in sorted(open_rows):
             own = grammars[row]
-            word = _choose(logits[row], own.after(tokens[row]) if own else None, temperature, generator)
+            word = _choose(logits[row], own.allowed_next(tokens[row]) if own else None, temperature, generator)
             if word == end or len(tokens[row]) >= longest:
                 open_rows.discard(row)
                 continue
@@ -86,7 +86,7 @@ def decode_autoregressive(
 
 def _forced(grammar: TokenTrie, tokens: list[int], waiting: list[int], end: int, open_rows: set[int], row: int) -> None:
     """Take the words that the grammar leaves no choice about."""
-    while len(following := grammar.after(tokens)) == 1:
+    while len(following := grammar.allowed_next(tokens)) == 1:
         word = following[0]
         if word == end:
             open_rows.discard(row)

@@ -40,7 +40,7 @@ class Autoencoder(nn.Module):
             out_channels=numbers,
             latent_channels=channels,
             block_out_channels=(48, 64),  # type: ignore
-            down_block_types=("DownEncoderBlock2D",) * 2,
+            down_block_types=("DownEncoderBlock2D",) * 2,  # type: ignore
             up_block_types=("UpDecoderBlock2D",) * 2,  # type: ignore
             layers_per_block=1,
             norm_num_groups=8,

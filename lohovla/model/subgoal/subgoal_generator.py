@@ -101,7 +101,7 @@ class SubgoalGenerator(nn.Module):
                 SequenceLayout.of_type(TokenType.QUERY, always[:, split:], 0, known.query_sets),
             ]
         )
-        among = part.allowed()
+        among = part.attention_mask()
         bias = attention_bias(torch.cat([scene.valid[:, None, None].expand(-1, 1, y.shape[1], -1), among], -1), y.dtype)
         time = scene.subtask[:, None]
         for layer, (keys, values) in zip(self.layers, scene.cache, strict=True):

@@ -38,6 +38,7 @@ MODULES = (
     "ros/robot/joint_trajectories",
     "ros/robot/pose_conversion",
     "ros/transport/__init__",
+    "ros/transport/installed_ros",
     "ros/transport/message_conversion",
     "ros/transport/message_types",
     "ros/transport/namespace",
@@ -80,7 +81,7 @@ def guard_natively(generation: int | None, settings: GuardSettings, lifecycle: s
     Raises:
         SetupError: there is no ROS, or ``lifecycle`` is ``wait`` and it has no managed nodes.
     """
-    from lohovla.ros.transport.native_node import native
+    from lohovla.ros.transport.installed_ros import native
 
     managed = _managed(generation, settings, lifecycle, within)
     if managed is None:
@@ -102,7 +103,7 @@ def guard_natively(generation: int | None, settings: GuardSettings, lifecycle: s
 
 def _managed(generation: int | None, settings: GuardSettings, lifecycle: str, within: Any) -> Any:
     """A managed node and its stop, or None where there is to be none."""
-    from lohovla.ros.transport.native_node import importable
+    from lohovla.ros.transport.installed_ros import importable
 
     if lifecycle == "off" or generation == 1 or (lifecycle == "auto" and not importable("rclpy")):
         return None

@@ -9,10 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lohovla.control.motion_limits import MotionLimits
 from lohovla.control.settings import LoopSettings
 from lohovla.errors import UserError
-from lohovla.ros.guard.guard import GuardSettings
 from lohovla.ros.robot.arm_status import STATUSES
 from lohovla.ros.robot.gripper_commands import GRIPPERS
 from lohovla.ros.robot.joint_trajectories import COMMANDS, ENDS
@@ -27,7 +25,6 @@ TOPS = ("direct", "fused")
 STAMPS = ("header", "arrival")
 _JOINT_LIMITS = ("velocity", "acceleration", "jerk", "low", "high")
 JOINT_KINDS = ("trajectory", "joint_position", "joint_velocity")  # of commands, made by this project's kinematics
-_GUARD_HZ = 125.0  # how often the guard looks at most
 
 
 @dataclass(frozen=True)
@@ -263,36 +260,6 @@ class Profile:
     def tool_offset(self) -> Offset:
         """The policy's tool frame in the frame that the robot reports."""
         return offset_of(self.tool.get("offset"))
-
-    def guard_settings(self, limits: MotionLimits, enable: str) -> GuardSettings:
-        """What the guard of this robot is told.
-
-        Args:
-            limits: of the control loop.
-            enable: where the enable comes from: ``always``, or anything else for the topic.
-        """
-        return GuardSettings(
-            kind=self.command["kind"],
-            topic=self.command["topic"],
-            gripper=dict(self.gripper),
-            frame=self.frame,
-            tool=self.tool.get("topic") or "",
-            joints=self.joints.get("topic") or "",
-            names=tuple(self.joints["names"]),
-            limits=dataclasses.asdict(limits),
-            offset=dict(self.tool.get("offset") or {}),
-            joint_limits=dict(self.guard.joint_limits),
-            ttl=self.guard.ttl,
-            margin=self.guard.margin,
-            enable="always" if enable == "always" else "topic",
-            enable_timeout=self.fresh.enable,
-            state_timeout=self.fresh.state,
-            ahead=float(self.command.get("ahead", 0.1)),
-            end=self.command.get("end", ENDS[0]),
-            controller_timeout=self.command_timeout,
-            brake=self.guard.brake,
-            hz=min(self.command_hz, _GUARD_HZ),
-        )
 
     def loop_settings(self, extra: Mapping[str, Any]) -> dict[str, Any]:
         """Settings of the control loop on this robot.

@@ -17,8 +17,7 @@ from lohovla.control.loop import ControlLoop
 from lohovla.control.motion_limits import MotionLimiter
 from lohovla.control.safety.command_receiver import Command
 from lohovla.control.settings import LoopSettings
-from lohovla.envs.language import vocabulary
-from lohovla.policies.base import PolicySpec
+from lohovla.policies.base import DONE, PolicySpec
 from lohovla.ros.session.exclusive_control import ExclusiveControl
 from lohovla.ros.session.homing import Homing
 from lohovla.ros.session.motion_interlock import MotionInterlock
@@ -278,7 +277,7 @@ class RobotSession:
         self.subtask = text
         self._spans.append((round(self.clock.now() - self._began, 3), text))
         _log.info("sub-task: %s", text)
-        if text == vocabulary()["done"]:  # of whatever policy
+        if text == DONE:  # of whatever policy
             self._end = self._end or _OVER["done"]
 
     def _note(self, now: float) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lohovla.envs.mujoco_import import mujoco
+from lohovla.mujoco_import import mujoco
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 _HEAD = 8  # stamp, seed, held (index or -1), suction on, suction armed, drops, actions, number of state values

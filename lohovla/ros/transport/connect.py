@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lohovla.errors import UserError
-from lohovla.ros.transport.native_node import native
+from lohovla.ros.transport.installed_ros import native
 
 
 def connect(kind: str, url: str, generation: int | None = None, compression: str = "cbor") -> Any:

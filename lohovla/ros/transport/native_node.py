@@ -1,57 +1,18 @@
-"""What native nodes of both generations share: finding a ROS, and messages as objects of its own classes.
+"""What native nodes of both generations share: messages as objects of ROS's own classes.
 
-``rospy_node`` and ``rclpy_node`` are the nodes; they are imported only when asked for.
+:mod:`lohovla.ros.transport.installed_ros` finds a ROS and makes its node, ``rospy_node`` or ``rclpy_node``.
 """
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from lohovla.errors import SetupError
 from lohovla.ros.transport.message_conversion import UPPER, to_wire
 from lohovla.ros.transport.message_types import TYPES, Message, check_type
 from lohovla.ros.transport.transport import Subscription
-
-_DEBIAN = Path("/usr/lib/python3/dist-packages")  # where Debian and Ubuntu keep rospy
-
-
-def native(generation: int | None = None) -> Any:
-    """A node of the ROS that is installed.
-
-    Raises:
-        SetupError: there is none, or not of that generation.
-        UserError: no ROS master answers.
-    """
-    if generation != 1 and importable("rclpy"):
-        from lohovla.ros.transport.rclpy_node import Rclpy
-
-        return Rclpy()
-    if generation != 2 and importable("rospy"):
-        from lohovla.ros.transport.rospy_node import Rospy
-
-        return Rospy()
-    wanted = {1: "rospy", 2: "rclpy"}.get(generation or 0, "rclpy or rospy")
-    raise SetupError(f"there is no {wanted} for this Python", "source your ROS, or use transport=rosbridge")
-
-
-def importable(name: str) -> bool:
-    """Import a module; that of Debian's own Python counts too, behind everything that is installed here."""
-    with contextlib.suppress(ImportError):
-        importlib.import_module(name)
-        return True
-    if not (_DEBIAN / name).is_dir() or str(_DEBIAN) in sys.path:
-        return False
-    sys.path.append(str(_DEBIAN))
-    with contextlib.suppress(ImportError):
-        importlib.import_module(name)
-        return True
-    return False
 
 
 class NativeNode:

@@ -38,7 +38,7 @@ class Rclpy(NativeNode):
 
     generation = 2
 
-    def __init__(self, name: str = "lohovla", make: Callable[[str], Any] | None = None):
+    def __init__(self, name: str = "lohovla", make: Callable[..., Any] | None = None):
         super().__init__()
         import rclpy  # pyright: ignore[reportMissingImports]
         from rclpy.executors import SingleThreadedExecutor  # pyright: ignore[reportMissingImports]

@@ -7,7 +7,7 @@ import heapq
 import itertools
 import logging
 import time
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,7 +51,7 @@ class SessionHost(Protocol):
     settings: Any
     expected: ObservationSchema
     batcher: Batcher
-    decoders: Executor
+    decoders: ThreadPoolExecutor
     requests: Counter
     bytes: Counter
     took: Histogram

@@ -1,7 +1,7 @@
 """MuJoCo, the one place where it is imported: a choice of OpenGL that is not there gets its two lines here.
 
 MuJoCo loads the library that ``MUJOCO_GL`` names when it is imported, before anything is drawn, and each way in
-which that can fail raises something else. Modules say ``from lohovla.envs.mujoco_import import mujoco``.
+which that can fail raises something else. Modules say ``from lohovla.mujoco_import import mujoco``.
 """
 
 from __future__ import annotations

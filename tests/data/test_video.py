@@ -19,7 +19,7 @@ def noise(length, height=48, width=64):
 def way(request, monkeypatch):
     """How videos are opened."""
     if request.param == "by ffmpeg":
-        monkeypatch.setattr(video, "read_film", lambda path: None)
+        monkeypatch.setattr(video, "read_mp4_index", lambda path: None)
     return request.param
 
 

@@ -48,7 +48,7 @@ def test_an_imagined_plan_keeps_to_the_goal(tiny, monkeypatch):
     done = TokenTrie([processor.tokenizer.encode("Done.", add_special_tokens=False)], processor.end)
     told = []
     monkeypatch.setattr(
-        SubtaskConstraints, "of", lambda self, objects, row, without=(), goal=None: told.append(goal) or done
+        SubtaskConstraints, "for_scene", lambda self, objects, row, without=(), goal=None: told.append(goal) or done
     )
     assert plan_ahead(model, processor, observation, SubgoalSamplingConfig(), 1, seed=0) == []
     assert told == [observation["instruction"]]

@@ -35,7 +35,7 @@ def test_each_way_is_told_what_its_name_says(tiny, found, monkeypatch):
         return replace(pointed, points=points)
 
     shown = []
-    monkeypatch.setattr(pick_place_prediction, "point", scripted)
+    monkeypatch.setattr(pick_place_prediction, "predict_pick_place", scripted)
     monkeypatch.setattr(model.stem, "forward", _noting(model.stem.forward, shown))
     done = []
     figures = compare_conditioning(model, processor, found, batch=2, progress=done.append)

@@ -127,7 +127,7 @@ def test_choice_and_tables():
 
 
 def test_where_the_reference_was_faster_it_runs(monkeypatch):
-    monkeypatch.setattr(runtime, "chosen", lambda like, implementation: implementation != "reference")
+    monkeypatch.setattr(runtime, "use_triton", lambda like, implementation: implementation != "reference")
     monkeypatch.setitem(tables()["default"], "down", {"BM": 32, "num_stages": 3, "reference": True})
     x = torch.zeros(1, dtype=torch.bfloat16)
     assert block_config("down", x, "auto", 100) is None

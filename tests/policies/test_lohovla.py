@@ -55,7 +55,7 @@ def scripted(tiny, monkeypatch):
         tokens = [processor.tokenizer.encode(text, add_special_tokens=False) for text in said]
         return pick_place_prediction.subtask_from_tokens(model, prefix, tokens, start)
 
-    monkeypatch.setattr(subtask_decoding, "plan_ar", plan)
+    monkeypatch.setattr(subtask_decoding, "decode_autoregressive", plan)
     return asked
 
 
@@ -121,7 +121,9 @@ def test_only_what_the_scene_allows_is_said(make, tiny, monkeypatch):
 def test_the_scene_need_not_be_asked(make, monkeypatch, grammar):
     policy = make(grammar=grammar)
     given, plan = [], subtask_decoding.decode_autoregressive
-    monkeypatch.setattr(subtask_decoding, "plan_ar", lambda *args, **more: given.append(args[4]) or plan(*args, **more))
+    monkeypatch.setattr(
+        subtask_decoding, "decode_autoregressive", lambda *args, **more: given.append(args[4]) or plan(*args, **more)
+    )
     run(policy, [0])
     assert given == ([[policy.planner.subtask_constraints.everything]] if grammar == "all" else [None])
 
@@ -132,7 +134,7 @@ def test_block_diffusion_is_said_again_word_by_word_only_where_it_may_not_be_sai
     nonsense = tokens[SENTENCES[0]][:3]
     monkeypatch.setattr(
         subtask_decoding,
-        "plan_d2f",
+        "decode_block_diffusion",
         lambda model, prefix, start, *_, **__: pick_place_prediction.subtask_from_tokens(
             model, prefix, [nonsense, tokens[SENTENCES[1]]], start
         ),
@@ -145,7 +147,7 @@ def test_block_diffusion_is_said_again_word_by_word_only_where_it_may_not_be_sai
             model, prefix, [tokens[SENTENCES[2]]] * len(prefix.state), start
         )
 
-    monkeypatch.setattr(subtask_decoding, "plan_ar", again)
+    monkeypatch.setattr(subtask_decoding, "decode_autoregressive", again)
     said = {}
     for grammar in ("all", "none"):
         policy = make(planner="d2f", grammar=grammar)
@@ -312,7 +314,7 @@ def test_what_is_acted_on_is_what_the_rule_names(make, scripted, tiny, monkeypat
         scripted.extend([""] * said)
         monkeypatch.setattr(
             subgoal_source,
-            "imagine",
+            "generate_subgoal",
             lambda *args, **more: replace(imagine(*args, **more), picture=ends[painted]),
         )
         return run(make(subtasks=subtasks), [0])[0].actions
@@ -392,7 +394,7 @@ def saying(tiny, monkeypatch):
         tokens = [processor.tokenizer.encode(text, add_special_tokens=False) for text in said]
         return pick_place_prediction.subtask_from_tokens(model, prefix, tokens, start)
 
-    monkeypatch.setattr(subtask_decoding, "plan_ar", plan)
+    monkeypatch.setattr(subtask_decoding, "decode_autoregressive", plan)
     return texts
 
 

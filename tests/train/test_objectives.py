@@ -193,7 +193,7 @@ def test_a_quarter_is_told_by_facts_alone_and_half_of_the_pictures_are_such_as_a
         plain.extend((objects.features == 0).flatten(1).all(1).tolist())
         raise Enough
 
-    monkeypatch.setattr(objectives, "Sequence", stop)
+    monkeypatch.setattr(objectives, "TrainingForward", stop)
     monkeypatch.setattr(objectives, "as_painted", lambda model, batch: painted.append(1) or batch.after)
     torch.manual_seed(0)
     for _ in range(80):

@@ -98,27 +98,3 @@ def masked_mean(values: Tensor, chosen: Tensor | None = None) -> Tensor:
     if chosen is None:
         return values.sum() / max(1, values.numel())
     return torch.where(chosen, values, 0.0).sum() / chosen.sum().clamp(min=1)
-
-
-@torch.no_grad()
-def dense_scores(seen: DetectionMap, objects: Tensor, config: LoHoVLAConfig) -> dict[str, float]:
-    """How well the stem sees: errors at the cell of each object's centre, for people to read."""
-    from lohovla.model.encoders.detector import cells_of
-
-    at, number = (objects[..., 0] >= 0).nonzero(as_tuple=True)
-    row = objects[at, number]
-    cell, kinds = cells_of(config, row[:, 3:5]), row[:, 0].long()
-    said = split_attributes(seen.attributes.flatten(3)[at, kinds, :, cell])
-    xy = cell_centres(config, cell) + said["offset"] * row.new_tensor(config.cell_size)
-    block = kinds == 0
-    heat = seen.heat.flatten(2)[at, kinds, cell].sigmoid()
-    right = said["color"].argmax(-1) == row[:, 1].long()
-    return {
-        "found": float((heat > 0.3).float().mean()),
-        "color": float(right.float().mean()),
-        "big": float(((said["big"][:, 0] > 0) == (row[:, 2] > 0.5))[block].float().mean()),
-        "support": float((said["support"].argmax(-1) == row[:, 7].long())[block].float().mean()),
-        "error_mm": float((xy - row[:, 3:5]).norm(dim=-1).median() * 1e3),
-        "error_95_mm": float((xy - row[:, 3:5]).norm(dim=-1).quantile(0.95) * 1e3),
-        "height_mm": float((said["height"][:, 0] * HEIGHT_UNIT - row[:, 5])[block].abs().median() * 1e3),
-    }

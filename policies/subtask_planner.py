@@ -143,7 +143,7 @@ class SubtaskPlanner:
             row for row, new in enumerate(due) if new and self.rules.stop and self.subtask_constraints is not None
         ]:
             memory = memories[row]
-            grammar = self._grammars(objects.rows([row]), [memory])
+            grammar = self._grammars(objects.select_rows([row]), [memory])
             memory.over = (
                 self.subtask_constraints.ends(memory.words or [], grammar[0])
                 if self.subtask_constraints and grammar

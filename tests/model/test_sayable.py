@@ -88,7 +88,7 @@ def test_where_nothing_is_seen_who_may_not_say_done_can_say_everything(tiny, sai
     for objects in (scene(), scene(("block", "red", "smaller"), score=0.1), scene(("bowl", "red", ""))):
         assert not said(objects, "Pick up the gray block and place it in the blue zone.")
         silent = tiny[1].subtask_constraints(stop=False)
-        assert silent.of(objects, 0) is silent.everything
+        assert silent.for_scene(objects, 0) is silent.everything
 
 
 def test_areas_and_sides_are_named_only_after_the_goal(said):
@@ -218,4 +218,4 @@ def test_where_nothing_can_be_carried_out_only_done_is_left_and_means_that(tiny)
     text = "Pick up the red block and place it in the red bowl."
     assert subtask_constraints.ends(processor.tokenizer.encode(text, add_special_tokens=False), block) == ""
     silent = processor.subtask_constraints(stop=False)  # there it has to say something
-    assert silent.of(scene(), 0) is silent.everything
+    assert silent.for_scene(scene(), 0) is silent.everything

@@ -17,7 +17,7 @@ def run(checkpoint: str | None, tasks: Sequence[str], scenes: int, threads: int 
     """Decide on every sub-task of ``scenes`` validation episodes of each task, print a table, and return the record."""
     from tqdm import tqdm
 
-    from lohovla.evaluate.protocol import seeds_of, tasks_of
+    from lohovla.evaluate.protocol import seeds_of, tasks_named
     from lohovla.evaluate.subgoal.subgoal_image_metrics import cases
     from lohovla.model.backends.inference_backend import InferenceBackend
     from lohovla.model.backends.single_graph import FORWARDS
@@ -29,7 +29,7 @@ def run(checkpoint: str | None, tasks: Sequence[str], scenes: int, threads: int 
     fast, eager = InferenceBackend(model, "fused"), InferenceBackend(model)
     needed: dict[str, Counter[int]] = {}
     differing, apart = 0, 0.0
-    for task in tqdm(tasks_of("", list(tasks)), unit="task", disable=None):
+    for task in tqdm(tasks_named(tasks), unit="task", disable=None):
         needed[task] = Counter()
         for case in cases([task], seeds_of("val", scenes)):
             forwards, same, distance = _compared(fast, eager, processor, dict(case.observation))

@@ -22,7 +22,7 @@ def run(
     """Paint every sub-task of ``scenes`` validation episodes of each task, print a table, and return the record."""
     from tqdm import tqdm
 
-    from lohovla.evaluate.protocol import seeds_of, tasks_of
+    from lohovla.evaluate.protocol import seeds_of, tasks_named
     from lohovla.evaluate.subgoal.conditioning_ablation import compare_conditioning
     from lohovla.evaluate.subgoal.subgoal_image_metrics import cases, compare_subgoals
     from lohovla.model.checkpoint import load_checkpoint
@@ -32,7 +32,7 @@ def run(
         torch.set_num_threads(threads)
     model, processor = load_checkpoint(checkpoint)
     require_subgoal_generator(model)
-    found = list(cases(tasks_of("", list(tasks)), seeds_of("val", scenes)))
+    found = list(cases(tasks_named(tasks), seeds_of("val", scenes)))
     brushes = {f"parallel {steps}": SubgoalSamplingConfig("parallel", steps, 4, guidance) for steps in (1, 4, 8)}
     brushes["raster"] = SubgoalSamplingConfig("raster", denoise=4, guidance=guidance)
     with tqdm(total=len(found), unit="sub-task", disable=None) as bar:

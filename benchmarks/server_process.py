@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import signal
@@ -25,6 +26,7 @@ class ServerProcess:
         environment: variables to add.
 
     Raises:
+        ImportError: what servers need is not installed.
         RuntimeError: it ended instead of listening; the message is what it said.
     """
 
@@ -35,6 +37,7 @@ class ServerProcess:
         log: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ):
+        importlib.import_module("uvicorn" if what == "text" else "websockets")
         command = [sys.executable, "-m", "lohovla.cli", "serve", what, "port=0", *overrides]
         with open(log or os.devnull, "ab") as errors:
             self.process = subprocess.Popen(

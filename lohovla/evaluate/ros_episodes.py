@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lohovla.errors import UserError
-from lohovla.evaluate.episode_log import NAME, EpisodeLog, flatten, read_settings
+from lohovla.evaluate.episode_log import NAME, EpisodeLog, flatten, read_settings, refuse_other_environment
 from lohovla.evaluate.episode_runner import EpisodeResult, SubtaskSpan
 from lohovla.evaluate.report import result_table
 from lohovla.ros.transport.message_types import Message
@@ -121,7 +121,9 @@ def refuse_other_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """
     if not (folder / NAME).exists():
         return
-    before = read_settings(folder).get("settings", {})
+    made = read_settings(folder)
+    refuse_other_environment(folder, made)
+    before = made.get("settings", {})
     then, now = (flatten({key: known.get(key) for key in _DECISIVE}) for known in (before, settings))
     for key in [*now, *then]:
         if then.get(key) != now.get(key):

@@ -1,5 +1,6 @@
 """``lohovla evaluate`` and ``lohovla compare`` as a person uses them, and as a machine kills them."""
 
+import importlib.util
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import time
 import pytest
 
 from lohovla.cli import main
+from lohovla.envs.tasks.names import VERSION
 from lohovla.settings.hydra_config import compose
 
 ARGUMENTS = ["tasks=[A,K]", "control=pick_place", "env.drop_probability=0.5", "videos=0", "workers=2"]
@@ -101,6 +103,12 @@ def test_a_run_leaves_its_results_and_can_be_taken_up_and_compared(tmp_path, cap
     cause, remedy = capsys.readouterr().err.splitlines()
     assert cause == "lohovla: good was made with policy.name=oracle, not random"
     assert "output=FOLDER" in remedy
+    made = tmp_path / "good" / "config.yaml"
+    said = made.read_text()
+    made.write_text(said.replace(f"environment: {VERSION}", f"environment: {VERSION - 1}"))
+    assert main([*arguments, "output=good"]) == 2
+    assert f"good was made with version {VERSION - 1} of the environment" in capsys.readouterr().err
+    made.write_text(said)
     assert main([*arguments, "output=good", "episodes=2"]) == 2
     assert "1 episodes that are not asked for" in capsys.readouterr().err
     assert main([*arguments, "output=good", "episodes=4"]) == 0
@@ -151,3 +159,12 @@ def test_bare_words_fill_a_commands_settings():
     assert list(config.runs) == ["out/a b", "it's", "runs/lr=3e-4", "C:\\runs\\"]
     assert config.output == "here"
     assert compose("bench", ["sim", "workers=1"]).what == "sim"
+
+
+def test_a_runner_that_is_not_installed_leaves_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "ray" else find(name, *rest))
+    assert main(["evaluate", "tasks=A", "episodes=1", "runner=ray"]) == 2
+    assert capsys.readouterr().err.splitlines()[1].strip().startswith("pip install 'lohovla[ray]'")
+    assert list(tmp_path.iterdir()) == []

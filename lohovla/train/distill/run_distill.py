@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,14 @@ from lohovla.train.distill.objectives import BaseObjective, MaskSchedule, Studen
 from lohovla.train.distill.text_batches import Mixture
 
 
-def base(config: DictConfig, folder: Path) -> bool:
-    """Train a small model that decodes both autoregressively and as a masked diffusion model.
+def base(config: DictConfig) -> Callable[[Path], bool]:
+    """A small model that decodes both autoregressively and as a masked diffusion model, ready to be trained.
 
-    Writes ``config.json``, ``model.safetensors`` (bfloat16) and the tokenizer to ``folder/model``.
+    What is returned trains it in a folder, whether to the end, and writes ``config.json``, ``model.safetensors``
+    (bfloat16) and the tokenizer to ``folder/model``.
+
+    Raises:
+        UserError: a setting is wrong; nothing was written.
     """
     from lohovla.collect.text_tasks.tokenizer import build_tokenizer
 
@@ -32,26 +37,38 @@ def base(config: DictConfig, folder: Path) -> bool:
     )
     optimizers = distill_stages.base_optimizers(model, rates["rate"], rates["matrix_rate"], rates["weight_decay"])
     objective = BaseObjective(tokenizer.mask_token_id, shift=True, causal=rates["causal"])
-    complete = train(
-        model,
-        optimizers,
-        objective,
-        tokenizer,
-        _mixture(config),
-        _schedule(config),
-        folder,
-        config.seed,
-        config.resume,
-        config.device,
-    )
-    model.config.d2f = {"shift": True, "prompt": "bidirectional", "block": config.block}
-    model.to(torch.bfloat16).save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    return complete
+    mixture = _mixture(config)
+
+    def train_in(folder: Path) -> bool:
+        complete = train(
+            model,
+            optimizers,
+            objective,
+            tokenizer,
+            mixture,
+            _schedule(config),
+            folder,
+            config.seed,
+            config.resume,
+            config.device,
+        )
+        model.config.d2f = {"shift": True, "prompt": "bidirectional", "block": config.block}
+        model.to(torch.bfloat16).save_pretrained(folder / "model")
+        tokenizer.save_pretrained(folder / "model")
+        return complete
+
+    return train_in
 
 
-def student(config: DictConfig, folder: Path) -> bool:
-    """Distil a D2F adapter; writes it in PEFT's layout, with how it decodes, to ``folder/adapter``."""
+def student(config: DictConfig) -> Callable[[Path], bool]:
+    """A model with a D2F adapter, ready to be distilled.
+
+    What is returned trains it in a folder, whether to the end, and writes the adapter in PEFT's layout, with how it
+    decodes, to ``folder/adapter``.
+
+    Raises:
+        UserError: the model cannot be had, or a setting is wrong; nothing was written.
+    """
     from lohovla.d2f.load_checkpoint import denoiser_of, find, load_model
     from lohovla.d2f.text_model import load_tokenizer
 
@@ -75,24 +92,30 @@ def student(config: DictConfig, folder: Path) -> bool:
         settings.train_padding,
         settings.truth,
     )
-    complete = train(
-        model,
-        distill_stages.student_optimizers(model, settings.rate, settings.weight_decay),
-        objective,
-        tokenizer,
-        _mixture(config),
-        _schedule(config),
-        folder,
-        config.seed,
-        config.resume,
-        config.device,
-    )
-    # A folder's name means nothing on another machine.
-    named = config.model is not None and not Path(config.model).exists()
-    save_adapter(model, folder / "adapter", config.model if named else None)
-    own = {"prompt": settings.prompt, "block": config.block}
-    (folder / "adapter" / "d2f.json").write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8")
-    return complete
+    optimizers = distill_stages.student_optimizers(model, settings.rate, settings.weight_decay)
+    mixture = _mixture(config)
+
+    def train_in(folder: Path) -> bool:
+        complete = train(
+            model,
+            optimizers,
+            objective,
+            tokenizer,
+            mixture,
+            _schedule(config),
+            folder,
+            config.seed,
+            config.resume,
+            config.device,
+        )
+        # A folder's name means nothing on another machine.
+        named = config.model is not None and not Path(config.model).exists()
+        save_adapter(model, folder / "adapter", config.model if named else None)
+        own = {"prompt": settings.prompt, "block": config.block}
+        (folder / "adapter" / "d2f.json").write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8")
+        return complete
+
+    return train_in
 
 
 def save_adapter(model: Any, folder: Path, base_name: str | None) -> None:

@@ -252,7 +252,7 @@ def _word_by_word(model, prefix, number, start, end, grammar):
 
 
 def _reference():
-    spec = importlib.util.spec_from_file_location("reference", Path(__file__).parents[1] / "d2f" / "reference.py")
+    spec = importlib.util.spec_from_file_location("reference", Path(__file__).parents[2] / "d2f" / "reference.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -165,10 +165,11 @@ def test_block_diffusion_is_said_again_word_by_word_only_where_it_may_not_be_sai
 def test_only_rows_that_are_due_are_planned(make, monkeypatch, planner):
     """And they say, and do, what they would in a batch of their own."""
     planned = []
-    plan = getattr(subtask_decoding, f"plan_{planner}")
+    name = {"ar": "decode_autoregressive", "d2f": "decode_block_diffusion"}[planner]
+    plan = getattr(subtask_decoding, name)
     monkeypatch.setattr(
         subtask_decoding,
-        f"plan_{planner}",
+        name,
         lambda model, prefix, *rest, **more: (
             planned.append(prefix.state[:, 0].tolist()) or plan(model, prefix, *rest, **more)
         ),

@@ -80,7 +80,7 @@ class DeadmanInput:
         """Whether it is held at this moment, s.
 
         Raises:
-            Pressed: another key was pressed.
+            EmergencyKey: another key was pressed.
         """
         try:
             given = os.read(self._file, _MOST)

@@ -75,7 +75,7 @@ class BlockManager:
         return len(self._idle)
 
     def take(self, number: int) -> list[int]:
-        """Pages for one's own use; OutOfPages (and none taken) if there are not so many."""
+        """Pages for one's own use; OutOfBlocks (and none taken) if there are not so many."""
         if number > self.available:
             raise OutOfBlocks
         taken = []

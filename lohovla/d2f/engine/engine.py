@@ -77,7 +77,7 @@ class Engine:
 
         Raises:
             UserError: the request cannot be carried out.
-            Overloaded: too many are waiting.
+            QueueFull: too many are waiting.
         """
         self._check(request)
         text = begin(next(self._numbers), request, listener, self.denoiser, self.pool.size)

@@ -100,7 +100,7 @@ def diagnosis(state: dict[str, Any], seconds: float) -> Message:
     """A session's snapshot as ``diagnostic_msgs/DiagnosticArray``: connection, arm and cameras, model, safety.
 
     Args:
-        state: from ``Session.snapshot``.
+        state: from ``RobotSession.snapshot``.
         seconds: the stamp, s since the epoch.
     """
 

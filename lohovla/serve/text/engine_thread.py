@@ -73,7 +73,7 @@ class EngineThread:
 
         Raises:
             UserError: one cannot be carried out.
-            Overloaded: too many are waiting.
+            QueueFull: too many are waiting.
         """
         job = RequestHandle(engine, every)
         try:

@@ -18,8 +18,8 @@ SCRIPT = """
 import importlib.util, json, sys
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
-from lohovla.d2f.engine import Engine, EngineSettings, parallel
-from lohovla.d2f.engine.model_runner import Runner, pages_of
+from lohovla.d2f.engine import Engine, EngineSettings, tensor_parallel
+from lohovla.d2f.engine.model_runner import ModelRunner, pages_of
 
 torch.set_num_threads(1)
 spec = importlib.util.spec_from_file_location("engine_tests", sys.argv[1])
@@ -29,18 +29,18 @@ denoiser = tests.shared.wrap(tests.shared.sharpen(Qwen2ForCausalLM(Qwen2Config(*
 limits = EngineSettings(page=4, cache_mb=0.5)
 requests = [
     tests.request(p, tests.LIMITS[k % 4], verifier=v)
-    for k, (p, v) in enumerate(zip(tests.draw(6, 3), [tests.Plain(), tests.Branch(3, 0.2), tests.Chain(4)] * 2))
+    for k, (p, v) in enumerate(zip(tests.draw(6, 3), [tests.PlainVerifier(), tests.LookaheadBranches(3, 0.2), tests.SpeculativeDrafts(4)] * 2))
 ]
 wanted = tests.finish(Engine(denoiser, limits), requests)
-rank, count = parallel.join()
+rank, count = tensor_parallel.init_processes()
 whole = sum(p.numel() for p in denoiser.decoder.parameters())
-parallel.shard(denoiser, rank, count)
+tensor_parallel.shard(denoiser, rank, count)
 if rank:
-    parallel.follow([Runner(denoiser, pages_of(denoiser, limits), limits.page)])
+    tensor_parallel.worker_loop([ModelRunner(denoiser, pages_of(denoiser, limits), limits.page)])
 else:
-    engine = Engine(denoiser, limits, runner=parallel.Leader)
+    engine = Engine(denoiser, limits, runner=tensor_parallel.TensorParallelDriver)
     tests.near(tests.finish(engine, requests), wanted)
-    parallel.stop("cpu")
+    tensor_parallel.stop("cpu")
     share = sum(p.numel() for p in denoiser.decoder.parameters())
     print(json.dumps({"answers": len(wanted), "tokens": sum(len(a.tokens) for a in wanted), "share": share / whole}))
 """

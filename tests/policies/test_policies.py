@@ -84,7 +84,8 @@ def test_settings_reach_the_policy_and_others_are_refused(monkeypatch, tmp_path)
 
 def test_a_policy_of_the_working_folder_is_found(tmp_path, monkeypatch):
     (tmp_path / "policy_of_this_folder.py").write_text(
-        "from lohovla.policies.random_waypoints import RandomWaypointPolicy\ndef make(env): return RandomWaypointPolicy()\n"
+        "from lohovla.policies.random_waypoints import RandomWaypointPolicy\n"
+        "def make(env): return RandomWaypointPolicy()\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [place for place in sys.path if place])  # as of the installed command

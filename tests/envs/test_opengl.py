@@ -103,11 +103,11 @@ PASSED_ON = """
 import threading
 import numpy as np
 from lohovla.envs.env import BlocksEnv
-from lohovla.envs.render import contexts
+from lohovla.envs.render import gl_contexts
 
 def look():
     env = BlocksEnv(cameras={"top": {"width": 64, "height": 32}, "wrist": {"width": 32, "height": 32}})
-    seen.append((env.reset(seed=3)[0]["images.wrist"], contexts.thread_context()))
+    seen.append((env.reset(seed=3)[0]["images.wrist"], gl_contexts.thread_context()))
 
 seen = []
 for _ in range(3):  # one after the other: one context, and the pictures are those of a new one

@@ -29,7 +29,7 @@ from lohovla.ros.transport.rosbridge_codec import fragments, pack, pack_cbor, pa
 from lohovla.ros.transport.rosbridge_server_limits import as_json, lost_in_cbor
 from lohovla.ros.transport.transport import ServiceFailed
 
-_log = logging.getLogger("lohovla.ros.transport.rosbridge_server")
+_log = logging.getLogger("lohovla.ros.server")
 _BUFFER = 2**28  # bytes that wait in a connection before sending is held up, as the real ones let wait
 _ANSWER_WITHIN = 5.0  # s, for services that a client offers
 

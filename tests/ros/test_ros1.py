@@ -1,7 +1,6 @@
 """Real ROS 1, where Debian's is installed (`make ros`): a roscore, and the bridge, guard and simulator as its nodes."""
 
 import contextlib
-import importlib.util
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from lohovla.control.settings import LoopSettings
-from lohovla.errors import SetupError
+from lohovla.errors import SetupError, UserError
 from lohovla.ros.frames import pose_message, pose_of
 from lohovla.ros.guard import COMMAND, STATE
 from lohovla.ros.guard_app import write_app
@@ -29,28 +28,22 @@ from lohovla.ros.transport import ServiceFailed, Subscription
 from lohovla.settings import compose
 
 ROBOT_PYTHON = "/usr/bin/python3"  # the system's own, for which rospy is packaged
-LACKING = "control_msgs/"  # which Debian does not have
+LACKING = ("control_msgs/", "ur_dashboard_msgs/")  # which Debian does not have
+
+pytestmark = pytest.mark.ros1
 
 
-def has_ros():
+@pytest.fixture(scope="module", autouse=True)
+def ros1():
+    """Skips where there is no ROS 1, or where this process has loaded ROS 2's messages, which have the same names."""
     if shutil.which("roscore") is None:
-        return False
+        pytest.skip("no ROS 1 here: `make ros` installs Debian's")
     try:
         native(1).close()
-    except SetupError:
-        return False
-    except Exception:  # no master yet, which is what the fixture starts
-        return True
-    return True
-
-
-HIDDEN = importlib.util.find_spec("rclpy") is not None  # whose messages have the names of ROS 1's
-pytestmark = pytest.mark.skipif(
-    not has_ros(),
-    reason="ROS 2 in this environment hides ROS 1: pip uninstall ros-jazzy-rclpy and its messages"
-    if HIDDEN
-    else "no ROS 1 here: `make ros` installs Debian's",
-)
+    except SetupError as error:
+        pytest.skip(f"{error.cause}: {error.remedy}")
+    except UserError:  # no master yet, which is what the fixture starts
+        pass
 
 
 def until(true, limit=60.0):

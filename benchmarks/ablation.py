@@ -73,5 +73,5 @@ def _student(folder: Path, model: str | None, choice: tuple[str, ...], steps: in
     if not adapter.exists():
         given = (f"steps={steps}", f"batch={batch}", "device=cpu", *(() if model is None else (f"model={model}",)))
         folder.mkdir(parents=True, exist_ok=True)
-        training.student(compose("distill", [*COMMON, *given, *choice]), folder)
+        training.student(compose("distill", [*COMMON, *given, *choice]))(folder)
     return adapter

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from typing import IO
+
 from omegaconf import DictConfig
 
+from lohovla.disk import hold, writing
 from lohovla.errors import UserError
 from lohovla.settings import results_folder
 
@@ -18,9 +23,24 @@ def run(config: DictConfig) -> int:
 
     if config.device is not None:
         check_device(config.device)
+    held = _hold(config.output)
+    train = training.base(config) if config.stage == "base" else training.student(config)
     folder = results_folder(config, "distill")
-    complete = (training.base if config.stage == "base" else training.student)(config, folder)
+    held = held or _hold(folder)
+    try:
+        with writing(folder, f"run again with output={folder} to go on"):
+            complete = train(folder)
+    finally:
+        if held is not None:
+            held.close()
     if not complete:
         print(f"stopped early; `lohovla distill output={folder}` with the same settings goes on")
     print(f"results in {folder}")
     return 0
+
+
+def _hold(folder: Path | str | None) -> IO[str] | None:
+    """Keep other trainings from a folder that exists; of several processes under torchrun the first does it for all."""
+    if folder is None or not Path(folder).is_dir() or int(os.environ.get("RANK", "0")):
+        return None
+    return hold(Path(folder), "training")

@@ -1,7 +1,9 @@
 """Noise, masks, losses and the loop, each on cases small enough to check by hand."""
 
+import errno
 import json
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from lohovla.d2f.distill.noise import corrupt, ratios
 from lohovla.d2f.distill.objectives import Base, Noise, Student, at, head, run, student_mask
 from lohovla.d2f.tasks.tokenizer import build_tokenizer
 from lohovla.d2f.text import TextModel
+from lohovla.disk import hold
 from lohovla.errors import UserError
 
 
@@ -199,6 +202,104 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tokenizer, tmp_path):
     (tmp_path / "parts" / "checkpoint" / "weights.safetensors").write_bytes(b"12")
     with pytest.raises(UserError, match="cannot read the checkpoint"):
         train(tmp_path / "parts", 6)
+
+
+def trained(folder, tokenizer, steps, stop=None, warmup=2, fast=1e-2):
+    """A training that also keeps the rate of each step and group, at a batch of one sequence."""
+    model = tiny(tokenizer)
+    optimizers = stages.base_optimizers(model, 1e-2, fast, 2.0)
+    met = []
+    for optimizer in optimizers:
+        optimizer.register_step_pre_hook(lambda one, *_: met.append(one.param_groups[0]["lr"]))
+    folder.mkdir(exist_ok=True)
+    schedule = loop.Schedule(steps, warmup=warmup, seconds=stop)
+    mixture = Mixture({"arithmetic": 1.0}, batch=1, block=16, padding=0.0)
+    loop.train(model, optimizers, Base(1), tokenizer, mixture, schedule, folder, device="cpu")
+    return [met[number :: len(optimizers)] for number in range(len(optimizers))]
+
+
+@pytest.mark.parametrize("change", [{"steps": 60}, {"steps": 12, "warmup": 9}, {"steps": 12, "fast": 1e-4}])
+def test_the_rate_goes_on_from_where_it_stands(change, tokenizer, tmp_path, capsys):
+    """At the end of a run it is small: a longer one starts from there, in either group of weights."""
+    before = trained(tmp_path, tokenizer, 6)
+    assert before[0][-1] == pytest.approx(before[0][0] * 4 / 3)  # 1 / (decay * steps), against 1 / warmup
+    asked = {"steps": 60, **change}
+    capsys.readouterr()
+    steps = asked.pop("steps")
+    after = trained(tmp_path, tokenizer, steps, **asked)
+    assert "6 of" in capsys.readouterr().err
+    for done, more in zip(before, after, strict=True):
+        rates = [done[-1], *more]
+        assert len(more) == steps - 6
+        assert all(1 / 1.5 - 1e-9 <= b / a <= 1.5 + 1e-9 for a, b in pairwise(rates[: steps // 2]))
+
+
+def test_a_run_that_was_changed_and_interrupted_has_the_same_rates(tokenizer, tmp_path):
+    for name in ("whole", "parts"):
+        trained(tmp_path / name, tokenizer, 4)
+    whole = trained(tmp_path / "whole", tokenizer, 12)
+    first = trained(tmp_path / "parts", tokenizer, 12, stop=0.0)
+    second = trained(tmp_path / "parts", tokenizer, 12)
+    assert [a + b for a, b in zip(first, second, strict=True)] == whole
+
+
+def test_a_checkpoint_that_does_not_tell_its_rates_goes_on_as_well(tokenizer, tmp_path):
+    """Those of an earlier version say the last rate only."""
+    whole = trained(tmp_path / "whole", tokenizer, 6)
+    trained(tmp_path / "parts", tokenizer, 6, stop=0.0)
+    state = tmp_path / "parts" / "checkpoint" / "state.json"
+    state.write_text(json.dumps({**json.loads(state.read_text()), "notes": {}}))
+    assert [rates[1:] for rates in whole] == trained(tmp_path / "parts", tokenizer, 6)
+    state = tmp_path / "whole" / "checkpoint" / "state.json"
+    state.write_text(json.dumps({**json.loads(state.read_text()), "notes": {}}))
+    assert trained(tmp_path / "whole", tokenizer, 60)[0][0] / whole[0][-1] < 1.51
+
+
+def test_fewer_steps_than_are_done_are_told(tokenizer, tmp_path, capsys):
+    trained(tmp_path, tokenizer, 3)
+    capsys.readouterr()
+    assert trained(tmp_path, tokenizer, 2) == [[], []]
+    assert "3 steps are done and 2 are asked for, so none is trained; steps=4 goes on" in capsys.readouterr().err
+
+
+SHORT = ["distill", "stage=base", "steps=1", "batch=1", "device=cpu", "tasks={arithmetic: 1.0}", "base.hidden_size=32",
+         "base.num_hidden_layers=1", "base.intermediate_size=32", "padding=0"]  # fmt: skip
+
+
+def test_two_trainings_in_one_folder_are_refused(tmp_path, capsys):
+    held = hold(tmp_path, "training")
+    assert main([*SHORT, f"output={tmp_path}"]) == 2
+    answer = capsys.readouterr()
+    assert answer.err.splitlines()[0] == f"lohovla: another training is writing to {tmp_path}"
+    assert answer.out == ""
+    assert not (tmp_path / "config.yaml").exists()
+    held.close()
+    assert main([*SHORT, f"output={tmp_path}"]) == 0
+    hold(tmp_path, "training").close()  # and it lets others in afterwards
+
+
+@pytest.mark.parametrize("words", [["model=missing"], ["data=missing"], ["stage=foo"], ["stage=base", "data=missing"]])
+def test_what_is_refused_leaves_nothing(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["distill", "device=cpu", *words]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tokenizer, tmp_path, monkeypatch):
+    trained(tmp_path, tokenizer, 2)
+    before = (tmp_path / "checkpoint" / "weights.safetensors").read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        trained(tmp_path, tokenizer, 4)
+    assert (tmp_path / "checkpoint" / "weights.safetensors").read_bytes() == before
+    assert not list(tmp_path.glob("checkpoint.*"))
+    monkeypatch.chdir(tmp_path)
+    assert main([*SHORT, "output=here"]) == 2
 
 
 def test_the_command_writes_an_adapter_that_names_no_folder(tokenizer, tmp_path):

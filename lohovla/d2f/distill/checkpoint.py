@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn, optim
 
@@ -15,8 +16,21 @@ from lohovla.errors import UserError
 
 def save(folder: Path, step: int, model: nn.Module, optimizers: list[optim.Optimizer], notes: dict[str, Any]) -> None:
     """Write what goes on from here; the former checkpoint is replaced once the new one is complete."""
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
+    part, old = (folder.with_name(folder.name + end) for end in (".part", ".old"))
+    for left in (part, old):
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        _write(part, step, model, optimizers, notes)
+    except (OSError, SafetensorError):
+        shutil.rmtree(part, ignore_errors=True)  # the disk may be full
+        raise
+    if folder.exists():
+        folder.rename(old)
+    part.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write(part: Path, step: int, model: nn.Module, optimizers: list[optim.Optimizer], notes: dict[str, Any]) -> None:
     part.mkdir(parents=True)
     trained = {name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad}
     save_file(trained, part / "weights.safetensors")
@@ -29,9 +43,6 @@ def save(folder: Path, step: int, model: nn.Module, optimizers: list[optim.Optim
             tensors |= {f"{number}.{index}.{name}": value.contiguous() for name, value in entries.items()}
     save_file(tensors, part / "optimizer.safetensors")
     (part / "state.json").write_text(json.dumps({"step": step, "groups": groups, "notes": notes}), encoding="utf-8")
-    if folder.exists():
-        shutil.rmtree(folder)
-    part.replace(folder)
 
 
 def load(folder: Path, model: nn.Module, optimizers: list[optim.Optimizer]) -> tuple[int, dict[str, Any]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from tqdm import tqdm
 
 from lohovla.d2f.distill import checkpoint
 from lohovla.d2f.distill.batches import Batch, Mixture, stream
+from lohovla.rates import Rates
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,15 @@ class Schedule:
     decay: float = 0.25
     save_every: int = 200
     seconds: float | None = None
+
+    @property
+    def shape(self) -> list[float]:
+        """What the rate follows from beside the number of steps."""
+        return [self.warmup, self.decay]
+
+    def of(self, step: int, steps: int) -> float:
+        """The learning rate's factor at a step of a run of another length."""
+        return replace(self, steps=steps).rate(step)
 
     def rate(self, step: int) -> float:
         """The learning rate's factor at a step."""
@@ -57,7 +69,8 @@ def train(
 ) -> bool:
     """Train until the schedule ends; writes ``log.jsonl`` and ``checkpoint/`` to ``folder``.
 
-    Noise of a step is drawn from (seed, step, process) alone, so an interrupted run goes on as if it had not been.
+    Noise of a step is drawn from (seed, step, process) alone, so an interrupted run goes on as if it had not been. With
+    other steps or rates than before it goes on from the learning rate that stands, which it says (`lohovla.rates`).
 
     Returns:
         Whether the schedule is complete.
@@ -66,12 +79,16 @@ def train(
     model, *optimizers = accelerator.prepare(model, *optimizers)
     bare: nn.Module = accelerator.unwrap_model(model)
     raw = [getattr(o, "optimizer", o) for o in optimizers]
-    step = 0
+    groups = [group for optimizer in raw for group in optimizer.param_groups]
+    highest = [group["lr"] for group in groups]
+    step, notes = 0, {}
     if resume and (folder / "checkpoint").exists():
-        step, _ = checkpoint.load(folder / "checkpoint", bare, raw)
-    for optimizer in raw:
-        for group in optimizer.param_groups:
-            group.setdefault("initial", group["lr"])
+        step, notes = checkpoint.load(folder / "checkpoint", bare, raw)
+        groups = [group for optimizer in raw for group in optimizer.param_groups]
+    rates = _rates(schedule, highest, step, [group["lr"] for group in groups], notes)
+    if step and accelerator.is_main_process:
+        print(_told(schedule, rates[0], step), file=sys.stderr)
+    notes = {"rates": [rate.facts() for rate in rates], "shape": schedule.shape}
     began = time.perf_counter()
     seen = 0
     log = (folder / "log.jsonl").open("a", encoding="utf-8")
@@ -84,9 +101,8 @@ def train(
         batch = [next(batches) for _ in range(share)][accelerator.process_index]
         batch = _to(batch, accelerator.device)
         generator = torch.Generator().manual_seed((seed * 1_000_003 + step) * 64 + accelerator.process_index)
-        for optimizer in raw:
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial"] * schedule.rate(step)
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate(step)
         loss, parts = objective(model, batch, generator)
         accelerator.backward(loss)
         norm = float(accelerator.clip_grad_norm_(model.parameters(), clip) or 0.0)
@@ -105,12 +121,43 @@ def train(
             log.flush()
             if step % schedule.save_every == 0 or step == schedule.steps or late:
                 log.flush()
-                checkpoint.save(folder / "checkpoint", step, bare, raw, {})
+                checkpoint.save(folder / "checkpoint", step, bare, raw, notes)
         if late:
             break
     bar.close()
     log.close()
     return step >= schedule.steps
+
+
+def _rates(
+    schedule: Schedule, highest: list[float], done: int, now: list[float], notes: Mapping[str, Any]
+) -> list[Rates]:
+    """The rates of each group of weights, from step ``done`` on.
+
+    Args:
+        schedule: that is asked for.
+        highest: rate of each group that is asked for.
+        done: steps.
+        now: rate of each group at the last of them.
+        notes: of the checkpoint: the rates that it was made with; one of an older version does not tell them.
+    """
+    before = notes.get("rates") if notes.get("shape") == schedule.shape else None
+    rates = []
+    for number, (most, last) in enumerate(zip(highest, now, strict=True)):
+        asked = Rates(schedule.steps, most, schedule.of)
+        if before is not None:
+            asked = Rates.of(before[number], most, schedule.of).changed(done, schedule.steps, most)
+        elif done and not math.isclose(asked(done - 1), last, rel_tol=1e-9):
+            asked = Rates(schedule.steps, most, schedule.of, (done, last))
+        rates.append(asked)
+    return rates
+
+
+def _told(schedule: Schedule, rates: Rates, done: int) -> str:
+    """What a run that is taken up does from here on."""
+    if done >= schedule.steps:
+        return f"{done} steps are done and {schedule.steps} are asked for, so none is trained; steps={done + 1} goes on"
+    return f"{done} of {schedule.steps} steps are done; {rates.told(done)}"
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:

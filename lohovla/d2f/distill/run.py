@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,14 @@ from lohovla.d2f.distill.objectives import Base, Noise, Student
 from lohovla.errors import UserError
 
 
-def base(config: DictConfig, folder: Path) -> bool:
-    """Train a small model that decodes both autoregressively and as a masked diffusion model.
+def base(config: DictConfig) -> Callable[[Path], bool]:
+    """A small model that decodes both autoregressively and as a masked diffusion model, ready to be trained.
 
-    Writes ``config.json``, ``model.safetensors`` (bfloat16) and the tokenizer to ``folder/model``.
+    What is returned trains it in a folder, whether to the end, and writes ``config.json``, ``model.safetensors``
+    (bfloat16) and the tokenizer to ``folder/model``.
+
+    Raises:
+        UserError: a setting is wrong; nothing was written.
     """
     from lohovla.d2f.tasks.tokenizer import build_tokenizer
 
@@ -32,18 +37,30 @@ def base(config: DictConfig, folder: Path) -> bool:
     )
     optimizers = stages.base_optimizers(model, rates["rate"], rates["matrix_rate"], rates["weight_decay"])
     objective = Base(tokenizer.mask_token_id, shift=True, causal=rates["causal"])
-    complete = train(
-        model, optimizers, objective, tokenizer, _mixture(config), _schedule(config), folder, config.seed,
-        config.resume, config.device,
-    )  # fmt: skip
-    model.config.d2f = {"shift": True, "prompt": "bidirectional", "block": config.block}
-    model.to(torch.bfloat16).save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    return complete
+    mixture = _mixture(config)
+
+    def train_in(folder: Path) -> bool:
+        complete = train(
+            model, optimizers, objective, tokenizer, mixture, _schedule(config), folder, config.seed,
+            config.resume, config.device,
+        )  # fmt: skip
+        model.config.d2f = {"shift": True, "prompt": "bidirectional", "block": config.block}
+        model.to(torch.bfloat16).save_pretrained(folder / "model")
+        tokenizer.save_pretrained(folder / "model")
+        return complete
+
+    return train_in
 
 
-def student(config: DictConfig, folder: Path) -> bool:
-    """Distil a D2F adapter; writes it in PEFT's layout, with how it decodes, to ``folder/adapter``."""
+def student(config: DictConfig) -> Callable[[Path], bool]:
+    """A model with a D2F adapter, ready to be distilled.
+
+    What is returned trains it in a folder, whether to the end, and writes the adapter in PEFT's layout, with how it
+    decodes, to ``folder/adapter``.
+
+    Raises:
+        UserError: the model cannot be had, or a setting is wrong; nothing was written.
+    """
     from lohovla.d2f.load import denoiser_of, find, load_model
     from lohovla.d2f.text import load_tokenizer
 
@@ -62,16 +79,22 @@ def student(config: DictConfig, folder: Path) -> bool:
         denoiser.mask_id, denoiser.shift, Noise(settings.schedule, settings.low, settings.high),
         settings.divergence, settings.prompt, settings.train_padding, settings.truth,
     )  # fmt: skip
-    complete = train(
-        model, stages.student_optimizers(model, settings.rate, settings.weight_decay), objective, tokenizer,
-        _mixture(config), _schedule(config), folder, config.seed, config.resume, config.device,
-    )  # fmt: skip
-    # A folder's name means nothing on another machine.
-    named = config.model is not None and not Path(config.model).exists()
-    save_adapter(model, folder / "adapter", config.model if named else None)
-    own = {"prompt": settings.prompt, "block": config.block}
-    (folder / "adapter" / "d2f.json").write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8")
-    return complete
+    optimizers = stages.student_optimizers(model, settings.rate, settings.weight_decay)
+    mixture = _mixture(config)
+
+    def train_in(folder: Path) -> bool:
+        complete = train(
+            model, optimizers, objective, tokenizer,
+            mixture, _schedule(config), folder, config.seed, config.resume, config.device,
+        )  # fmt: skip
+        # A folder's name means nothing on another machine.
+        named = config.model is not None and not Path(config.model).exists()
+        save_adapter(model, folder / "adapter", config.model if named else None)
+        own = {"prompt": settings.prompt, "block": config.block}
+        (folder / "adapter" / "d2f.json").write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8")
+        return complete
+
+    return train_in
 
 
 def save_adapter(model: Any, folder: Path, base_name: str | None) -> None:

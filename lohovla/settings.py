@@ -8,6 +8,7 @@ import difflib
 import functools
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from lohovla.errors import UserError
 from lohovla.kinds import plain
 from lohovla.words import choices_of, examples, overrides_of, root_of, said
 
-__all__ = ["check", "compose", "describe", "results_folder", "root_of"]
+__all__ = ["check", "compose", "describe", "results_folder", "root_of", "with_loop"]
 
 
 def compose(command: str, words: list[str]) -> DictConfig:
@@ -37,8 +38,17 @@ def compose(command: str, words: list[str]) -> DictConfig:
     config = _hydra(command, overrides)
     for key, text in rest.items():
         OmegaConf.update(config, key, text.replace("${", "\\${"))
-    check(command, config, defaults)
+    check(command, config, with_loop(defaults))
     return config
+
+
+def with_loop(defaults: DictConfig) -> DictConfig:
+    """The defaults of a command, with those of the loop for what a robot's profile may say about it."""
+    if "robot" not in defaults or "loop" not in defaults:
+        return defaults
+    known = copy.deepcopy(defaults)
+    known.robot.loop = OmegaConf.merge(defaults.loop, defaults.robot.loop)
+    return known
 
 
 def _defaults(command: str, words: list[str]) -> DictConfig:
@@ -117,13 +127,22 @@ def _explain(command: str, overrides: list[str], error: Exception) -> UserError:
     return UserError(cause, f"`lohovla {said(command)} --help` lists the settings")
 
 
-def results_folder(config: DictConfig, command: str) -> Path:
-    """Make ``outputs/<command>/<time>/`` and write the resolved configuration, version and commit there."""
+def results_folder(config: DictConfig, command: str, facts: Mapping[str, Any] | None = None) -> Path:
+    """Make ``outputs/<command>/<time>/`` and write the resolved configuration, version and commit there.
+
+    Args:
+        config: of the command.
+        command: its name.
+        facts: what else the results follow from, the version of the environment say; written beside the version.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     folder = Path(config.output or Path("outputs") / command / stamp)
     while config.output is None and folder.exists():
         folder = folder.with_name(folder.name + "_")
-    provenance: dict[str, Any] = {"version": __version__, "commit": _commit(), "command": command}
+    provenance: dict[str, Any] = {"version": __version__, "commit": _commit(), "command": command, **(facts or {})}
     text = OmegaConf.to_yaml(OmegaConf.create({**provenance, "settings": config}))
     try:
         folder.mkdir(parents=True, exist_ok=True)

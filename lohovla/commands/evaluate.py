@@ -15,6 +15,7 @@ from lohovla.settings import results_folder
 
 def run(config: DictConfig) -> int:
     """Play what is missing; write ``episodes.jsonl``, ``summary.json``, ``table.md`` and ``report.html``."""
+    from lohovla.envs.tasks.names import VERSION
     from lohovla.evaluate import diagnose, table
     from lohovla.evaluate.log import refuse_other_settings, refuse_while_written
     from lohovla.evaluate.report import write_report
@@ -24,7 +25,7 @@ def run(config: DictConfig) -> int:
     if config.output is not None:
         refuse_while_written(Path(config.output))
         refuse_other_settings(Path(config.output), protocol)
-    folder = results_folder(config, "evaluate")
+    folder = results_folder(config, "evaluate", {"environment": VERSION})
     print(f"results go to {folder}; to go on after an interruption, run again with output={folder}", file=sys.stderr)
     with writing(folder, f"run again with output={folder}: finished episodes are kept"):
         rows, seconds = evaluate(protocol, folder, config.runner, config.workers, config.batch)

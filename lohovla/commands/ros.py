@@ -25,6 +25,7 @@ _FPS = 20  # frames a second of a recording at most: the rate that the models ac
 def run(config: DictConfig) -> int:
     """Connect, wait until all is well, run, and say what happened. Exit code 1 after an emergency stop."""
     _check(config)
+    from lohovla.envs.tasks.names import VERSION
     from lohovla.ros.episodes import refuse_other_settings
     from lohovla.ros.profile_file import profile_of
 
@@ -36,7 +37,7 @@ def run(config: DictConfig) -> int:
         raise UserError("enable=always is for simulators", "hold the enable on /lohovla/enable, or use dry_run=true")
     if config.output is not None:
         refuse_other_settings(Path(config.output), OmegaConf.to_container(config))  # type: ignore[arg-type]
-    folder = results_folder(config, "ros")
+    folder = results_folder(config, "ros", {"environment": VERSION})
     bridge = _Bridge(config, profile, folder)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: bridge.operator.stop(f"signal {signal.Signals(number).name}"))

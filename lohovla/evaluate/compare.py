@@ -11,7 +11,7 @@ from typing import Any
 from lohovla.envs.tasks.registry import get_task
 from lohovla.errors import UserError
 from lohovla.evaluate import page
-from lohovla.evaluate.log import Row, flatten, read_rows, read_settings
+from lohovla.evaluate.log import Row, environment_of, flatten, read_rows, read_settings
 from lohovla.evaluate.statistics import mcnemar
 from lohovla.evaluate.table import percent
 
@@ -73,7 +73,8 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
         rows = read_rows(folder)
         if not rows:
             raise UserError(f"the evaluation in {folder} has no episode yet", "let it run first")
-        settings = flatten(read_settings(folder).get("settings", {}))
+        made = read_settings(folder)
+        settings = {"environment": environment_of(made), **flatten(made.get("settings", {}))}
         runs.append(Run(name, {(row["task"], row["seed"]): row for row in rows}, settings))
     return runs
 

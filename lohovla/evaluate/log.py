@@ -14,6 +14,7 @@ import yaml
 
 from lohovla import __version__
 from lohovla.disk import write_whole
+from lohovla.envs.tasks.names import VERSION
 from lohovla.errors import UserError
 from lohovla.evaluate.protocol import Protocol
 
@@ -72,7 +73,12 @@ class EpisodeLog:
 
 def _held(folder: Path) -> io.FileIO:
     """The log of an evaluation, held by this process; without a buffer, which a full disk would be met by late."""
-    file = io.FileIO(folder / NAME, "a+")
+    try:
+        file = io.FileIO(folder / NAME, "a+")
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {folder / NAME}: {error.strerror}", "choose another place with output=FOLDER"
+        ) from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -107,8 +113,9 @@ def read_rows(folder: Path) -> list[Row]:
     rows = []
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
         try:
-            rows.append(json.loads(line))
-        except ValueError:
+            row = json.loads(line)
+            rows.append({**row, "task": str(row["task"]), "seed": int(row["seed"])})
+        except (ValueError, TypeError, KeyError):
             raise UserError(
                 f"line {number} of {path} is damaged", "delete that line; its episode is run again"
             ) from None
@@ -116,9 +123,45 @@ def read_rows(folder: Path) -> list[Row]:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """What a run was made with: ``version``, ``commit`` and ``settings``; empty if it does not say."""
+    """What a run was made with: ``version``, ``commit``, ``environment`` and ``settings``; empty if it does not say.
+
+    Raises:
+        UserError: its file is damaged, or none of a run.
+    """
     path = folder / "config.yaml"
-    return yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        made = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        whole = isinstance(made, dict) and isinstance(made.get("settings", {}), dict)
+    except (OSError, ValueError, yaml.YAMLError):
+        whole = False
+    if not whole:
+        raise UserError(f"{path} holds no settings of a run", "put back the one that was there, or name another folder")
+    return made
+
+
+def environment_of(made: Mapping[str, Any]) -> int:
+    """The version of the environment that a run was made with; the first one was not written down."""
+    return made.get("environment", 0)
+
+
+def refuse_other_environment(folder: Path, made: Mapping[str, Any]) -> None:
+    """Refuse to put episodes beside those of another version of the environment.
+
+    Args:
+        folder: of the run, for the message.
+        made: what it was made with.
+
+    Raises:
+        UserError: the version is another.
+    """
+    if environment_of(made) != VERSION:
+        raise UserError(
+            f"{folder} was made with version {environment_of(made)} of the environment, and this is version {VERSION},"
+            " whose observations differ",
+            "choose another output=FOLDER",
+        )
 
 
 def refuse_other_settings(folder: Path, protocol: Protocol) -> None:
@@ -130,6 +173,7 @@ def refuse_other_settings(folder: Path, protocol: Protocol) -> None:
     if not (folder / NAME).exists():
         return
     made = read_settings(folder)
+    refuse_other_environment(folder, made)
     settings = made.get("settings", {})
     before = flatten({"version": made.get("version"), **{key: settings.get(key) for key in ("policy", "split", "env")}})
     policy = {"name": protocol.policy, **protocol.policy_settings}

@@ -164,7 +164,7 @@ def _caption(row: Row) -> str:
 def _settings(folder: Path, protocol: Protocol) -> Iterator[str]:
     made = read_settings(folder)
     lines = [f"{key}: {value}" for key, value in flatten(made.get("settings", {})).items()]
-    lines = [f"version: {made.get('version')}", f"commit: {made.get('commit')}", *lines]
+    lines = [*(f"{key}: {made.get(key)}" for key in ("version", "commit", "environment")), *lines]
     yield f"<details><summary>Settings of this run</summary><pre>{escape(chr(10).join(lines))}</pre></details>"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from lohovla.errors import UserError
 from lohovla.evaluate import table
 from lohovla.evaluate.episode import EpisodeResult, SubtaskSpan
-from lohovla.evaluate.log import NAME, EpisodeLog, flatten, read_settings
+from lohovla.evaluate.log import NAME, EpisodeLog, flatten, read_settings, refuse_other_environment
 from lohovla.ros.messages import Message
 from lohovla.ros.transport import Subscription
 
@@ -112,7 +112,9 @@ def refuse_other_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """
     if not (folder / NAME).exists():
         return
-    before = read_settings(folder).get("settings", {})
+    made = read_settings(folder)
+    refuse_other_environment(folder, made)
+    before = made.get("settings", {})
     then, now = (flatten({key: known.get(key) for key in _DECISIVE}) for known in (before, settings))
     for key in [*now, *then]:
         if then.get(key) != now.get(key):

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from lohovla.cli import main
+from lohovla.envs.tasks.names import VERSION
 from lohovla.settings import compose
 
 ARGUMENTS = ["tasks=[A,K]", "control=pick_place", "env.drop_probability=0.5", "videos=0", "workers=2"]
@@ -96,6 +97,12 @@ def test_a_run_leaves_its_results_and_can_be_taken_up_and_compared(tmp_path, cap
     cause, remedy = capsys.readouterr().err.splitlines()
     assert cause == "lohovla: good was made with policy.name=oracle, not random"
     assert "output=FOLDER" in remedy
+    made = tmp_path / "good" / "config.yaml"
+    said = made.read_text()
+    made.write_text(said.replace(f"environment: {VERSION}", f"environment: {VERSION - 1}"))
+    assert main([*arguments, "output=good"]) == 2
+    assert f"good was made with version {VERSION - 1} of the environment" in capsys.readouterr().err
+    made.write_text(said)
     assert main([*arguments, "output=good", "episodes=2"]) == 2
     assert "1 episodes that are not asked for" in capsys.readouterr().err
     assert main([*arguments, "output=good", "episodes=4"]) == 0

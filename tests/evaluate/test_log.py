@@ -8,9 +8,18 @@ import pytest
 import yaml
 
 from lohovla import __version__
+from lohovla.envs.tasks.names import VERSION
 from lohovla.errors import UserError
-from lohovla.evaluate.log import EpisodeLog, flatten, refuse_other_settings, refuse_while_written
+from lohovla.evaluate.log import (
+    EpisodeLog,
+    flatten,
+    read_rows,
+    read_settings,
+    refuse_other_settings,
+    refuse_while_written,
+)
 
+MADE = {"version": __version__, "environment": VERSION}
 EPISODES = [("task-a", 1), ("task-a", 3), ("täsk-b", 1)]
 
 
@@ -74,7 +83,7 @@ def test_episodes_that_are_not_asked_for_are_refused_and_kept(tmp_path):
 
 def test_only_what_decides_outcomes_must_be_the_same(tmp_path, protocol):
     settings = {"policy": {"name": "oracle"}, "split": "test", "env": dict(protocol.env), "workers": 7, "episodes": 2}
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"version": __version__, "settings": settings}))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**MADE, "settings": settings}))
     other = dataclasses.replace(protocol, policy="random")
     refuse_other_settings(tmp_path, other)  # no episode there yet
     (tmp_path / "episodes.jsonl").write_text(json.dumps({"task": "a", "seed": 1}) + "\n")
@@ -88,6 +97,39 @@ def test_only_what_decides_outcomes_must_be_the_same(tmp_path, protocol):
     ):
         with pytest.raises(UserError, match=message):
             refuse_other_settings(tmp_path, changed)
+
+
+@pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1, None])
+def test_episodes_of_another_environment_are_not_gone_on_with(version, tmp_path, protocol):
+    """From the same seeds it gives other observations; the first version was not written down."""
+    settings = {"policy": {"name": "oracle"}, "split": "test", "env": dict(protocol.env)}
+    made = {"version": __version__, "settings": settings, **({} if version is None else {"environment": version})}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(made))
+    (tmp_path / "episodes.jsonl").write_text(json.dumps({"task": "a", "seed": 1}) + "\n")
+    with pytest.raises(UserError, match=rf"version {version or 0} of the environment, and this is version {VERSION}"):
+        refuse_other_settings(tmp_path, protocol)
+
+
+@pytest.mark.parametrize("text", [b"settings: 3\n", b"[1, 2\n", b"[1, 2]\n", b"\xff\xfe\x00"])
+def test_settings_that_are_none_of_a_run(text, tmp_path, protocol):
+    (tmp_path / "config.yaml").write_bytes(text)
+    (tmp_path / "episodes.jsonl").touch()
+    for read in (lambda: read_settings(tmp_path), lambda: refuse_other_settings(tmp_path, protocol)):
+        with pytest.raises(UserError, match=r"config.yaml holds no settings of a run"):
+            read()
+
+
+@pytest.mark.parametrize("line", [b"{}", b"3", b'{"task": "a"}', b'{"task": "a", "seed": null}', b"\xff"])
+def test_lines_that_are_no_episode(line, tmp_path):
+    (tmp_path / "episodes.jsonl").write_bytes(line + b"\n")
+    with pytest.raises(UserError, match=r"line 1 of .*episodes.jsonl is damaged"):
+        read_rows(tmp_path)
+
+
+def test_a_log_that_is_a_folder(tmp_path):
+    (tmp_path / "episodes.jsonl").mkdir()
+    with pytest.raises(UserError, match=r"cannot write to .*: Is a directory"):
+        refuse_while_written(tmp_path)
 
 
 def test_settings_flatten_to_dotted_names():

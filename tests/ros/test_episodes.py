@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from lohovla.cli import main
 from lohovla.commands.ros import judged_by_policy
+from lohovla.envs.tasks.names import VERSION
 from lohovla.errors import UserError
 from lohovla.evaluate.log import read_rows
 from lohovla.ros.episodes import Evaluation, SimulatedEpisodes
@@ -127,11 +128,15 @@ def test_what_was_played_is_kept_and_not_played_again(robot, tmp_path):
 
 def test_a_folder_of_other_settings_is_refused(tmp_path, capsys):
     (tmp_path / "episodes.jsonl").touch()
-    settings = {"settings": {"policy": {"name": "teacher"}, "task": "another"}}
+    settings = {"environment": VERSION, "settings": {"policy": {"name": "teacher"}, "task": "another"}}
     (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(settings)))
     words = ["ros", "robot=sim", "policy=teacher", "enable=always", f"output={tmp_path}"]
     assert main(words) == 2
-    assert "was made with" in capsys.readouterr().err
+    assert "was made with robot.name" in capsys.readouterr().err
+    settings["environment"] = VERSION - 1
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(settings)))
+    assert main(words) == 2
+    assert f"was made with version {VERSION - 1} of the environment" in capsys.readouterr().err
 
 
 def test_one_command_plays_through_rosbridge(tmp_path):

@@ -20,6 +20,7 @@ from lohovla.train.sharding import put, share, whole
 from lohovla.train.stages import Stage
 
 _WEIGHTS = "state.safetensors"
+_DAMAGED = (SafetensorError, OSError, ValueError, KeyError, TypeError)
 
 
 class TrainingState:
@@ -131,8 +132,8 @@ class TrainingState:
         try:
             tensors = load_file(path)
             facts = _facts(path)
-        except (SafetensorError, OSError, ValueError, KeyError) as error:
-            raise UserError(f"{path} is damaged: {error}", "remove it to train the stage again") from None
+        except _DAMAGED as error:
+            raise _damage(path, error) from None
         states: dict[int, dict[str, Tensor]] = {}
         buffers = self._buffers()
         try:
@@ -154,11 +155,20 @@ class TrainingState:
 
 
 def facts_of(folder: Path) -> dict[str, Any]:
-    """Facts of the state of a stage in its folder; empty if there is none, or it is damaged."""
+    """Facts of the state of a stage in its folder; empty if there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    path = folder / _WEIGHTS
     try:
-        return _facts(folder / _WEIGHTS)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
-        return {}
+        return _facts(path) if path.exists() else {}
+    except _DAMAGED as error:
+        raise _damage(path, error) from None
+
+
+def _damage(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} is damaged: {error}", "remove it to train the stage again")
 
 
 def _facts(path: Path) -> dict[str, Any]:

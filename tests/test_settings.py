@@ -191,7 +191,13 @@ def test_what_else_is_typed(command, word, key, value):
 
 
 def test_settings_are_checked_inside_what_is_added():
-    for word in ("+robot.loop.limits.velocity=fast", "env.cameras.front={width: wide}", "+recipe.stages.see.tables=-1"):
+    for word in (
+        "+robot.loop.limits.velocity=fast",
+        "+robot.loop.limits=fast",
+        "+robot.loop.join=3",
+        "env.cameras.front={width: wide}",
+        "+recipe.stages.see.tables=-1",
+    ):
         command = "train" if "recipe" in word else "ros" if "robot" in word else "rollout"
         with pytest.raises(UserError, match=r"cannot be|must be at least"):
             compose(command, [word])

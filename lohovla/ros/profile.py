@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from lohovla.ros.arm_status import STATUSES
 from lohovla.ros.frames import Offset, offset_of
 from lohovla.ros.grippers import GRIPPERS
 from lohovla.ros.guard import GuardSettings
+from lohovla.ros.profile_groups import GROUPS, CameraTopics, Fresh, GuardUse, Start, fields_of, refuse_unknown
 from lohovla.ros.trajectories import COMMANDS, ENDS
 
 GRIPPER_STATES = {
@@ -28,91 +28,6 @@ STAMPS = ("header", "arrival")
 _JOINT_LIMITS = ("velocity", "acceleration", "jerk", "low", "high")
 JOINT_KINDS = ("trajectory", "joint_position", "joint_velocity")  # of commands, made by this project's kinematics
 _GUARD_HZ = 125.0  # how often the guard looks at most
-
-
-@dataclass(frozen=True)
-class CameraTopics:
-    """A camera: where its pictures come from, and its calibration.
-
-    Attributes:
-        image: topic of the colour picture.
-        compressed: whether that is a ``CompressedImage``.
-        info: topic of its ``CameraInfo``, or "".
-        depth: topic of depth aligned to colour, or "".
-        depth_unit: m a step of 16-bit depth.
-        position: of the optical frame in the base frame, m; None is not calibrated.
-        rotation: its rotation vector, rad.
-        tf: whether ``/tf_static`` and ``/tf`` tell where the camera is, in place of ``position`` and ``rotation``.
-        frame: its optical frame; "" takes the one in its pictures' headers. Pictures with another are refused.
-        intrinsics: ``{size: [w, h], focal: [fx, fy], centre: [cx, cy], distortion: [...], distortion_model:
-            plumb_bob}``; None takes ``info``.
-    """
-
-    image: str
-    compressed: bool = False
-    info: str = ""
-    depth: str = ""
-    depth_unit: float = 0.001
-    position: tuple[float, float, float] | None = None
-    rotation: tuple[float, float, float] | None = None
-    tf: bool = False
-    frame: str = ""
-    intrinsics: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Start:
-    """The first motion.
-
-    Attributes:
-        speed: m/s of the way to the home pose.
-        share: of the limits of speed that the policy begins with after every rest.
-        ramp: s of motion until it has all of them.
-    """
-
-    speed: float = 0.05
-    share: float = 0.25
-    ramp: float = 3.0
-
-
-@dataclass(frozen=True)
-class Fresh:
-    """How old what comes from the robot may be, s, before the arm is stopped.
-
-    Attributes:
-        state: joint states and tool pose.
-        gripper: the gripper's own joint, where it tells one.
-        camera: pictures.
-        enable: the operator's enable, which must be said again and again.
-        guard: the word of the guard on the robot's side, where there is one.
-        acted: a picture older than this is never shown to the policy.
-    """
-
-    state: float = 0.2
-    gripper: float = 1.0
-    camera: float = 0.5
-    enable: float = 0.5
-    guard: float = 0.5
-    acted: float = 0.1
-
-
-@dataclass(frozen=True)
-class GuardUse:
-    """Whether commands go through ``lohovla ros-guard`` on the robot's side, and what it allows.
-
-    Attributes:
-        use: whether they do.
-        ttl: s that a command counts; no longer than ``command.timeout``, after which the controller halts the arm.
-        margin: how many times the limits of speed a command may have.
-        brake: how many times the limits of acceleration and jerk it brakes with.
-        joint_limits: for commands of joints: velocity (rad/s), acceleration, jerk, low and high (rad).
-    """
-
-    use: bool = False
-    ttl: float = 0.2
-    margin: float = 1.25
-    brake: float = 1.0
-    joint_limits: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -151,19 +66,20 @@ class Profile:
             UserError: a setting is missing, unknown or out of range.
         """
         given = dict(settings)
-        _known("robot", given, cls)
+        refuse_unknown("robot", given, fields_of(cls))
         missing = [f.name for f in dataclasses.fields(cls) if f.name not in given and f.name not in _OPTIONAL]
         if missing:
             raise UserError(f"the robot profile has no {missing[0]!r}", "configs/robot/sim.yaml shows every setting")
+        for name, keys in GROUPS.items():
+            refuse_unknown(f"robot.{name}", given[name], keys)
         cameras = {}
         for name, topics in (given.pop("cameras") or {}).items():
             if topics is not None:
-                _known(f"robot.cameras.{name}", topics, CameraTopics)
-                cameras[name] = CameraTopics(**topics)
+                cameras[name] = CameraTopics.of(f"robot.cameras.{name}", topics)
         start, fresh, guard = (given.pop(name, {}) for name in ("start", "fresh", "guard"))
-        _known("robot.start", start, Start)
-        _known("robot.fresh", fresh, Fresh)
-        _known("robot.guard", guard, GuardUse)
+        refuse_unknown("robot.start", start, fields_of(Start))
+        refuse_unknown("robot.fresh", fresh, fields_of(Fresh))
+        refuse_unknown("robot.guard", guard, fields_of(GuardUse))
         profile = cls(
             **{**given, "top_from": tuple(given["top_from"]), "home": tuple(float(v) for v in given["home"])},
             cameras=cameras, start=Start(**start), fresh=Fresh(**fresh), guard=GuardUse(**guard),
@@ -188,6 +104,8 @@ class Profile:
                 raise UserError(
                     f"robot.cameras.{name} has a position and tf: true", "leave position and rotation null, or tf false"
                 )
+        if not self.top_from:
+            raise UserError("robot.top_from is empty", "name the cameras that the top view comes from")
         for name in self.top_from:
             if name not in self.cameras:
                 raise UserError(
@@ -318,13 +236,6 @@ def _stricter(own: Mapping[str, Any], other: Mapping[str, Any], simulator: Mappi
 
 
 _OPTIONAL = {"stamps", "frozen", "world", "start", "fresh", "guard", "status"}
-
-
-def _known(name: str, given: Mapping[str, Any], kind: type) -> None:
-    known = [f.name for f in dataclasses.fields(kind)]
-    if unknown := sorted(set(given) - set(known)):
-        nearest = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.0)[0]
-        raise UserError(f"{name} has no setting {unknown[0]!r}", f"did you mean {nearest!r}?")
 
 
 def _choose(name: str, value: Any, choices: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,28 @@ def profile_of(robot: DictConfig, file: str | None) -> Profile:
         file: a YAML file with settings of ``configs/robot/sim.yaml``, or None.
 
     Raises:
-        UserError: the file is none, or a setting is missing, unknown or out of range.
+        UserError: the file is none, or a setting is missing, unknown, of another type or out of range.
     """
     if file is None:
         return Profile.of(_plain(robot))
     from lohovla.settings import compose
 
-    shipped = compose("ros", [f"robot={robot.name}"]).robot
-    return Profile.of(_merged(_merged(_plain(shipped), _read(Path(file))), _changed(_plain(shipped), _plain(robot))))
+    defaults = compose("ros", [f"robot={robot.name}"])
+    shipped = _plain(defaults.robot)
+    given = _checked(Path(file), defaults)
+    return Profile.of(_merged(_merged(shipped, given), _changed(shipped, _plain(robot))))
+
+
+def _checked(path: Path, defaults: DictConfig) -> dict[str, Any]:
+    """What a file says, each setting of the type that it has on the command line."""
+    from lohovla.settings import check, with_loop
+
+    given = OmegaConf.create(_read(path))
+    try:
+        check("ros", given, with_loop(defaults).robot, "robot.")
+    except UserError as error:
+        raise UserError(f"{path}: {error.cause}", error.remedy) from None
+    return _plain(given)
 
 
 def _plain(robot: DictConfig) -> dict[str, Any]:
@@ -45,7 +60,19 @@ def _read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is no YAML: {str(error).splitlines()[0]}", _SHOWN) from None
     if not isinstance(given, dict):
         raise UserError(f"{path} holds no settings", _SHOWN)
+    if (strange := _no_word(given)) is not None:
+        raise UserError(f"{path} has a setting that is named {strange!r}, which is no word", _SHOWN)
     return given  # type: ignore[return-value]
+
+
+def _no_word(given: Mapping[Any, Any]) -> Any:
+    """A name of a setting that is no word, a number say, wherever it stands; None where there is none."""
+    for key, value in given.items():
+        if not isinstance(key, str):
+            return key
+        if isinstance(value, Mapping) and (strange := _no_word(value)) is not None:
+            return strange
+    return None
 
 
 def _merged(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

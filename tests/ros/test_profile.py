@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from lohovla.cli import main
 from lohovla.control.settings import LoopSettings
 from lohovla.envs.scene.arm import HOME
 from lohovla.errors import UserError
@@ -40,6 +41,15 @@ def test_shipped_profiles_are_sound(robot):
         ({"command": {"kind": "pose", "topic": "/t", "timeout": 0.1}}, "ttl 0.2 s is longer than the controller waits"),
         ({"command": {"kind": "pose", "topic": "/t", "timeout": -1}}, "command.timeout"),
         ({"command": {"kind": "trajectory", "topic": "/t", "end": "soon"}}, "command.end"),
+        ({"tool": {"topic": "/t", "lenght": 0.2}}, "robot.tool has no setting 'lenght'"),
+        ({"joints": {"topic": "/t", "names": [], "order": 1}}, "robot.joints has no setting 'order'"),
+        ({"command": {"kind": "pose", "topic": "/t", "time_out": 0.1}}, "robot.command has no setting 'time_out'"),
+        ({"gripper": {"kind": "bool", "topic": "/t", "force": 1}}, "robot.gripper has no setting 'force'"),
+        ({"gripper_state": {"kind": "bool", "topic": "/t", "hz": 1}}, "robot.gripper_state has no setting 'hz'"),
+        ({"cameras": {"top": {}}}, "robot.cameras.top has no image"),
+        ({"cameras": {"top": {"image": "/t", "intrinsics": {"focal": [1, 1]}}}}, "intrinsics has no size"),
+        ({"cameras": {"top": {"image": "/t", "intrinsics": {"k": [1]}}}}, "intrinsics has no setting 'k'"),
+        ({"top_from": []}, "top_from is empty"),
     ],
 )
 def test_mistakes_are_named(change, cause):
@@ -109,6 +119,46 @@ def test_files_that_are_no_profile(tmp_path, text, cause):
         profile_of(compose("ros", []).robot, str(file))
     assert cause in error.value.cause
     assert "\n" not in error.value.cause
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("loop: {limits: fast}", "robot.loop.limits cannot be 'fast'"),
+        ("loop: {limits: {velocity: fast}}", "robot.loop.limits.velocity cannot be 'fast'"),
+        ("loop: {limits: {low: [1, 2]}}", "robot.loop.limits.low cannot be [1, 2]"),
+        ("loop: {safety: 3}", "robot.loop.safety cannot be 3"),
+        ("loop: {join: 3}", "robot.loop.join cannot be 3"),
+        ("loop: null", "robot.loop cannot be None"),
+        ("cameras: 3", "robot.cameras cannot be 3"),
+        ("cameras: {wrist: {image: 3}}", "robot.cameras.wrist.image cannot be 3"),
+        ("cameras: {wrist: {image: /a, tf: maybe}}", "robot.cameras.wrist.tf cannot be 'maybe'"),
+        ("cameras: {wrist: {image: /a, intrinsics: {size: 3}}}", "robot.cameras.wrist.intrinsics.size cannot be 3"),
+        ("cameras: {1: {image: /a}}", "named 1, which is no word"),
+        ("1: 2", "named 1, which is no word"),
+        ("home: [a, b, c, d, e, f]", "robot.home cannot be 'a'"),
+        ("joints: {names: {a: 1}}", "robot.joints.names cannot be {'a': 1}"),
+        ("command_hz: fast", "robot.command_hz cannot be 'fast'"),
+        ("guard: {joint_limits: {velocity: null}}", "robot.guard.joint_limits.velocity cannot be None"),
+    ],
+)
+def test_a_file_s_values_are_checked_as_those_of_the_command_line(tmp_path, text, cause, capsys):
+    file = tmp_path / "lab.yaml"
+    file.write_text(text)
+    for command in ("ros", "ros-guard"):
+        assert main([command, f"profile={file}"]) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 2
+        assert cause in lines[0]
+        assert str(file) in lines[0]
+
+
+def test_a_camera_s_calibration_in_a_file(tmp_path):
+    file = tmp_path / "lab.yaml"
+    known = "size: [640, 480], focal: [600, 600.5], centre: [320, 240], distortion: [], distortion_model: plumb_bob"
+    file.write_text(f"cameras: {{wrist: {{image: /a, intrinsics: {{{known}}}}}}}")
+    intrinsics = profile_of(compose("ros", []).robot, str(file)).cameras["wrist"].intrinsics
+    assert (intrinsics["size"], intrinsics["distortion_model"]) == ([640, 480], "plumb_bob")
 
 
 def limits_of(command, *words):

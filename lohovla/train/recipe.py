@@ -72,6 +72,8 @@ class Run:
         self._stages = _stages(config["recipe"]["stages"], config["stage"])
         self._source = Source(**{**config["data"], "tasks": _tasks(config["data"]["tasks"])})
         check_training(self._source.tasks, self._source.seed)
+        for name in config["validate_tasks"]:
+            get_task(str(name))
         self._hold(folder)
         try:
             self._model, self._processor, self._origin = _begin(config, folder)

@@ -169,6 +169,18 @@ def test_the_shipped_recipes_are_those_of_their_models():
     hold_to(model, compose("train", ["recipe=nano"]).recipe.model, "nano")
 
 
+def test_a_damaged_state_is_refused_before_anything_is_written(begun, capsys):
+    _, folder = begun
+    said = (folder / "config.yaml").read_text()
+    (folder / "see" / "state.safetensors").write_bytes(b"12")
+    capsys.readouterr()
+    assert main(["train", *recipe(folder, "recipe.stages.see.steps=9")]) == 2
+    answer = capsys.readouterr()
+    assert answer.out == ""
+    assert "state.safetensors is damaged" in answer.err
+    assert (folder / "config.yaml").read_text() == said
+
+
 def test_two_trainings_in_one_folder_are_refused(begun, capsys):
     _, folder = begun
     said = (folder / "config.yaml").read_text()
@@ -185,7 +197,14 @@ def test_two_trainings_in_one_folder_are_refused(begun, capsys):
 
 
 @pytest.mark.parametrize(
-    "words", [["data.tasks=[K]"], ["data.seed=1"], ["init=nowhere"], ["recipe=vanilla", "init=nano", "stage=plan"]]
+    "words",
+    [
+        ["data.tasks=[K]"],
+        ["validate_tasks=[Z]"],
+        ["data.seed=1"],
+        ["init=nowhere"],
+        ["recipe=vanilla", "init=nano", "stage=plan"],
+    ],
 )
 def test_what_is_refused_leaves_nothing_and_says_nothing_else(words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import signal
@@ -25,6 +26,7 @@ class Served:
         environment: variables to add.
 
     Raises:
+        ImportError: what servers need is not installed.
         RuntimeError: it ended instead of listening; the message is what it said.
     """
 
@@ -32,6 +34,7 @@ class Served:
         self, *overrides: str, what: str = "policy", log: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ):  # fmt: skip
+        importlib.import_module("uvicorn" if what == "text" else "websockets")
         command = [sys.executable, "-m", "lohovla.cli", "serve", what, "port=0", *overrides]
         with open(log or os.devnull, "ab") as errors:
             self.process = subprocess.Popen(

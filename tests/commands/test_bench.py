@@ -2,12 +2,14 @@
 
 import importlib
 import inspect
+import sys
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
 import lohovla.configs
+from lohovla.cli import main
 from lohovla.commands.bench import _AS_THEY_GO, _BENCHMARKS, _LISTS, _value, run
 from lohovla.errors import UserError
 
@@ -41,3 +43,13 @@ def test_an_unknown_benchmark_is_named():
     with pytest.raises(UserError, match="modle") as caught:
         run(OmegaConf.create({"what": "modle"}))
     assert "lohovla bench model" in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize(("what", "package"), [("serve-text", "uvicorn"), ("serve", "websockets")])
+def test_servers_without_their_extra(what, package, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(["bench", what]) == 2
+    cause, remedy = capsys.readouterr().err.splitlines()[-2:]
+    assert cause.endswith(f"needs {package}")
+    assert remedy.strip() == "pip install 'lohovla[serve]'"

@@ -6,6 +6,7 @@ not depend on how many workers there are or on who does what.
 
 from __future__ import annotations
 
+import importlib.util
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +40,8 @@ def run_jobs(
         raise UserError(f"runner cannot be {runner!r}", f"choose one of {', '.join(RUNNERS)}")
     if workers is not None and workers < 1:
         raise UserError(f"workers must be at least 1, not {workers}", "workers=null takes one a core")
+    if runner == "ray" and importlib.util.find_spec("ray") is None:
+        raise SetupError("runner=ray needs Ray", "pip install 'lohovla[ray]', or use runner=local")
     if not jobs:
         return
     if runner == "ray":
@@ -52,10 +55,8 @@ def run_jobs(
 
 
 def _on_ray(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int | None) -> Iterator[Any]:
-    try:
-        import ray
-    except ImportError:
-        raise SetupError("runner=ray needs Ray", "pip install 'lohovla[ray]', or use runner=local") from None
+    import ray
+
     started = not ray.is_initialized()
     if started:
         ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)

@@ -1,5 +1,6 @@
 """``lohovla evaluate`` and ``lohovla compare`` as a person uses them, and as a machine kills them."""
 
+import importlib.util
 import json
 import os
 import random
@@ -153,3 +154,12 @@ def test_bare_words_fill_a_commands_settings():
     assert list(config.runs) == ["out/a b", "it's", "runs/lr=3e-4", "C:\\runs\\"]
     assert config.output == "here"
     assert compose("bench", ["sim", "workers=1"]).what == "sim"
+
+
+def test_a_runner_that_is_not_installed_leaves_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "ray" else find(name, *rest))
+    assert main(["evaluate", "tasks=A", "episodes=1", "runner=ray"]) == 2
+    assert capsys.readouterr().err.splitlines()[1].strip().startswith("pip install 'lohovla[ray]'")
+    assert list(tmp_path.iterdir()) == []

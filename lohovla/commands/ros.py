@@ -25,7 +25,6 @@ _FPS = 20  # frames a second of a recording at most: the rate that the models ac
 def run(config: DictConfig) -> int:
     """Connect, wait until all is well, run, and say what happened. Exit code 1 after an emergency stop."""
     _check(config)
-    from lohovla.envs.tasks.names import VERSION
     from lohovla.ros.episodes import refuse_other_settings
     from lohovla.ros.profile_file import profile_of
 
@@ -37,8 +36,7 @@ def run(config: DictConfig) -> int:
         raise UserError("enable=always is for simulators", "hold the enable on /lohovla/enable, or use dry_run=true")
     if config.output is not None:
         refuse_other_settings(Path(config.output), OmegaConf.to_container(config))  # type: ignore[arg-type]
-    folder = results_folder(config, "ros", {"environment": VERSION})
-    bridge = _Bridge(config, profile, folder)
+    bridge = _Bridge(config, profile)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: bridge.operator.stop(f"signal {signal.Signals(number).name}"))
     try:
@@ -48,8 +46,12 @@ def run(config: DictConfig) -> int:
 
 
 def _check(config: DictConfig) -> None:
+    from lohovla.envs.tasks.registry import get_task
+    from lohovla.ros.namespace import checked
     from lohovla.ros.operator import ENABLES
 
+    get_task(config.task)
+    checked(config.namespace)
     if config.enable not in ENABLES:
         raise UserError(f"enable cannot be {config.enable!r}", f"choose one of {', '.join(ENABLES)}")
     if config.transport != "native":
@@ -74,9 +76,10 @@ def judged_by_policy(config: DictConfig) -> bool:
 class _Bridge:
     """All the parts of one process: transport, model, robot, session."""
 
-    def __init__(self, config: DictConfig, profile: Any, folder: Path):
+    def __init__(self, config: DictConfig, profile: Any):
         from lohovla.control.settings import LoopSettings
         from lohovla.control.worker import WORKERS, BackgroundWorker
+        from lohovla.envs.tasks.names import VERSION
         from lohovla.envs.tasks.registry import get_task
         from lohovla.evaluate.realtime import build_policy
         from lohovla.policies.registry import split_settings
@@ -90,7 +93,7 @@ class _Bridge:
         from lohovla.ros.tool_check import ToolCheck
         from lohovla.ros.trace import Trace
 
-        self.config, self.profile, self.folder = config, profile, folder
+        self.config, self.profile = config, profile
         self.evaluation: Any = None
         loop: Any = OmegaConf.to_container(config.loop)
         own = {key: loop.pop(key) for key in ("clock", "worker", "delay")}
@@ -118,6 +121,7 @@ class _Bridge:
                 kind, url = "rosbridge", self._simulate()
             self.transport = connect(kind, url, profile.generation, config.compression)
             self.close_all += [self.transport.close, self.transport.flush]
+            self.folder = results_folder(config, "ros", {"environment": VERSION})  # the model and ROS are there
             if config.bag:
                 self._open_bag()
             self.transport = within(self.transport, config.namespace, list(config.shared))

@@ -115,6 +115,7 @@ class _Life:
 
     def __init__(self) -> None:
         self.state, self.error = "starting", ""
+        self.refused: UserError | None = None  # why the policy could not be built, where a person can put it right
         self.spec: PolicySpec | None = None
         self.replies: deque[Reply] = deque()
         self.inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -139,7 +140,8 @@ class _ThreadLife(_Life):
         try:
             policy = adapt(self._make())
         except Exception as error:
-            self.error = f"{type(error).__name__}: {error}"
+            self.refused = error if isinstance(error, UserError) else None
+            self.error = _words(error)
             self.replies.append(Reply(-1, None, self.error))
             self.state = "dead"
             return
@@ -165,9 +167,10 @@ class _ProcessLife(_Life):
             self.process.start()
             self._theirs.close()
             first = self._pipe.recv()
-            if isinstance(first, Reply):  # it could not be built
-                self.error = first.error
-                self.replies.append(first)
+            if isinstance(first, Exception):  # it could not be built
+                self.refused = first if isinstance(first, UserError) else None
+                self.error = _words(first)
+                self.replies.append(Reply(-1, None, self.error))
                 self.state = "dead"
                 return
             self.spec = first
@@ -191,6 +194,13 @@ class _ProcessLife(_Life):
             self.process.kill()
 
 
+def _words(error: Exception) -> str:
+    """What went wrong, in one line."""
+    if isinstance(error, UserError):
+        return f"{error.cause}; {error.remedy}"
+    return f"{type(error).__name__}: {error}"
+
+
 def _serve(pipe: Any, make: Callable[[], RealtimePolicy]) -> None:
     """The model's process: build it, then answer until the other end is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the loop ends it
@@ -198,7 +208,7 @@ def _serve(pipe: Any, make: Callable[[], RealtimePolicy]) -> None:
     try:
         policy = adapt(make())
     except Exception as error:
-        pipe.send(Reply(-1, None, f"{type(error).__name__}: {error}"))
+        pipe.send(error if isinstance(error, UserError) else RuntimeError(_words(error)))
         return
     pipe.send(policy.spec)
     try:
@@ -241,6 +251,8 @@ class BackgroundWorker:
         """
         while self._life.state == "starting":
             time.sleep(0.01)
+        if self._life.refused is not None:
+            raise self._life.refused
         if self._life.spec is None:
             cause = self._life.error or "its process ended"
             raise UserError(f"the model did not start: {cause}", "loop.clock=simulated runs it in this process")

@@ -131,3 +131,16 @@ def test_a_thread_serves_the_loop_too():
     loop.run(lambda: len(loop.accounts.chunks) >= 3 or clock.now() - began > 60.0)
     assert len(loop.accounts.chunks) >= 3
     worker.close()
+
+
+def refused():
+    raise UserError("the model is not there", "train one")
+
+
+@pytest.mark.parametrize("kind", ["process", "thread"])
+def test_what_a_person_can_put_right_is_said_as_it_was(kind):
+    worker = BackgroundWorker(refused, kind)
+    with pytest.raises(UserError) as error:
+        worker.wait()
+    assert (error.value.cause, error.value.remedy) == ("the model is not there", "train one")
+    worker.close()

@@ -152,3 +152,21 @@ def test_one_command_plays_through_rosbridge(tmp_path):
     assert (tmp_path / "run" / "commands.png").exists()
     check = [sys.executable, "-m", "lohovla.cli", "data", "check", "run/dataset"]
     assert subprocess.run(check, capture_output=True, cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("word", "cause"),
+    [
+        ("task=Z", "there is no task 'Z'"),
+        ("namespace=a b", "namespace cannot be 'a b'"),
+        ("policy.checkpoint=odd", "odd is no checkpoint"),
+    ],
+)
+def test_what_is_refused_leaves_nothing(word, cause, tmp_path, monkeypatch, capsys):
+    (tmp_path / "odd").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(["ros", "transport=sim", "policy=lohovla", "enable=always", word]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert cause in lines[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["odd"]

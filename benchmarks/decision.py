@@ -18,7 +18,7 @@ def run(checkpoint: str | None, tasks: Sequence[str], scenes: int, threads: int 
     from tqdm import tqdm
 
     from lohovla.evaluate.painted import cases
-    from lohovla.evaluate.protocol import seeds_of, tasks_of
+    from lohovla.evaluate.protocol import seeds_of, tasks_named
     from lohovla.model.checkpoint import load
     from lohovla.model.deciding import FORWARDS
     from lohovla.model.fast import Fast
@@ -29,7 +29,7 @@ def run(checkpoint: str | None, tasks: Sequence[str], scenes: int, threads: int 
     fast, eager = Fast(model, "fused"), Fast(model)
     needed: dict[str, Counter[int]] = {}
     differing, apart = 0, 0.0
-    for task in tqdm(tasks_of("", list(tasks)), unit="task", disable=None):
+    for task in tqdm(tasks_named(tasks), unit="task", disable=None):
         needed[task] = Counter()
         for case in cases([task], seeds_of("val", scenes)):
             forwards, same, distance = _compared(fast, eager, processor, dict(case.observation))

@@ -23,7 +23,7 @@ def run(
     from tqdm import tqdm
 
     from lohovla.evaluate.painted import cases, compare
-    from lohovla.evaluate.protocol import seeds_of, tasks_of
+    from lohovla.evaluate.protocol import seeds_of, tasks_named
     from lohovla.evaluate.told import compare_told
     from lohovla.model.checkpoint import load
     from lohovla.model.imagining import Brush, require_painter
@@ -32,7 +32,7 @@ def run(
         torch.set_num_threads(threads)
     model, processor = load(checkpoint)
     require_painter(model)
-    found = list(cases(tasks_of("", list(tasks)), seeds_of("val", scenes)))
+    found = list(cases(tasks_named(tasks), seeds_of("val", scenes)))
     brushes = {f"parallel {steps}": Brush("parallel", steps, 4, guidance) for steps in (1, 4, 8)}
     brushes["raster"] = Brush("raster", denoise=4, guidance=guidance)
     with tqdm(total=len(found), unit="sub-task", disable=None) as bar:

@@ -11,7 +11,7 @@ from lohovla.benchmarks.report import emit
 from lohovla.envs.tasks.registry import get_task
 from lohovla.errors import UserError
 from lohovla.evaluate import diagnose, table
-from lohovla.evaluate.protocol import Protocol, seeds_of, tasks_of
+from lohovla.evaluate.protocol import Protocol, seeds_of, tasks_named
 from lohovla.evaluate.run import evaluate
 
 _NOISE = {"color": 4.0, "depth": 0.002, "camera_position": 0.002, "camera_rotation": 0.004, "light": 0.15}
@@ -78,7 +78,7 @@ def run(
     """
     if unknown := set(ablations or ()) - set(ABLATIONS):
         raise UserError(f"there is no ablation {sorted(unknown)[0]!r}", f"choose of {', '.join(ABLATIONS)}")
-    names, seeds = tasks_of("", list(tasks)), seeds_of("test", episodes)
+    names, seeds = tasks_named(tasks), seeds_of("test", episodes)
     letters = [get_task(name).letter or name for name in names]
     print(f"| | {' | '.join(letters)} | all | 95 % interval | plans right | progress right |")
     print("|---|" + "---|" * (len(names) + 4))

@@ -9,6 +9,7 @@ import functools
 import re
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from lohovla.errors import UserError
 from lohovla.kinds import plain
 from lohovla.words import choices_of, examples, overrides_of, root_of, said
 
-__all__ = ["check", "compose", "describe", "results_folder", "root_of", "with_loop"]
+__all__ = ["check", "compose", "describe", "drop_results_folder", "results_folder", "root_of", "with_loop"]
 
 
 def compose(command: str, words: list[str]) -> DictConfig:
@@ -152,6 +153,16 @@ def results_folder(config: DictConfig, command: str, facts: Mapping[str, Any] | 
             f"cannot write to {folder}: {error.strerror}", "make room there, or choose another place with output=FOLDER"
         ) from None
     return folder
+
+
+def drop_results_folder(config: DictConfig, folder: Path) -> None:
+    """Remove a folder of :func:`results_folder` that nothing else was written to, unless a person named it."""
+    if config.output is not None or [file.name for file in folder.iterdir()] != ["config.yaml"]:
+        return
+    (folder / "config.yaml").unlink()
+    with suppress(OSError):  # others are in use
+        for empty in (folder, folder.parent, folder.parent.parent):
+            empty.rmdir()
 
 
 def _commit() -> str:

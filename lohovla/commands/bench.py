@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lohovla.errors import UserError
-from lohovla.settings import results_folder
+from lohovla.settings import drop_results_folder, results_folder
 
 # The module of each benchmark, and the settings that its `run` takes, in order.
 _BENCHMARKS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -62,7 +62,11 @@ def run(config: DictConfig) -> int:
     given = [_value(config, setting) for setting in settings]
     if config.what in _AS_THEY_GO:
         folder = results_folder(config, "bench")
-        record = measure(*_AS_THEY_GO[config.what](config, folder), *given)
+        try:
+            record = measure(*_AS_THEY_GO[config.what](config, folder), *given)
+        except (UserError, ImportError):
+            drop_results_folder(config, folder)
+            raise
     else:
         record = measure(*given)
         folder = results_folder(config, "bench")

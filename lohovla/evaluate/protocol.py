@@ -62,16 +62,28 @@ def tasks_of(suite: str, names: Sequence[str] | str | None = None) -> tuple[str,
         nearest = difflib.get_close_matches(suite, SUITES, n=1, cutoff=0.0)[0]
         raise UserError(f"there is no suite {suite!r}", f"did you mean {nearest!r}? choose of {', '.join(SUITES)}")
     if names is not None:
-        names = [names] if isinstance(names, str) else list(names)
-        if not names:
-            raise UserError("tasks is an empty list", "name tasks, e.g. tasks=[B,K], or choose a suite")
-        return tuple(dict.fromkeys(get_task(str(name)).name for name in names))
+        return tasks_named(names)
     tasks = sorted(map(get_task, TASKS), key=lambda task: task.letter or "~")  # the published ones first
     if suite == "lohoravens":
         tasks = [task for task in tasks if task.letter]
     elif suite != "all":
         tasks = [task for task in tasks if task.split is _SPLITS[suite]]
     return tuple(task.name for task in tasks)
+
+
+def tasks_named(names: Sequence[str] | str) -> tuple[str, ...]:
+    """The tasks of names and letters, each once.
+
+    >>> tasks_named(["K", "k"])
+    ('stack-blocks-of-same-color',)
+
+    Raises:
+        UserError: there is no such task, or no name.
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    if not names:
+        raise UserError("tasks is an empty list", "name tasks, e.g. tasks=[B,K]")
+    return tuple(dict.fromkeys(get_task(str(name)).name for name in names))
 
 
 def seeds_of(split: str, episodes: int) -> tuple[int, ...]:

@@ -53,3 +53,19 @@ def test_servers_without_their_extra(what, package, monkeypatch, tmp_path, capsy
     cause, remedy = capsys.readouterr().err.splitlines()[-2:]
     assert cause.endswith(f"needs {package}")
     assert remedy.strip() == "pip install 'lohovla[serve]'"
+
+
+_REFUSED = [(what, words) for what in ("policy", "decision", "picture") for words in (["tasks=[A,Z]"], ["tasks=[]"])]
+
+
+@pytest.mark.parametrize(("what", "words"), [*_REFUSED, ("policy", ["tasks=[A]", "ablations=[foo]"])])
+def test_what_is_refused_leaves_nothing(what, words, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", what, *words]) == 2
+    cause, _ = capsys.readouterr().err.splitlines()[-2:]
+    assert cause.removeprefix("lohovla: ") in (
+        "there is no task 'Z'",
+        "tasks is an empty list",
+        "there is no ablation 'foo'",
+    )
+    assert list(tmp_path.iterdir()) == []

@@ -77,7 +77,7 @@ class Kind:
             self._bounded(key, value, default)
         if self.choices and value not in self.choices:
             raise UserError(f"{key} cannot be {value!r}", f"choose one of {', '.join(self.choices)}")
-        return os.path.expanduser(value) if self.path and value.startswith("~") else value
+        return os.path.expanduser(value) if self.path and isinstance(value, str) and value.startswith("~") else value
 
     def _bounded(self, key: str, value: float, default: Any) -> None:
         if not math.isfinite(value) or (float not in self.types and abs(value) > _LARGEST):

@@ -98,6 +98,7 @@ def collect(plan: Plan, on_episode: Callable[[], object] = lambda: None) -> Data
         for task in plan.tasks:
             _collect_task(plan, task, writer, on_episode)
         shutil.rmtree(plan.root / layout.STAGING, ignore_errors=True)
+        return writer
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         remedy = "make room and" if full else "see that it may be written to, and"
@@ -108,7 +109,6 @@ def collect(plan: Plan, on_episode: Callable[[], object] = lambda: None) -> Data
     finally:
         if writer is not None:
             writer.abandon()
-    return writer
 
 
 def _collect_task(plan: Plan, task: str, writer: DatasetWriter, on_episode: Callable[[], object]) -> None:

@@ -32,22 +32,21 @@ class Rclpy(NativeNode):
 
     def __init__(self, name: str = "lohovla", make: Callable[[str], Any] | None = None):
         super().__init__()
-        import rclpy  # pyright: ignore[reportMissingImports]
-        from rclpy.executors import SingleThreadedExecutor  # pyright: ignore[reportMissingImports]
-
-        self._rclpy = rclpy
+        # By name, as it is there on some machines only: types are checked alike on all.
+        self._rclpy = rclpy = importlib.import_module("rclpy")
+        self._executors = importlib.import_module("rclpy.executors")
         if not rclpy.ok():
             rclpy.init()
         self._node = make(name) if make is not None else rclpy.create_node(f"{name}_{os.getpid()}")
         # Callbacks are quick, and the executor with several threads takes a multiple of the processor time.
-        self._executor = SingleThreadedExecutor()
+        self._executor = self._executors.SingleThreadedExecutor()
         self._executor.add_node(self._node)
         self._actions: dict[str, Any] = {}
         self._thread = threading.Thread(target=self._spin, name="lohovla-rclpy", daemon=True)
         self._thread.start()
 
     def _spin(self) -> None:
-        with contextlib.suppress(self._rclpy.executors.ExternalShutdownException):
+        with contextlib.suppress(self._executors.ExternalShutdownException):
             self._executor.spin()
 
     @property
@@ -138,11 +137,9 @@ class Rclpy(NativeNode):
             self._node.destroy_client(client)
 
     def act(self, action: str, type: str, goal: Mapping[str, Any]) -> None:
-        from rclpy.action import ActionClient  # pyright: ignore[reportMissingImports]
-
         known = self._load(action_name(type))
         if action not in self._actions:
-            self._actions[action] = ActionClient(self._node, known, action)
+            self._actions[action] = importlib.import_module("rclpy.action").ActionClient(self._node, known, action)
         native = known.Goal()
         for field, kind in ACTIONS[type].items():
             wire = to_wire(kind, goal[field], 2, binary=True)

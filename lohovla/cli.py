@@ -19,6 +19,7 @@ EXTRAS = {
     "msgpack": "serve",
     "mujoco_menagerie": "menagerie",
     "ray": "ray",
+    "rclpy": "ros2",
     "rerun": "viz",
     "rosbags": "ros",
     "trackio": "trackio",

@@ -42,10 +42,13 @@ class Answer:
     reason: str
     characters: int | None = None
 
-    def cut(self, most: int) -> Answer:
-        """The answer, or its first ``most`` tokens where it is longer."""
-        if len(self.tokens) <= most:
+    def cut(self, most: int, decode: Callable[[list[int]], str]) -> Answer:
+        """The answer as if there had been room for ``most`` tokens only; ``decode`` turns ids into text."""
+        if len(self.tokens) < most:
             return self
+        if len(self.tokens) == most:  # a stop string behind the last token would not have been seen
+            behind = self.reason == "stop" and len(self.text(decode)) == len(decode(self.tokens))
+            return replace(self, reason="length", characters=None) if behind else self
         parts = {name: getattr(self, name)[:most] for name in ("tokens", "confidence", "logprob", "ranked", "step")}
         return replace(self, **parts, reason="length", characters=None)
 

@@ -274,7 +274,7 @@ class TextModel:
     def _blocks(self, session: Session, most: int) -> Iterator[tuple[Callable[[], View], dict[int, Answer]]]:
         for canvas in session:
             yield partial(self._open, session, canvas), {}
-        answers = {k: answer.cut(most) for k, answer in enumerate(session.answers)}
+        answers = {k: answer.cut(most, self.decode) for k, answer in enumerate(session.answers)}
         first = answers[0]
         yield partial(self._view, first.tokens, first.step, session.canvas.size, first.forwards), answers
 

@@ -50,7 +50,7 @@ class Protocol:
 
 
 def tasks_of(suite: str, names: Sequence[str] | str | None = None) -> tuple[str, ...]:
-    """The tasks of a suite, or those of ``names`` (names and letters) if any are given.
+    """The tasks of a suite, or those of ``names`` (names and letters) if any are given; ``suite`` may then be "".
 
     >>> tasks_of("seen")[0], tasks_of("lohoravens", ["K"])
     ('put-block-into-matching-bowl', ('stack-blocks-of-same-color',))
@@ -58,7 +58,7 @@ def tasks_of(suite: str, names: Sequence[str] | str | None = None) -> tuple[str,
     Raises:
         UserError: there is no such suite or task, or no task at all.
     """
-    if suite not in SUITES:
+    if suite not in SUITES and not (suite == "" and names is not None):
         nearest = difflib.get_close_matches(suite, SUITES, n=1, cutoff=0.0)[0]
         raise UserError(f"there is no suite {suite!r}", f"did you mean {nearest!r}? choose of {', '.join(SUITES)}")
     if names is not None:

@@ -32,9 +32,16 @@ def test_the_last_view_is_the_answer(model):
     assert len(result.answer.tokens) == 8
 
 
-def test_a_stop_string_behind_the_last_token_does_not_count(model):
+@pytest.mark.parametrize("begin", [0, 1, 5])
+def test_a_stop_string_behind_the_last_token_does_not_count(model, begin):
     whole = model.generate(PROMPT)[0]
-    stop = model.decode(whole.answer.tokens[12:14])
+    kept = model.decode(whole.answer.tokens[:8])
+    behind = model.decode(whole.answer.tokens)[len(kept) + begin :]
+    stop = next(
+        behind[:size]
+        for size in range(1, len(behind))
+        if behind[:size] not in kept + whole.text[len(kept) : len(kept) + begin]
+    )
     cut = model.generate(PROMPT, sampling=Sampling(max_tokens=8, stop=(stop,)))[0].answer
     assert (cut.tokens, cut.reason) == (whole.answer.tokens[:8], "length")
 

@@ -41,9 +41,9 @@ def test_a_recipe_with_a_held_out_letter_is_refused(letter, tmp_path):
         Run(recipe(f"data.tasks=[{letter}]"), tmp_path)
 
 
-@pytest.mark.parametrize("seed", [1, 10001, -1])
-def test_a_recipe_with_an_evaluation_seed_is_refused(seed, tmp_path):
-    with pytest.raises(UserError, match="not even"):
+@pytest.mark.parametrize(("seed", "cause"), [(1, "not even"), (10001, "not even"), (-1, "at least 0")])
+def test_a_recipe_with_an_evaluation_seed_is_refused(seed, cause, tmp_path):
+    with pytest.raises(UserError, match=cause):
         Run(recipe(f"data.seed={seed}"), tmp_path)
 
 

@@ -32,6 +32,7 @@ class EventLog:
         self.counts: Counter[str] = Counter()
         self._stood: dict[str, float] = {}  # when each state was last seen to stand
         self._gone: set[str] = set()  # those that do not any more
+        self._again: dict[str, float] = {}  # since when those stand that came back too soon to be logged
         self.origin = 0.0
 
     def add(self, now: float, kind: str, cause: str) -> None:
@@ -43,13 +44,20 @@ class EventLog:
     def state(self, now: float, kind: str, standing: bool, cause: str = "") -> None:
         """Log something that lasts, when it begins; it may begin again after it has ended.
 
-        What comes and goes many times a second is logged once: it has to be away for :data:`SAME` seconds.
+        What comes and goes many times a second is logged once: to be logged again it has to have been away for
+        :data:`SAME` seconds, or to last as long.
         """
         if not standing:
             self._gone.add(kind)
+            self._again.pop(kind, None)
             return
         since = self._stood.get(kind)
         if since is None or (kind in self._gone and not 0.0 <= now - since <= SAME):
+            self.add(now, kind, cause)
+        elif kind in self._gone:
+            self._again[kind] = now
+        elif now - self._again.get(kind, now) > SAME:
+            del self._again[kind]
             self.add(now, kind, cause)
         self._stood[kind] = now
         self._gone.discard(kind)

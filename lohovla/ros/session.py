@@ -293,12 +293,7 @@ class Session:
                 rate = clock.rate * clock.slipping
                 _log.warning("%s", found)
             connected = self.robot.transport.connected
-            if (
-                connected
-                and not advised
-                and self.phase == "waiting"
-                and self.clock.now() - self.log.origin > _ADVISE_AFTER
-            ):
+            if connected and not advised and self.clock.now() - self.log.origin > _ADVISE_AFTER:
                 advice = self.robot.feeds.advice()
                 advised = bool(advice)
                 for line in advice:

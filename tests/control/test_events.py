@@ -24,3 +24,10 @@ def test_a_state_that_begins_again_later_is_logged_again():
         log.state(now, "state lost", standing)
     assert log.counts["state lost"] == 3
     assert [event.time for event in log.events] == [0.0, 3.7, 20.0]
+
+
+def test_a_state_that_comes_back_soon_and_lasts_is_logged():
+    log = EventLog()
+    for tick in range(200):
+        log.state(tick * 0.02, "state lost", tick < 10 or tick > 20)
+    assert [round(event.time, 2) for event in log.events] == [0.0, 0.94]

@@ -37,7 +37,8 @@ class ServerProcess:
         log: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ):
-        importlib.import_module("uvicorn" if what == "text" else "websockets")
+        for package in ("fastapi", "uvicorn") if what == "text" else ("msgpack", "websockets"):
+            importlib.import_module(package)
         command = [sys.executable, "-m", "lohovla.cli", "serve", what, "port=0", *overrides]
         with open(log or os.devnull, "ab") as errors:
             self.process = subprocess.Popen(

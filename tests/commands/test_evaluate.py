@@ -129,7 +129,7 @@ def test_a_run_leaves_its_results_and_can_be_taken_up_and_compared(tmp_path, cap
     [
         (["evaluate", "suite=lohoraven"], "no suite 'lohoraven'", "'lohoravens'"),
         (["evaluate", "tasks=[Z]"], "no task 'Z'", "lohovla tasks"),
-        (["evaluate", "tasks=[]"], "empty list", "choose a suite"),
+        (["evaluate", "tasks=[]"], "empty list", "name tasks"),
         (["evaluate", "episodes=0"], "at least 1", "episodes=200"),
         (["evaluate", "split=train"], "split cannot be 'train'", "test or val"),
         (["evaluate", "batch=0"], "batch must be at least 1", "batch=1"),

@@ -250,7 +250,8 @@ def test_the_policy_goes_on_pass_by_pass_where_that_does_not_hold(loaded, observ
         policy._whole = dataclasses.replace(policy._whole, forwards=0)
     else:
         only = policy.processor.subtask_constraints().everything
-        refusing = type("Refusing", (), {"allowed_next": only.allowed_next, "__contains__": lambda self, words: False})()
+        methods = {"allowed_next": only.allowed_next, "__contains__": lambda self, words: False}
+        refusing = type("Refusing", (), methods)()
         for one in (policy, other):
             monkeypatch.setattr(one.planner.subtask_constraints, "everything", refusing)
     got, in_one = play(policy, observations, [0, 1, 1])

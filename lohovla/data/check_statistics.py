@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lohovla.data import dataset_layout
+from lohovla.data.histogram import ValueHistogram
 from lohovla.data.statistics import NAMES, QUANTILES, Stats
 
 # Numbers that other programs deal out anew without renewing their statistics, which nobody scales by.
@@ -65,7 +66,9 @@ def _is_quantile(stated: Any, key: str, found: Stats) -> bool:
         return False
     if found.spread is None:
         return True
-    return all(
-        spread.admits(QUANTILES[key], value, spread.tolerance + 1e-6 * abs(value))
-        for value, spread in zip(stated.ravel().tolist(), found.spread, strict=True)
-    )
+    return all(is_quantile(value, key, spread) for value, spread in zip(stated.ravel(), found.spread, strict=True))
+
+
+def is_quantile(value: float, key: str, spread: ValueHistogram) -> bool:
+    """Whether a number is the quantile ``key`` of values, to within a hundredth of their range."""
+    return spread.admits(QUANTILES[key], float(value), spread.tolerance + 1e-6 * abs(float(value)))

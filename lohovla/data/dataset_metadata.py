@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,12 @@ _SUBTASKS_LOST = (
 )
 
 
-def read_info(root: Path) -> dict[str, Any]:
+def read_info(root: Path, versions: Sequence[int] = (3,)) -> dict[str, Any]:
     """``meta/info.json`` of a data set of a version that is understood.
+
+    Args:
+        root: the data set's folder.
+        versions: major versions of the format that the caller reads.
 
     Raises:
         UserError: it is missing, damaged, or of another version.
@@ -27,13 +32,20 @@ def read_info(root: Path) -> dict[str, Any]:
     if not path.exists():
         raise UserError(f"{root} is not a data set: it has no {dataset_layout.INFO}", "`lohovla collect` makes one")
     info = read_json(root, path)
-    if "codebase_version" in info and not str(info["codebase_version"]).startswith("v3."):
+    if "codebase_version" in info and major_version(info) not in versions:
+        read = " or ".join(f"v{version}.x" for version in versions)
         raise UserError(
-            f"{root} has version {info['codebase_version']}, not v3.x", "convert it with lerobot's own converter"
+            f"{root} has version {info['codebase_version']}, not {read}", "convert it with lerobot's own converter"
         )
     if wrong := _wrong_with(info):
         raise DamagedFile(root, path, f"is damaged: {wrong}")
     return info
+
+
+def major_version(info: Mapping[str, Any]) -> int:
+    """3 of ``v3.0``; 0 of what is no version."""
+    found = re.match(r"v(\d+)\.", str(info.get("codebase_version")))
+    return int(found.group(1)) if found else 0
 
 
 def _wrong_with(info: Mapping[str, Any]) -> str | None:
@@ -55,9 +67,10 @@ def _wrong_with(info: Mapping[str, Any]) -> str | None:
         if entry["dtype"] in ("video", "image") and len(shape) != 3:
             return f"feature {name} has pictures of shape {tuple(shape)}"
     patterns = ["data_path"] + ["video_path"] * any(f["dtype"] == "video" for f in info["features"].values())
+    places = ("chunk_index", "file_index") if major_version(info) >= 3 else ("episode_chunk", "episode_index")
     for name in patterns:
         try:
-            info[name].format(chunk_index=0, file_index=0, video_key="")
+            info[name].format(**dict.fromkeys(places, 0), video_key="")
         except (KeyError, IndexError, ValueError, AttributeError):
             return f"{name} is {info.get(name)!r:.60}"
     return None

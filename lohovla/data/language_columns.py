@@ -62,11 +62,21 @@ def subtasks_at(rows: Sequence[Mapping[str, Any]], times: np.ndarray) -> list[st
     Raises:
         ValueError: rows are not of the format.
     """
+    turns = subtask_turns(rows, times)
+    return None if turns is None else turns[0]
+
+
+def subtask_turns(rows: Sequence[Mapping[str, Any]], times: np.ndarray) -> tuple[list[str], np.ndarray] | None:
+    """The same, and which of the episode's sub-tasks it is, counted from 0: one said twice is two; -1 before the first.
+
+    Raises:
+        ValueError: rows are not of the format.
+    """
     begun = sorted(_said(rows, "subtask"), key=lambda row: row[0])
     if not begun:
         return None
     at = np.searchsorted([time for time, _ in begun], np.asarray(times, np.float64) + _LATE, "right") - 1
-    return [begun[number][1] if number >= 0 else "" for number in at]
+    return [begun[number][1] if number >= 0 else "" for number in at], at
 
 
 def plan_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:

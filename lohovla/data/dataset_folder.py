@@ -1,0 +1,79 @@
+"""Finding a data set: a folder, or a name on the Hugging Face hub, from which it is fetched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lohovla.data import dataset_layout
+from lohovla.errors import UserError
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True)
+class DatasetChoice:
+    """A data set to train on.
+
+    Attributes:
+        path: its folder, or its name on the hub, ``user/name``, where there is no such folder.
+        weight: its share of the samples, relative to those of the others.
+        episodes: only these; all if None.
+        revision: branch, tag or commit on the hub.
+    """
+
+    path: str
+    weight: float = 1.0
+    episodes: Sequence[int] | None = None
+    revision: str | None = None
+
+
+def find_dataset(choice: DatasetChoice) -> Path:
+    """The folder that holds a data set, fetched from the hub if it is a name there.
+
+    Raises:
+        UserError: there is no such folder or data set, or no network.
+    """
+    root = Path(choice.path).expanduser()
+    if (root / dataset_layout.INFO).exists():
+        return root
+    if root.exists():
+        raise UserError(f"{root} is not a data set: it has no {dataset_layout.INFO}", "`lohovla collect` makes one")
+    if not _HUB_NAME.fullmatch(choice.path):
+        raise UserError(f"there is no folder {choice.path}", "dataset=FOLDER, or dataset=USER/NAME on the hub")
+    return _fetched(choice)
+
+
+def _fetched(choice: DatasetChoice) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import (
+            GatedRepoError,
+            HfHubHTTPError,
+            LocalEntryNotFoundError,
+            RepositoryNotFoundError,
+            RevisionNotFoundError,
+        )
+    except ImportError:
+        raise UserError(
+            f"there is no folder {choice.path}, and fetching from the hub needs huggingface_hub",
+            "pip install huggingface_hub",
+        ) from None
+    try:
+        return Path(snapshot_download(choice.path, repo_type="dataset", revision=choice.revision))
+    except GatedRepoError:
+        cause, remedy = "asks for access on the hub", "ask for it there, then `hf auth login`"
+    except RevisionNotFoundError:
+        cause, remedy = f"has no revision {choice.revision!r} on the hub", "leave out the revision, or name another"
+    except RepositoryNotFoundError:
+        cause, remedy = (
+            "is neither a folder nor a data set on the hub",
+            "check the name; `hf auth login` for a private one",
+        )
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        cause = f"is no folder here, and the hub cannot be reached: {said:.120}"
+        remedy = "check the path, or the network; on a machine without one, name the folder of a copy"
+    raise UserError(f"{choice.path} {cause}", remedy)

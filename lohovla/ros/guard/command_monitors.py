@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from lohovla.control.motion_limits import AxisLimiter
-from lohovla.control.poses import compose, nearest
+from lohovla.control.poses import nearest
+from lohovla.ros.guard.following import FollowingCheck
 from lohovla.ros.guard.speed_estimator import MeasuredSpeed
 from lohovla.ros.robot.pose_conversion import (
     BadPose,
@@ -21,21 +22,19 @@ from lohovla.ros.robot.pose_conversion import (
     inverse,
     joints_of,
     offset_of,
-    point_of,
-    pose_message,
     pose_of,
-    vector_of,
 )
-from lohovla.ros.transport.message_types import Message, header, seconds_of
+from lohovla.ros.transport.message_types import Message
 
 INSIDE = 0.002  # m or rad that a command may be outside by rounding
 SLACK = 0.004  # m or rad between commands beside what the speed allows: stamps and rounding
 RESTING = 1e-3  # m/s or rad/s that count as rest in commands
 BEGINS_WITHIN = 0.15  # s in which an arm may have reached the speed of the first command
-_TURN_LEAP = 0.2  # rad; a first command farther from the arm is refused
 _STILL = np.array([0.005] * 3 + [0.02] * 3)  # m/s, rad/s that count as rest in measurements
 _NEAR = np.array([0.02] * 3 + [0.1] * 3)  # m, rad that an arm at rest may be from where it was sent
 _HALTED = 4.0  # times the speed that counts as rest; a faster command that the arm does not follow: it has halted
+LATE = 0.15  # s that an arm may follow late, as in the bridge (lohovla.ros.session.motion_interlock)
+_OFF = np.array([0.1] * 3 + [0.5] * 3)  # m, rad that it may be off beside that: soft arms sag
 _RESTS_WITHIN = 1.0  # s that an arm which is told nothing more is given to come to rest
 
 
@@ -62,6 +61,7 @@ class CommandMonitor:
         turns = limits["turn_velocity"], hard * limits["turn_acceleration"], hard * limits["turn_jerk"], dt
         self._axes = [AxisLimiter(-math.inf, math.inf, *(moves if k < 3 else turns)) for k in range(6)]
         self._still, self._near = _STILL, _NEAR
+        self._following = FollowingCheck(LATE, _OFF, self._way)
         self._tip: np.ndarray | None = None
         self._joints: np.ndarray | None = None
         self._heard = {"tool": -math.inf, "joints": -math.inf}
@@ -98,7 +98,11 @@ class CommandMonitor:
 
     def state_age(self, now: float) -> float:
         """How old what the path needs of the arm's state is, s."""
-        return now - self._heard["tool"]
+        return now - self._heard[self._state]
+
+    @property
+    def _state(self) -> str:
+        return "tool"
 
     @property
     def _speed(self) -> MeasuredSpeed:
@@ -112,6 +116,18 @@ class CommandMonitor:
     def outside(self) -> str:
         """Why no command may pass while the arm is where it is, or ""."""
         return ""
+
+    def astray(self) -> str:
+        """Why the arm is not where it was sent, or a little before that, or ""."""
+        if not self.holds or self._measured is None:
+            return ""
+        off = self._following.behind(self._measured, self._heard[self._state])
+        return self._far_off(off) if off.any() else ""
+
+    def _far_off(self, off: np.ndarray) -> str:
+        if off[:3].any():
+            return f"the arm does not follow: it is {1000 * np.linalg.norm(off[:3]):.0f} mm off its way"
+        return f"the arm does not follow: it is {np.linalg.norm(off[3:]):.2f} rad off its way"
 
     # -- what passes ---------------------------------------------------------------------------------------
 
@@ -140,6 +156,7 @@ class CommandMonitor:
     def forget(self) -> None:
         """The arm rests: the next command begins anew."""
         self._last, self._velocity = None, np.zeros(len(self._axes))
+        self._following.forget()
 
     # -- the brake -----------------------------------------------------------------------------------------
 
@@ -152,9 +169,10 @@ class CommandMonitor:
             halted: whether the controller has stopped the arm, as it was told nothing for so long.
         """
         assert self._last is not None
-        self._began, self._left_alone, self._stopped = now, self.holds and silent, False
+        astray = bool(self.astray())
+        self._began, self._left_alone, self._stopped = now, self.holds and silent and not astray, False
         speed = np.zeros_like(self._velocity) if halted else self._speed.bound(self._velocity)
-        place = self._last
+        place = self._measured if astray and self._measured is not None else self._last
         if halted or self._stands(now):
             place, speed = self._stay(place), np.zeros_like(speed)
         for axis, at, v in zip(self._axes, place, speed):
@@ -212,105 +230,6 @@ class CommandMonitor:
         """Whether a place (3,) is outside the workspace."""
         out = np.maximum(self._low - tip, tip - self._high).max()
         return f"it leads {1000 * out:.0f} mm outside the workspace" if out > INSIDE else ""
-
-
-class PoseMonitor(CommandMonitor):
-    """Poses: ``PoseStamped`` for a Cartesian controller."""
-
-    def fault(self, message: Message, now: float) -> str:
-        """Why a command must not pass, or ""."""
-        if cause := self._foreign(message):
-            return cause
-        try:
-            tip = attach(pose_of(message["pose"]), self._offset)
-        except BadPose as error:
-            return str(error)
-        return self._beyond(tip[:3]) or self._too_far(tip, self._elapsed(message, now))
-
-    def _elapsed(self, message: Message, now: float) -> float:
-        """S since the last command, by the stamps where there are any: messages come in bursts.
-
-        A burst was held back no longer than a command counts, so no clock that was set makes a leap seem slow.
-        """
-        stamp = seconds_of(message["header"]["stamp"])
-        here = now - self._came
-        return min(stamp - self._when, here + self._settings.ttl) if stamp > 0.0 else here
-
-    def _too_far(self, tip: np.ndarray, elapsed: float) -> str:
-        if self._last is None:
-            assert self._tip is not None
-            way = float(np.linalg.norm(tip[:3] - self._tip[:3]))
-            turn = float(np.linalg.norm(nearest(tip[3:], self._tip[3:]) - self._tip[3:]))
-            if way > self._settings.leap or turn > _TURN_LEAP:
-                return f"it begins {1000 * way:.0f} mm and {turn:.2f} rad from the arm"
-            return ""
-        step = np.concatenate([tip[:3], nearest(tip[3:], self._last[3:])]) - self._last
-        excess = np.abs(step) - self._settings.margin * self._most * max(elapsed, 0.0) - SLACK
-        return "it is faster than the limits" if excess.max() > 0.0 else ""
-
-    def accept(self, message: Message, now: float) -> None:
-        """Take it for what the arm does."""
-        tip = attach(pose_of(message["pose"]), self._offset)
-        if self._last is not None:
-            tip[3:] = nearest(tip[3:], self._last[3:])
-            elapsed = self._elapsed(message, now)
-            self._velocity = (tip - self._last) / elapsed if elapsed > 1e-4 else self._velocity
-        self._last = tip
-        self._when, self._came = seconds_of(message["header"]["stamp"]) or now, now
-
-    def _message(self) -> Message:
-        pose = pose_message(attach(self._place(), self._back))
-        return {"header": header(0.0, self._settings.frame), "pose": pose}
-
-
-class TwistMonitor(CommandMonitor):
-    """Velocities: ``TwistStamped`` for MoveIt Servo."""
-
-    holds = False
-
-    def _way(self, new: np.ndarray, old: np.ndarray) -> np.ndarray:
-        return np.concatenate([new[:3] - old[:3], compose(new[3:], -old[3:])])  # as a twist turns
-
-    def fault(self, message: Message, now: float) -> str:
-        """Why a command must not pass, or ""."""
-        if cause := self._foreign(message):
-            return cause
-        twist = self._twist(message)
-        if not np.isfinite(twist).all():
-            return "it is not finite"
-        if (np.abs(twist) > self._settings.margin * self._most + 1e-6).any():
-            return "it is faster than the limits"
-        return self._leaps_off(twist) or self._leads_out(twist)
-
-    @property
-    def resting(self) -> bool:
-        """Whether the arm was last told to stand still: a velocity goes on, however small it is."""
-        return not self._velocity.any()
-
-    def _leads_out(self, twist: np.ndarray) -> str:
-        """Whether the arm could not be stopped inside the workspace if this were its last command."""
-        assert self._tip is not None
-        v = twist[:3]
-        end = self._tip[:3] + v * (self._settings.ttl + brake_times(self._axes[:3], v))
-        out = np.where(v > 0, end - self._high, np.where(v < 0, self._low - end, -math.inf)).max()
-        return "it leads outside the workspace" if out > INSIDE else ""
-
-    def _twist(self, message: Message) -> np.ndarray:
-        twist = message["twist"]
-        return np.concatenate([vector_of(twist["linear"]), vector_of(twist["angular"])])
-
-    def accept(self, message: Message, now: float) -> None:
-        """Take it for what the arm does."""
-        self._last, self._velocity = np.zeros(6), self._twist(message)  # only the velocity counts
-        self._message_again = message
-
-    def _stay(self, place: np.ndarray) -> np.ndarray:
-        return place  # where it is does not matter: rest is a velocity
-
-    def _message(self) -> Message:
-        velocity = np.array([axis.v for axis in self._axes])
-        twist = {"linear": point_of(velocity[:3]), "angular": point_of(velocity[3:])}
-        return {"header": header(0.0, self._settings.frame), "twist": twist}
 
 
 def brake_times(axes: list[AxisLimiter], velocity: np.ndarray) -> np.ndarray:

@@ -212,7 +212,7 @@ class Guard:
         """Begin to brake if commands pass that may not any more."""
         if self.state != "relaying":
             return
-        cause = self._prohibited(now) or self._lapsed(now)
+        cause = self._prohibited(now) or self._lapsed(now) or self._path.astray()
         if cause and self._path.resting:
             self.state = "idle"
             self._path.forget()

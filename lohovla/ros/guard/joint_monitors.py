@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from lohovla.control.motion_limits import AxisLimiter
-from lohovla.ros.guard.command_monitors import INSIDE, SLACK, CommandMonitor, PoseMonitor, TwistMonitor, brake_times
+from lohovla.ros.guard.command_monitors import INSIDE, LATE, SLACK, CommandMonitor, brake_times
+from lohovla.ros.guard.following import FollowingCheck
 from lohovla.ros.guard.speed_estimator import MeasuredSpeed
+from lohovla.ros.guard.tool_monitors import PoseMonitor, TwistMonitor
 from lohovla.ros.robot.joint_trajectories import trajectory
 from lohovla.ros.transport.message_types import Message, header, seconds_of
 
@@ -31,9 +33,12 @@ class JointMonitor(CommandMonitor):
         self._axes = [AxisLimiter(-math.inf, math.inf, *moves) for _ in settings.names]
         self._velocity, self._still, self._near = np.zeros(count), np.full(count, _STILL), np.full(count, _NEAR)
         self._fastest = settings.margin * limits["velocity"]
+        later = settings.ahead if settings.kind == "trajectory" else 0.0
+        self._following = FollowingCheck(LATE + later, self._near, self._way)
 
-    def state_age(self, now: float) -> float:
-        return now - self._heard["joints"]
+    @property
+    def _state(self) -> str:
+        return "joints"
 
     def outside(self) -> str:
         """Why no command may pass while the tool is where it is, where the robot tells that."""
@@ -49,6 +54,11 @@ class JointMonitor(CommandMonitor):
     @property
     def _measured(self) -> np.ndarray | None:
         return self._joints
+
+    def _far_off(self, off: np.ndarray) -> str:
+        worst = int(np.argmax(off))
+        name = self._settings.names[worst]
+        return f"the arm does not follow: {name} is {off[worst]:.2f} rad off its way"
 
     def _off_limits(self, joints: np.ndarray) -> str:
         limits = self._settings.joint_limits
@@ -117,6 +127,7 @@ class TrajectoryMonitor(JointMonitor):
         if self._settings.end == "open":
             self._velocity = step_speed(goal, self._last, now - self._came, self._fastest)
         self._last, self._came = goal, now
+        self._following.send(goal, now, self._joints)
 
     def _message(self) -> Message:
         settings = self._settings
@@ -142,6 +153,7 @@ class JointPositionMonitor(JointMonitor):
         assert goal is not None
         self._velocity = step_speed(goal, self._last, now - self._came, self._fastest)
         self._last, self._came = goal, now
+        self._following.send(goal, now, self._joints)
 
     def _message(self) -> Message:
         return {"data": self._place().tolist()}

@@ -19,7 +19,7 @@ _SAME = 1e-6  # rad/s that count as rest
 
 
 class _Point(NamedTuple):
-    time: float
+    time: float  # s since the trajectory began
     positions: np.ndarray
     velocities: np.ndarray | None
 
@@ -33,6 +33,8 @@ class SimulatedController:
         tool_length: m beyond the flange.
         timeout: s after which a velocity counts no more; the arm is halted at once. 0: it goes on for ever.
         moving_ends: whether a trajectory may end in motion, as older joint trajectory controllers allow.
+        from_desired: whether a new trajectory begins where the one before had the joints be (ros2_control's
+            ``interpolate_from_desired_state``), not where they are measured, which is that controller's default.
 
     Attributes:
         target: where the tool is to be (6,).
@@ -45,9 +47,10 @@ class SimulatedController:
         tool_length: float,
         timeout: float = 0.1,
         moving_ends: bool = False,
+        from_desired: bool = True,
     ):
         self._where, self._names, self._length = joints, names, tool_length
-        self._timeout, self._moving_ends = timeout, moving_ends
+        self._timeout, self._moving_ends, self._from_desired = timeout, moving_ends, from_desired
         self.target = np.zeros(6)
         self._joints: np.ndarray | None = None  # where they are to be, while they are what is commanded
         self._speed = np.zeros(6)  # of them, at the last step
@@ -55,6 +58,9 @@ class SimulatedController:
         self._heard = 0.0
         self._velocity = np.zeros(6)
         self._points: list[_Point] = []
+        self._waiting: list[_Point] = []  # of a trajectory that no step has begun yet
+        self._elapsed = 0.0  # s since the trajectory began
+        self._measured: np.ndarray | None = None  # the joints at the last step, where trajectories begin there
 
     def reset(self, pose: np.ndarray) -> None:
         """Stay at ``pose`` (6,) until something comes."""
@@ -85,27 +91,23 @@ class SimulatedController:
         self._velocity, self._heard, self._step = np.array(velocities, float), now, self._turn
         return ""
 
-    def take_trajectory(self, message: Message, now: float) -> str:
-        """Follow a ``JointTrajectory`` from ``now`` on; returns why not, or ""."""
+    def take_trajectory(self, message: Message) -> str:
+        """Follow a ``JointTrajectory`` from the next step on; returns why not, or ""."""
         if not message["points"] or set(message["joint_names"]) != set(self._names):
             return f"a trajectory of {len(message['points'])} points of {sorted(message['joint_names'])}"
         order = [message["joint_names"].index(name) for name in self._names]
-        points = [self._point(point, order, now) for point in message["points"]]
+        points = [self._point(point, order) for point in message["points"]]
         last = points[-1].velocities
         if not self._moving_ends and last is not None and np.abs(last).max() > _SAME:
             return "the last point of the trajectory moves"
         self._begin_joints()
-        assert self._joints is not None
-        self._points = [_Point(now, self._joints, self._speed), *points]
-        self._step = self._follow
+        self._waiting, self._step = points, self._follow
         return ""
 
-    def _point(self, point: Any, order: list[int], now: float) -> _Point:
+    def _point(self, point: Any, order: list[int]) -> _Point:
         given = point["velocities"]
         velocities = np.array(given, float)[order] if len(given) else None
-        return _Point(
-            now + seconds_of(point["time_from_start"]), np.array(point["positions"], float)[order], velocities
-        )
+        return _Point(seconds_of(point["time_from_start"]), np.array(point["positions"], float)[order], velocities)
 
     def _begin_joints(self) -> None:
         if self._joints is None:
@@ -117,8 +119,10 @@ class SimulatedController:
         """Where the tool is to be (6,) after another ``seconds``."""
         before = self._joints
         self._step(now, seconds)
+        if not self._from_desired:
+            self._measured = np.array(self._where(), float)
         if self._joints is not None and before is not None:
-            if self._step != self._follow:  # which knows its speed, whenever the steps really come
+            if self._step != self._follow:  # which knows its speed
                 self._speed = (self._joints - before) / seconds
             self.target = tool_of_joints(self._joints, self._length)
         return self.target
@@ -144,14 +148,21 @@ class SimulatedController:
             self._joints = self._joints + self._velocity * seconds
 
     def _follow(self, now: float, seconds: float) -> None:
-        """Along the trajectory: cubic where both ends have velocities, else straight."""
-        following = next((k for k, point in enumerate(self._points) if point.time > now), None)
+        """Along the trajectory: cubic where both ends have velocities, else straight.
+
+        The trajectory begins at a step, with the state of that moment, as that of ros2_control does: a state of the
+        step before with the moment when the message came would take away a part of every period.
+        """
+        if self._waiting:
+            self._points, self._waiting, self._elapsed = [self._begin(seconds), *self._waiting], [], 0.0
+        self._elapsed += seconds
+        following = next((k for k, point in enumerate(self._points) if point.time > self._elapsed), None)
         if following is None:
-            self._joints, self._step = self._points[-1].positions, self._keep
+            self._joints, self._speed = self._points[-1].positions, np.zeros(len(self._names))
             return
         a, b = self._points[following - 1], self._points[following]
         length = b.time - a.time
-        u = (now - a.time) / length
+        u = (self._elapsed - a.time) / length
         if a.velocities is None or b.velocities is None:
             self._joints = a.positions + u * (b.positions - a.positions)
             self._speed = (b.positions - a.positions) / length
@@ -168,3 +179,11 @@ class SimulatedController:
             + 2 * u * (3 * way / length - 2 * a.velocities - b.velocities)
             + 3 * u * u * (a.velocities + b.velocities - 2 * way / length)
         )
+
+    def _begin(self, seconds: float) -> _Point:
+        """Where a new trajectory begins; ``seconds`` since the last step."""
+        assert self._joints is not None
+        if self._from_desired:
+            return _Point(0.0, self._joints, self._speed)
+        at = np.array(self._where(), float)
+        return _Point(0.0, at, np.zeros(len(at)) if self._measured is None else (at - self._measured) / seconds)

@@ -132,7 +132,7 @@ class SimulatedRosRobot:
 
     def _take_trajectory(self, message: Message) -> None:
         with self._lock:
-            self._took(self._controller.take_trajectory(message, time.monotonic()))
+            self._took(self._controller.take_trajectory(message))
 
     def _take_joints(self, message: Message) -> None:
         with self._lock:

@@ -38,9 +38,11 @@ KINDS = ("pose", "twist", "trajectory", "joint_position", "joint_velocity")
 class Rig:
     """A client that goes along y, a guard, a controller, and an arm that is a little late, in steps of 5 ms."""
 
-    def __init__(self, settings, end="rest", lag=0.03):
+    def __init__(self, settings, end="rest", lag=0.03, from_desired=True):
         self.settings, self.guard = replace(settings, end=end), Guard(replace(settings, end=end))
-        self.controller = SimulatedController(lambda: self.joints, tuple(NAMES), LENGTH, settings.controller_timeout)
+        self.controller = SimulatedController(
+            lambda: self.joints, tuple(NAMES), LENGTH, settings.controller_timeout, from_desired=from_desired
+        )
         self.place = tool_of_joints(HOME, LENGTH)
         self.controller.reset(self.place)
         self.goal, self.aim, self.velocity = self.place.copy(), HOME.copy(), 0.0
@@ -84,7 +86,7 @@ class Rig:
             self.controller.take_twist(self.scale * np.concatenate(rows), self.now)
         elif kind == "trajectory":
             whole = {**message, "points": [{"velocities": [], **point} for point in message["points"]]}
-            assert self.controller.take_trajectory(whole, self.now) == ""
+            assert self.controller.take_trajectory(whole) == ""
         elif kind == "joint_position":
             self.controller.take_joints(message["data"])
         else:
@@ -234,3 +236,41 @@ def test_the_first_velocity_is_one_that_the_arm_can_have(kind):
         fast = {"data": [1.9] + [0.0] * 5}
     assert rig.guard.command(fast, rig.now) is None
     assert "begins faster" in rig.guard.events[-1].cause
+
+
+@pytest.mark.parametrize("end", ["rest", "open"])
+def test_the_arm_of_a_dead_client_s_trajectories_goes_no_farther_than_it_lags(end):
+    rig = Rig(replace(SETTINGS, kind="trajectory"), end).glide()
+    rig.client, until = False, len(rig.speeds)
+    rig.steps(1.0)
+    after = np.array(rig.speeds[until:])
+    assert after.max() < SPEED + 0.01
+    assert after.sum() * STEP < SPEED * (SETTINGS.ahead + rig.lag + 0.025) + 0.002  # and half of the 0.05 s to its end
+
+
+@pytest.mark.parametrize("seconds", np.arange(0.1, 1.0, 0.1).round(1).tolist())
+def test_an_arm_far_behind_its_trajectories_is_stopped_before_it_catches_up(seconds):
+    """A controller that begins every trajectory at the measured state never lets an arm that lags get under way.
+
+    Its commands run away from it, and when they end it goes after them: 0.2 m at up to 2 m/s without the guard.
+    """
+    rig = Rig(replace(SETTINGS, kind="trajectory", ttl=0.2), from_desired=False)
+    rig.steps(seconds)
+    rig.client, until = False, len(rig.speeds)
+    rig.steps(2.0)
+    assert np.array(rig.speeds[until:]).sum() * STEP < 0.085
+    assert rig.guard.state == "idle"
+    if seconds > 0.5:
+        assert "does not follow" in rig.guard.cause
+
+
+@pytest.mark.parametrize("kind", ["pose", "joint_position", "trajectory"])
+def test_an_arm_that_is_not_where_it_is_sent_is_not_sent_farther(kind):
+    rig = Rig(replace(SETTINGS, kind=kind)).glide()
+    rig.stuck = True
+    rig.steps(0.8)
+    assert rig.guard.state in ("stopped", "idle")
+    assert "does not follow" in next(event.cause for event in rig.guard.events if event.kind == "brake")
+    rig.stuck, stands = False, rig.place.copy()
+    rig.steps(0.5)
+    assert np.linalg.norm((rig.place - stands)[:3]) < 0.002

@@ -14,7 +14,7 @@ from lohovla.envs.scene.arm import JOINTS as NAMES
 from lohovla.ros.guard.guard import Guard
 from lohovla.ros.guard.guard_profile import guard_settings
 from lohovla.ros.robot.arm_commands import ArmCommander
-from lohovla.ros.robot.joint_trajectories import COMMANDS
+from lohovla.ros.robot.joint_trajectories import COMMANDS, trajectory
 from lohovla.ros.robot.robot_profile import Profile
 from lohovla.ros.robot.ur5e_kinematics import joints_of_tool, tool_of_joints
 from lohovla.ros.sim.simulated_controllers import SimulatedController
@@ -61,20 +61,62 @@ def test_newer_controllers_take_what_the_profile_sends(end):
     controller = SimulatedController(lambda: HOME, tuple(NAMES), LENGTH)
     _, message = message_of(profile_of(end=end))
     whole = {**message, "points": [{"velocities": [], **point} for point in message["points"]]}
-    assert bool(controller.take_trajectory(whole, 0.0)) == (end == "moving")
+    assert bool(controller.take_trajectory(whole)) == (end == "moving")
     older = SimulatedController(lambda: HOME, tuple(NAMES), LENGTH, moving_ends=True)
-    assert older.take_trajectory(whole, 0.0) == ""
+    assert older.take_trajectory(whole) == ""
 
 
 def test_a_trajectory_is_followed_to_its_end():
     controller = SimulatedController(lambda: HOME, tuple(NAMES), LENGTH)
     controller.reset(POSE)
     _, message = message_of(profile_of())
-    assert controller.take_trajectory(message, 0.0) == ""
+    assert controller.take_trajectory(message) == ""
     way = [controller.step(0.005 * k, 0.005).copy() for k in range(1, 100)]
     end = tool_of_joints(np.array(message["points"][-1]["positions"]), LENGTH)
     np.testing.assert_allclose(way[-1], end, atol=1e-9)
     assert np.linalg.norm(np.diff(np.array(way)[:, :3], axis=0), axis=1).max() / 0.005 < 0.2
+
+
+@pytest.mark.parametrize("period", [0.002, 0.005, 0.01])
+def test_trajectories_one_after_the_other_are_one_motion(period):
+    """Each begins with the state of the step that takes it up, so that no time is lost between them."""
+    controller = SimulatedController(lambda: HOME, tuple(NAMES), LENGTH)
+    controller.reset(POSE)
+    goal, before, speed, way = POSE.copy(), HOME, 0.0, []
+    for k in range(round(1.5 / period)):
+        if k * period <= 1.0 and k % round(0.01 / period) == 0:
+            speed = min(speed + 0.015, 0.25)
+            goal[1] += 0.01 * speed
+            at = joints_of_tool(goal, LENGTH, before)[0]
+            points = trajectory(at, (at - before) / 0.01, 0.1, "rest", 20.0)
+            before, message = at, {"joint_names": list(NAMES), "points": points}
+            assert controller.take_trajectory(message) == ""
+        way.append(controller.step(k * period, period)[1])
+    speeds = np.diff(way) / period
+    commanded = round(1.0 / period)
+    assert speeds[commanded - 10 : commanded].mean() == pytest.approx(0.25, abs=0.01)
+    assert speeds.max() < 0.26
+    assert way[-1] - way[commanded] == pytest.approx(0.25 * (0.1 + 0.025), abs=0.003)
+
+
+def test_a_controller_that_begins_at_the_measured_state_leaves_an_arm_behind():
+    """What ros2_control's joint trajectory controller does unless ``interpolate_from_desired_state`` is set."""
+    found = {}
+    for from_desired in (True, False):
+        joints = np.array(HOME, float)
+        controller = SimulatedController(lambda: joints, tuple(NAMES), LENGTH, from_desired=from_desired)  # noqa: B023
+        for k in range(200):
+            if k < 100:
+                at = HOME + np.eye(6)[0] * 0.005 * (k + 1)
+                points = trajectory(at, np.eye(6)[0] * 0.5, 0.1, "rest", 20.0)
+                assert controller.take_trajectory({"joint_names": list(NAMES), "points": points}) == ""
+            controller.step(0.01 * k, 0.01)
+            wanted = joints_of_tool(controller.target, LENGTH, joints)[0]
+            joints = joints + (wanted - joints) * 0.3  # an arm that is some 30 ms late
+            found[from_desired, k] = joints[0] - HOME[0]
+    assert 0.5 - found[True, 99] < 0.5 * 0.15
+    assert 0.5 - found[False, 99] > 0.2
+    assert max(found[False, k + 1] - found[False, k] for k in range(99, 199)) > 3 * 0.005  # and then it leaps
 
 
 def test_joints_without_servo():

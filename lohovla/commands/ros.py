@@ -83,6 +83,7 @@ class _Bridge:
         from lohovla.envs.tasks.registry import get_task
         from lohovla.evaluate.realtime_episodes import build_policy
         from lohovla.policies.registry import split_settings
+        from lohovla.ros.robot.controller_check import ControllerCheck
         from lohovla.ros.robot.tool_length_check import ToolCheck
         from lohovla.ros.session.operator_interface import OperatorInterface
         from lohovla.ros.session.robot_session import RobotSession
@@ -142,7 +143,8 @@ class _Bridge:
             self.close_all.append(self.session.close)
             self.operator.attach(self.transport)
             self.trace = CommandLog(say=config.dry_run)
-            self.session.watchers += [self.trace, ToolCheck(profile.tool)]
+            checks = ToolCheck(profile.tool), ControllerCheck(self.transport, profile.command)
+            self.session.watchers += [self.trace, *checks]
             self._show()
         except BaseException:
             self.close()

@@ -29,7 +29,7 @@ from lohovla.ros.transport.transport import ServiceFailed, Subscription
 from lohovla.settings.hydra_config import compose
 
 ROBOT_PYTHON = "/usr/bin/python3"  # the system's own, for which rospy is packaged
-LACKING = ("control_msgs/", "ur_dashboard_msgs/")  # which Debian does not have
+LACKING = ("control_msgs/", "ur_dashboard_msgs/", "rcl_interfaces/")  # which Debian does not have
 
 pytestmark = pytest.mark.ros1
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from lohovla.errors import SetupError
 from lohovla.ros.guard.guard import COMMAND, STATE
 from lohovla.ros.guard.guard_main import write_app
 from lohovla.ros.guard.guard_profile import guard_settings
+from lohovla.ros.robot.controller_check import ControllerCheck
 from lohovla.ros.robot.pose_conversion import pose_message, pose_of
 from lohovla.ros.robot.robot_profile import Profile
 from lohovla.ros.transport.installed_ros import native
@@ -119,6 +121,7 @@ def switch(request, response):
     response.success, response.message = request.data, "switched"
     return response
 node.create_service(SetBool, "/switch", switch)
+node.declare_parameter("interpolate_from_desired_state", False)
 heard = node.create_publisher(String, "/heard", 1)
 client = node.create_client(Trigger, "/ours")
 def ask():
@@ -192,6 +195,16 @@ def test_services_give_plain_values_both_ways(node, echo):
     assert heard[0] == {"data": "True heard"}
     with pytest.raises(ServiceFailed, match="does not exist"):
         node.call("/nobody", "std_srvs/Trigger", {}, 0.2)
+
+
+def test_a_controller_s_parameters_are_asked_of_itself(node, echo):
+    """As they are of a joint trajectory controller; rclpy answers for a parameter that it does not know, too."""
+    check = ControllerCheck(node, {"kind": "trajectory", "topic": "/echo/joint_trajectory"})
+    told, clock = [], SimpleNamespace(now=lambda: 1.0)
+    log = SimpleNamespace(add=lambda now, kind, cause: told.append(cause))
+    session = SimpleNamespace(operator=SimpleNamespace(pause=lambda: None), clock=clock, log=log)
+    until(lambda: check(session) or told)
+    assert "/echo begins every trajectory where the joints are measured: interpolate_from_desired_state" in told[0]
 
 
 def test_what_a_topic_s_type_is(node, echo):

@@ -49,6 +49,7 @@ diagnostic_msgs/DiagnosticStatus: byte level, string name, string message, strin
 diagnostic_msgs/DiagnosticArray: std_msgs/Header header, diagnostic_msgs/DiagnosticStatus[] status
 ur_dashboard_msgs/SafetyMode: uint8 mode
 ur_dashboard_msgs/RobotMode: int8 mode
+rcl_interfaces/ParameterValue: uint8 type, bool bool_value, int64 integer_value, float64 double_value, string string_value, byte[] byte_array_value, bool[] bool_array_value, int64[] integer_array_value, float64[] double_array_value, string[] string_array_value
 visualization_msgs/Marker: std_msgs/Header header, string ns, int32 id, int32 type, int32 action, geometry_msgs/Pose pose, geometry_msgs/Vector3 scale, std_msgs/ColorRGBA color, duration lifetime, bool frame_locked, geometry_msgs/Point[] points, std_msgs/ColorRGBA[] colors, string text
 visualization_msgs/MarkerArray: visualization_msgs/Marker[] markers
 rosgraph_msgs/Clock: time clock
@@ -60,6 +61,7 @@ control_msgs/GripperCommandActionGoal: std_msgs/Header header, actionlib_msgs/Go
 _SERVICES_TEXT = """
 std_srvs/Trigger: -> bool success, string message
 std_srvs/SetBool: bool data -> bool success, string message
+rcl_interfaces/GetParameters: string[] names -> rcl_interfaces/ParameterValue[] values
 rosapi/GetTime: -> time time
 rosapi/TopicType: string topic -> string type
 """

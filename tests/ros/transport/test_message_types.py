@@ -13,7 +13,12 @@ from lohovla.ros.transport.message_conversion import from_wire, to_wire
 from lohovla.ros.transport.message_types import TYPES, BadMessage, blank, check_type, seconds_of, stamp_of, type_name
 
 _STORES = {1: get_typestore(Stores.ROS1_NOETIC), 2: get_typestore(Stores.ROS2_HUMBLE)}
-_LACKED = ("control_msgs/", "ur_dashboard_msgs/", "tf2_msgs/")  # by the package, of one generation or both
+_LACKED = (
+    "control_msgs/",
+    "ur_dashboard_msgs/",
+    "tf2_msgs/",
+    "rcl_interfaces/",
+)  # by the package, of one generation or both
 _KNOWN = sorted(name for name in TYPES if not name.startswith(_LACKED))
 
 

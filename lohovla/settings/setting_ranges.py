@@ -115,6 +115,8 @@ ALLOWED: dict[str, SettingType] = {
     "robot.tool.length": number(0),
     "robot.tool.check": maybe(_SECONDS),
     "robot.command.timeout": number(0),
+    "robot.command.offset": maybe(group()),
+    "robot.command.offset.*": _THREE,
     "robot.status": group(),
     "robot.status.*": word(),
     "robot.*.open": number(),

@@ -52,7 +52,8 @@ class CommandMonitor:
     def __init__(self, settings: Any):
         self._settings = settings
         self._offset = offset_of(settings.offset)
-        self._back = inverse(self._offset)
+        self._moved = self._offset if settings.moved is None else offset_of(settings.moved)
+        self._back = inverse(self._moved)
         limits, dt = settings.limits, 1.0 / settings.hz
         self._low, self._high = np.array(limits["low"], float), np.array(limits["high"], float)
         self._most = np.array([limits["velocity"]] * 3 + [limits["turn_velocity"]] * 3)

@@ -45,6 +45,7 @@ class GuardSettings:
         frame: in which commands are given.
         tool: topic of the tool's pose, or "".
         offset: ``{position, rotation}`` of the tool's tip in the frame on that topic.
+        moved: the same in the frame that the controller moves: what poses and twists are of; None: as ``offset``.
         joints: topic of the joint states, or "".
         names: of the joints, in the order in which the controller takes bare numbers.
         hz: commands a second while it brakes, and while it says a velocity again.
@@ -73,6 +74,7 @@ class GuardSettings:
     names: tuple[str, ...]
     limits: Mapping[str, Any]
     offset: Mapping[str, Any] = field(default_factory=dict)
+    moved: Mapping[str, Any] | None = None
     joint_limits: Mapping[str, float] = field(default_factory=dict)
     hz: float = 50.0
     ttl: float = 0.2

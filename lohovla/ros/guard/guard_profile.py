@@ -30,6 +30,7 @@ def guard_settings(profile: Profile, limits: MotionLimits, enable: str) -> Guard
         names=tuple(profile.joints["names"]),
         limits=dataclasses.asdict(limits),
         offset=dict(profile.tool.get("offset") or {}),
+        moved=dict(profile.command.get("offset") or profile.tool.get("offset") or {}),
         joint_limits=dict(profile.guard.joint_limits),
         ttl=profile.guard.ttl,
         margin=profile.guard.margin,

@@ -8,7 +8,7 @@ import numpy as np
 
 from lohovla.control.poses import compose, nearest
 from lohovla.ros.guard.command_monitors import INSIDE, SLACK, CommandMonitor, brake_times
-from lohovla.ros.robot.pose_conversion import BadPose, attach, point_of, pose_message, pose_of, vector_of
+from lohovla.ros.robot.pose_conversion import BadPose, attach, lever_of, point_of, pose_message, pose_of, vector_of
 from lohovla.ros.transport.message_types import Message, header, seconds_of
 
 _TURN_LEAP = 0.2  # rad; a first command farther from the arm is refused
@@ -22,7 +22,7 @@ class PoseMonitor(CommandMonitor):
         if cause := self._foreign(message):
             return cause
         try:
-            tip = attach(pose_of(message["pose"]), self._offset)
+            tip = attach(pose_of(message["pose"]), self._moved)
         except BadPose as error:
             return str(error)
         return self._beyond(tip[:3]) or self._too_far(tip, self._elapsed(message, now))
@@ -50,7 +50,7 @@ class PoseMonitor(CommandMonitor):
 
     def accept(self, message: Message, now: float) -> None:
         """Take it for what the arm does."""
-        tip = attach(pose_of(message["pose"]), self._offset)
+        tip = attach(pose_of(message["pose"]), self._moved)
         if self._last is not None:
             tip[3:] = nearest(tip[3:], self._last[3:])
             elapsed = self._elapsed(message, now)
@@ -65,7 +65,10 @@ class PoseMonitor(CommandMonitor):
 
 
 class TwistMonitor(CommandMonitor):
-    """Velocities: ``TwistStamped`` for MoveIt Servo."""
+    """Velocities: ``TwistStamped`` for MoveIt Servo.
+
+    A message is of the frame that Servo moves; everything here is of the tool's tip.
+    """
 
     holds = False
 
@@ -97,8 +100,13 @@ class TwistMonitor(CommandMonitor):
         return "it leads outside the workspace" if out > INSIDE else ""
 
     def _twist(self, message: Message) -> np.ndarray:
-        twist = message["twist"]
-        return np.concatenate([vector_of(twist["linear"]), vector_of(twist["angular"])])
+        linear, angular = (vector_of(message["twist"][part]) for part in ("linear", "angular"))
+        return np.concatenate([linear + np.cross(angular, self._lever()), angular])
+
+    def _lever(self) -> np.ndarray:
+        """The way from the frame that Servo moves to the tip (3,), in the base frame, m."""
+        assert self._tip is not None
+        return lever_of(self._tip, self._back)
 
     def accept(self, message: Message, now: float) -> None:
         """Take it for what the arm does."""
@@ -110,5 +118,6 @@ class TwistMonitor(CommandMonitor):
 
     def _message(self) -> Message:
         velocity = np.array([axis.v for axis in self._axes])
-        twist = {"linear": point_of(velocity[:3]), "angular": point_of(velocity[3:])}
+        linear = velocity[:3] - np.cross(velocity[3:], self._lever())
+        twist = {"linear": point_of(linear), "angular": point_of(velocity[3:])}
         return {"header": header(0.0, self._settings.frame), "twist": twist}

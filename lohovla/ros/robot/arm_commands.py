@@ -8,7 +8,7 @@ from lohovla.control.motion_limits import MotionLimits
 from lohovla.control.poses import compose
 from lohovla.control.safety.command_receiver import Command
 from lohovla.ros.robot.joint_trajectories import ENDS, trajectory
-from lohovla.ros.robot.pose_conversion import attach, inverse, point_of, pose_message
+from lohovla.ros.robot.pose_conversion import attach, inverse, lever_of, point_of, pose_message
 from lohovla.ros.robot.robot_profile import Profile
 from lohovla.ros.robot.ur5e_kinematics import joints_of_tool
 from lohovla.ros.transport.message_types import Message, header
@@ -17,6 +17,9 @@ from lohovla.ros.transport.message_types import Message, header
 class ArmCommander:
     """Makes messages of one kind; which one the profile says.
 
+    Poses and twists are of the frame that the controller moves (``Profile.moved_offset``; with MoveIt Servo the last
+    link of its move group, a UR's ``tool0``), in the profile's frame. The loop's commands are of the tool's tip.
+
     Args:
         profile: of the robot.
         limits: velocities that a twist never exceeds.
@@ -24,7 +27,7 @@ class ArmCommander:
 
     def __init__(self, profile: Profile, limits: MotionLimits):
         self._profile, self._limits = profile, limits
-        self._back = inverse(profile.tool_offset)
+        self._back = inverse(profile.moved_offset)
         self._make = getattr(self, f"_{profile.command['kind']}")
         self._joints: np.ndarray | None = None
         self._joint_limits = profile.guard.joint_limits
@@ -69,13 +72,14 @@ class ArmCommander:
         return {"header": header(seconds, self._profile.frame), "pose": pose}
 
     def _twist(self, command: Command, measured: np.ndarray, joints: np.ndarray | None, seconds: float) -> Message:
-        """Velocity of the command, and a share of what the arm is behind: no faster than the limits."""
+        """Velocity of the command, and a share of what the arm is behind: the tip is no faster than the limits."""
         gain = float(self._profile.command.get("gain", 3.0))
         linear = command.velocity[:3] + gain * (command.pose[:3] - measured[:3])
         angular = command.velocity[3:] + gain * compose(command.pose[3:], -measured[3:])
         linear = _at_most(linear, self._limits.velocity)
         angular = _at_most(angular, self._limits.turn_velocity)
-        twist = {"linear": point_of(linear), "angular": point_of(angular)}
+        moved = linear - np.cross(angular, lever_of(measured, self._back))
+        twist = {"linear": point_of(moved), "angular": point_of(angular)}
         return {"header": header(seconds, self._profile.frame), "twist": twist}
 
     def _trajectory(self, command: Command, measured: np.ndarray, joints: np.ndarray | None, seconds: float) -> Message:

@@ -121,6 +121,18 @@ def attach(pose: np.ndarray, offset: Offset) -> np.ndarray:
     return np.concatenate([pose[:3] + rotation @ offset[0], rotvec_of(rotation @ offset[1])])
 
 
+def lever_of(tip: np.ndarray, back: Offset) -> np.ndarray:
+    """The way from another frame of the tool to its tip (3,), in the base frame, m.
+
+    Where the tip goes with v and the tool turns with w, the other frame goes with v - w x lever.
+
+    Args:
+        tip: the pose of the tip (6,).
+        back: the other frame in that of the tip.
+    """
+    return -(matrix_of(tip[3:6]) @ back[0])
+
+
 def inverse(offset: Offset) -> Offset:
     """The offset the other way round."""
     return -(offset[1].T @ offset[0]), offset[1].T

@@ -16,7 +16,7 @@ GROUPS = {
     "joints": ("topic", "names"),
     "tool": ("topic", "length", "check", "offset"),
     "gripper_state": ("kind", "topic", "open", "closed"),
-    "command": ("kind", "topic", "gain", "ahead", "end", "timeout"),
+    "command": ("kind", "topic", "offset", "gain", "ahead", "end", "timeout"),
     "gripper": ("kind", "topic", "open", "closed", "effort"),
 }
 

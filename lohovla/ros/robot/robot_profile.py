@@ -187,6 +187,11 @@ class Profile:
         """The policy's tool frame in the frame that the robot reports."""
         return offset_of(self.tool.get("offset"))
 
+    @property
+    def moved_offset(self) -> Offset:
+        """The policy's tool frame in the frame that the controller of poses or twists moves."""
+        return offset_of(self.command.get("offset") or self.tool.get("offset"))
+
     def loop_settings(self, extra: Mapping[str, Any]) -> dict[str, Any]:
         """Settings of the control loop on this robot.
 

@@ -7,6 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from lohovla.control.motion_limits import MotionLimits
+from lohovla.control.poses import compose as turned_by
 from lohovla.control.safety.command_receiver import Command
 from lohovla.envs.env import BlocksEnv
 from lohovla.envs.scene.arm import HOME
@@ -15,6 +16,7 @@ from lohovla.ros.guard.guard import Guard
 from lohovla.ros.guard.guard_profile import guard_settings
 from lohovla.ros.robot.arm_commands import ArmCommander
 from lohovla.ros.robot.joint_trajectories import COMMANDS, trajectory
+from lohovla.ros.robot.pose_conversion import attach, inverse, offset_of, pose_message
 from lohovla.ros.robot.robot_profile import Profile
 from lohovla.ros.robot.ur5e_kinematics import joints_of_tool, tool_of_joints
 from lohovla.ros.sim.simulated_controllers import SimulatedController
@@ -218,3 +220,54 @@ def test_the_simulated_robot_takes_every_kind(kind):
         if robot.env.observe_state()[1] - start[1] > 0.02:
             break
     assert robot.env.observe_state()[1] - start[1] > 0.02
+
+
+class ServoOfTool0:
+    """MoveIt Servo on a tool: it moves ``tool0``, whose tip is at ``offset``, in steps of 10 ms."""
+
+    def __init__(self, place, offset):
+        self.tool0, self.offset = attach(place, inverse(offset)), offset
+
+    @property
+    def tip(self):
+        return attach(self.tool0, self.offset)
+
+    def take(self, message):
+        linear, angular = ([message["twist"][part][axis] for axis in "xyz"] for part in ("linear", "angular"))
+        turned = turned_by(0.01 * np.array(angular), self.tool0[3:])
+        self.tool0 = np.concatenate([self.tool0[:3] + 0.01 * np.array(linear), turned])
+
+
+# The pendant's TCP is zero, and the offset holds the length; or it is the tip, and Servo moves tool0 all the same.
+DOWN = [2.221441469, -2.221441469, 0.0]
+WHOLE = {"position": [0.0, 0.0, 0.13], "rotation": DOWN}
+ROTATED = {"position": [0.0, 0.0, 0.0], "rotation": DOWN}
+
+
+@pytest.mark.parametrize(("tool", "command"), [(WHOLE, None), (ROTATED, WHOLE)])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_tool_that_turns_turns_about_its_tip(tool, command, axis):
+    profile = profile_of("ur5e", offset=command, gain=0.5)
+    profile = replace(profile, tool={**profile.tool, "offset": tool})
+    start = np.array([0.5, 0.1, 0.2, 0.1, -0.2, 0.0])
+    servo, commander = ServoOfTool0(start, offset_of(WHOLE)), ArmCommander(profile, LIMITS)
+    guard = Guard(guard_settings(profile, LIMITS, "always"))
+    turn, pose, told = 0.5 * np.eye(3)[axis], start.copy(), []
+    for k in range(200):
+        now = 1.0 + 0.01 * k
+        guard.hear_tool({"pose": pose_message(attach(servo.tip, inverse(offset_of(tool))))}, now)
+        if k < 100:
+            turned = min(k / 20, 1.0) * turn
+            pose[3:] = turned_by(0.01 * turned, pose[3:])
+            velocity = np.concatenate([np.zeros(3), turned])
+            message = commander.message(Command(k, now, pose, velocity, np.zeros(6), 0.0, "run"), servo.tip, HOME, now)
+            assert guard.command(message, now) is message, guard.refusal
+        else:
+            message = guard.tick(now)  # the client is dead: said again, then braked
+        if message is not None:
+            told.append(message)
+            servo.take(message)
+        assert np.linalg.norm(servo.tip[:3] - start[:3]) < 0.001, k
+    assert np.linalg.norm(turned_by(servo.tip[3:], -start[3:])) > 0.4
+    assert not any(told[-1]["twist"]["linear"].values())
+    assert guard.state == "idle"

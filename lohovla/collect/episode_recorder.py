@@ -113,7 +113,7 @@ class EpisodeRecorder:
         plan = [self._subtasks[begin] for begin in self._begins if self._subtasks[begin] != vocabulary()["done"]]
         units = {name: self._units[name.removeprefix("depth.")] for name in columns if name.startswith("depth.")}
         attributes = {**attributes, "plan": plan}
-        return EpisodeRecord(columns, self._pictures, self._subtasks, np.stack(self._states), units, attributes)
+        return EpisodeRecord(columns, self._pictures, attributes, self._subtasks, np.stack(self._states), units)
 
 
 def record_episode(env: Any, policy: Policy, seed: int, disturbance: NoiseSettings) -> EpisodeRecord:

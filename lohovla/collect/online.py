@@ -94,7 +94,8 @@ class OnlineDemonstrations(IterableDataset):
         sample["state"] = column["observation.state"][frame]
         sample.update(action_chunk(column["action"], frame, len(record), self._horizon))
         sample["instruction"] = record.attributes["task"]
-        sample["subtask"], sample["plan"] = record.subtasks[frame], record.attributes["plan"]
+        if record.subtasks is not None:
+            sample["subtask"], sample["plan"] = record.subtasks[frame], record.attributes["plan"]
         for name in ("progress", "score", "perturbed"):
             sample[name] = column[name][frame]
         for camera in self._subgoals:

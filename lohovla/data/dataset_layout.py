@@ -78,13 +78,13 @@ def frame_features(state: Sequence[str], action: Sequence[str]) -> dict[str, Any
     }
 
 
-def video_feature(height: int, width: int, fps: int) -> dict[str, Any]:
-    """The entry of a camera whose pictures are a video."""
+def video_feature(height: int, width: int, fps: int, pixels: str = "yuv420p") -> dict[str, Any]:
+    """The entry of a camera whose pictures are a video; ``pixels`` is its pixel format."""
     info = {
         "video.height": height,
         "video.width": width,
         "video.codec": "h264",
-        "video.pix_fmt": "yuv420p",
+        "video.pix_fmt": pixels,
         "is_depth_map": False,
         "video.fps": fps,
         "video.channels": 3,

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,28 +26,29 @@ class EpisodeRecord:
     Attributes:
         columns: (T, n) or (T,) values of every numeric feature, and (T, H, W) steps of every depth feature.
         pictures: T pictures uint8 (H, W, 3) of every video feature.
-        subtasks: the sub-task's sentence at each frame.
-        states: the simulator's full state at each frame, float64 (T, n).
+        attributes: what is known of the episode as a whole, JSON values: ``task`` (the goal sentence), and as far as
+            it has them ``task_name``, ``seed``, ``success``, ``score``, ``plan`` (its sub-tasks in order).
+        subtasks: the sub-task's sentence at each frame; None where it has no sub-tasks.
+        states: the simulator's full state at each frame, float64 (T, n); None where there is none to keep.
         depth_units: the step of every depth feature, metres.
-        attributes: what is known of the episode as a whole, JSON values; among them ``task`` (the goal
-            sentence), ``task_name``, ``seed``, ``success``, ``score``, ``plan`` (its sub-tasks in order).
     """
 
     columns: Mapping[str, np.ndarray]
     pictures: Mapping[str, list[np.ndarray]]
-    subtasks: list[str]
-    states: np.ndarray
-    depth_units: Mapping[str, float]
     attributes: Mapping[str, Any]
+    subtasks: list[str] | None = None
+    states: np.ndarray | None = None
+    depth_units: Mapping[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.subtasks)
+        return len(self.columns["action"])
 
 
-def stage(record: EpisodeRecord, fps: int, folder: Path) -> None:
+def stage(record: EpisodeRecord, fps: int, folder: Path, fine: bool = False) -> None:
     """Write an episode into ``folder``, which appears only when it is complete.
 
     Everything costly happens here, in the process that recorded it; what is left is to number and move it.
+    ``fine`` is of videos, see :func:`lohovla.data.video.write_video`.
     """
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
@@ -61,11 +62,14 @@ def stage(record: EpisodeRecord, fps: int, folder: Path) -> None:
         else:
             arrays[name] = column(values)
             stats[name] = statistics.of_values(values)
-    pq.write_table(pa.table({**arrays, "subtask": record.subtasks}), part / "columns.parquet", compression="zstd")
+    if record.subtasks is not None:
+        arrays["subtask"] = pa.array(record.subtasks, pa.string())
+    pq.write_table(pa.table(arrays), part / "columns.parquet", compression="zstd")
     for name, frames in record.pictures.items():
-        write_video(part / f"{name}.mp4", frames, fps)
+        write_video(part / f"{name}.mp4", frames, fps, fine)
         stats[name] = statistics.of_pictures(frames)
-    np.savez_compressed(part / "states.npz", states=record.states)
+    if record.states is not None:
+        np.savez_compressed(part / "states.npz", states=record.states)
     about = {
         **record.attributes,
         "length": len(record),

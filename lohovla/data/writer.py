@@ -35,7 +35,8 @@ class DatasetWriter:
 
     Args:
         root: its folder; made if it does not exist.
-        features: entries of ``info.json`` by name, without the automatic ones.
+        features: entries of ``info.json`` by name, without the automatic ones; with ``subtask_number`` among them,
+            episodes have sub-tasks.
         fps: frames a second.
         origin: how episodes are made (settings, calibration); a set has one origin.
         robot_type: name of the robot.
@@ -58,8 +59,10 @@ class DatasetWriter:
     ):
         self.root, self.fps = root, fps
         automatic = {name: dataset_layout.feature(dtype, (1,)) for name, dtype in dataset_layout.AUTOMATIC.items()}
-        self.features = {**features, "subtask_index": dataset_layout.feature("int64", (1,)), **automatic}
-        if language:
+        self._planned = "subtask_number" in features
+        told = {"subtask_index": dataset_layout.feature("int64", (1,))} if self._planned else {}
+        self.features = {**features, **told, **automatic}
+        if language and self._planned:
             self.features[PERSISTENT] = FEATURE
         self._origin, self._robot = dict(origin), robot_type
         self._made = _refuse_others(root)
@@ -72,7 +75,7 @@ class DatasetWriter:
         self._stats: dict[str, statistics.Stats] | None = None
         self._tasks: dict[str, int] = {}
         self._subtasks: dict[str, int] = {}
-        self.seeds: set[tuple[str, int]] = set()  # (task name, seed) of every episode
+        self.seeds: set[tuple[str, int]] = set()  # (task name, seed) of every episode that has them
         self.episodes = self.frames = 0
         try:
             if (root / dataset_layout.INFO).exists():
@@ -100,7 +103,8 @@ class DatasetWriter:
             raise UserError(f"{self.root} was collected with another {changed[0]}", _ELSEWHERE)
         if bound or (self.root / dataset_layout.TASKS).exists():
             self._tasks = read_index(self.root / dataset_layout.TASKS, "task")
-            self._subtasks = read_index(self.root / dataset_layout.SUBTASKS, "subtask")
+            if self._planned:
+                self._subtasks = read_index(self.root / dataset_layout.SUBTASKS, "subtask")
         while (row_path := dataset_layout.path_of(self.root, dataset_layout.EPISODES_PATH, self.episodes)).exists():
             self._take_in(row_path, info)
         if self.episodes < info["total_episodes"]:
@@ -121,11 +125,16 @@ class DatasetWriter:
         """Count an episode that is there."""
         row = rows_of_file(self.root, path, info, with_statistics=True)[0]
         stats = stats_of_row(row)
-        if "seed" not in row or "task_name" not in row or any(entry.spread is None for entry in stats.values()):
+        if any(entry.spread is None for entry in stats.values()):
             raise DamagedFile(self.root, path, "was not written by `lohovla collect`, or by an earlier version")
-        self.seeds.add((row["task_name"], row["seed"]))
+        self._count(row)
         self._stats = statistics.combine(self._stats, stats)
         self.episodes, self.frames = self.episodes + 1, self.frames + row["length"]
+
+    def _count(self, about: Mapping[str, Any]) -> None:
+        """Note which episode is there, where it says so."""
+        if about.get("seed") is not None and about.get("task_name") is not None:
+            self.seeds.add((about["task_name"], about["seed"]))
 
     def _video_patterns(self) -> list[str]:
         names = [name for name, entry in self.features.items() if entry["dtype"] == "video"]
@@ -136,18 +145,19 @@ class DatasetWriter:
         about = read_json(self.root, staged / "episode.json")
         number, length = self.episodes, about["length"]
         table = read_table(self.root, staged / "columns.parquet")
-        sentences = table["subtask"].to_pylist()
+        sentences = table["subtask"].to_pylist() if self._planned else []
         self._register(about["task"], sentences)
         steps = np.arange(length)
-        own = {
-            "subtask_index": np.array([self._subtasks[sentence] for sentence in sentences]),
+        own = {"subtask_index": np.array([self._subtasks[sentence] for sentence in sentences])} if self._planned else {}
+        own |= {
             "timestamp": (steps / self.fps).astype(np.float32),
             "frame_index": steps,
             "episode_index": np.full(length, number),
             "index": self.frames + steps,
             "task_index": np.full(length, self._tasks[about["task"]]),
         }
-        table = table.drop_columns(["subtask"])
+        if self._planned:
+            table = table.drop_columns(["subtask"])
         for name, values in own.items():
             table = table.append_column(name, pa.array(values))
         if PERSISTENT in self.features:
@@ -162,9 +172,10 @@ class DatasetWriter:
                 target = dataset_layout.path_of(self.root, dataset_layout.VIDEO_PATH, number, video_key=name)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(staged / f"{name}.mp4", target)
-        target = dataset_layout.path_of(self.root, dataset_layout.STATES_PATH, number)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(staged / "states.npz", target)
+        if (staged / "states.npz").exists():
+            target = dataset_layout.path_of(self.root, dataset_layout.STATES_PATH, number)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(staged / "states.npz", target)
         for name, entry in statistics.as_lists(stats).items():
             row.update({f"stats/{name}/{key}": value for key, value in entry.items()})
         row[dataset_layout.SPREAD] = json.dumps(statistics.spreads_as_lists(stats), separators=(",", ":"))
@@ -172,7 +183,7 @@ class DatasetWriter:
             pa.Table.from_pylist([row]), dataset_layout.path_of(self.root, dataset_layout.EPISODES_PATH, number)
         )
         self._stats = statistics.combine(self._stats, stats)
-        self.seeds.add((about["task_name"], about["seed"]))
+        self._count(about)
         self.episodes, self.frames = number + 1, self.frames + length
         self._write_summary()
         shutil.rmtree(staged)
@@ -186,7 +197,8 @@ class DatasetWriter:
             self._subtasks.setdefault(sentence, len(self._subtasks))
         if (len(self._tasks), len(self._subtasks)) != known:
             write_index(self.root / dataset_layout.TASKS, "task", self._tasks)
-            write_index(self.root / dataset_layout.SUBTASKS, "subtask", self._subtasks)
+            if self._planned:
+                write_index(self.root / dataset_layout.SUBTASKS, "subtask", self._subtasks)
 
     def _row(self, number: int, about: Mapping[str, Any]) -> dict[str, Any]:
         place = dataset_layout.place_of(number)

@@ -155,8 +155,8 @@ class RunRecorder:
         features["picture.age"] = feature("float32", (1,), None, unit="s")
         units = dict.fromkeys(self.depths, DEPTH_STEP)
         known = {**attributes, "plan": [self.subtasks[k] for k in begins if self.subtasks[k]]}
-        states = np.zeros((count, 0))  # a robot does not tell the state of the world
-        return EpisodeRecord(columns, self.pictures, self.subtasks, states, units, known), features  # type: ignore
+        # A robot does not tell the state of the world.
+        return EpisodeRecord(columns, self.pictures, known, self.subtasks, depth_units=units), features  # type: ignore
 
     def _outcomes(self, count: int, success: bool) -> dict[str, np.ndarray]:
         last = np.arange(count) == count - 1

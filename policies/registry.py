@@ -21,6 +21,14 @@ def _oracle(env: Any) -> Policy:
     return OraclePolicy(env.control, env.action_space.shape, env.control_hz)
 
 
+def _expert(env: Any) -> Policy:
+    from lohovla.policies.expert import ExpertPolicy
+
+    if not getattr(env, "has_expert", False):
+        raise UserError("policy=expert needs a world that brings an expert", "try world=metaworld, or policy=oracle")
+    return ExpertPolicy(env.control, env.action_space.shape, env.control_hz)
+
+
 def _random(env: Any) -> Policy:
     from lohovla.policies.random import RandomPolicy
 
@@ -89,6 +97,7 @@ def _lohovla(env: Any, checkpoint: str | None = None, device: str = "cpu", **rul
 _POLICIES: dict[str, Callable[..., Policy]] = {
     "lohovla": _lohovla,
     "oracle": _oracle,
+    "expert": _expert,
     "random": _random,
     "remote": _remote,
     "teacher": _teacher,

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -206,3 +207,68 @@ def browse(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     yield begin
     for one in made:
         one.close()
+
+
+_TINY_WORLD = {
+    "name": "tiny",
+    "kind": "gymnasium",
+    "python": None,
+    "env": "PointOnMark-v0",
+    "module": "tiny_world",
+    "kwargs": {"render_mode": "rgb_array"},
+    "cameras": {"top": "views/top"},
+    "state": "agent",
+    "success": "is_success",
+    "expert": "tiny_world:expert",
+    "tasks": {"point": "Move the point to the mark", "again": "Do it again"},
+    "state_names": None,
+    "action_names": ["dx", "dy"],
+    "fps": None,
+    "max_steps": 40,
+    "blank": False,
+    "instruction": "own",
+    "push": {"after": 0, "distance": 0.0},
+}
+
+
+@pytest.fixture
+def tiny_world_settings(monkeypatch):
+    """Settings of a tiny world; this process and its children find its environment."""
+    here = str(Path(__file__).parent / "envs" / "worlds")
+    monkeypatch.syspath_prepend(here)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([here, os.environ.get("PYTHONPATH", "")]))
+    return copy.deepcopy(_TINY_WORLD)
+
+
+@pytest.fixture(params=["here", "process"])
+def tiny_world(request, tiny_world_settings):
+    """The tiny world, in this process and in one of its own."""
+    from lohovla.envs.worlds.world import World
+
+    world = World({**tiny_world_settings, "python": sys.executable if request.param == "process" else None})
+    yield world
+    world.close()
+
+
+@pytest.fixture(scope="session")
+def metaworld_settings():
+    """Settings of MetaWorld."""
+    python = os.environ.get("LOHOVLA_METAWORLD_PYTHON")
+    if not python:
+        pytest.skip("LOHOVLA_METAWORLD_PYTHON names no Python with MetaWorld (docs/worlds.md)")
+    from omegaconf import OmegaConf
+
+    from lohovla.settings.hydra_config import compose
+
+    settings = OmegaConf.to_container(compose("evaluate", ["world=metaworld"]).world)
+    return {**settings, "python": python}
+
+
+@pytest.fixture(scope="session")
+def metaworld(metaworld_settings):
+    """MetaWorld, opened once."""
+    from lohovla.envs.worlds.world import World
+
+    world = World(metaworld_settings)
+    yield world
+    world.close()

@@ -17,26 +17,24 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 ROOTS = sorted(file.stem for file in CONFIGS.glob("*.yaml"))
 VARIED = [
     f"{group}={file.stem}"
-    for group in ("policy", "robot", "recipe", "loop", "env")
+    for group in ("policy", "robot", "recipe", "loop", "env", "world")
     for file in sorted((CONFIGS / group).glob("*.yaml"))
 ]
+_ROOT = {"recipe": "train", "robot": "ros", "world": "evaluate"}  # a command that has the group
 WRONG = (-1, 3, "foo", [1], {"a": 1}, None, math.nan, math.inf)
 
 
 def composed(word):
     """A command's defaults, with one of the choices of a group."""
     group = word.partition("=")[0]
-    return compose({"recipe": "train", "robot": "ros"}.get(group, "rollout"), [word])
+    return compose(_ROOT.get(group, "rollout"), [word])
 
 
 @pytest.fixture(scope="module")
 def configurations():
     return [
         *((root, compose(root, [])) for root in ROOTS),
-        *(
-            ({"recipe": "train", "robot": "ros"}.get(word.partition("=")[0], "rollout"), composed(word))
-            for word in VARIED
-        ),
+        *((_ROOT.get(word.partition("=")[0], "rollout"), composed(word)) for word in VARIED),
     ]
 
 

@@ -14,12 +14,14 @@ from typing import Any
 from lohovla.collect.action_noise import NoiseSettings
 from lohovla.collect.environment_version import refuse_other_version
 from lohovla.collect.episode_recorder import features_of, frames_per_second, record_episode
+from lohovla.collect.world_episodes import attempt_task, record_attempt, world_features
 from lohovla.data import dataset_layout
 from lohovla.data.dataset_files import DamagedFile, read_json, read_table
 from lohovla.data.episode_record import stage
 from lohovla.data.writer import DatasetWriter
 from lohovla.envs.env import BlocksEnv
 from lohovla.envs.tasks.names import VERSION
+from lohovla.envs.worlds.shared import shared_world
 from lohovla.errors import UserError
 from lohovla.parallel_jobs import run_jobs
 from lohovla.policies.registry import make_policy
@@ -39,7 +41,9 @@ class CollectConfig:
         policy: the teacher.
         policy_settings: what else it takes.
         language: write sub-tasks into the frames too, as lerobot has them since 0.6.
-        env: settings of the environment.
+        env: settings of the environment; of the world, where one is named.
+        world: whether ``env`` is a world of others, whose expert is the teacher.
+        noise: on a world's expert, times what its task bears.
         disturb: settings of the disturbance.
         keep_failures: keep episodes that did not succeed, too.
         runner: ``local`` or ``ray``.
@@ -58,6 +62,8 @@ class CollectConfig:
     workers: int | None
     policy_settings: Mapping[str, Any] = field(default_factory=dict)
     language: bool = True
+    world: bool = False
+    noise: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -80,20 +86,10 @@ def collect(plan: CollectConfig, on_episode: Callable[[], object] = lambda: None
     Raises:
         UserError: the folder cannot be written to or holds something else; the policy keeps failing.
     """
-    sample = BlocksEnv(task=plan.tasks[0], **plan.env)
-    refuse_other_version(plan.root, "name another folder with dataset=FOLDER")
-    origin = {
-        "version": VERSION,
-        "env": dict(plan.env),
-        "policy": {"name": plan.policy, **plan.policy_settings} if plan.policy_settings else plan.policy,
-        "disturb": dict(plan.disturb),
-        "calibration": sample.sensors.calibration(),
-    }
+    recorded = _recorded_world(plan) if plan.world else _recorded_blocks(plan)
     writer = None
     try:
-        writer = DatasetWriter(
-            plan.root, features_of(sample), frames_per_second(sample), origin, "ur5e", language=plan.language
-        )
+        writer = DatasetWriter(plan.root, *recorded, language=plan.language)
         _clear_parts(plan.root)
         for task in plan.tasks:
             _collect_task(plan, task, writer, on_episode)
@@ -109,6 +105,28 @@ def collect(plan: CollectConfig, on_episode: Callable[[], object] = lambda: None
     finally:
         if writer is not None:
             writer.abandon()
+
+
+def _recorded_blocks(plan: CollectConfig) -> tuple[dict[str, Any], int, dict[str, Any], str]:
+    """Features, frames a second, origin and robot of a set of the block world."""
+    sample = BlocksEnv(task=plan.tasks[0], **plan.env)
+    refuse_other_version(plan.root, "name another folder with dataset=FOLDER")
+    origin = {
+        "version": VERSION,
+        "env": dict(plan.env),
+        "policy": {"name": plan.policy, **plan.policy_settings} if plan.policy_settings else plan.policy,
+        "disturb": dict(plan.disturb),
+        "calibration": sample.sensors.calibration(),
+    }
+    return features_of(sample), frames_per_second(sample), origin, "ur5e"
+
+
+def _recorded_world(plan: CollectConfig) -> tuple[dict[str, Any], int, dict[str, Any], str]:
+    """The same of a set of a world of others."""
+    world = shared_world(plan.env)
+    settings = {key: value for key, value in plan.env.items() if key != "python"}
+    origin = {"world": settings, "policy": plan.policy, "noise": plan.noise, "made_with": world.made_with}
+    return world_features(world.features), round(world.control_hz), origin, world.name
 
 
 def _collect_task(plan: CollectConfig, task: str, writer: DatasetWriter, on_episode: Callable[[], object]) -> None:
@@ -155,6 +173,8 @@ def _in_order(jobs: list[CollectJob], plan: CollectConfig) -> Any:
 def attempt(job: CollectJob) -> tuple[int, bool]:
     """Record one episode and stage it if it is to be kept; returns its seed and success."""
     plan = job.plan
+    if plan.world:
+        return _attempt_world(job)
     env = BlocksEnv(task=job.task, **plan.env)
     record = record_episode(
         env, make_policy(plan.policy, env, **plan.policy_settings), job.seed, NoiseSettings(**plan.disturb)
@@ -163,6 +183,17 @@ def attempt(job: CollectJob) -> tuple[int, bool]:
     if success or plan.keep_failures:
         stage(record, frames_per_second(env), job.staged)
     return job.seed, success
+
+
+def _attempt_world(job: CollectJob) -> tuple[int, bool]:
+    """The same in a world of others; only a success is played again, with pictures."""
+    plan = job.plan
+    world = shared_world(plan.env)
+    tried = attempt_task(world.episode(), job.task, job.seed, plan.noise)
+    if tried.solved or plan.keep_failures:
+        record = record_attempt(world.episode(), job.task, job.seed, tried)
+        stage(record, round(world.control_hz), job.staged, fine=True)
+    return job.seed, tried.solved
 
 
 def _staged_success(job: CollectJob) -> bool | None:

@@ -22,6 +22,11 @@ def run(config: DictConfig) -> int:
     from lohovla.evaluate.report.evaluation_report import write_report
     from lohovla.evaluate.run_evaluation import evaluate, film_some
 
+    if config.world.name != "blocks":
+        from lohovla.commands.evaluate_world import run_world
+
+        return run_world(config)
+    config.batch = config.batch or 1
     protocol = _protocol(config)
     if config.output is not None:
         refuse_while_written(Path(config.output))

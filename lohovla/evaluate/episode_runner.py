@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from lohovla.evaluate.failure_analysis import Diagnosis, FailureAnalyzer
 from lohovla.policies.base import Context, Decision, Policy
@@ -194,7 +194,27 @@ class EpisodeRunner:
         )
 
 
-def run_batch(plays: Sequence[EpisodeRunner], policy: Policy, each: Callable[..., Iterable[Any]] = map) -> None:
+class PlayedEpisode(Protocol):
+    """An episode being played, in whatever world."""
+
+    ended: bool
+
+    @property
+    def observation(self) -> Mapping[str, Any]:
+        """What the policy may see now."""
+        ...
+
+    @property
+    def context(self) -> Context:
+        """What it may know beside that."""
+        ...
+
+    def carry_out(self, decision: Decision) -> None:
+        """Send a chunk of actions, up to the episode's end."""
+        ...
+
+
+def run_batch(plays: Sequence[PlayedEpisode], policy: Policy, each: Callable[..., Iterable[Any]] = map) -> None:
     """Play episodes to their ends, one policy deciding for all that still run.
 
     Args:
@@ -204,7 +224,11 @@ def run_batch(plays: Sequence[EpisodeRunner], policy: Policy, each: Callable[...
     """
     while active := [play for play in plays if not play.ended]:
         decisions = policy.act_batch([play.observation for play in active], [play.context for play in active])
-        list(each(EpisodeRunner.carry_out, active, decisions))
+        list(each(_carry_out, active, decisions))
+
+
+def _carry_out(play: PlayedEpisode, decision: Decision) -> None:
+    play.carry_out(decision)
 
 
 def run_episode(

@@ -41,7 +41,7 @@ def evaluate(
     pictures = folder / FAILURES
     pictures.mkdir(exist_ok=True)
     # Groups are those of the whole evaluation, so that an episode has the same company when a run is resumed.
-    groups = [_group(protocol, task, seeds) for task in protocol.tasks for seeds in _chunks(protocol.seeds, batch)]
+    groups = [_group(protocol, task, seeds) for task in protocol.tasks for seeds in chunks(protocol.seeds, batch)]
     jobs = [group for group in groups if any((group.task, seed) not in log.rows for seed in group.seeds)]
     seconds = 0.0
     with tqdm(total=len(protocol.episodes), initial=len(log.rows), unit="episode", disable=None) as bar:
@@ -91,6 +91,7 @@ def _group(protocol: Protocol, task: str, seeds: tuple[int, ...]) -> EpisodeGrou
     return EpisodeGroup(task, seeds, protocol.policy, protocol.env, protocol.policy_settings, protocol.diagnose)
 
 
-def _chunks(values: tuple[_T, ...], size: int) -> Iterator[tuple[_T, ...]]:
+def chunks(values: tuple[_T, ...], size: int) -> Iterator[tuple[_T, ...]]:
+    """Values in groups of a size; the last may be smaller."""
     for start in range(0, len(values), size):
         yield values[start : start + size]

@@ -34,7 +34,7 @@ _POSITIONAL = {
 }
 _FREE = ("prompt", "dataset", "runs...")  # of those, what may look like a setting
 _VARIANTS = ("serve-text",)  # commands whose first word decides what their settings are
-_GROUPS = ("env", "policy", "loop", "recipe", "robot")
+_GROUPS = ("env", "policy", "loop", "recipe", "robot", "world")
 _UNREADABLE = object()
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any
 
+from omegaconf import DictConfig
+
 from lohovla.settings.setting_types import (
     SettingType,
     either,
@@ -65,6 +67,27 @@ ALLOWED: dict[str, SettingType] = {
     "env.cameras.*.depth": flag(),
     "env.cameras.*.*": whole(),
     "env.cameras.*": maybe(group()),
+    # world: of others
+    "world.name": word(),
+    "world.kind": word("metaworld", "gymnasium"),
+    "world.python": _WHERE,
+    "world.max_steps": _COUNT,
+    "world.push.after": whole(0),
+    "world.push.distance": number(0, 0.5),
+    "world.cameras.*.height": whole(8, 2048),
+    "world.cameras.*.width": whole(8, 2048),
+    "world.cameras.*.position": maybe(_THREE),
+    "world.cameras.*": maybe(SettingType((str, DictConfig), "a key of the observation, or settings of a camera")),
+    "world.cameras": group(),
+    "world.kwargs": group(),
+    "world.tasks": group(),
+    "world.tasks.*": word(),
+    "world.env": _NAME,
+    "world.module": _NAME,
+    "world.expert": _NAME,
+    "world.state_names": maybe(many(word())),
+    "world.action_names": maybe(many(word())),
+    "world.fps": maybe(number(0, 1000, above=True)),
     # policy
     "policy.checkpoint": _WHERE,
     "policy.factory": _NAME,
@@ -142,6 +165,7 @@ ALLOWED: dict[str, SettingType] = {
     "viz": _NAME,
     # collect
     "collect:task": either(word()),
+    "noise": number(0, 10),
     "disturb.probability": _SHARE,
     "disturb.start": _SHARE,
     "disturb.release": _SHARE,
@@ -149,7 +173,7 @@ ALLOWED: dict[str, SettingType] = {
     "disturb.seconds": number(0),
     # evaluate
     "tasks": maybe(_TASKS),
-    "evaluate:batch": _COUNT,
+    "evaluate:batch": maybe(_COUNT),
     "videos": whole(0),
     # compare, replay
     "runs": many(path()),
@@ -278,7 +302,15 @@ ALLOWED: dict[str, SettingType] = {
     "faults": _COUNT,
 }
 # What may be added to with "+", beside what the defaults hold.
-ADDED = ("recipe.model.*", "recipe.stages.*", "data.weights.*", "robot.*")
+ADDED = (
+    "recipe.model.*",
+    "recipe.stages.*",
+    "data.weights.*",
+    "robot.*",
+    "world.cameras.*",
+    "world.kwargs.*",
+    "world.tasks.*",
+)
 
 
 def listed(command: str, key: str) -> SettingType | None:

@@ -30,23 +30,35 @@ class DatasetChoice:
     revision: str | None = None
 
 
-def find_dataset(choice: DatasetChoice) -> Path:
-    """The folder that holds a data set, fetched from the hub if it is a name there.
+def find_dataset(choice: DatasetChoice) -> tuple[Path, bool]:
+    """The folder that holds a data set, and whether it is a name on the hub, of which only ``meta`` is fetched.
 
     Raises:
         UserError: there is no such folder or data set, or no network.
     """
     root = Path(choice.path).expanduser()
     if (root / dataset_layout.INFO).exists():
-        return root
+        return root, False
     if root.exists():
         raise UserError(f"{root} is not a data set: it has no {dataset_layout.INFO}", "`lohovla collect` makes one")
     if not _HUB_NAME.fullmatch(choice.path):
         raise UserError(f"there is no folder {choice.path}", "dataset=FOLDER, or dataset=USER/NAME on the hub")
-    return _fetched(choice)
+    return fetch(choice, ["meta/**"]), True
 
 
-def _fetched(choice: DatasetChoice) -> Path:
+def fetch(choice: DatasetChoice, files: Sequence[str]) -> Path:
+    """Fetch files of a data set from the hub, those that are not here yet.
+
+    Args:
+        choice: a name on the hub.
+        files: paths in the data set, or patterns of them.
+
+    Returns:
+        The folder that holds them.
+
+    Raises:
+        UserError: there is no such data set, or no network.
+    """
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import (
@@ -62,7 +74,9 @@ def _fetched(choice: DatasetChoice) -> Path:
             "pip install huggingface_hub",
         ) from None
     try:
-        return Path(snapshot_download(choice.path, repo_type="dataset", revision=choice.revision))
+        return Path(
+            snapshot_download(choice.path, repo_type="dataset", revision=choice.revision, allow_patterns=list(files))
+        )
     except GatedRepoError:
         cause, remedy = "asks for access on the hub", "ask for it there, then `hf auth login`"
     except RevisionNotFoundError:

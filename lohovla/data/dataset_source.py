@@ -18,15 +18,19 @@ from lohovla.data.dataset_features import (
     find_features,
 )
 from lohovla.data.dataset_files import read_json
-from lohovla.data.dataset_folder import DatasetChoice, find_dataset
+from lohovla.data.dataset_folder import DatasetChoice, fetch, find_dataset
 from lohovla.data.dataset_metadata import read_info
 from lohovla.data.episode_columns import EpisodeColumns, read_columns
 from lohovla.data.episode_files import VERSIONS, EpisodeFiles, read_episodes
 from lohovla.data.features import CameraFeature, RobotFeatures, find_cameras, listed
 from lohovla.data.frame_cache import CachedCamera, plan_camera
+from lohovla.data.frame_decoding import file_of
 from lohovla.data.images import width_for
 from lohovla.data.training_statistics import compare_stated
 from lohovla.errors import UserError
+
+
+_SINGLY = 200  # files that are fetched from the hub one by one; of more, their folders are
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class DatasetSource:
         every: all of its episodes.
         wanted: places in ``every`` of those that are used.
         columns: their numbers and words.
+        on_hub: whether it is a name on the hub, whose pictures must be fetched.
         warnings: lines about what is not as it should be.
     """
 
@@ -51,6 +56,7 @@ class DatasetSource:
     every: list[EpisodeFiles]
     wanted: list[int]
     columns: EpisodeColumns
+    on_hub: bool = False
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -74,7 +80,9 @@ class DatasetSource:
         )
 
     def plan_camera(self, camera: PictureFeature, size: tuple[int, int], cache: Path) -> CachedCamera:
-        """Where a camera's pictures will lie."""
+        """Where a camera's pictures will lie; fetches the files that they come from, where they are on the hub."""
+        if self.on_hub:
+            _fetch_files(self.choice, self.root, {file_of(episode, camera) for episode in self.episodes})
         first_rows = self.columns.first_rows.tolist()
         return plan_camera(self.root, self.info, camera, size, self.every, self.wanted, first_rows, cache)
 
@@ -139,11 +147,13 @@ def open_source(choice: DatasetChoice, rename: Mapping[str, str]) -> DatasetSour
     Raises:
         UserError: it cannot be trained on: what is wrong, and where.
     """
-    root = find_dataset(choice)
+    root, on_hub = find_dataset(choice)
     info = read_info(root, VERSIONS)
     found = find_features(info["features"], rename, choice.path)
     every = read_episodes(root, info)
     wanted = _wanted(choice, every)
+    if on_hub:
+        _fetch_files(choice, root, {every[at].table for at in wanted})
     columns = read_columns(root, info, found, [every[at] for at in wanted], choice.path)
     warnings: list[str] = []
     if len(wanted) == len(every):
@@ -153,7 +163,15 @@ def open_source(choice: DatasetChoice, rename: Mapping[str, str]) -> DatasetSour
         ):
             if feature is not None:
                 warnings += [f"{choice.path}: {line}" for line in compare_stated(root, feature, names, values)]
-    return DatasetSource(choice, root, info, found, every, wanted, columns, warnings)
+    return DatasetSource(choice, root, info, found, every, wanted, columns, on_hub, warnings)
+
+
+def _fetch_files(choice: DatasetChoice, root: Path, files: set[Path]) -> None:
+    lost = {path.relative_to(root) for path in files if not path.exists()}
+    whole = len(lost) > _SINGLY  # the hub's client compares each file with each pattern
+    patterns = {(path.parent / "*" if whole else path).as_posix() for path in lost}
+    if patterns:
+        fetch(choice, sorted(patterns))
 
 
 def _wanted(choice: DatasetChoice, every: Sequence[EpisodeFiles]) -> list[int]:

@@ -1,12 +1,15 @@
-"""Speed of demonstrations: recording them, and reading training samples from many of them.
+"""Speed of demonstrations: recording them, decoding their pictures once, and picking training samples from these.
 
-``collect`` is measured with video, a process a core, in both control modes. The reader is measured over a set
-of many episodes, so that hardly any two samples share a file that is already open.
+``collect`` is measured with video, a process a core, in both control modes. Reading is measured over each of these sets
+as `lohovla train` does it, and beside it LeRobot's loader over the same files on the same cores, where
+``LOHOVLA_TEST_LEROBOT`` names a Python that has it.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -14,13 +17,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lohovla.benchmarks.bench_utils import emit
+from lohovla.benchmarks.bench_utils import emit, median
 from lohovla.collect.collect_dataset import CollectConfig, collect
-from lohovla.data.loader import make_loader
-from lohovla.data.reader import LeRobotDatasetReader
+from lohovla.data.training_set import DatasetChoice, TrainingSet
 from lohovla.errors import UserError
 
-_BATCH = 64
+_BATCH, _CHUNK, _HEIGHT, _ROUNDS = 64, 16, 96, 3
 
 
 def run(task: str, episodes: int, seconds: float, workers: int | None) -> dict[str, Any]:
@@ -32,7 +34,8 @@ def run(task: str, episodes: int, seconds: float, workers: int | None) -> dict[s
 
 
 def _measure(task: str, episodes: int, seconds: float, workers: int, folder: Path) -> dict[str, Any]:
-    rates = {}
+    figures: dict[str, float] = {}
+    ratios = {}
     for control, number in (("ee", episodes // 20), ("pick_place", episodes)):
         plan = CollectConfig(
             folder / control, (task,), number, 0, "oracle", {"control": control}, {}, False, "local", workers
@@ -40,33 +43,73 @@ def _measure(task: str, episodes: int, seconds: float, workers: int, folder: Pat
         began = time.perf_counter()
         with tqdm(total=number, unit="episode", disable=None, leave=False) as bar:
             collect(plan, bar.update)
-        rates[control] = 60 * number / (time.perf_counter() - began) / workers
-        wanted = 5 if control == "ee" else 15
-        print(f"collect {control:12s} {rates[control]:8.1f} demonstrations/min/core   wanted {wanted}")
-    reading = {name: _read(folder / name, workers, seconds) for name in ("pick_place", "ee")}
-    for name, rate in reading.items():
-        print(f"read {name:15s} {rate:8.1f} samples/s on {workers} cores    wanted 500")
+        figures[f"collect {control}, demonstrations/min/core"] = 60 * number / (time.perf_counter() - began) / workers
+    for control in ("ee", "pick_place"):
+        root = folder / control
+        began = time.perf_counter()
+        data = _opened(root, folder / "cache")
+        pictures = data.frames * len(data.features.cameras)
+        figures[f"open {control} at first, pictures/s"] = pictures / (time.perf_counter() - began)
+        began = time.perf_counter()
+        data = _opened(root, folder / "cache")
+        figures[f"open {control} again, s"] = time.perf_counter() - began
+        rates = [(_read(data, seconds), _read_by_lerobot(root, workers, seconds)) for _ in range(_ROUNDS)]
+        figures[f"read {control}, samples/s"] = median([own for own, _ in rates])
+        others = [other for _, other in rates if other is not None]
+        if others:
+            figures[f"read {control} by lerobot, samples/s"] = median(others)
+            ratios[control] = median([own / other for own, other in rates if other])
+    for name, value in figures.items():
+        print(f"{name:48s} {value:10.1f}")
+    more = {"baseline": "lerobot's loader", "ratio": round(ratios["ee"], 2)} if ratios else {}
     return emit(
         "data",
-        "training samples read from a pick_place set",
-        reading["pick_place"],
+        "training samples read from an ee set",
+        figures["read ee, samples/s"],
         "samples/s",
+        **more,
         episodes=episodes,
         workers=workers,
         task=task,
-        figures={
-            **{f"collect {k}, demonstrations/min/core": round(v, 1) for k, v in rates.items()},
-            **{f"read {k}, samples/s": round(v, 1) for k, v in reading.items()},
-        },
+        image_height=_HEIGHT,
+        figures={name: round(value, 1) for name, value in figures.items()},
     )
 
 
-def _read(root: Path, workers: int, seconds: float) -> float:
-    """Samples a second of shuffled batches with all cameras, depth and an action chunk."""
-    loader = iter(make_loader(LeRobotDatasetReader(root), _BATCH, workers=workers, seed=1))
-    for _ in range(4 * workers):  # what was prefetched while the workers started
-        next(loader)
+def _opened(root: Path, cache: Path) -> TrainingSet:
+    return TrainingSet.open(
+        [DatasetChoice(str(root))],
+        rename={},
+        cameras=None,
+        image_height=_HEIGHT,
+        chunk_size=_CHUNK,
+        held_out=0.0,
+        seed=1,
+        cache=cache,
+    )
+
+
+def _read(data: TrainingSet, seconds: float) -> float:
+    """Samples a second of shuffled batches with all cameras and an action chunk, picked ahead by a thread."""
+    batches = data.prefetched(0, _BATCH)
+    next(batches)
     samples, began = 0, time.perf_counter()
     while time.perf_counter() - began < seconds:
-        samples += len(next(loader)["instruction"])
-    return samples / (time.perf_counter() - began)
+        samples += len(next(batches)["instruction"])
+    rate = samples / (time.perf_counter() - began)
+    batches.close()
+    return rate
+
+
+def _read_by_lerobot(root: Path, workers: int, seconds: float) -> float | None:
+    python = os.environ.get("LOHOVLA_TEST_LEROBOT")
+    if not python:
+        return None
+    program = Path(__file__).with_name("lerobot_loader.py")
+    words = [python, str(program), str(root), str(_CHUNK), str(_BATCH), str(workers), str(seconds)]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(root.parent / "hf")}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
+        raise UserError(f"lerobot cannot read {root}: {said:.200}", "unset LOHOVLA_TEST_LEROBOT to measure without it")
+    return float(json.loads(done.stdout.splitlines()[-1]))

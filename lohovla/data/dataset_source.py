@@ -29,7 +29,6 @@ from lohovla.data.images import width_for
 from lohovla.data.training_statistics import compare_stated
 from lohovla.errors import UserError
 
-
 _SINGLY = 200  # files that are fetched from the hub one by one; of more, their folders are
 
 

@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -19,10 +18,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
+from lohovla.data.cache_room import hold, make_room
 from lohovla.data.dataset_features import PictureFeature
 from lohovla.data.episode_files import EpisodeFiles
 from lohovla.data.frame_decoding import DecodeRun, decode_run, decode_runs, file_of, probe_video
@@ -30,7 +30,6 @@ from lohovla.data.images import resize_pictures
 from lohovla.errors import UserError
 
 _FRAMES, _DONE, _ABOUT, _LOCK = "frames.u8", "episodes.txt", "about.json", ".lock"
-_SPARE = 1 << 30  # bytes of the disk that are left free
 
 
 def cache_folder() -> Path:
@@ -138,52 +137,43 @@ def plan_camera(
     )
 
 
-def fill(cameras: Sequence[CachedCamera], limit: float, progress: Callable[[int], Any], workers: int) -> None:
+def fill(cameras: Sequence[CachedCamera], limit: float, progress: Callable[[int], Any], workers: int) -> list[TextIO]:
     """Decode what is missing.
 
     Args:
         cameras: of all data sets.
-        limit: bytes that all of them may take.
+        limit: bytes that all caches may take; what was last used longest ago is removed.
         progress: told of each number of pictures decoded.
         workers: threads.
+
+    Returns:
+        Files that keep the pictures from being removed by others as long as they are open.
 
     Raises:
         UserError: a file is missing or damaged, or there is no room.
     """
-    missing = {number: camera.missing() for number, camera in enumerate(cameras)}
-    todo = [camera for number, camera in enumerate(cameras) if missing[number]]
-    if not todo:
-        return
-    _refuse_too_much(cameras, todo, limit)
-    _probe(todo, workers)
+    missing = [camera.missing() for camera in cameras]
+    todo = [camera for camera, own in zip(cameras, missing, strict=True) if own]
+    if todo:
+        whole = sum(episode.length * camera.frame_bytes for camera in cameras for episode in camera.episodes)
+        new = sum(
+            camera.episodes[at].length * camera.frame_bytes
+            for camera, own in zip(cameras, missing, strict=True)
+            for at in own
+        )
+        make_room(todo[0].folder.parent, [camera.folder for camera in cameras], whole, new, limit)
+        _probe(todo, workers)
+    held = [hold(camera.folder) for camera in cameras]
     with ThreadPoolExecutor(workers) as threads:
         for camera in todo:
             with _writing(camera):
                 _fill_one(camera, threads, progress)
+    return held
 
 
 def frames_missing(cameras: Sequence[CachedCamera]) -> int:
     """Pictures that :func:`fill` will decode."""
     return sum(camera.episodes[at].length for camera in cameras for at in camera.missing())
-
-
-def _refuse_too_much(cameras: Sequence[CachedCamera], todo: Sequence[CachedCamera], limit: float) -> None:
-    whole = sum(episode.length * camera.frame_bytes for camera in cameras for episode in camera.episodes)
-    less = "a smaller image_height, fewer cameras=[...] or episodes=[...]"
-    if whole > limit:
-        raise UserError(
-            f"the decoded pictures take {whole / 1e9:.1f} GB, more than the {limit / 1e9:g} GB that they may",
-            f"{less}, or a higher cache_limit_gb",
-        )
-    new = sum(camera.episodes[at].length * camera.frame_bytes for camera in todo for at in camera.missing())
-    cache = todo[0].folder.parent
-    cache.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(cache).free
-    if new > free - _SPARE:
-        raise UserError(
-            f"the decoded pictures take {new / 1e9:.1f} GB more, but {cache} has {free / 1e9:.1f} GB free",
-            f"{less}, or cache=FOLDER on another disk",
-        )
 
 
 def _probe(todo: Sequence[CachedCamera], workers: int) -> None:

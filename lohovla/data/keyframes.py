@@ -8,6 +8,7 @@ import numpy as np
 
 _GRIPPER = ("gripper", "grip", "finger", "claw", "suction", "grasp")  # in names of an action's numbers
 _OPEN, _CLOSED = 1 / 3, 2 / 3  # of the range, between which the command keeps the state that it had
+_KEPT = 5  # frames that a gripper keeps a command, on average, at least
 _SLOW = 0.1  # of the mean speed of an episode, below which the arm stands
 _STANDING = 0.2  # seconds for which it must stand
 
@@ -20,12 +21,12 @@ def gripper_dimensions(names: Sequence[str], actions: np.ndarray) -> list[int]:
         actions: all of a data set, (N, A).
 
     Returns:
-        Those that are called so; else the last one that has two values only; else none.
+        Those that are called so; else the last one that switches between two values; else none.
     """
     named = [at for at, name in enumerate(names) if any(word in name.lower() for word in _GRIPPER)]
     if named:
         return named
-    return [at for at in range(actions.shape[1]) if len(np.unique(actions[:, at])) == 2][-1:]
+    return [at for at in range(actions.shape[1]) if _is_switch(actions[:, at])][-1:]
 
 
 def keyframes(
@@ -53,6 +54,12 @@ def keyframes(
 def next_keyframe(frames: np.ndarray, length: int) -> np.ndarray:
     """The first keyframe after each frame of an episode, (T,); of the last frame that frame itself."""
     return frames[np.minimum(np.searchsorted(frames, np.arange(length), "right"), len(frames) - 1)]
+
+
+def _is_switch(command: np.ndarray) -> bool:
+    """Whether a command has two values, each of which it keeps for a while."""
+    changes = np.count_nonzero(np.diff(command))
+    return bool(len(np.unique(command)) == 2 and changes <= len(command) / _KEPT)
 
 
 def _changes(command: np.ndarray) -> np.ndarray:

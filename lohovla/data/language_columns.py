@@ -6,7 +6,6 @@ the frames through LeRobot's tools, which leave out ``meta/subtasks.parquet``, t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,7 +25,6 @@ _ROW = pa.struct(
     ]
 )
 _LATE = 1e-4  # seconds by which a frame's time may be off, as the format has it
-_NUMBER = re.compile(r"^\s*(?:\d+[.)]|[-*])\s+")
 
 
 def rows_of(subtasks: Sequence[str], begins: Sequence[int], plan: Sequence[str], fps: float) -> list[dict[str, Any]]:
@@ -77,13 +75,6 @@ def subtask_turns(rows: Sequence[Mapping[str, Any]], times: np.ndarray) -> tuple
         return None
     at = np.searchsorted([time for time, _ in begun], np.asarray(times, np.float64) + _LATE, "right") - 1
     return [begun[number][1] if number >= 0 else "" for number in at], at
-
-
-def plan_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The whole plan: the first that is said, a sub-task a line."""
-    plans = sorted(_said(rows, "plan"), key=lambda row: row[0])
-    lines = plans[0][1].splitlines() if plans else []
-    return [_NUMBER.sub("", line).strip() for line in lines if line.strip()]
 
 
 def _said(rows: Sequence[Mapping[str, Any]], style: str) -> list[tuple[float, str]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Result = TypeVar("Result")
 
 
-def ahead(work: Callable[[int], Result], start: int, depth: int, threads: int = 1) -> Iterator[Result]:
+def ahead(work: Callable[[int], Result], start: int, depth: int, threads: int = 1) -> Generator[Result, None, None]:
     """Endless results of ``work(start)``, ``work(start + 1)``, ..., up to ``depth`` of them made before they are due.
 
     Args:

@@ -6,10 +6,10 @@ Everything is looked over when they are opened, and every picture decoded once, 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -77,10 +77,12 @@ class TrainingSet:
         trained: np.ndarray,
         order: SampleOrder,
         pictures: Sequence[Mapping[str, np.ndarray]],
+        held: Sequence[TextIO],
         chunk_size: int,
     ):
         self.features, self.lines = features, lines
         self._table, self._order, self._pictures, self._chunk = table, order, pictures, chunk_size
+        self._held = held  # the files of the pictures are not removed while these are open
         self._firsts = np.unique(table.first)
         self._places = {True: np.flatnonzero(~trained), False: np.flatnonzero(trained)}
         own = np.repeat(trained, np.diff(np.append(self._firsts, len(table.first))))
@@ -148,7 +150,7 @@ class TrainingSet:
             disable=None if progress_bar else True,
             leave=False,
         ) as bar:
-            frame_cache.fill(every, cache_limit_gb * 1e9, bar.update, workers)
+            held = frame_cache.fill(every, cache_limit_gb * 1e9, bar.update, workers)
         own = [np.repeat(kept, source.columns.lengths) for source, kept in zip(sources, trained, strict=True)]
         statistics = {
             kind: exact_statistics(values[np.concatenate(own)])
@@ -168,6 +170,7 @@ class TrainingSet:
             np.concatenate(trained),
             order,
             [{name: camera.pictures() for name, camera in own.items()} for own in planned],
+            held,
             chunk_size,
         )
 
@@ -187,7 +190,9 @@ class TrainingSet:
         begin = (step * world + rank) * batch_size
         return self._picked(self._trained[self._order.frames(begin, begin + batch_size)])
 
-    def prefetched(self, start: int, batch_size: int, rank: int = 0, world: int = 1, depth: int = 4) -> Iterator[Batch]:
+    def prefetched(
+        self, start: int, batch_size: int, rank: int = 0, world: int = 1, depth: int = 4
+    ) -> Generator[Batch, None, None]:
         """Endless batches from step ``start`` on, up to ``depth`` of them picked ahead by a thread."""
         return ahead(lambda step: self.batch(step, batch_size, rank, world), start, depth)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -12,7 +14,6 @@ from torch.utils.data import DataLoader
 from lohovla.collect.ee_trajectories import PlayedMotions
 from lohovla.collect.rendered_scenes import LabelledScenes
 from lohovla.collect.symbolic_scenes import TableScenes
-from lohovla.data.loader import exit_worker
 from lohovla.data.replay_buffer import ReplayBuffer
 from lohovla.data.samples import Sample, collate
 from lohovla.train.training_stages import Stage
@@ -84,3 +85,8 @@ class BatchSource:
 
 def _as_it_is(sample: Sample) -> Sample:
     return sample
+
+
+def exit_worker(worker: int) -> None:
+    """Let a worker end without tearing down its libraries, whose threads abort when they are still at work."""
+    atexit.register(os._exit, 0)

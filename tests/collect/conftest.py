@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lohovla.collect.collect_dataset import CollectConfig, collect
+from lohovla.data.training_set import DatasetChoice, TrainingSet
 
 CAMERAS = {"top": {"width": 64, "height": 32, "depth": True}, "wrist": {"width": 33, "height": 33}}
 
@@ -24,6 +25,13 @@ def plan_of(root: Path, **changes):
         "workers": 1,
     }
     return CollectConfig(**{**settings, **changes})
+
+
+def opened(root: Path, cache: Path, **changes) -> TrainingSet:
+    """A data set opened for training, its pictures decoded into ``cache``."""
+    settings = {"rename": {}, "cameras": None, "image_height": 32, "chunk_size": 4, "held_out": 0.0, "seed": 0}
+    settings |= {"progress_bar": False, "cache": cache}
+    return TrainingSet.open([DatasetChoice(str(root))], **{**settings, **changes})
 
 
 @pytest.fixture(scope="session", params=["pick_place", "ee"])

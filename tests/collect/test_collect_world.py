@@ -10,11 +10,12 @@ from lohovla.collect.collect_dataset import CollectConfig, collect
 from lohovla.collect.world_episodes import MotionNoise, attempt_task, record_attempt
 from lohovla.data.check_dataset import check
 from lohovla.data.dataset_metadata import read_info, read_rows
-from lohovla.data.reader import LeRobotDatasetReader
 from lohovla.data.video import read_video, write_video
 from lohovla.envs.worlds.shared import shared_world
 from lohovla.envs.worlds.world import World, WorldTask
 from lohovla.errors import UserError
+
+from .conftest import opened
 
 
 def plan_of(root, settings, **changes):
@@ -59,10 +60,11 @@ def test_expert_is_recorded_and_read_back(tmp_path, tiny_world_settings, python)
     rows = read_rows(root, info)
     assert [row["task_name"] for row in rows] == ["point"] * 3 + ["again"] * 3
     assert all(row["seed"] % 2 == 0 and row["success"] for row in rows)
-    samples = LeRobotDatasetReader(root, horizon=4)
-    assert samples[0]["instruction"] == "Move the point to the mark"
-    assert samples[0]["action"].shape == (4, 2)
-    assert samples[0]["images.top"].shape == (16, 24, 3)
+    data = opened(root, tmp_path / "cache", image_height=16)
+    assert data.episode(0, held_out=False)["instruction"] == "Move the point to the mark"
+    batch = data.batch(0, 5)
+    assert batch["action"].shape == (5, 4, 2)
+    assert batch["images.top"].shape == (5, 16, 24, 3)
 
 
 def test_only_successes_are_kept_and_failures_counted(tmp_path, tiny_world_settings):

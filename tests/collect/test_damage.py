@@ -1,7 +1,6 @@
 """Whatever happens to a file of a data set, every command says in one line which file it is; none crashes."""
 
 import functools
-import itertools
 import json
 import shutil
 
@@ -15,10 +14,10 @@ from lohovla.collect.replay import Replayer
 from lohovla.data import dataset_layout
 from lohovla.data.check_dataset import check
 from lohovla.data.dataset_metadata import read_info
-from lohovla.data.loader import make_loader
-from lohovla.data.reader import LeRobotDatasetReader
 from lohovla.data.writer import DatasetWriter
 from lohovla.errors import UserError
+
+from .conftest import opened
 
 FILES = [
     dataset_layout.INFO,
@@ -58,8 +57,7 @@ def damage(root, name, how):
 
 
 def read_everything(root):
-    data = LeRobotDatasetReader(root, horizon=2, subgoals=["top"])
-    return [data[frame]["subtask"] for frame in range(len(data))], data.stats
+    opened(root, root.parent / "cache", image_height=16, goal_seconds=1.0)
 
 
 def replay(root):
@@ -126,16 +124,6 @@ def test_a_damaged_set_ends_commands_with_two_lines(small, tmp_path, capsys):
         assert "meta/episodes/chunk-000/file-001.parquet cannot be read" in capsys.readouterr().err
 
 
-def test_a_loader_with_workers_says_what_is_damaged(small, tmp_path):
-    root = tmp_path / "set"
-    shutil.copytree(small, root)
-    data = LeRobotDatasetReader(root)
-    damage(root, "videos/observation.images.top/chunk-000/file-000.mp4", "cut")
-    loader = make_loader(data, batch=2, workers=1)
-    with pytest.raises(UserError, match=r"file-000\.mp4 cannot be read"):
-        list(itertools.islice(loader, len(data)))
-
-
 def test_columns_of_another_kind_are_refused(small, tmp_path):
     for name, values in (("action", ["a"]), ("episode_index", ["a"]), ("timestamp", [None]), ("action", [[1.0]])):
         root = tmp_path / f"{name}-{values[0]}"
@@ -145,7 +133,7 @@ def test_columns_of_another_kind_are_refused(small, tmp_path):
         changed = table.set_column(table.column_names.index(name), name, pa.array(values * len(table)))
         pq.write_table(changed, path)
         with pytest.raises(UserError, match=name):
-            LeRobotDatasetReader(root)
+            opened(root, tmp_path / "cache")
         assert any(name in line for line in check(root))
 
 
@@ -162,7 +150,7 @@ def test_lost_subtasks_are_refused(small, tmp_path, capsys):
     shutil.copytree(small, root)
     drop_words(root)
     with pytest.raises(UserError, match=r"meta/subtasks\.parquet with their words is missing") as caught:
-        LeRobotDatasetReader(root)
+        opened(root, tmp_path / "cache")
     assert "copy meta/subtasks.parquet" in caught.value.remedy
     assert main(["data", "check", str(root)]) == 1
     said = capsys.readouterr().out
@@ -170,16 +158,17 @@ def test_lost_subtasks_are_refused(small, tmp_path, capsys):
     assert said.splitlines()[-1].endswith(" 1 problems")
 
 
-def test_subtasks_and_plans_come_from_the_frames_where_their_file_is_gone(small, tmp_path):
+def subtasks_of(root, cache):
+    data = opened(root, cache, cameras=[])
+    return [data.episode(number, held_out=False)["subtask"] for number in range(data.episodes)]
+
+
+def test_subtasks_come_from_the_frames_where_their_file_is_gone(small, tmp_path):
     root = tmp_path / "set"
     shutil.copytree(small, root)
     (root / dataset_layout.SUBTASKS).unlink()
-    for path in (root / "meta/episodes").glob("*/*.parquet"):
-        pq.write_table(pq.read_table(path).drop_columns(["plan"]), path)
-    whole, cut = LeRobotDatasetReader(small), LeRobotDatasetReader(root)
-    for frame in range(len(whole)):
-        assert cut[frame]["subtask"] == whole[frame]["subtask"] != ""
-        assert cut[frame]["plan"] == whole[frame]["plan"] != []
+    assert subtasks_of(root, tmp_path) == subtasks_of(small, tmp_path)
+    assert all(sentence for said in subtasks_of(root, tmp_path) for sentence in said)
     assert list(check(root)) == []
 
 
@@ -189,7 +178,7 @@ def test_sets_without_the_column_are_read_by_number(small, tmp_path):
     info = json.loads((root / dataset_layout.INFO).read_text())
     del info["features"]["language_persistent"]
     (root / dataset_layout.INFO).write_text(json.dumps(info))
-    assert [s["subtask"] for s in LeRobotDatasetReader(root)] == [s["subtask"] for s in LeRobotDatasetReader(small)]
+    assert subtasks_of(root, tmp_path) == subtasks_of(small, tmp_path)
 
 
 def test_words_that_disagree_are_found(small, tmp_path):
@@ -223,7 +212,10 @@ def test_sets_of_before_are_read(small, tmp_path):
         names = ["action.executed" if name == "executed_action" else name for name in table.column_names]
         pq.write_table(table.rename_columns(names), path)
     replay(root)
-    before, now = LeRobotDatasetReader(root)[1], LeRobotDatasetReader(small)[1]
-    assert before.keys() == now.keys()
-    assert before["depth.top"].tobytes() == now["depth.top"].tobytes()
-    assert before["subtask"] == now["subtask"]
+    before, now = (opened(each, tmp_path / "cache") for each in (root, small))
+    assert [camera.name for camera in before.features.cameras] == ["top"]
+    assert any("depth: observation.depth.top; not read" in line for line in before.lines)
+    for number in (0, 1):
+        was, own = (data.episode(number, held_out=False) for data in (before, now))
+        assert was["subtask"] == own["subtask"]
+        np.testing.assert_array_equal(was["action"], own["action"])

@@ -10,11 +10,10 @@ import pytest
 from lohovla.cli import main
 from lohovla.collect.collect_dataset import collect
 from lohovla.data import dataset_layout
-from lohovla.data.reader import LeRobotDatasetReader
 from lohovla.envs.tasks.names import VERSION
 from lohovla.errors import UserError
 
-from .conftest import CAMERAS, plan_of
+from .conftest import CAMERAS, opened, plan_of
 
 
 @pytest.fixture
@@ -44,6 +43,6 @@ def test_nothing_is_added_to_a_set_of_another_version(old):
     assert {path: path.stat().st_mtime_ns for path in old.rglob("*")} == before
 
 
-def test_it_is_read_for_training_and_checked_as_before(old):
-    assert LeRobotDatasetReader(str(old))[0]["subtask"]
+def test_it_is_read_for_training_and_checked_as_before(old, tmp_path):
+    assert opened(old, tmp_path / "cache").episode(0, held_out=False)["subtask"][0]
     assert main(["data", "check", str(old)]) == 0

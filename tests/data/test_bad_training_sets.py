@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from lohovla.data import frame_cache
+from lohovla.data import cache_room, frame_cache
 from lohovla.data.training_set import DatasetChoice, TrainingSet
 from lohovla.errors import UserError
 
@@ -230,9 +230,9 @@ def test_pictures_that_take_too_much_room(tmp_path, monkeypatch):
     assert "more than the 1e-05 GB" in error.cause
     assert "a smaller image_height, fewer cameras=[...] or episodes=[...]" in error.remedy
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(frame_cache.shutil, "disk_usage", lambda _: usage._replace(free=100))
+    monkeypatch.setattr(cache_room.shutil, "disk_usage", lambda _: usage._replace(free=100))
     error = refused(root, tmp_path)
-    assert "0.0 GB free" in error.cause
+    assert "0.0 GB to spare" in error.cause
     assert "cache=FOLDER" in error.remedy
     assert not list((tmp_path / "cache").glob("*/*"))
 
@@ -299,7 +299,7 @@ import sys
 from types import SimpleNamespace
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from lohovla.data import frame_cache
+from lohovla.data import cache_room, frame_cache
 from lohovla.data.training_set import DatasetChoice, TrainingSet
 decode, seen = frame_cache.decode_run, []
 def slow(root, run, fps):

@@ -34,14 +34,19 @@ def test_every_frame_has_the_subtask_that_began_last(fps):
     times = (np.arange(100) / fps).astype(np.float32)
     assert language_columns.subtasks_at(rows, times) == said
     assert language_columns.subtasks_at(rows[::-1], times) == said
-    assert language_columns.plan_of(rows) == [f"Do {k}." for k in range(15)]
+
+
+def test_a_subtask_said_twice_is_two():
+    rows = language_columns.rows_of(["Pick."] * 4 + ["Done."], [0, 2, 4], ["Pick."], 10)
+    turns = language_columns.subtask_turns(rows, np.arange(5) / 10)
+    assert turns is not None
+    assert turns[1].tolist() == [0, 0, 1, 1, 2]
 
 
 def test_before_anything_is_said_there_is_no_subtask():
     rows = [{"role": "assistant", "content": "Go.", "style": "subtask", "timestamp": 0.5}]
     assert language_columns.subtasks_at(rows, np.array([0.0, 0.5, 1.0])) == ["", "Go.", "Go."]
     assert language_columns.subtasks_at([{**rows[0], "style": "memory"}], np.zeros(1)) is None
-    assert language_columns.plan_of([{**rows[0], "style": "plan", "content": "- Go.\n- Stop."}]) == ["Go.", "Stop."]
 
 
 def test_other_rows_are_refused():

@@ -388,3 +388,23 @@ def test_decoding_goes_on_after_a_kill_and_other_episodes_add_to_it(tmp_path, mo
     for number, length in enumerate((12, 9, 10)):
         expected = [grey(number, frame) for frame in range(length)]
         assert np.abs(shades(data.episode(number, False)["images.front"]) - expected).max() < STEP / 2
+
+
+def test_what_was_last_used_longest_ago_makes_room(tmp_path):
+    roots = [make_set(tmp_path / f"set{k}") for k in range(4)]
+    cache, size = tmp_path / "cache", 31 * 16 * 24 * 3
+    opened(roots[0], tmp_path)
+    opened(roots[1], tmp_path)
+    opened(roots[0], tmp_path)
+    (second, first) = sorted(cache.iterdir(), key=lambda folder: (folder / ".in-use").stat().st_mtime)
+    taken = sum(path.stat().st_blocks * 512 for path in first.iterdir())
+    limit = (2 * taken + size) / 1e9
+    opened(roots[2], tmp_path, cache_limit_gb=(taken + 2 * size) / 1e9)
+    assert first.exists()
+    assert not second.exists()
+    kept = opened(roots[2], tmp_path)  # in use: it is not removed
+    before = kept.batch(0, 4)["images.front"]
+    opened(roots[3], tmp_path, cache_limit_gb=limit / 3)
+    assert not first.exists()
+    assert len(list(cache.iterdir())) == 2
+    assert torch.equal(kept.batch(0, 4)["images.front"], before)

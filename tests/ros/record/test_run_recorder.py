@@ -8,7 +8,8 @@ from PIL import Image
 
 from lohovla.control.safety.command_receiver import Command
 from lohovla.data.check_dataset import check
-from lohovla.data.reader import LeRobotDatasetReader
+from lohovla.data.dataset_metadata import read_rows
+from lohovla.data.training_set import DatasetChoice, TrainingSet
 from lohovla.ros.record import bag
 from lohovla.ros.record.bag import Bag, RecordingTransport
 from lohovla.ros.record.run_recorder import RunRecorder, save
@@ -56,16 +57,27 @@ def test_a_run_is_told_and_recorded(bench, tmp_path, capsys):
     about |= {"final_score": 0.0}
     assert save(recording, tmp_path / "set", run.profile, about) == 0
     assert list(check(tmp_path / "set")) == []
-    frames = LeRobotDatasetReader(tmp_path / "set", horizon=4, subgoals=["top"])
-    assert len(frames) == len(recording)
-    sample = frames[len(frames) // 2]
-    assert sample["images.top"].shape == sample["subgoal.top"].shape == (160, 320, 3)
-    assert sample["depth.top"].shape == (160, 320)
-    assert sample["subtask"] in ("Go left.", "Go right.")
-    assert set(sample["plan"]) == {"Go left.", "Go right."}
+    data = TrainingSet.open(
+        [DatasetChoice(str(tmp_path / "set"))],
+        rename={},
+        cameras=["top"],
+        image_height=160,
+        chunk_size=4,
+        held_out=0.0,
+        seed=0,
+        cache=tmp_path / "cache",
+        goal_seconds=1.0,
+        progress_bar=False,
+    )
+    assert data.frames == len(recording)
+    batch = data.batch(0, 4)
+    assert batch["images.top"].shape == batch["goal.top"].shape == (4, 160, 320, 3)
+    assert set(batch["subtask"]) <= {"Go left.", "Go right."}
+    assert any("depth: depth.top" in line for line in data.lines)
+    assert set(read_rows(tmp_path / "set")[0]["plan"]) == {"Go left.", "Go right."}
     # The action of a frame is where the arm was then told to be: the state follows it.
-    actions = np.stack([frames[k]["action"][0, :3] for k in range(len(frames))])
-    states = np.stack([frames[k]["state"][:3] for k in range(len(frames))])
+    episode = data.episode(0, held_out=False)
+    actions, states = episode["action"][:, :3], episode["state"][:, :3]
     assert np.abs(actions - states).max() < 0.05
     assert np.ptp(actions[:, 1]) > 0.05
 

@@ -1,0 +1,22 @@
+"""Chunks end with their episode; batches stack numbers and list words."""
+
+import numpy as np
+import torch
+
+from lohovla.data.samples import action_chunk, collate
+
+
+def test_a_chunk_ends_with_its_episode():
+    actions = np.arange(20.0)[:, None]
+    chunk = action_chunk(actions, 8, 10, 4)
+    np.testing.assert_array_equal(chunk["action"][:, 0], [8, 9, 9, 9])
+    np.testing.assert_array_equal(chunk["action.pad"], [False, False, True, True])
+
+
+def test_batches_stack_numbers_and_list_words():
+    samples = [{"state": np.full(3, k, np.float32), "progress": np.float32(k), "subtask": f"s{k}"} for k in range(2)]
+    batch = collate(samples)
+    assert batch["state"].dtype == torch.float32
+    assert batch["state"].shape == (2, 3)
+    assert batch["progress"].tolist() == [0, 1]
+    assert batch["subtask"] == ["s0", "s1"]

@@ -13,6 +13,7 @@ from lohovla.errors import UserError
 from lohovla.output_folder import disk_errors, write_atomically
 from lohovla.settings.hydra_config import results_folder
 
+_OF_BLOCKS = ("oracle", "teacher", "wander")  # policies that know the block world's state
 _BATCH = 10  # episodes that run at once in a worker, where nobody says how many
 
 
@@ -57,6 +58,11 @@ def _protocol(config: DictConfig) -> Any:
 
     if config.diagnose:
         raise UserError("diagnose=true is for the block world, whose oracle it asks", "leave it out")
+    if config.policy.name in _OF_BLOCKS:
+        raise UserError(
+            f"policy={config.policy.name} is for the block world alone",
+            "policy=random, expert, lohovla, remote and custom play in other worlds",
+        )
     list(run_jobs(len, [], config.runner, config.workers))  # no work: only its checks
     settings: Any = OmegaConf.to_container(config.world)
     chosen: Any = OmegaConf.to_container(config.policy)

@@ -68,10 +68,11 @@ class WorldEpisodeRunner:
         task: its task.
         seed: of the episode.
         words: the instruction.
+        look: whether the policy reads observations at all; without, none are drawn, and it is given an empty one.
     """
 
-    def __init__(self, episode: WorldEpisode, task: str, seed: int, words: str) -> None:
-        self.episode, self.task, self.seed, self.slot = episode, task, seed, episode.slot
+    def __init__(self, episode: WorldEpisode, task: str, seed: int, words: str, look: bool = True) -> None:
+        self.episode, self.task, self.seed, self.slot, self._look = episode, task, seed, episode.slot, look
         self.observation: dict[str, Any] = episode.reset(task, seed, words)
         self.ended, self._reason = False, ""
         self.executed: list[np.ndarray] = []
@@ -96,14 +97,13 @@ class WorldEpisodeRunner:
         space = self.episode.world.action_space
         actions = np.asarray(decision.actions, np.float32)
         sent = np.clip(actions, space.low, space.high)
-        outcome = self.episode.advance(sent)
+        outcome = self.episode.advance(sent, look=self._look)
         done = len(outcome.rewards)
         self.executed += list(sent[:done])
         self._clamped += int((actions[:done] != sent[:done]).any(axis=1).sum())
         self._reward = sum(outcome.rewards)
         self._total += self._reward
-        assert outcome.observation is not None
-        self.observation = outcome.observation
+        self.observation = outcome.observation or {}
         self.ended = outcome.success or outcome.over
         self._reason = "success" if outcome.success else "action limit" if outcome.over else ""
 
@@ -171,7 +171,8 @@ def play_world_group(group: WorldEpisodeGroup) -> WorldGroupResult:
     world = shared_world(group.world)
     policy = _policy(group.policy, json.dumps(dict(group.policy_settings)), json.dumps(dict(group.world)))
     plays = [
-        WorldEpisodeRunner(world.episode(slot), group.task, seed, group.words) for slot, seed in enumerate(group.seeds)
+        WorldEpisodeRunner(world.episode(slot), group.task, seed, group.words, bool(policy.spec.observation_keys))
+        for slot, seed in enumerate(group.seeds)
     ]
     for play in plays:
         policy.reset(play.seed, play.slot)

@@ -29,7 +29,11 @@ class GymnasiumHost(HostedWorld):
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        self.settings = settings
+        self.settings = {**settings, "cameras": settings.get("cameras") or {}, "tasks": settings.get("tasks") or {}}
+        if not settings.get("env"):
+            raise ValueError("world.env names no environment")
+        if not self.settings["tasks"]:
+            raise ValueError("world.tasks names no task: {name: sentence}")
         if settings.get("module"):
             importlib.import_module(settings["module"])
         module, _, function = (settings.get("expert") or "").partition(":")
@@ -38,7 +42,7 @@ class GymnasiumHost(HostedWorld):
         try:
             observation, _ = sample.reset(seed=0)
             self._cameras = {}
-            for name, key in settings["cameras"].items():
+            for name, key in self.settings["cameras"].items():
                 picture = found(observation, key)
                 if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
                     raise ValueError(

@@ -27,13 +27,15 @@ def run(config: DictConfig) -> int:
     _check(config)
     from lohovla.evaluate.ros_episodes import refuse_other_settings
     from lohovla.ros.robot.profile_file import profile_of
+    from lohovla.ros.transport.namespace import check_namespace, log_format
 
-    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
+    logging.basicConfig(format=log_format(config.namespace), level=logging.INFO, stream=sys.stderr)
     for noisy in ("websockets", "OpenGL"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     profile = profile_of(config.robot, config.profile)
     if config.enable == "always" and not profile.world and not config.dry_run:
-        raise UserError("enable=always is for simulators", "hold the enable on /lohovla/enable, or use dry_run=true")
+        topic = f"{check_namespace(config.namespace)}/lohovla/enable"
+        raise UserError("enable=always is for simulators", f"hold the enable on {topic}, or use dry_run=true")
     if config.output is not None:
         refuse_other_settings(Path(config.output), OmegaConf.to_container(config))  # type: ignore[arg-type]
     bridge = _Bridge(config, profile)

@@ -20,27 +20,26 @@ def run(config: DictConfig) -> int:
     from lohovla.ros.guard.guard_profile import guard_settings
     from lohovla.ros.robot.profile_file import profile_of
     from lohovla.ros.transport.connect import connect
-    from lohovla.ros.transport.namespace import check_namespace, in_namespace
+    from lohovla.ros.transport.namespace import check_namespace, in_namespace, log_format
 
     if config.enable not in ("topic", "always"):
         raise UserError(f"enable cannot be {config.enable!r}", "choose topic or always")
+    namespace = check_namespace(config.namespace)
     profile = profile_of(config.robot, config.profile)
     if config.enable == "always" and not profile.world:
-        raise UserError("enable=always is for simulators", "hold the enable on /lohovla/enable")
+        raise UserError("enable=always is for simulators", f"hold the enable on {namespace}/lohovla/enable")
     loop: Any = OmegaConf.to_container(config.loop)
     for key in ("clock", "worker", "delay", "command_hz"):
         loop.pop(key)
     limits = LoopSettings.from_config(profile.loop_settings(loop)).limits
     settings = guard_settings(profile, limits, config.enable)
     if config.write is not None:
-        write_app(
-            Path(config.write), settings, profile.generation, check_namespace(config.namespace), list(config.shared)
-        )
+        write_app(Path(config.write), settings, profile.generation, namespace, list(config.shared))
         print(f"{config.write}: copy it to the robot, source ROS there, and run `python3 {Path(config.write).name}`")
         return 0
     if config.transport == "rosbridge":
         check_packages()
-    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
+    logging.basicConfig(format=log_format(config.namespace), level=logging.INFO, stream=sys.stderr)
     if config.lifecycle not in LIFECYCLES:
         raise UserError(f"lifecycle cannot be {config.lifecycle!r}", f"choose one of {', '.join(LIFECYCLES)}")
 
@@ -48,5 +47,5 @@ def run(config: DictConfig) -> int:
         return in_namespace(transport, config.namespace, list(config.shared))
 
     if config.transport == "native":
-        return guard_natively(profile.generation, settings, config.lifecycle, inside)
+        return guard_natively(profile.generation, settings, config.lifecycle, inside, namespace)
     return guard_robot(inside(connect(config.transport, config.url, profile.generation)), settings)

@@ -29,9 +29,9 @@ def run(config: DictConfig) -> int:
     from lohovla.envs.scene.cameras import CAMERAS
     from lohovla.envs.tasks.registry import get_task
     from lohovla.ros.sim.simulated_ros_robot import SimulatedRosRobot, simulated_cameras
-    from lohovla.ros.transport.namespace import in_namespace
+    from lohovla.ros.transport.namespace import in_namespace, log_format
 
-    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
+    logging.basicConfig(format=log_format(config.namespace), level=logging.INFO, stream=sys.stderr)
     if unknown := [name for name in config.cameras if name not in CAMERAS]:
         raise UserError(f"there is no camera {unknown[0]!r}", f"choose of {', '.join(CAMERAS)}")
     settings: Any = OmegaConf.to_container(config.env)

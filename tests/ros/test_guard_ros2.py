@@ -112,6 +112,18 @@ def test_a_manager_configures_and_activates_it(world):
     managed.transport.close()
 
 
+def test_the_services_of_a_manager_lie_in_the_robot_s_namespace(world):
+    """Two guards that are managed: each is switched by its own."""
+    from lohovla.ros.guard.lifecycle_node import ManagedNode
+
+    watcher = world("watcher").node
+    nodes = [ManagedNode(lambda transport: None, lambda: None, name) for name in ("/left", "/cell/right", "")]
+    wanted = {f"{name}/lohovla_guard/change_state" for name in ("/left", "/cell/right", "")}
+    until(lambda: wanted <= set(dict(watcher.get_service_names_and_types())))
+    for one in nodes:
+        one.transport.close()
+
+
 @pytest.mark.parametrize("words", [(), ("--wait",)])
 def test_the_packed_guard_is_a_managed_node(world, tmp_path, words):
     file = tmp_path / "guard.pyz"

@@ -64,13 +64,12 @@ def guard_robot(transport: Any, settings: GuardSettings) -> int:
     """Guard until SIGINT or SIGTERM; the arm is brought to rest before this returns."""
     stop = threading.Event()
     _until_signal(stop)
-    node = GuardNode(transport, settings)
-    _say(settings)
-    node.run(stop)
-    return _leave(node, transport)
+    return _guard(GuardNode(transport, settings), transport, stop)
 
 
-def guard_natively(generation: int | None, settings: GuardSettings, lifecycle: str, within: Any) -> int:
+def guard_natively(
+    generation: int | None, settings: GuardSettings, lifecycle: str, within: Any, namespace: str = ""
+) -> int:
     """Guard as a node of the ROS that is installed; on ROS 2 as a managed one, where it has those.
 
     Args:
@@ -79,13 +78,14 @@ def guard_natively(generation: int | None, settings: GuardSettings, lifecycle: s
         lifecycle: ``auto`` configures and activates itself, ``wait`` leaves that to a manager, as launch files have
             it, ``off`` is a plain node.
         within: puts a transport into the robot's namespace.
+        namespace: that, of the managed node too: two guards' services of a manager must not have the same names.
 
     Raises:
         SetupError: there is no ROS, or ``lifecycle`` is ``wait`` and it has no managed nodes.
     """
     from lohovla.ros.transport.installed_ros import native
 
-    managed = _managed(generation, settings, lifecycle, within)
+    managed = _managed(generation, settings, lifecycle, within, namespace)
     if managed is None:
         return guard_robot(within(native(generation)), settings)
     node, stop = managed
@@ -98,12 +98,10 @@ def guard_natively(generation: int | None, settings: GuardSettings, lifecycle: s
     if node.running is None:
         node.transport.close()
         return 0
-    _say(settings)
-    node.running.run(stop)
-    return _leave(node.running, node.transport)
+    return _guard(node.running, node.transport, stop)
 
 
-def _managed(generation: int | None, settings: GuardSettings, lifecycle: str, within: Any) -> Any:
+def _managed(generation: int | None, settings: GuardSettings, lifecycle: str, within: Any, namespace: str) -> Any:
     """A managed node and its stop, or None where there is to be none."""
     from lohovla.ros.transport.installed_ros import importable
 
@@ -113,7 +111,7 @@ def _managed(generation: int | None, settings: GuardSettings, lifecycle: str, wi
 
     stop = threading.Event()
     try:
-        node = ManagedNode(lambda transport: GuardNode(within(transport), settings), stop.set)
+        node = ManagedNode(lambda transport: GuardNode(within(transport), settings), stop.set, namespace)
     except SetupError:
         if lifecycle == "wait":
             raise
@@ -128,28 +126,32 @@ def _until_signal(stop: threading.Event) -> None:
         signal.signal(number, lambda *_: stop.set())
 
 
-def _say(settings: GuardSettings) -> None:
-    print(
-        f"guarding {settings.topic}: what comes on /lohovla/guarded/command passes for {settings.ttl:g} s", flush=True
-    )
+def _guard(node: GuardNode, transport: Any, stop: threading.Event) -> int:
+    """Guard until ``stop``; say what, and what came of it.
 
-
-def _leave(node: GuardNode, transport: Any) -> int:
-    transport.close()
-    print(f"{node.guard.passed} commands passed, {node.guard.refused} refused", flush=True)
+    Raises:
+        UserError: the robot has a guard already.
+    """
+    topic, command = node.topics
+    print(f"guarding {topic}: what comes on {command} passes for {node.guard.settings.ttl:g} s", flush=True)
+    try:
+        node.run(stop)
+    finally:
+        transport.close()
+        print(f"{node.guard.passed} commands passed, {node.guard.refused} refused", flush=True)
     return 0
 
 
 def main(settings: str, generation: int | None, namespace: str, shared: Sequence[str]) -> int:
     """What the packed file runs; with ``--wait`` it is configured and activated by a manager."""
-    from lohovla.ros.transport.namespace import in_namespace
+    from lohovla.ros.transport.namespace import in_namespace, log_format
 
-    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
+    logging.basicConfig(format=log_format(namespace), level=logging.INFO, stream=sys.stderr)
     try:
         lifecycle = "wait" if "--wait" in sys.argv else "auto"
         known = GuardSettings.from_json(json.loads(settings))
         return guard_natively(
-            generation, known, lifecycle, lambda transport: in_namespace(transport, namespace, shared)
+            generation, known, lifecycle, lambda transport: in_namespace(transport, namespace, shared), namespace
         )
     except UserError as error:
         print(f"guard: {error.cause}\n       {error.remedy}", file=sys.stderr)

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+from lohovla.errors import UserError
 from lohovla.ros.guard.guard import COMMAND, GRIPPER, STATE, Guard, GuardSettings
 from lohovla.ros.robot.gripper_commands import GripperCommander
 from lohovla.ros.robot.joint_trajectories import COMMANDS
 from lohovla.ros.transport.message_types import BadMessage, Message, header, seconds_of
+from lohovla.ros.transport.namespace import full_name
 from lohovla.ros.transport.transport import Subscription
 
 _log = logging.getLogger("lohovla.guard")
 _SAY_EVERY, _DIAGNOSE_EVERY = 0.1, 1.0  # s
+_TOGETHER = 0.2  # s between the beginnings of two guards within which their names decide which is the first
 _LEVELS = {"idle": 0, "relaying": 0, "braking": 1, "stopped": 1}
 
 
@@ -25,15 +31,24 @@ class GuardNode:
 
     It hears ``/lohovla/guarded/command`` and ``/lohovla/guarded/gripper``, ``/lohovla/enable``,
     ``/lohovla/emergency_stop``, ``/lohovla/release`` and ``/lohovla/emergency``, the tool's pose and the joints. It
-    tells its state on ``/lohovla/guard`` ten times a second (JSON in a String), and on ``/diagnostics``.
+    tells its state on ``/lohovla/guard`` ten times a second (JSON in a String), and on ``/diagnostics``. There it hears
+    of another guard of the same robot, too: the one that began later ends.
 
     Args:
         transport: to ROS.
         settings: of the guard.
+
+    Attributes:
+        guard: the guard itself.
+        name: of this guard among others.
+        rival: another guard of this robot, which began earlier, or "".
     """
 
     def __init__(self, transport: Any, settings: GuardSettings):
         self._transport, self._settings, self.guard = transport, settings, Guard(settings)
+        self.name, self.rival = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}", ""
+        self._begun = time.monotonic()
+        self._others: dict[str, float] = {}  # how long other guards have run, as they said last
         self._lock = threading.RLock()
         self._said = self._diagnosed = -1e9
         self._stamp, self._stamped = 0.0, 0.0  # the robot's newest stamp, and when it came
@@ -48,6 +63,7 @@ class GuardNode:
         guard, hear = self.guard, self._hear
         hear(COMMAND, COMMANDS[self._settings.kind], self._take_command)
         hear(GRIPPER, "std_msgs/Float64", self._take_gripper)
+        hear(STATE, "std_msgs/String", self._take_state)
         for name, take in (
             ("enable", lambda m, now: guard.hear_enable(m["data"], now)),
             ("emergency_stop", lambda m, now: m["data"] and guard.hear_emergency(True, now)),
@@ -93,13 +109,42 @@ class GuardNode:
         if closed is not None:
             self._gripper.send(closed)
 
+    def _take_state(self, message: Message, now: float) -> None:
+        """What a guard says of itself: this one, or another. One that was killed may be heard once more, not twice."""
+        try:
+            said = json.loads(message["data"])
+            name, age = str(said["guard"]), float(said["for"])
+        except (ValueError, KeyError, TypeError):
+            return
+        if name == self.name:
+            return
+        before, self._others[name] = self._others.get(name, age), age
+        earlier = age - (now - self._begun)
+        if age > before and (earlier > _TOGETHER or (abs(earlier) <= _TOGETHER and name < self.name)):
+            self.rival = name
+
+    @property
+    def topics(self) -> tuple[str, str]:
+        """Where the controller hears it, and where it hears commands, as ROS has the names."""
+        return full_name(self._transport, self._settings.topic), full_name(self._transport, COMMAND)
+
     def run(self, stop: threading.Event) -> None:
-        """Watch until ``stop``; then bring the arm to rest before leaving."""
+        """Watch until ``stop``; then bring the arm to rest before leaving.
+
+        Raises:
+            UserError: another guard has this robot: it does the rest.
+        """
         period, due = 1.0 / self._settings.hz, time.monotonic()
         while not stop.is_set() or self.guard.state in ("relaying", "braking"):
             if stop.is_set():
                 self.guard.leave(time.monotonic())
             self.tick(time.monotonic())
+            if self.rival:
+                topic = full_name(self._transport, STATE)
+                raise UserError(
+                    f"{self.rival} guards this robot already, it says on {topic}",
+                    "end one of the two, or give each robot its own namespace (namespace=/left)",
+                )
             due = max(due + period, time.monotonic())
             time.sleep(max(due - time.monotonic(), 0.0))
 
@@ -128,6 +173,8 @@ class GuardNode:
     def _state(self, now: float) -> dict[str, Any]:
         guard = self.guard
         return {
+            "guard": self.name,
+            "for": round(now - self._begun, 2),
             "state": guard.state,
             "cause": guard.cause,
             "waits_for": guard.waits_for(now),

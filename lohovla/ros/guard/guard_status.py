@@ -10,6 +10,7 @@ from typing import Any
 
 from lohovla.ros.guard.guard import STATE
 from lohovla.ros.transport.message_types import Message
+from lohovla.ros.transport.namespace import full_name
 from lohovla.ros.transport.transport import Subscription
 
 _log = logging.getLogger("lohovla.ros")
@@ -23,9 +24,8 @@ class GuardStatus:
         said: its state, or empty before the first word.
     """
 
-    topic = STATE
-
     def __init__(self, transport: Any):
+        self.topic = full_name(transport, STATE)
         self.said: dict[str, Any] = {}
         self._heard = -math.inf
         transport.subscribe(Subscription(STATE, "std_msgs/String", self._take))

@@ -22,6 +22,7 @@ class ManagedNode:
         begin: given the transport, makes what runs (``GuardNode``); called once, when
             the node is configured for the first time.
         end: called when the node is shut down.
+        namespace: of the node, and so of the services by which a manager switches it.
 
     Attributes:
         transport: to ROS, through this node.
@@ -31,7 +32,7 @@ class ManagedNode:
         SetupError: there is no ``rclpy.lifecycle`` or no ``lifecycle_msgs``.
     """
 
-    def __init__(self, begin: Callable[[Any], Any], end: Callable[[], Any]):
+    def __init__(self, begin: Callable[[Any], Any], end: Callable[[], Any], namespace: str = ""):
         try:
             from rclpy.lifecycle import (  # pyright: ignore[reportMissingImports]
                 LifecycleNode,
@@ -65,7 +66,7 @@ class ManagedNode:
                 manager._end()
                 return done
 
-        self.transport = Rclpy("lohovla_guard", GuardLifecycle)
+        self.transport = Rclpy("lohovla_guard", GuardLifecycle, namespace)
 
     def start(self) -> None:
         """Configure and activate, where no manager does."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lohovla.ros.session.stop_reasons import PERMITTED, MotionPermit, StopReason
+from lohovla.ros.transport.namespace import full_name
 
 _BEHIND = 0.10  # m between what is commanded and what is measured that count as not following,
 _LAG = 0.15  # s, or as far as the arm may go in that time: it follows late, and what it says is old
@@ -60,11 +61,11 @@ class MotionInterlock:
         if not robot.dry and (rival := self._peers.rival(now)):
             return MotionPermit(StopReason.ANOTHER_BRIDGE, f"{rival} has the arm")
         if not operator.goal:
-            return MotionPermit(StopReason.NO_GOAL, "say one on /lohovla/goal")
+            return MotionPermit(StopReason.NO_GOAL, f"say one on {full_name(robot.transport, '/lohovla/goal')}")
         if not self.warm_up.done:
             return MotionPermit(StopReason.WARMING_UP, "the model's first answers take a while")
         if not operator.started:
-            return MotionPermit(StopReason.NOT_STARTED, "call /lohovla/start")
+            return MotionPermit(StopReason.NOT_STARTED, f"call {full_name(robot.transport, '/lohovla/start')}")
         if operator.paused:
             return MotionPermit(StopReason.PAUSED, "by the operator")
         if not operator.enabled(now):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lohovla.ros.transport.message_types import Message
+from lohovla.ros.transport.namespace import full_name
 from lohovla.ros.transport.transport import Subscription
 
 _log = logging.getLogger("lohovla.ros")
@@ -79,7 +80,8 @@ class OperatorInterface:
         else:
             if lately and self._ignored > self._let_go and not self.contradicted:
                 self.contradicted = True
-                _log.warning("%s/enable is held and let go by turns: do two nodes send it? It is not enabled", ROOT)
+                topic = full_name(self._transport, f"{ROOT}/enable")
+                _log.warning("%s is held and let go by turns: do two nodes send it? It is not enabled", topic)
             self._let_go = now
             self.let_go()
 

@@ -15,6 +15,7 @@ def snapshot(session: Any) -> dict[str, Any]:
     ages = [now - stamp for stamp in robot.eyes.sight.stamps.values()]
     return {
         "bridge": session.peers.name,
+        "namespace": getattr(robot.transport, "namespace", ""),
         "phase": session.phase,
         "mode": loop.mode if session.phase == "running" else session.phase,
         "moving": robot.allowed,

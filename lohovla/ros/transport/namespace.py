@@ -44,6 +44,18 @@ def in_namespace(transport: Any, namespace: str, shared: Sequence[str] = ()) -> 
     return Namespaced(transport, name, shared) if name else transport
 
 
+def full_name(transport: Any, name: str) -> str:
+    """The name of a topic, service or action as ROS has it: behind the transport's namespace, where it is in one."""
+    resolve = getattr(transport, "resolve", None)
+    return name if resolve is None else resolve(name)
+
+
+def log_format(namespace: str) -> str:
+    """The form of log lines: they name the robot, where it is one of several."""
+    name = check_namespace(namespace)
+    return f"%(asctime)s %(name)s{' ' + name if name else ''}: %(message)s"
+
+
 class Namespaced:
     """A transport whose topics, services and actions lie in a namespace; those that a system has once do not.
 

@@ -34,18 +34,20 @@ class Rclpy(NativeNode):
     Args:
         name: of the node; a plain one has the number of its process behind it.
         make: makes a node of another kind of that name.
+        namespace: of the node; the names of topics and services are whole, and do not change with it.
     """
 
     generation = 2
 
-    def __init__(self, name: str = "lohovla", make: Callable[..., Any] | None = None):
+    def __init__(self, name: str = "lohovla", make: Callable[..., Any] | None = None, namespace: str = ""):
         super().__init__()
         # By name, as it is there on some machines only: types are checked alike on all.
         self._rclpy = rclpy = importlib.import_module("rclpy")
         self._executors = importlib.import_module("rclpy.executors")
         if not rclpy.ok():
             rclpy.init()
-        self._node = make(name) if make is not None else rclpy.create_node(f"{name}_{os.getpid()}")
+        within = {"namespace": namespace} if namespace else {}
+        self._node = make(name, **within) if make is not None else rclpy.create_node(f"{name}_{os.getpid()}", **within)
         # Callbacks are quick, and the executor with several threads takes a multiple of the processor time.
         self._executor = self._executors.SingleThreadedExecutor()
         self._executor.add_node(self._node)

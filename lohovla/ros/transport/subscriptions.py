@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lohovla.ros.transport.message_types import BadMessage, Message, seconds_of, short_name
+from lohovla.ros.transport.namespace import full_name
 from lohovla.ros.transport.time_sync import ClockOffset
 from lohovla.ros.transport.transport import ServiceFailed, Subscription
 
@@ -35,7 +36,7 @@ class Subscriber:
     """One topic: its newest message. An older one that comes later is dropped.
 
     Args:
-        topic: its name.
+        topic: its name as ROS has it.
         type: of its messages, as subscribed.
         clock: maps its stamps.
         on_new: called after a message was kept, in the transport's thread.
@@ -108,8 +109,9 @@ class Subscriptions:
         """Subscribe; the same topic again gives the same feed."""
         with self._lock:
             if topic not in self._feeds:
-                self._feeds[topic] = Subscriber(topic, type, self._clock, on_new, each, self._arrival)
-                self._transport.subscribe(Subscription(topic, type, self._feeds[topic], throttle))
+                whole = full_name(self._transport, topic)
+                self._feeds[topic] = Subscriber(whole, type, self._clock, on_new, each, self._arrival)
+                self._transport.subscribe(Subscription(whole, type, self._feeds[topic], throttle))
             return self._feeds[topic]
 
     def listen(self, topic: str, type: str, callback: Callable[[Message], None], latched: bool = False) -> None:

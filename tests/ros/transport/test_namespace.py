@@ -7,7 +7,7 @@ import pytest
 
 from lohovla.errors import UserError
 from lohovla.ros.transport.in_process_ros import InProcessRos, LocalTransport
-from lohovla.ros.transport.namespace import Namespaced, check_namespace, in_namespace
+from lohovla.ros.transport.namespace import Namespaced, check_namespace, in_namespace, log_format
 from lohovla.ros.transport.transport import Subscription
 
 
@@ -89,6 +89,22 @@ def test_two_robots_on_one_graph_do_not_hear_each_other(bench):
     left.until(lambda: left.guard.waits_for(time.monotonic()))
     assert not right.operator.emergency
     assert all(name.startswith(("/left/", "/right/")) or name == "/diagnostics" for name in graph.types)
+
+
+def test_what_people_read_names_the_robot(bench):
+    run = bench(goal="", guard=True, namespace="/left")
+    run.operator.started = False
+    run.start()
+    run.until(lambda: "/left/lohovla/goal" in run.session.snapshot()["waits_for"])
+    run.operator.set_goal("wander about")
+    run.until(lambda: "/left/lohovla/start" in run.session.snapshot()["waits_for"])
+    run.guard.close()
+    run.until(lambda: "/left/lohovla/guard" in run.session.snapshot()["waits_for"])
+    assert run.session.snapshot()["namespace"] == "/left"
+    run.arm.close()
+    run.until(lambda: "/left/sim/" in run.robot.state_fault(run.session.clock.now()))
+    assert "nothing has come on /left/sim/gripper_state (std_msgs/Float64)" in run.robot.feeds.advice()
+    assert "lohovla.ros /left: " in log_format("left") % {"asctime": "", "name": "lohovla.ros", "message": ""}
 
 
 def test_the_packed_guard_keeps_its_namespace(tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from lohovla.benchmarks.bench_utils import emit
-from lohovla.control.settings import JOINS
+from lohovla.control.settings import CHUNKING_MODES
 from lohovla.errors import UserError
 from lohovla.evaluate.protocol import seeds_of
 from lohovla.evaluate.report.svg_plots import lines
@@ -21,7 +21,7 @@ from lohovla.evaluate.statistics import wilson
 from lohovla.parallel_jobs import run_jobs
 
 STUDIES = ("joins", "jitter", "faults", "all")
-_BLIND = ("teacher", "oracle", "wander", "random")  # policies that look at no picture
+_BLIND = ("chunked-oracle", "oracle", "random-waypoints", "random")  # policies that look at no picture
 _BATCH = 5  # episodes of a job
 _COMMAND_HZ = 100.0
 
@@ -78,18 +78,18 @@ def _headline(figures: Mapping[str, Any]) -> tuple[str, float, str]:
 
 def joins(config: Any, folder: Path) -> list[dict[str, Any]]:
     """Success, duration, smoothness for every join and delay; a table, and plots as ``joins-*.svg``."""
-    unknown = [name for name in config.joins if name not in JOINS]
-    if unknown or not config.joins or not config.delays or config.trials < 1:
+    unknown = [name for name in config.chunking_modes if name not in CHUNKING_MODES]
+    if unknown or not config.chunking_modes or not config.delays or config.trials < 1:
         raise UserError(
-            f"joins={list(config.joins)}, delays={list(config.delays)}, trials={config.trials}",
-            f"give some of {', '.join(JOINS)}, delays in s, and at least one trial",
+            f"chunking_modes={list(config.chunking_modes)}, delays={list(config.delays)}, trials={config.trials}",
+            f"give some of {', '.join(CHUNKING_MODES)}, delays in s, and at least one trial",
         )
     seeds = seeds_of("test", config.trials)
     batches = [seeds[k : k + _BATCH] for k in range(0, len(seeds), _BATCH)]
     jobs = [
         (_policy(config), config.task, join, float(delay), batch)
         for delay in config.delays
-        for join in config.joins
+        for join in config.chunking_modes
         for batch in batches
     ]
     began, results = time.perf_counter(), defaultdict(list)
@@ -98,13 +98,13 @@ def joins(config: Any, folder: Path) -> list[dict[str, Any]]:
             results[trial.join, trial.delay].append(trial)
         print(f"\r{count} of {len(jobs)} jobs, {time.perf_counter() - began:.0f} s", end="", flush=True)
     print()
-    rows = [_row(join, float(d), results[join, float(d)]) for join in config.joins for d in config.delays]
+    rows = [_row(join, float(d), results[join, float(d)]) for join in config.chunking_modes for d in config.delays]
     _print(rows)
     for name, key, unit, high in (
         ("success", "success", "share solved", 1.0),
         ("seconds", "seconds", "s to the end", 0.0),
     ):
-        series = {j: [(1000 * r["delay"], r[key]) for r in rows if r["join"] == j] for j in config.joins}
+        series = {j: [(1000 * r["delay"], r[key]) for r in rows if r["join"] == j] for j in config.chunking_modes}
         top = high or float(np.ceil(max(r[key] for r in rows)))
         text = lines(series, "delay of the model, ms", unit, top)
         (folder / f"joins-{name}.svg").write_text(text, encoding="utf-8")
@@ -131,7 +131,12 @@ def _play(job: tuple[tuple[str, dict[str, Any]], str, str, float, Sequence[int]]
     settings: dict[str, Any] = {"control": "ee", "control_hz": _COMMAND_HZ}
     if policy in _BLIND:
         settings["cameras"] = {}
-    loop = {"clock": "simulated", "delay": {"plan": delay, "chunk": delay}, "join": join, "command_hz": _COMMAND_HZ}
+    loop = {
+        "clock": "simulated",
+        "delay": {"plan": delay, "chunk": delay},
+        "chunking_mode": join,
+        "command_hz": _COMMAND_HZ,
+    }
     realtime, env = RealtimeEpisodes(policy, task, settings, loop, own), BlocksEnv(task=task, **settings)
     trials = []
     for seed in seeds:

@@ -60,7 +60,7 @@ def run(
     text = TextModel.load(model)
     if weights is not None:
         quantize_linear(text, weights)
-    service = TextService(text, "text", EngineSettings(running=max(answers, 1), step_tokens=1 << 16))
+    service = TextService(text, "text", EngineSettings(max_num_seqs=max(answers, 1), max_num_batched_tokens=1 << 16))
     modes = [mode for mode in modes if mode in service.modes]
     prompts = _prompts(service, answers)
     kept: dict[str, list[dict[str, float]]] = {mode: [] for mode in modes}

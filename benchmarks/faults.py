@@ -21,7 +21,7 @@ from lohovla.control.inference.inference_worker import SimulatedWorker
 from lohovla.control.loop import ControlLoop
 from lohovla.control.motion_limits import MotionLimits
 from lohovla.control.safety.command_receiver import Command
-from lohovla.control.settings import JOINS, LoopSettings, SafetySettings
+from lohovla.control.settings import CHUNKING_MODES, LoopSettings, SafetySettings
 from lohovla.control.simulated_robots import KinematicArm, TimedObservation
 from lohovla.policies.base import Decision
 from lohovla.policies.random_waypoints import RandomWaypointPolicy
@@ -169,8 +169,8 @@ class _FaultInjector:
             "deadman": safety.deadman_timeout + settings.stopping_time,
             "emergency stop": settings.stopping_time,
             "dead sender": safety.watchdog + settings.limits.stopping_time(0.01) + 0.02,
-            "stale camera": safety.camera_stale + settings.quiet_time,
-        }.get(self.kind, settings.quiet_time)
+            "stale camera": safety.camera_stale + settings.worst_case_stop_time,
+        }.get(self.kind, settings.worst_case_stop_time)
 
 
 # After these for good, the arm must come to rest; the others let it go on.
@@ -208,13 +208,15 @@ def play(
     kind = fault or FAULTS[seed % len(FAULTS)]
     drawn = rng.random() < 0.6
     forever = kind in FINAL and (drawn if forever is None else forever)
-    joins = [*JOINS, "ensemble", "rtc-trained"] if make_arm is None else JOINS  # rtc takes the most time
+    joins = (
+        [*CHUNKING_MODES, "ensemble", "rtc-trained"] if make_arm is None else CHUNKING_MODES
+    )  # rtc takes the most time
     join = str(rng.choice(joins))
     hz = float(rng.choice(rates))
     safety = SafetySettings(
-        deadman=kind == "deadman", stale_after=float(rng.uniform(0.6, 1.5)), model_timeout=0.8, hold=0.4
+        deadman=kind == "deadman", stale_after=float(rng.uniform(0.6, 1.5)), model_timeout=0.8, hold_timeout=0.4
     )
-    settings = LoopSettings(join=join, command_hz=hz, execute=int(rng.integers(4, 13)), safety=safety)
+    settings = LoopSettings(chunking_mode=join, command_hz=hz, n_action_steps=int(rng.integers(4, 13)), safety=safety)
     trouble = _FaultInjector(kind, forever, float(rng.uniform(0.8, 2.2)), rng, float(rng.choice([0.0, 0.05, 0.2, 0.5])))
 
     clock, policy = SimulatedClock(), RandomWaypointPolicy()
@@ -307,8 +309,8 @@ def _rest(poses: np.ndarray, times: Sequence[float], trouble: _FaultInjector, se
     if trouble.kind == "frozen camera":
         path = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(poses[:, :3], axis=0), axis=1))])
         start = int(np.searchsorted(times, since))
-        shown = np.flatnonzero(path > path[start] + settings.safety.camera_travel)
-        looks = settings.execute / 20.0 + 1.5 * trouble._delay + settings.safety.model_timeout
+        shown = np.flatnonzero(path > path[start] + settings.safety.frozen_camera_distance)
+        looks = settings.n_action_steps / 20.0 + 1.5 * trouble._delay + settings.safety.model_timeout
         since = times[min(int(shown[0]) if len(shown) else len(times) - 1, len(times) - 1)] + looks
     return max(last - since, 0.0)
 

@@ -111,7 +111,7 @@ def _threshold(denoiser: DecoderDenoiser, text: TextModelShape) -> float:
 
 def _engine(denoiser: DecoderDenoiser, text: TextModelShape, batch: int, accept: float) -> tuple[float, float, float]:
     """Seconds a step, tokens accepted in one, and rows of its forward, once all requests run."""
-    engine = Engine(denoiser, EngineSettings(cache_mb=text.cache_mb, running=batch, share=False))
+    engine = Engine(denoiser, EngineSettings(cache_mb=text.cache_mb, max_num_seqs=batch, enable_prefix_caching=False))
     generator = torch.Generator().manual_seed(0)
     known = [0] * batch
 

@@ -58,9 +58,9 @@ ABLATIONS = {
     "disturbed": Ablation("drops and noise, rule (c)", {}, _DISTURBED),
     "disturbed-never": Ablation("drops and noise, rule (a)", {"replan": "never"}, _DISTURBED),
     "disturbed-always": Ablation("drops and noise, rule (b)", {"replan": "always"}, _DISTURBED),
-    "steps-1": Ablation("1 denoising step", {"steps": 1}),
-    "steps-2": Ablation("2 denoising steps", {"steps": 2}),
-    "steps-10": Ablation("10 denoising steps", {"steps": 10}),
+    "steps-1": Ablation("1 denoising step", {"num_inference_steps": 1}),
+    "steps-2": Ablation("2 denoising steps", {"num_inference_steps": 2}),
+    "steps-10": Ablation("10 denoising steps", {"num_inference_steps": 10}),
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from lohovla import __version__
 from lohovla.errors import SetupError, UserError
+from lohovla.settings.renamed_settings import refuse_old_command
 
 # Packages that only an extra brings, by the name they are imported by.
 EXTRAS = {
@@ -58,7 +59,7 @@ COMMANDS = {
             "lohovla rollout task=put-block-into-matching-bowl policy=oracle seed=10001",
             "lohovla rollout task=K control=pick_place episodes=5 video=false",
             "lohovla rollout task=H env.drop_probability=0.1 env.noise.color=5",
-            "lohovla rollout realtime=true loop.join=ensemble viz=rerun",
+            "lohovla rollout realtime=true loop.chunking_mode=ensemble viz=rerun",
         ),
     ),
     "tasks": Subcommand(
@@ -134,12 +135,12 @@ COMMANDS = {
             "lohovla train init=outputs/train/new pictures=nano stage=paint recipe.stages.paint.steps=200",
         ),
     ),
-    "imagine": Subcommand(
-        "lohovla.commands.imagine",
-        "Imagine a whole plan in words and pictures, beside what comes of it.",
+    "preview-plan": Subcommand(
+        "lohovla.commands.preview_plan",
+        "Show a whole plan in words and pictures, beside what comes of it.",
         (
-            "lohovla imagine task=put-block-into-matching-bowl seed=10001",
-            "lohovla imagine task=E seed=10003 order=raster",
+            "lohovla preview-plan task=put-block-into-matching-bowl seed=10001",
+            "lohovla preview-plan task=E seed=10003 order=raster",
         ),
     ),
     "ros": Subcommand(
@@ -147,14 +148,14 @@ COMMANDS = {
         "Run a policy on a ROS robot, over rosbridge.",
         (
             'lohovla ros robot=ur5e goal="put the red block in the red bowl" dry_run=true',
-            "lohovla ros robot=sim policy=teacher enable=always",
-            "lohovla ros robot=sim policy=teacher enable=always episodes=5 seed=10001",
+            "lohovla ros robot=sim policy=chunked-oracle enable=always",
+            "lohovla ros robot=sim policy=chunked-oracle enable=always episodes=5 seed=10001",
         ),
     ),
     "ros-sim": Subcommand(
         "lohovla.commands.ros_sim",
         "The simulated world as a ROS robot behind rosbridge.",
-        ("lohovla ros-sim", "lohovla ros-sim task=K seed=10003 port=9091 generation=1"),
+        ("lohovla ros-sim", "lohovla ros-sim task=K seed=10003 port=9091 ros_version=1"),
     ),
     "ros-guard": Subcommand(
         "lohovla.commands.ros_guard",
@@ -201,6 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
     name, rest = arguments[0], arguments[1:]
     try:
         if name not in COMMANDS:
+            refuse_old_command(name)
             nearest = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.4)
             raise UserError(
                 f"there is no command {name!r}",

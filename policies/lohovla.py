@@ -50,7 +50,7 @@ class LoHoVLAPolicy(Policy):
         self._fast = InferenceBackend(model, rules.backend)
         self.planner = SubtaskPlanner(model, processor, rules, self._fast)
         control = env.control
-        self._whole = DecisionConfig(processor.start, processor.end, processor.mask, control, rules.steps)
+        self._whole = DecisionConfig(processor.start, processor.end, processor.mask, control, rules.num_inference_steps)
         self.spec = PolicySpec(
             KEYS,
             control,
@@ -60,7 +60,7 @@ class LoHoVLAPolicy(Policy):
             frozenset({"subtask", "progress", *(["subgoal"] if rules.paints else [])}),
             prefix=control == "ee",
         )
-        self.flow_steps = rules.steps
+        self.flow_steps = rules.num_inference_steps
         self._home = np.array(model.config.look)
         self._memories: dict[int, EpisodeMemory] = {}
 
@@ -77,7 +77,7 @@ class LoHoVLAPolicy(Policy):
         """Decide for several episodes in one pass."""
         memories = [self._memories[context.slot] for context in contexts]
         planned, actions, act_ms = self._act(observations, contexts, memories)
-        first = 1 if self.spec.control == "pick_place" else self.rules.execute
+        first = 1 if self.spec.control == "pick_place" else self.rules.n_action_steps
         for memory, action in zip(memories, actions, strict=True):
             memory.motion = last_action_delta(action[:first])
         return [
@@ -169,7 +169,7 @@ class LoHoVLAPolicy(Policy):
         state = observation["state"]
         memory.gripped |= bool(state[6] > 0.5)
         seconds = (context.step - memory.started) / self.spec.control_hz
-        allowed = max(self.rules.limit, _SLACK * memory.way / context.velocity)
+        allowed = max(self.rules.subtask_timeout, _SLACK * memory.way / context.velocity)
         away = float(np.linalg.norm(np.asarray(state[:3]) - self._home))
         back = memory.gripped and state[6] < 0.5 and away < 0.03
         return back or seconds >= allowed
@@ -199,9 +199,9 @@ class LoHoVLAPolicy(Policy):
     ) -> torch.Tensor:
         attended = ActionContext.stack([memory.attended for memory in memories if memory.attended is not None])
         if self.spec.control == "pick_place":
-            return self._fast.pick_place(attended, self.rules.steps, given.noise)
+            return self._fast.pick_place(attended, self.rules.num_inference_steps, given.noise)
         states = self._states(observations)
-        return self._fast.ee(attended, states, given.motion, self.rules.steps, given.noise, given.prefix)
+        return self._fast.ee(attended, states, given.motion, self.rules.num_inference_steps, given.noise, given.prefix)
 
     def _states(self, observations: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         states = np.stack([observation["state"] for observation in observations]).astype(np.float32)
@@ -216,7 +216,7 @@ class LoHoVLAPolicy(Policy):
             self._look([observation], [context], [memory])
             memory.way = self._way(memory, observation)
         else:
-            memory.fails = self.rules.failures + 1
+            memory.fails = self.rules.max_subtask_failures + 1
         return SubtaskPlan(self._text(memory), timing=memory.timing, over=memory.over, way=memory.way)
 
     @torch.no_grad()

@@ -11,12 +11,13 @@ from lohovla.errors import UserError
 from lohovla.model.backends.inference_backend import BACKENDS
 from lohovla.model.inference.action_sampling import ActionContext
 from lohovla.policies.subgoal_source import SubgoalSource
+from lohovla.settings.renamed_settings import refuse_old_choice
 
 _CHOICES = {
     "subtasks": ("text", "image", "text+image", "none"),
     "planner": ("ar", "d2f"),
     "grammar": ("scene", "all", "none"),
-    "replan": ("never", "always", "patient"),
+    "replan": ("never", "always", "after_k_failures"),
     "progress": ("reward", "model"),
     "backend": BACKENDS,
 }
@@ -33,45 +34,48 @@ class LoHoVLAPolicyConfig:
         grammar: what may be said word by word: ``scene`` (sub-tasks of what is seen and asked for), ``all``
             (sub-tasks), ``none`` (anything). What block diffusion says is checked, and said again word by word where
             it may not be said.
-        avoid: after a failure that calls for another sub-task, do not say the one that failed until one succeeds.
-        replan: after a failure: ``never`` (the paper's a), ``always`` (b), or ``patient`` (c): after more than
-            ``failures`` in a row.
-        failures: K of rule (c).
+        exclude_failed: after a failure that calls for another sub-task, do not say the one that failed until one
+            succeeds.
+        replan: after a failure: ``never`` (the paper's a), ``always`` (b), or ``after_k_failures`` (c): after
+            more than ``max_subtask_failures`` in a row.
+        max_subtask_failures: K of rule (c).
         progress: ``reward`` (the simulator's, the published rule) or ``model`` (seen by the model, as on a robot).
-        done: chance from which the model calls a sub-task done.
-        steps: denoising steps of a chunk.
-        execute: actions of each ``ee`` chunk that are carried out.
-        stop: may say that all is done, or that nothing (more) can be done, which ends the episode. A simulator ends an
-            episode itself: there, saying it too early only loses.
-        limit: seconds after which an ``ee`` sub-task is given up; more where the arm is too slow for its way.
+        success_threshold: chance from which the model calls a sub-task done.
+        num_inference_steps: denoising steps of a chunk.
+        n_action_steps: actions of each ``ee`` chunk that are carried out.
+        allow_done: may say that all is done, or that nothing (more) can be done, which ends the episode. A simulator
+            ends an episode itself: there, saying it too early only loses.
+        subtask_timeout: seconds after which an ``ee`` sub-task is given up; more where the arm is too slow for its way.
         backend: how the passes are computed: ``eager``, ``fused`` or ``compile`` (``inference_backend``).
-        imagine: paint the end of each new sub-task, the decision's ``subgoal``, for people where nothing acts on it.
+        generate_subgoals: paint the end of each new sub-task, the decision's ``subgoal``, for people where nothing acts
+            on it.
     """
 
     subtasks: str = "text"
     planner: str = "ar"
     grammar: str = "scene"
-    avoid: bool = True
-    replan: str = "patient"
-    failures: int = 1
+    exclude_failed: bool = True
+    replan: str = "after_k_failures"
+    max_subtask_failures: int = 1
     progress: str = "reward"
-    done: float = 0.5
-    steps: int = 4
-    execute: int = 8
-    stop: bool = False
-    limit: float = 8.0
+    success_threshold: float = 0.5
+    num_inference_steps: int = 4
+    n_action_steps: int = 8
+    allow_done: bool = False
+    subtask_timeout: float = 8.0
     backend: str = "eager"
-    imagine: bool = False
+    generate_subgoals: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
+            refuse_old_choice(f"policy.{name}", getattr(self, name))
             if getattr(self, name) not in choices:
                 raise UserError(
                     f"policy.{name} cannot be {getattr(self, name)!r}", f"choose one of {', '.join(choices)}"
                 )
-        if self.steps < 1 or self.execute < 1 or self.failures < 0:
+        if self.num_inference_steps < 1 or self.n_action_steps < 1 or self.max_subtask_failures < 0:
             raise UserError(
-                "policy.steps and policy.execute are at least 1, policy.failures at least 0",
+                "policy.num_inference_steps and policy.n_action_steps are at least 1, policy.max_subtask_failures 0",
                 "4, 8 and 1 are the defaults",
             )
 
@@ -83,7 +87,7 @@ class LoHoVLAPolicyConfig:
     @property
     def paints(self) -> bool:
         """Whether sub-goal pictures are painted."""
-        return self.pictured or self.imagine
+        return self.pictured or self.generate_subgoals
 
 
 @dataclass

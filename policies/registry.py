@@ -13,6 +13,7 @@ from typing import Any
 
 from lohovla.errors import UserError
 from lohovla.policies.base import Policy
+from lohovla.settings.renamed_settings import refuse_old_choice, refuse_old_setting
 
 
 def _oracle(env: Any) -> Policy:
@@ -42,7 +43,7 @@ def _remote(env: Any, url: str, **settings: Any) -> Policy:
     return RemotePolicy(env, url, os.environ.get("LOHOVLA_API_KEY"), **settings)
 
 
-def _teacher(env: Any) -> Policy:
+def _chunked_oracle(env: Any) -> Policy:
     from lohovla.policies.chunked_oracle import ChunkedOraclePolicy
 
     settings = {"task": env.task.name, "colors": env.colors, "paraphrase": env.paraphrase}
@@ -50,7 +51,7 @@ def _teacher(env: Any) -> Policy:
     return ChunkedOraclePolicy({**settings, **rules})
 
 
-def _wander(env: Any) -> Policy:
+def _random_waypoints(env: Any) -> Policy:
     from lohovla.policies.random_waypoints import RandomWaypointPolicy
 
     return RandomWaypointPolicy()
@@ -100,8 +101,8 @@ _POLICIES: dict[str, Callable[..., Policy]] = {
     "expert": _expert,
     "random": _random,
     "remote": _remote,
-    "teacher": _teacher,
-    "wander": _wander,
+    "chunked-oracle": _chunked_oracle,
+    "random-waypoints": _random_waypoints,
     "custom": _custom,
 }
 
@@ -118,6 +119,7 @@ def make_policy(name: str, env: Any, **settings: Any) -> Policy:
         UserError: there is none of that name, or it has no such setting; the message names the nearest.
     """
     if name not in _POLICIES:
+        refuse_old_choice("policy", name)
         nearest = difflib.get_close_matches(name, _POLICIES, n=1, cutoff=0.0)[0]
         raise UserError(f"there is no policy {name!r}", f"did you mean {nearest!r}? choose of {', '.join(_POLICIES)}")
     check_settings(name, _POLICIES[name], settings)
@@ -129,6 +131,9 @@ def check_settings(name: Any, takes: Callable[..., Any], settings: Mapping[str, 
     try:
         inspect.signature(takes).bind(*[None] * env, **settings)
     except TypeError as error:
+        if name in _POLICIES:
+            for key in settings.keys() - inspect.signature(takes).parameters.keys():
+                refuse_old_setting("", f"policy.{key}")
         raise UserError(f"policy {name}: {error}", "its settings are given as policy.KEY=VALUE") from None
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from lohovla.errors import SetupError, UserError
 from lohovla.policies.base import Context, Decision, Policy, PolicySpec
 
-_FIRST_PATIENCE = 5.0  # s: long enough for a server that is being started again, short for a wrong address
+_CONNECT_TIMEOUT = 5.0  # s: long enough for a server that is being started again, short for a wrong address
 
 
 class RemotePolicy(Policy):
@@ -26,11 +26,12 @@ class RemotePolicy(Policy):
         keys: for a server of others, what it calls the observations: its names, with ours as values.
             None sends ours.
         actions: what it calls the actions in its reply.
-        execute: how many actions of each chunk to carry out; all if None.
-        coding: of colour pictures, ``raw``, ``png`` or ``jpeg``; the last changes pixels. Servers of others take raw.
+        n_action_steps: how many actions of each chunk to carry out; all if None.
+        image_encoding: of colour pictures, ``raw``, ``png`` or ``jpeg``; the last changes pixels. Servers of others
+            take raw.
         quality: of JPEG.
         timeout: seconds to wait for a reply.
-        patience: seconds to go on when a connection breaks.
+        reconnect_timeout: seconds to go on when a connection breaks.
 
     Raises:
         UserError: there is no server, or its policy is for something else.
@@ -44,30 +45,32 @@ class RemotePolicy(Policy):
         api_key: str | None = None,
         keys: Mapping[str, str] | None = None,
         actions: str = "actions",
-        execute: int | None = None,
-        coding: str = "raw",
+        n_action_steps: int | None = None,
+        image_encoding: str = "raw",
         quality: int = 90,
         timeout: float = 10.0,
-        patience: float = 30.0,
+        reconnect_timeout: float = 30.0,
     ):
         try:
             from lohovla.client.image_codec import CODINGS
             from lohovla.client.policy_client import PolicyClient
         except ImportError as error:
             raise SetupError(f"policy=remote needs {error.name}", "pip install 'lohovla[serve]'") from None
-        if coding not in CODINGS:
-            raise UserError(f"policy.coding cannot be {coding!r}", f"choose one of {', '.join(CODINGS)}")
-        if execute is not None and execute < 1:
-            raise UserError(f"policy.execute cannot be {execute}", "1 asks anew after every action")
-        self._connect = lambda: PolicyClient(url, api_key, timeout, patience, patience)
+        if image_encoding not in CODINGS:
+            raise UserError(
+                f"policy.image_encoding cannot be {image_encoding!r}", f"choose one of {', '.join(CODINGS)}"
+            )
+        if n_action_steps is not None and n_action_steps < 1:
+            raise UserError(f"policy.n_action_steps cannot be {n_action_steps}", "1 asks anew after every action")
+        self._connect = lambda: PolicyClient(url, api_key, timeout, reconnect_timeout, reconnect_timeout)
         self._clients: dict[int, PolicyClient] = {}
-        probe = PolicyClient(url, api_key, timeout, first_patience=min(patience, _FIRST_PATIENCE))
+        probe = PolicyClient(url, api_key, timeout, connect_timeout=min(reconnect_timeout, _CONNECT_TIMEOUT))
         probe.close()
         self._ours, self._url = probe.is_ours, url
-        self._coding, self._quality = coding, quality
-        self._actions, self._execute = actions, execute
-        if not self._ours and coding != "raw":
-            raise UserError(f"{url} is no server of ours", "policy.coding=raw is what it understands")
+        self._image_encoding, self._quality = image_encoding, quality
+        self._actions, self._n_action_steps = actions, n_action_steps
+        if not self._ours and image_encoding != "raw":
+            raise UserError(f"{url} is no server of ours", "policy.image_encoding=raw is what it understands")
         served = _served_spec(probe.metadata, url) if self._ours else None
         self._keys = dict(keys or {key: key for key in (served.observation_keys if served else env.observation_space)})
         if served:
@@ -81,7 +84,7 @@ class RemotePolicy(Policy):
             tuple(self._keys.values()),
             env.control,
             env.action_space.shape,
-            execute or (served.horizon if served else 1),
+            n_action_steps or (served.horizon if served else 1),
             served.control_hz if served else env.control_hz,
             served.emits if served else frozenset(),
         )
@@ -125,7 +128,7 @@ class RemotePolicy(Policy):
         for theirs, ours in self._keys.items():
             value = observation[ours]
             message[theirs] = (
-                encode_picture(value, self._coding, self._quality) if ours.startswith("images.") else value
+                encode_picture(value, self._image_encoding, self._quality) if ours.startswith("images.") else value
             )
         return message
 
@@ -144,7 +147,7 @@ class RemotePolicy(Policy):
             raise UserError(f"{self._url} gives actions that are no finite numbers", "its policy is at fault")
         timing = {name.removesuffix("_ms"): float(value) for name, value in reply.get("server_timing", {}).items()}
         return Decision(
-            actions[: self._execute],
+            actions[: self._n_action_steps],
             str(reply.get("subtask", "")),
             bool(reply.get("planned", False)),
             reply.get("subgoal"),

@@ -53,7 +53,7 @@ class SubtaskPlanner:
         self.model, self.rules = model, rules
         self._fast, self._inputs = fast, DeviceTransfer(processor, model.device)
         self._start, self._end, self._mask = processor.start, processor.end, processor.mask
-        self.subtask_constraints = processor.subtask_constraints(rules.stop) if rules.grammar != "none" else None
+        self.subtask_constraints = processor.subtask_constraints(rules.allow_done) if rules.grammar != "none" else None
 
     def plan(self, observations: Sequence[Mapping[str, Any]], memories: Sequence[EpisodeMemory]) -> list[bool]:
         """Look, judge the sub-task, plan another where one is due, and point; returns where one was planned."""
@@ -140,7 +140,7 @@ class SubtaskPlanner:
     def _end_runs(self, objects: Detections, memories: Sequence[EpisodeMemory], due: Sequence[bool]) -> None:
         """Note where what was planned ends an episode: all is done, or nothing can be."""
         for row in [
-            row for row, new in enumerate(due) if new and self.rules.stop and self.subtask_constraints is not None
+            row for row, new in enumerate(due) if new and self.rules.allow_done and self.subtask_constraints is not None
         ]:
             memory = memories[row]
             grammar = self._grammars(objects.select_rows([row]), [memory])
@@ -221,27 +221,31 @@ class SubtaskPlanner:
         if memory.words is None:
             return True
         memory.progress = progress
-        success = memory.reward > _REWARDED if self.rules.progress == "reward" else progress > self.rules.done
+        success = (
+            memory.reward > _REWARDED if self.rules.progress == "reward" else progress > self.rules.success_threshold
+        )
         if success:
             memory.fails, memory.failed = 0, []
             return True
         memory.fails += 1
         if self._gives_up(memory.fails):
             memory.fails = 0
-            if self.rules.avoid:
+            if self.rules.exclude_failed:
                 memory.failed.append(memory.words)
             return True
         return False
 
     def _gives_up(self, fails: int) -> bool:
-        return self.rules.replan == "always" or (self.rules.replan == "patient" and fails > self.rules.failures)
+        return self.rules.replan == "always" or (
+            self.rules.replan == "after_k_failures" and fails > self.rules.max_subtask_failures
+        )
 
     def _limit(self, memory: EpisodeMemory) -> float:
         """Chance of completion above which :meth:`_due` will want a new sub-task."""
         if memory.words is None or self._gives_up(memory.fails + 1):
             return ANY
         if self.rules.progress == "model":
-            return self.rules.done
+            return self.rules.success_threshold
         return ANY if memory.reward > _REWARDED else NONE
 
     def _words(

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from lohovla.errors import UserError
 from lohovla.settings.command_words import names_of
 from lohovla.settings.hydra_config import check, compose
+from lohovla.settings.renamed_settings import _CHOICES, _SETTINGS, new_setting
 from lohovla.settings.setting_ranges import kind_of, listed
 from lohovla.settings.setting_types import SettingType
 
@@ -215,7 +216,7 @@ def test_settings_are_checked_inside_what_is_added():
     for word in (
         "+robot.loop.limits.velocity=fast",
         "+robot.loop.limits=fast",
-        "+robot.loop.join=3",
+        "+robot.loop.chunking_mode=3",
         "env.cameras.front={width: wide}",
         "+recipe.stages.see.tables=-1",
     ):
@@ -227,3 +228,41 @@ def test_settings_are_checked_inside_what_is_added():
 def test_a_policy_of_ones_own_takes_anything():
     config = compose("rollout", ["policy=custom", "policy.factory=mine:make", "+policy.size=3", "+policy.name_of=a=b"])
     assert dict(config.policy) == {"name": "custom", "factory": "mine:make", "size": 3, "name_of": "a=b"}
+
+
+def command_of(key):
+    """A command line that has the setting, or had it by an old name: the command, and the words for its group."""
+    command, _, own = key.rpartition(":")
+    group = key.partition(".")[0]
+    remote = key in ("policy.coding", "policy.patience")
+    words = {"policy": ["policy=remote" if remote else "policy=lohovla"]}.get(group, [])
+    return command or ("ros" if group == "robot" else "rollout"), own, words
+
+
+@pytest.mark.parametrize("key", _SETTINGS)
+def test_an_old_setting_is_refused_with_its_new_name(key):
+    command, old, words = command_of(key)
+    new = new_setting(command, old)
+    assert new in names_of(compose(command, words))  # which there is
+    assert old not in names_of(compose(command, words))
+    group, _, last = old.rpartition(".")
+    typed = [f"{old}=1", f"+{old}=1"] + ([f"{group}={{{last}: 1}}"] if "." in group else [])
+    for word in typed:
+        with pytest.raises(UserError) as refused:
+            compose(command, [*words, word])
+        assert refused.value.cause == f"the setting {old} is called {new} now", word
+
+
+@pytest.mark.parametrize(("key", "value"), _CHOICES)
+def test_an_old_choice_is_refused_with_its_new_name(key, value):
+    words = ["policy=lohovla"] if key != "policy" else []
+    with pytest.raises(UserError, match=f"{key}={value} is called {key}={_CHOICES[key, value]} now"):
+        compose("rollout", [*words, f"{key}={value}"])
+    compose("rollout", [*words, f"{key}={_CHOICES[key, value]}"])
+
+
+def test_an_old_name_in_an_old_group_leads_to_both_new_ones():
+    assert new_setting("ros", "robot.fresh.acted") == "robot.max_age.observation"
+    assert new_setting("ros", "robot.loop.safety.hold") == "robot.loop.safety.hold_timeout"
+    assert new_setting("rollout", "generation") is None  # of another command
+    assert new_setting("generate", "stop") is None

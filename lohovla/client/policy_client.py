@@ -47,10 +47,10 @@ class PolicyClient:
         url: str,
         api_key: str | None = None,
         timeout: float = 10.0,
-        patience: float = 30.0,
-        first_patience: float = 0.0,
+        reconnect_timeout: float = 30.0,
+        connect_timeout: float = 0.0,
     ):
-        self.url, self._timeout, self._patience = url, timeout, patience
+        self.url, self._timeout, self._reconnect_timeout = url, timeout, reconnect_timeout
         self._headers = {"Authorization": f"Api-Key {api_key}"} if api_key else {}
         self._socket: ClientConnection | None = None
         self._pending: bytes | None = None
@@ -59,7 +59,7 @@ class PolicyClient:
         self._episode = 0
         self.interruptions = self.strays = 0
         self.metadata: dict[str, Any] = {}
-        self._connect(first_patience)
+        self._connect(connect_timeout)
         self.is_ours = self.metadata.get("server") == "lohovla"
 
     def reset(self, seed: int | None = None) -> None:
@@ -103,7 +103,7 @@ class PolicyClient:
         """
         if self._pending is None:
             raise RuntimeError("nothing was sent")
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + self._reconnect_timeout
         while True:
             try:
                 reply = self._read()
@@ -190,7 +190,7 @@ class PolicyClient:
 
     def _open(self) -> ClientConnection:
         if self._socket is None:
-            self._connect(self._patience)
+            self._connect(self._reconnect_timeout)
         assert self._socket is not None
         return self._socket
 

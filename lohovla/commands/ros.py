@@ -108,7 +108,7 @@ class _Bridge:
         name, policy_settings = split_settings(chosen)
         self.by_policy = judged_by_policy(config)
         if name == "lohovla":
-            policy_settings |= {"progress": "model", "stop": self.by_policy}
+            policy_settings |= {"progress": "model", "allow_done": self.by_policy}
         task = get_task(config.task).name
         world = {"control": "ee", "control_hz": 20.0 if name == "lohovla" else _WORLD_HZ}
         mirror = SimStateMirror(task, {**world, "control_hz": _WORLD_HZ}) if profile.world else None
@@ -122,7 +122,7 @@ class _Bridge:
             self.task, kind, url = task, config.transport, config.url
             if kind == "sim":
                 kind, url = "rosbridge", self._simulate()
-            self.transport = connect(kind, url, profile.generation, config.compression)
+            self.transport = connect(kind, url, profile.ros_version, config.compression)
             self.close_all += [self.transport.close, self.transport.flush]
             self.folder = results_folder(config, "ros", {"environment": VERSION})  # the model and ROS are there
             if config.bag:
@@ -163,8 +163,8 @@ class _Bridge:
     def _open_bag(self) -> None:
         from lohovla.ros.record.bag import Bag, RecordingTransport
 
-        generation = self.transport.generation
-        bag = Bag(self.folder / ("run.bag" if generation == 1 else "bag"), generation)
+        ros_version = self.transport.ros_version
+        bag = Bag(self.folder / ("run.bag" if ros_version == 1 else "bag"), ros_version)
         self.close_all.append(bag.close)
         self.transport = RecordingTransport(self.transport, bag)
 

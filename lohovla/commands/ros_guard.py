@@ -34,7 +34,7 @@ def run(config: DictConfig) -> int:
     limits = LoopSettings.from_config(profile.loop_settings(loop)).limits
     settings = guard_settings(profile, limits, config.enable)
     if config.write is not None:
-        write_app(Path(config.write), settings, profile.generation, namespace, list(config.shared))
+        write_app(Path(config.write), settings, profile.ros_version, namespace, list(config.shared))
         print(f"{config.write}: copy it to the robot, source ROS there, and run `python3 {Path(config.write).name}`")
         return 0
     if config.transport == "rosbridge":
@@ -47,5 +47,5 @@ def run(config: DictConfig) -> int:
         return in_namespace(transport, config.namespace, list(config.shared))
 
     if config.transport == "native":
-        return guard_natively(profile.generation, settings, config.lifecycle, inside, namespace)
-    return guard_robot(inside(connect(config.transport, config.url, profile.generation)), settings)
+        return guard_natively(profile.ros_version, settings, config.lifecycle, inside, namespace)
+    return guard_robot(inside(connect(config.transport, config.url, profile.ros_version)), settings)

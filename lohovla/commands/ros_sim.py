@@ -60,11 +60,11 @@ def _connect(config: DictConfig) -> tuple[Any, Any, str]:
         from lohovla.ros.transport.in_process_ros import InProcessRos, LocalTransport
         from lohovla.ros.transport.rosbridge_server import RosbridgeServer
 
-        if config.generation not in (1, 2):
-            raise UserError(f"generation cannot be {config.generation}", "1 or 2, of ROS")
+        if config.ros_version not in (1, 2):
+            raise UserError(f"ros_version cannot be {config.ros_version}", "1 or 2, of ROS")
         graph = InProcessRos()
-        server = RosbridgeServer(graph, config.generation, config.host, config.port).start()
-        return server, LocalTransport(graph, config.generation), f"behind rosbridge at {server.url}"
+        server = RosbridgeServer(graph, config.ros_version, config.host, config.port).start()
+        return server, LocalTransport(graph, config.ros_version), f"behind rosbridge at {server.url}"
     from lohovla.ros.transport.connect import connect
 
     transport = connect(config.transport, config.url)

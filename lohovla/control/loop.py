@@ -46,20 +46,24 @@ class ControlLoop:
     def __init__(self, robot: Robot, spec: PolicySpec, worker: InferenceWorker, settings: LoopSettings, clock: Clock):
         if spec.control != "ee":
             raise UserError(f"the loop needs ee actions, not {spec.control}", "use control=ee")
-        if settings.join == "rtc-trained" and not spec.prefix:
-            raise UserError("this policy was not trained to continue a chunk", "use loop.join=sync, ensemble or rtc")
+        if settings.chunking_mode == "rtc-trained" and not spec.prefix:
+            raise UserError(
+                "this policy was not trained to continue a chunk", "use loop.chunking_mode=sync, ensemble or rtc"
+            )
         self.robot, self.spec, self.worker, self.settings, self.clock = robot, spec, worker, settings, clock
         self._log, self.accounts = EventLog(), LatencyStats()
         self.asker = InferenceClient(worker, spec, settings, self._log, self.accounts)
         self.joiner = ChunkHandover(spec, settings, self.asker.period, self._log)
         self.looking = ObservationMonitor(robot, spec, settings, self.asker.period, self._log)
         self.limiter = MotionLimiter(settings.limits, settings.period)
-        self.track = Trajectory(settings.bridge, settings.decay if settings.join == "ensemble" else None)
+        self.track = Trajectory(
+            settings.blend_time, settings.temporal_ensemble_coeff if settings.chunking_mode == "ensemble" else None
+        )
         self.deadman, self.emergency = Deadman(settings.safety.deadman_timeout), EmergencyStop()
         self.on_subtask: Callable[[str], None] = lambda text: None
         self.on_tick: Callable[[ControlLoop], None] = lambda loop: None
         self.last: Command | None = None
-        self._sync = settings.join == "sync"
+        self._sync = settings.chunking_mode == "sync"
         self.progress = 0.0  # of the sub-task, as the last chunk said
         self.subgoal: np.ndarray | None = None  # picture that it should lead to, where the policy has one
         self.over = ""  # that the policy says that the episode is over, as a Decision has it
@@ -173,7 +177,7 @@ class ControlLoop:
         if before is None:
             return
         gap = now - before
-        if gap < 0.0 or gap > self.settings.period + self.settings.safety.late:
+        if gap < 0.0 or gap > self.settings.period + self.settings.safety.clock_jump_threshold:
             self.log.add(now, "clock jump", f"{gap:+.3f} s between two commands {self.settings.period:g} s apart")
             self._halt(now, "the clock jumped")
             self._idle_since = now
@@ -240,7 +244,7 @@ class ControlLoop:
             return "run"
         waited = now - self._idle_since
         self.log.state(now, "hold", not self._sync, "the chunk ended before the next was there")
-        if waited <= self.settings.safety.hold:
+        if waited <= self.settings.safety.hold_timeout:
             return "hold"
         self.log.state(now, "stop", True, f"no chunk for {waited:.2f} s")
         self.track.clear()
@@ -280,7 +284,7 @@ class ControlLoop:
         if self._sync:
             return False
         # Not so late that the old chunk ends before the new one is there.
-        executed = min(self.settings.execute, len(newest.actions) - self.asker.delay)
+        executed = min(self.settings.n_action_steps, len(newest.actions) - self.asker.delay)
         return now >= newest.start + executed * self.asker.period - 1e-9
 
     def _ask_about(self, now: float, kind: str) -> None:
@@ -298,7 +302,7 @@ class ControlLoop:
         horizon = max(self.spec.horizon, 1)
         ahead = None if self._sync else self.track.remainder(sample.taken, self.asker.period, horizon)
         measured = np.asarray(seen["state"][:POSE], dtype=np.float64)
-        frozen = 0 if ahead is None or self.settings.join == "ensemble" else min(self.asker.delay, len(ahead))
+        frozen = 0 if ahead is None or self.settings.chunking_mode == "ensemble" else min(self.asker.delay, len(ahead))
         job = self.asker.ask(
             now,
             "chunk",

@@ -40,7 +40,7 @@ class EpisodeResult:
 
     Attributes:
         reason: why it ended: ``success``, ``action limit`` or ``time limit``; ``the policy said done``, or
-            ``... nothing``, where the policy may end it (``policy.stop=true``).
+            ``... nothing``, where the policy may end it (``policy.allow_done=true``).
         missing: the sub-task that the last state still asked for, by the goal's rules; "" after a success.
         outcomes: how often each outcome of a pick and place came, with ``pick_place``.
         scores: the score at the start and whenever it changed.

@@ -20,7 +20,7 @@ from lohovla.evaluate.episode_runner import EpisodeProgress, EpisodeResult, Epis
 from lohovla.policies.base import Context, Policy
 
 CLOCKS = ("wall", "simulated")
-_CHUNKED = {"oracle": "teacher"}  # an oracle that thinks for one step is always late; this one gives chunks
+_CHUNKED = {"oracle": "chunked-oracle"}  # an oracle that thinks for one step is always late; this one gives chunks
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class RealtimeEpisodes:
         context = Context(world=play.env.unwrapped.get_state() if "world" in self.spec.observation_keys else None)
         until = time.monotonic() + self.settings.safety.plan_timeout
         for number, kind in enumerate(("reset", "plan", "chunk"), start=1):
-            guided = kind == "chunk" and self.settings.join == "rtc"
+            guided = kind == "chunk" and self.settings.chunking_mode == "rtc"
             self.worker.submit(InferenceRequest(-number, kind, 0, 0.0, 0, seen, context, guided=guided), 0.0)
             while self.worker.state == "busy" and time.monotonic() < until:
                 time.sleep(0.005)
@@ -192,6 +192,6 @@ def status(loop: ControlLoop) -> tuple[str, str]:
     late = 1000.0 * max(loop.accounts.lateness[-100:], default=0.0)
     events = sum(loop.log.counts.values())
     return (
-        f"{loop.mode}   {loop.settings.join}   chunk {1000 * reply[0]:.0f} ms, {delay[0]} actions late",
+        f"{loop.mode}   {loop.settings.chunking_mode}   chunk {1000 * reply[0]:.0f} ms, {delay[0]} actions late",
         f"{len(loop.accounts.moments)} commands, {loop.settings.command_hz:g} Hz, {late:.1f} ms late   {events} events",
     )

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from lohovla.errors import UserError
+from lohovla.settings.renamed_settings import refuse_old_setting
 from lohovla.settings.setting_ranges import ADDED, kind_of, listed
 from lohovla.settings.setting_types import SettingType, shown
 
@@ -168,6 +169,8 @@ def _known(command: str, typed: TypedWord, defaults: DictConfig, known: list[str
     opened = custom or any(fnmatchcase(key, pattern) for pattern in ADDED)
     if key.startswith("recipe.stages.") and listed(command, key) is None:
         opened = False
+    if key not in known and not custom:
+        refuse_old_setting(command, key)
     if (mark and not opened) or (not mark and key not in known):
         word, cause = f"{key}={typed.text}", f"`lohovla {said(command)}` has no setting {key!r}"
         if not mark and opened:

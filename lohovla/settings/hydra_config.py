@@ -19,6 +19,7 @@ from lohovla import __version__
 from lohovla.errors import UserError
 from lohovla.output_folder import write_atomically
 from lohovla.settings.command_words import choices_of, examples, overrides_of, root_of, said
+from lohovla.settings.renamed_settings import refuse_old_choice, refuse_old_setting
 from lohovla.settings.setting_ranges import kind_of
 from lohovla.settings.setting_types import plain
 
@@ -96,6 +97,9 @@ def check(command: str, config: DictConfig, defaults: DictConfig, prefix: str = 
     for key in list(config):
         name, value = f"{prefix}{key}", config[key]
         default = defaults.get(key) if isinstance(defaults, DictConfig) else None
+        if key not in defaults and defaults.get("name") != "custom":
+            refuse_old_setting(command, name)
+        refuse_old_choice(name, value)
         kind = kind_of(command, name, default)
         grouped = isinstance(default, DictConfig)
         if isinstance(value, DictConfig) and (grouped or kind is None or DictConfig in kind.types):
@@ -120,10 +124,13 @@ def _explain(command: str, overrides: list[str], error: Exception) -> UserError:
     for override in overrides:
         key, _, value = override.partition("=")
         if re.search(rf"Could not find '{re.escape(key)}/{re.escape(value)}'", str(error)):
+            refuse_old_choice(key, value)
             options = re.findall(r"^\t(\S+)$", str(error), re.MULTILINE)
             nearest = difflib.get_close_matches(value, options, n=3, cutoff=0.0)
             return UserError(f"there is no {key} {value!r}", f"did you mean {' or '.join(nearest)}?")
     within = re.search(r"full_key: (\S+)", str(error.__cause__ or error))  # a key inside a value in braces
+    if within:
+        refuse_old_setting(command, within[1])
     cause = f"`lohovla {said(command)}` has no setting {within[1]!r}" if within else str(error).splitlines()[0]
     return UserError(cause, f"`lohovla {said(command)} --help` lists the settings")
 

@@ -62,7 +62,7 @@ def test_each_command_has_help_with_examples_and_settings(command, capsys):
         (["bench", "evaluate", "rounds=0"], "rounds must be at least 1", "rounds=3"),
         (["tasks", "pictures=true", "docs=/nowhere"], "no folder /nowhere", "docs=FOLDER"),
         (["rollout", "seed=-1"], "seed must be at least 0, not -1", "seed=10001"),
-        (["imagine", "seed=-1"], "seed must be at least 0, not -1", "seed=10001"),
+        (["preview-plan", "seed=-1"], "seed must be at least 0, not -1", "seed=10001"),
         (["collect", "dataset=demos", "seed=-1"], "seed must be at least 0, not -1", "seed=0"),
         (["rollout", "env.noise=3"], "env.noise cannot be 3", "env.noise.color=0.0"),
         (["rollout", "env.noise={foo: 1}"], "no setting 'env.noise.foo'", "--help"),
@@ -80,11 +80,20 @@ def test_each_command_has_help_with_examples_and_settings(command, capsys):
         (["rollout", "policy=custom", "policy.size=3"], "no setting 'policy.size'", "+policy.size=3"),
         (["evaluate", "tasks=[B]", "suite=foo"], "no suite 'foo'", "lohoravens"),
         (["generate", "1+1=", "device=foo"], "device cannot be 'foo'", "device=cpu"),
-        (["imagine", "device=-1"], "device cannot be '-1'", "device=cpu"),
+        (["preview-plan", "device=-1"], "device cannot be '-1'", "device=cpu"),
         (["distill", "device=foo"], "device cannot be 'foo'", "device=cpu"),
         (["ros", "goal=[red]"], "goal cannot be [red]", """'goal="[red]"'"""),
         (["generate", "n=3; what is n?"], "n cannot be '3; what is n?'", """'prompt="n=3; what is n?"'"""),
         (["generate", "exmaple=open-plan"], "no setting 'exmaple'", "example"),
+        (
+            ["imagine", "task=E"],
+            "`lohovla imagine` is called `lohovla preview-plan` now",
+            "lohovla preview-plan --help",
+        ),
+        (["rollout", "loop.join=sync"], "loop.join is called loop.chunking_mode now", "loop.chunking_mode=..."),
+        (["rollout", "loop.safety={late: 1}"], "safety.late is called loop.safety.clock_jump_threshold now", "write"),
+        (["demo", "+policy.steps=2"], "policy.steps is called policy.num_inference_steps now", "write"),
+        (["rollout", "policy=custom", "policy.steps=3"], "no setting 'policy.steps'", "+policy.steps=3"),
         (["help", "evalute"], "no command 'evalute'", "lohovla evaluate"),
     ],
 )
@@ -99,7 +108,7 @@ def test_bad_input_gets_a_cause_and_a_remedy_and_exit_code_2(arguments, cause, r
 
 def test_help_shows_the_groups_that_are_chosen(capsys):
     assert main(["evaluate", "policy=lohovla", "--help"]) == 0
-    assert "replan: patient" in capsys.readouterr().out
+    assert "replan: after_k_failures" in capsys.readouterr().out
     assert main(["help", "evaluate"]) == 0
     text = capsys.readouterr().out
     assert text.startswith("lohovla evaluate:")

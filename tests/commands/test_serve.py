@@ -107,7 +107,7 @@ def test_tls(tmp_path, monkeypatch):
             "a module in this folder",
         ),
         (
-            ["policy", "policy=remote", "policy.url=ws://127.0.0.1:9", "policy.patience=0"],
+            ["policy", "policy=remote", "policy.url=ws://127.0.0.1:9", "policy.reconnect_timeout=0"],
             "no policy server at ws://127.0.0.1:9",
             "serve",
         ),

@@ -8,7 +8,7 @@ import pytest
 from lohovla.benchmarks.faults import violations
 from lohovla.control.event_log import EventLog
 from lohovla.control.motion_limits import MotionLimits
-from lohovla.control.settings import JOINS, REACH, LoopSettings
+from lohovla.control.settings import CHUNKING_MODES, REACH, LoopSettings
 from lohovla.errors import UserError
 from lohovla.policies.base import Decision, Policy, PolicySpec
 from lohovla.policies.random_waypoints import RandomWaypointPolicy
@@ -19,10 +19,10 @@ def path(rig):
     return np.array([command.pose for command in rig.commands])
 
 
-@pytest.mark.parametrize("join", JOINS)
+@pytest.mark.parametrize("join", CHUNKING_MODES)
 @pytest.mark.parametrize("delay", [0.0, 0.2, 0.5])
 def test_the_arm_gets_on_and_no_chunk_makes_it_leap(rig, join, delay):
-    r = rig(delay, join=join)
+    r = rig(delay, chunking_mode=join)
     plans = []
     r.loop.on_subtask = plans.append
     r.run(6.0)
@@ -34,7 +34,7 @@ def test_the_arm_gets_on_and_no_chunk_makes_it_leap(rig, join, delay):
 
 
 def test_the_same_seed_gives_the_same_bytes(rig):
-    first, second = (rig(0.13, join="rtc") for _ in range(2))
+    first, second = (rig(0.13, chunking_mode="rtc") for _ in range(2))
     first.run(3.0)
     second.run(3.0)
     assert path(first).tobytes() == path(second).tobytes()
@@ -48,7 +48,7 @@ def test_commands_keep_their_rate_whatever_the_model_takes(rig):
 
 
 def test_the_delay_is_measured_and_frozen_actions_are_those_being_carried_out(rig):
-    r = rig(0.2, join="rtc-trained")
+    r = rig(0.2, chunking_mode="rtc-trained")
     r.run(3.0)
     asked = [job for job in r.jobs if job.kind == "chunk"][3:]
     assert {job.frozen for job in asked} == {4}
@@ -61,7 +61,7 @@ def test_the_delay_is_measured_and_frozen_actions_are_those_being_carried_out(ri
 
 
 def test_in_sync_the_arm_rests_while_the_model_thinks(rig):
-    r = rig(0.3, join="sync", execute=6)
+    r = rig(0.3, chunking_mode="sync", n_action_steps=6)
     r.run(4.0)
     asked = [job.taken for job in r.jobs if job.kind == "chunk"]
     for taken, joined in r.loop.accounts.chunks:
@@ -73,7 +73,7 @@ def test_in_sync_the_arm_rests_while_the_model_thinks(rig):
 
 
 def test_a_new_chunk_comes_after_as_many_actions_as_set(rig):
-    r = rig(0.1, join="rtc-trained", execute=5)
+    r = rig(0.1, chunking_mode="rtc-trained", n_action_steps=5)
     r.run(4.0)
     joined = [j for _, j in r.loop.accounts.chunks]
     steady = np.diff(joined)[4:]
@@ -132,7 +132,7 @@ def test_after_a_wait_the_next_chunk_goes_on_where_the_old_one_ended(rig):
 
 
 def test_a_reset_discards_what_is_in_flight(rig):
-    r = rig(0.4, join="rtc-trained")
+    r = rig(0.4, chunking_mode="rtc-trained")
     r.run(2.0)
     assert r.worker.state == "busy"
     before = r.loop.accounts.chunks[-1]
@@ -151,7 +151,7 @@ def test_a_reset_discards_what_is_in_flight(rig):
 
 
 def test_a_subtask_is_planned_again_when_the_model_calls_it_done(rig):
-    r = rig(0.05, done_at=0.95)
+    r = rig(0.05, success_threshold=0.95)
     r.run(5.0)
     plans = [job for job in r.jobs if job.kind == "plan"]
     assert len(plans) >= 2
@@ -161,7 +161,7 @@ def test_a_subtask_is_planned_again_when_the_model_calls_it_done(rig):
 
 
 def test_a_subtask_that_never_ends_is_planned_again_after_two_failures(rig):
-    r = rig(0.05, done_at=2.0, patience=0.7, failures=2)
+    r = rig(0.05, success_threshold=2.0, subtask_timeout=0.7, max_subtask_failures=2)
     r.run(4.0)
     moments = [job.taken for job in r.jobs if job.kind == "plan"]
     assert len(moments) == 3
@@ -215,12 +215,14 @@ def test_a_late_command_is_left_out_not_caught_up(rig):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"join": "rtk"}, "did you mean 'rtc'"),
+        ({"chunking_mode": "rtk"}, "did you mean 'rtc'"),
         ({"command_hz": 1000.0}, "between 20 and 500"),
-        ({"execute": 0}, "at least 1"),
+        ({"n_action_steps": 0}, "at least 1"),
         ({"limits": {"jerk": 0.0}}, "jerk must be above 0"),
         ({"safety": {"stale": 1.0}}, "has no setting 'stale'"),
         ({"limit": {}}, "loop has no setting 'limit'"),
+        ({"join": "rtc"}, "loop.join is called loop.chunking_mode now"),
+        ({"safety": {"late": 1.0}}, "loop.safety.late is called loop.safety.clock_jump_threshold now"),
     ],
 )
 def test_bad_settings_say_what_would_do(settings, words):
@@ -235,7 +237,7 @@ def test_a_policy_without_prefixes_cannot_be_joined_as_trained(rig):
             self.spec = PolicySpec(("state",), "ee", (7,), 16, 20.0)
 
     with pytest.raises(UserError, match="not trained to continue"):
-        rig(policy=Plain(), join="rtc-trained")
+        rig(policy=Plain(), chunking_mode="rtc-trained")
 
 
 class Asked(RandomWaypointPolicy):
@@ -283,9 +285,9 @@ class Motions(Policy):
         return Decision(actions, "go" if anew else "", planned=anew)
 
 
-@pytest.mark.parametrize("join", JOINS[1:2] + JOINS[3:])
+@pytest.mark.parametrize("join", CHUNKING_MODES[1:2] + CHUNKING_MODES[3:])
 def test_a_motion_that_begins_from_rest_is_carried_out_from_its_start_however_late_it_comes(rig, join):
-    r = rig(0.3, Motions(), join=join)
+    r = rig(0.3, Motions(), chunking_mode=join)
     texts = []
     r.loop.on_subtask = texts.append
     r.loop.run(lambda: "go" in texts)
@@ -298,7 +300,9 @@ def test_a_motion_that_begins_from_rest_is_carried_out_from_its_start_however_la
 
 def test_a_path_is_left_when_what_it_was_decided_on_is_too_old(rig):
     """However long differences between chunks still fade."""
-    r = rig(0.0, join="ensemble", bridge=5.0, safety={"stale_after": 0.6, "hold": 5.0, "restarts": 99})
+    r = rig(
+        0.0, chunking_mode="ensemble", blend_time=5.0, safety={"stale_after": 0.6, "hold_timeout": 5.0, "restarts": 99}
+    )
     r.run(2.0)
     last = r.clock.now()
     r.delay = lambda job, now: float("inf")
@@ -342,15 +346,15 @@ def test_a_slow_arm_is_given_the_time_that_its_way_takes(rig, way):
             return replace(super().plan(observation, context), way=way)
 
     limits = MotionLimits(*REACH, velocity=0.05)
-    r = rig(0.05, policy=Slow(), done_at=2.0, patience=0.7, failures=1, limits=limits)
+    r = rig(0.05, policy=Slow(), success_threshold=2.0, subtask_timeout=0.7, max_subtask_failures=1, limits=limits)
     allowed = 0.7 * 1.5 / 0.05 if not way else 2.0 * way / 0.05
-    assert r.settings.allowance(way) == pytest.approx(allowed)
+    assert r.settings.subtask_time_allowed(way) == pytest.approx(allowed)
     r.run(allowed - 0.5)
     assert "gave up" not in r.counts
     r.run(2.0)
     assert r.counts["gave up"] == 1
-    quick = LoopSettings(patience=8.0)
-    assert quick.allowance(0.0) == quick.allowance(2.0) == 8.0  # the simulated arm's own speed
+    quick = LoopSettings(subtask_timeout=8.0)
+    assert quick.subtask_time_allowed(0.0) == quick.subtask_time_allowed(2.0) == 8.0  # the simulated arm's own speed
 
 
 def test_a_policy_hears_how_fast_the_arm_may_go_and_the_loop_that_it_is_over(rig):

@@ -57,7 +57,7 @@ def by_blocks(denoiser, prompt, sampling):
 
 def by_engine(denoiser, prompt, sampling):
     answers = []
-    engine = Engine(denoiser, EngineSettings(page=4, cache_mb=0.5), text)
+    engine = Engine(denoiser, EngineSettings(block_size=4, cache_mb=0.5), text)
     engine.submit(
         GenerationRequest(tuple(prompt), sampling, LIMITS, size=8), lambda update: answers.append(update.answer)
     )

@@ -71,7 +71,7 @@ def test_a_policy_hears_of_every_reward_since_it_was_asked():
         def __init__(self):
             super().__init__()
             self.rewards, self.left = [], []
-            self.oracle = make_policy("teacher", env)
+            self.oracle = make_policy("chunked-oracle", env)
 
         def reset(self, seed, slot=0):
             self.oracle.reset(seed, slot)

@@ -13,7 +13,7 @@ WORLD = {"control": "ee", "control_hz": 100.0, "cameras": {}}
 
 
 def play(task="pick-and-place-primitive", delay=0.2, join="rtc-trained", on_tick=None, seed=10001, **settings):
-    loop = {"clock": "simulated", "delay": {"plan": delay, "chunk": delay}, "join": join, **settings}
+    loop = {"clock": "simulated", "delay": {"plan": delay, "chunk": delay}, "chunking_mode": join, **settings}
     return RealtimeEpisodes("oracle", task, WORLD, loop).episode(BlocksEnv(task, **WORLD), seed, on_tick)
 
 
@@ -94,4 +94,4 @@ def test_the_world_takes_the_highest_rate_that_it_can():
 )
 def test_settings_that_cannot_be_are_named(loop, words):
     with pytest.raises(UserError, match=words):
-        RealtimeEpisodes("wander", "pick-and-place-primitive", WORLD, loop)
+        RealtimeEpisodes("random-waypoints", "pick-and-place-primitive", WORLD, loop)

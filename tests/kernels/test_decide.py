@@ -270,7 +270,7 @@ def test_nothing_is_said_where_no_subtask_can_be_due(loaded, observations, monke
     assert len(asked) == 2
 
 
-@pytest.mark.parametrize("rules", [{"planner": "ar"}, {"subtasks": "none"}, {"imagine": True}])
+@pytest.mark.parametrize("rules", [{"planner": "ar"}, {"subtasks": "none"}, {"generate_subgoals": True}])
 def test_what_cannot_be_in_one_is_not(loaded, observations, rules):
     env = BlocksEnv("pick-and-place-primitive", control="pick_place", cameras={})
     policy = LoHoVLAPolicy(env, *loaded, LoHoVLAPolicyConfig(**{"backend": "fused", "planner": "d2f", **rules}))

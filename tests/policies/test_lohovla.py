@@ -70,7 +70,7 @@ def run(policy, rewards):
     [("never", "1000100000"), ("always", "1111111111"), ("patient", "1001100100")],
 )
 def test_when_a_new_subtask_is_planned(make, scripted, replan, planned):
-    decisions = run(make(replan=replan, failures=2), [0, 0, 0, 0, 0.5, 0, 0, 0, 0, 0])
+    decisions = run(make(replan=replan, max_subtask_failures=2), [0, 0, 0, 0, 0.5, 0, 0, 0, 0, 0])
     assert "".join(str(int(decision.planned)) for decision in decisions) == planned
     expected = np.cumsum([int(digit) for digit in planned]) - 1
     assert [decision.subtask for decision in decisions] == [SENTENCES[k % 4] for k in expected]
@@ -96,14 +96,14 @@ def test_what_was_given_up_is_not_said_again_until_something_succeeds(make, scri
 
 
 def test_it_may_be_said_again_where_that_is_asked_for(make, scripted, monkeypatch):
-    policy = make(replan="always", avoid=False)
+    policy = make(replan="always", exclude_failed=False)
     told = refused(policy, monkeypatch)
     run(policy, [0, 0, 0])
     assert told == [[], [], []]
 
 
 def test_patience_gives_up_only_after_failures(make, scripted, monkeypatch):
-    policy = make(replan="patient", failures=2)
+    policy = make(replan="after_k_failures", max_subtask_failures=2)
     told = refused(policy, monkeypatch)
     run(policy, [0] * 5)
     assert told == [[], SENTENCES[:1]]
@@ -194,7 +194,7 @@ def test_only_rows_that_are_due_are_planned(make, monkeypatch, planner):
 
 
 def test_failures_must_be_in_a_row(make, scripted):
-    decisions = run(make(replan="patient", failures=1), [0, 0, 0.2, 0, 0, 0])
+    decisions = run(make(replan="after_k_failures", max_subtask_failures=1), [0, 0, 0.2, 0, 0, 0])
     assert [decision.planned for decision in decisions] == [True, False, True, False, True, False]
 
 
@@ -253,7 +253,7 @@ def test_the_seed_decides_the_actions(make):
 
 
 def test_ee_looks_again_when_the_tool_is_back_or_time_is_up(make, scripted):
-    policy = make("ee", replan="always", limit=8.0)
+    policy = make("ee", replan="always", subtask_timeout=8.0)
     policy.reset(0)
     home = policy._home
 
@@ -272,7 +272,15 @@ def test_ee_looks_again_when_the_tool_is_back_or_time_is_up(make, scripted):
 
 
 @pytest.mark.parametrize(
-    "rules", [{"subtasks": "x"}, {"planner": "x"}, {"replan": "x"}, {"progress": "x"}, {"steps": 0}, {"failures": -1}]
+    "rules",
+    [
+        {"subtasks": "x"},
+        {"planner": "x"},
+        {"replan": "x"},
+        {"progress": "x"},
+        {"num_inference_steps": 0},
+        {"max_subtask_failures": -1},
+    ],
 )
 def test_bad_rules_are_named(rules):
     with pytest.raises(UserError, match=next(iter(rules))):
@@ -351,7 +359,7 @@ def test_imagined_ends_come_with_new_subtasks_and_change_no_action(make, scripte
     monkeypatch.setattr(tiny[0].config, "learned", ["code", "paint"])
     plain = run(make(), [0] * 4)
     scripted.clear()
-    policy = make(imagine=True)
+    policy = make(generate_subgoals=True)
     assert "subgoal" in policy.spec.emits
     shown = run(policy, [0] * 4)
     assert all(one.subgoal is None for one in plain)
@@ -367,7 +375,7 @@ def test_imagined_ends_come_with_new_subtasks_and_change_no_action(make, scripte
 
 def test_an_imagined_end_does_not_depend_on_other_episodes(make, scripted, tiny, monkeypatch):
     monkeypatch.setattr(tiny[0].config, "learned", ["code", "paint"])
-    policy = make(imagine=True)
+    policy = make(generate_subgoals=True)
     seen = [observation(0), observation(1)]
     for slot in (0, 1):
         policy.reset(slot, slot)
@@ -382,7 +390,7 @@ def test_an_imagined_end_does_not_depend_on_other_episodes(make, scripted, tiny,
 
 def test_a_model_that_cannot_paint_says_so(make):
     with pytest.raises(UserError, match="paints no sub-goals"):
-        make(imagine=True)
+        make(generate_subgoals=True)
 
 
 @pytest.fixture
@@ -401,7 +409,7 @@ def saying(tiny, monkeypatch):
 
 @pytest.mark.parametrize("realtime", [False, True])
 def test_who_may_stop_says_that_all_is_done_and_then_moves_nothing(make, saying, realtime):
-    policy = make("ee", replan="always", stop=True, grammar="all", limit=1.0)
+    policy = make("ee", replan="always", allow_done=True, grammar="all", subtask_timeout=1.0)
     policy.reset(0)
     saying += [SENTENCES[0], "Done."]
     seen = observation(0)
@@ -423,7 +431,7 @@ def test_without_leave_to_stop_nothing_ends(make, saying):
 
 @pytest.mark.parametrize("realtime", [False, True])
 def test_who_can_do_nothing_says_so(make, saying, monkeypatch, realtime):
-    policy = make("ee", stop=True)
+    policy = make("ee", allow_done=True)
     policy.reset(0)
     only = TokenTrie([policy.processor.tokenizer.encode("Done.", add_special_tokens=False)], policy.processor.end)
     monkeypatch.setattr(policy.planner.subtask_constraints, "for_scene", lambda *_: only)
@@ -433,7 +441,7 @@ def test_who_can_do_nothing_says_so(make, saying, monkeypatch, realtime):
 
 
 def test_a_slow_arm_has_the_time_that_its_way_takes(make, scripted):
-    policy = make("ee", replan="always", limit=8.0)
+    policy = make("ee", replan="always", subtask_timeout=8.0)
 
     def planned(step, velocity):
         seen = observation(0, 1.0)

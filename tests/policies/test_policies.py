@@ -77,6 +77,10 @@ def test_settings_reach_the_policy_and_others_are_refused(monkeypatch, tmp_path)
         ("custom", {"factory": "robots_of_nobody:make"}, "No module named 'robots_of_nobody'"),
         ("custom", {"factory": None}, "policy.factory=package.module:function"),
         ("oracle", {"host": "here"}, "unexpected keyword argument 'host'"),
+        ("lohovla", {"steps": 2}, "policy.steps is called policy.num_inference_steps now"),
+        ("remote", {"url": "ws://127.0.0.1:9", "coding": "png"}, "policy.coding is called policy.image_encoding now"),
+        ("lohovla", {"replan": "patient"}, "policy.replan=patient is called policy.replan=after_k_failures now"),
+        ("teacher", {}, "policy=teacher is called policy=chunked-oracle now"),
     ):
         with pytest.raises(UserError, match=message):
             make_policy(name, env, **settings)

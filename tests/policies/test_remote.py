@@ -56,7 +56,7 @@ def test_episodes_are_those_of_the_local_policy(random_server):
 def test_decisions_are_those_of_the_local_policy(stem_server, coding):
     env = BlocksEnv("pick-and-place-primitive", cameras=CAMERA)
     local = make_policy("custom", env, factory="lohovla.benchmarks.fake_policy:FakePolicy", **SMALL)
-    remote = make_policy("remote", env, url=stem_server.url, coding=coding, quality=95)
+    remote = make_policy("remote", env, url=stem_server.url, image_encoding=coding, quality=95)
     assert remote.spec == local.spec
     observations = [env.reset(seed=seed)[0] for seed in (1, 3)]
     contexts = [Context(slot=slot) for slot in (0, 1)]
@@ -83,9 +83,9 @@ def test_what_does_not_fit_is_refused_before_an_episode(random_server, stem_serv
             {"url": stem_server.url},
             r"wants images.top of shape \(32, 64, 3\), not \(32, 96, 3\)\nset .*env.cameras.top.width",
         ),
-        (small, {"url": stem_server.url, "coding": "gif"}, "policy.coding cannot be 'gif'"),
-        (small, {"url": stem_server.url, "execute": 0}, "policy.execute cannot be 0"),
-        (small, {"url": "ws://127.0.0.1:9", "patience": 0}, "no policy server at ws://127.0.0.1:9"),
+        (small, {"url": stem_server.url, "image_encoding": "gif"}, "policy.image_encoding cannot be 'gif'"),
+        (small, {"url": stem_server.url, "n_action_steps": 0}, "policy.n_action_steps cannot be 0"),
+        (small, {"url": "ws://127.0.0.1:9", "reconnect_timeout": 0}, "no policy server at ws://127.0.0.1:9"),
         (small, {"url": random_server.url, "colour": 1}, "unexpected keyword argument 'colour'"),
     ):
         with pytest.raises(UserError, match=message):
@@ -108,7 +108,7 @@ def test_a_server_of_others_gets_its_own_names(others_server):
     url, seen = others_server
     env = BlocksEnv("pick-and-place-primitive", cameras=CAMERA)
     keys = {"observation/image": "images.top", "observation/state": "state", "prompt": "instruction"}
-    policy = make_policy("remote", env, url=url, keys=keys, actions="action_chunk", execute=3)
+    policy = make_policy("remote", env, url=url, keys=keys, actions="action_chunk", n_action_steps=3)
     assert policy.spec.observation_keys == ("images.top", "state", "instruction")
     observation, _ = env.reset(seed=1)
     policy.reset(1)
@@ -127,7 +127,7 @@ def test_a_server_of_others_gets_its_own_names(others_server):
     policy.close()
     for settings, message in (
         ({"keys": {"a": "images.top", "b": "depth.top"}}, "no observation 'depth.top'"),
-        ({"coding": "jpeg", "keys": keys}, "no server of ours"),
+        ({"image_encoding": "jpeg", "keys": keys}, "no server of ours"),
     ):
         with pytest.raises(UserError, match=message):
             make_policy("remote", env, url=url, **settings)

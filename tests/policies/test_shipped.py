@@ -36,7 +36,7 @@ def test_it_solves_primitives_by_continuous_commands():
 @pytest.mark.parametrize("join", ["rtc", "rtc-trained"])
 def test_it_solves_primitives_in_real_time_although_its_answers_take_200_ms(join):
     settings = {"control": "ee", "control_hz": 100.0}
-    loop = {"clock": "simulated", "delay": {"plan": 0.2, "chunk": 0.2}, "join": join}
+    loop = {"clock": "simulated", "delay": {"plan": 0.2, "chunk": 0.2}, "chunking_mode": join}
     realtime = RealtimeEpisodes("lohovla", "pick-and-place-primitive", settings, loop)
     env = BlocksEnv("pick-and-place-primitive", **settings)
     assert sum(realtime.episode(env, seed)[0].success for seed in (1, 3, 5, 7)) >= 3
@@ -69,7 +69,7 @@ def test_it_does_not_say_that_all_is_done_unless_it_may():
     assert done not in processor.subtask_constraints(stop=False).everything
     env = scene_env("pick-and-place-primitive")
     for stop in (False, True):
-        subtask_constraints = make_policy("lohovla", env, stop=stop).planner.subtask_constraints
+        subtask_constraints = make_policy("lohovla", env, allow_done=stop).planner.subtask_constraints
         assert (done in subtask_constraints.everything) is stop
 
 

@@ -133,17 +133,22 @@ class Arm:
 def profile_of(guard=False, acted=0.5, twist=False, status=None):
     """The simulator's profile with slack for a busy machine."""
     settings = OmegaConf.to_container(compose("ros", []).robot)
-    settings |= {"world": "", "fresh": {"state": 1.0, "camera": 1.0, "enable": 1.0, "guard": 1.0, "acted": acted}}
-    settings["guard"] |= {"use": bool(guard), "ttl": 0.3, "margin": 2.0}
+    settings |= {
+        "world": "",
+        "max_age": {"state": 1.0, "camera": 1.0, "enable": 1.0, "guard": 1.0, "observation": acted},
+    }
+    settings["guard"] |= {"use": bool(guard), "ttl": 0.3, "speed_tolerance": 2.0}
     if twist:
         settings["command"] = {"kind": "twist", "topic": "/sim/tool_twist", "gain": 4.0}
     settings["status"] = status or {}
-    settings["start"] = {"speed": 0.15, "share": 0.5, "ramp": 0.5}
+    settings["start"] = {"speed": 0.15, "initial_speed_fraction": 0.5, "ramp_time": 0.5}
     return Profile.from_config(settings)
 
 
 def loop_of(profile):
-    return LoopSettings.from_config(profile.loop_settings({"join": "ensemble", "safety": {"late": 2.0}}))
+    return LoopSettings.from_config(
+        profile.loop_settings({"chunking_mode": "ensemble", "safety": {"clock_jump_threshold": 2.0}})
+    )
 
 
 class RunningGuard:
@@ -190,7 +195,7 @@ class Bench:
         self.arm = Arm(self.graph, camera_hz, self.node()) if arm is None else arm
         self.worker = BackgroundWorker(policy, "thread")
         spec = self.worker.wait()
-        self.operator = OperatorInterface(enable, self.profile.fresh.enable, goal)
+        self.operator = OperatorInterface(enable, self.profile.max_age.enable, goal)
         self.transport = transport or self.node()
         self.guard = RunningGuard(self.graph, enable, self.node()) if guard is True else None
         self.robot = RosRobot(self.transport, self.profile, loop.limits, goal, dry=dry)

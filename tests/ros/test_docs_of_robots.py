@@ -39,7 +39,7 @@ def test_the_page_names(word):
 
 def test_the_profile_fits_the_drivers():
     profile = Profile.from_config(OmegaConf.to_container(compose("ros", ["robot=ur5e"]).robot))
-    assert (profile.generation, profile.frame) == (2, "base")  # of tcp_pose_broadcaster, in ur_controllers.yaml
+    assert (profile.ros_version, profile.frame) == (2, "base")  # of tcp_pose_broadcaster, in ur_controllers.yaml
     assert profile.command["topic"] == "/servo_node/delta_twist_cmds"
     assert profile.tool["topic"] == "/tcp_pose_broadcaster/pose"
     # Counted once: the pendant's TCP is zero, so the offset holds the whole length.

@@ -98,7 +98,7 @@ def test_after_a_success_the_world_goes_on_for_who_is_to_see_it(robot, monkeypat
     ("words", "policy"),
     [
         (["policy=lohovla"], True),
-        (["policy=teacher"], False),
+        (["policy=chunked-oracle"], False),
         (["policy=lohovla", "judge=simulator"], False),
         (["policy=lohovla", "judge=simulator", "robot=cartesian"], True),
     ],
@@ -128,9 +128,9 @@ def test_what_was_played_is_kept_and_not_played_again(robot, tmp_path):
 
 def test_a_folder_of_other_settings_is_refused(tmp_path, capsys):
     (tmp_path / "episodes.jsonl").touch()
-    settings = {"environment": VERSION, "settings": {"policy": {"name": "teacher"}, "task": "another"}}
+    settings = {"environment": VERSION, "settings": {"policy": {"name": "chunked-oracle"}, "task": "another"}}
     (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(settings)))
-    words = ["ros", "robot=sim", "policy=teacher", "enable=always", f"output={tmp_path}"]
+    words = ["ros", "robot=sim", "policy=chunked-oracle", "enable=always", f"output={tmp_path}"]
     assert main(words) == 2
     assert "was made with robot.name" in capsys.readouterr().err
     settings["environment"] = VERSION - 1
@@ -141,8 +141,8 @@ def test_a_folder_of_other_settings_is_refused(tmp_path, capsys):
 
 def test_one_command_plays_through_rosbridge(tmp_path):
     """A simulated robot of its own, the bridge, a policy: until the time is up, or the goal stands."""
-    words = ["robot=sim", "transport=sim", "policy=teacher", "enable=always", "seconds=5", "output=run"]
-    slack = ["robot.fresh={state: 2, camera: 2, acted: 1}", "loop.safety.late=2", "page.port=0"]
+    words = ["robot=sim", "transport=sim", "policy=chunked-oracle", "enable=always", "seconds=5", "output=run"]
+    slack = ["robot.max_age={state: 2, camera: 2, observation: 1}", "loop.safety.clock_jump_threshold=2", "page.port=0"]
     command = [sys.executable, "-m", "lohovla.cli", "ros", *words, *slack]
     answer = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert answer.returncode == 0, answer.stderr

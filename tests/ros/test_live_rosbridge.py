@@ -95,7 +95,7 @@ def test_numbers_that_nobody_measures_do_not_keep_joints_away(client, url):
     here, came, topic = client(), [], name_of("joint_states")
     here.subscribe(Subscription(topic, "sensor_msgs/JointState", came.append))
     with open_socket(url) as socket:
-        kind = type_name("sensor_msgs/JointState", here.generation)
+        kind = type_name("sensor_msgs/JointState", here.ros_version)
         socket.send(json.dumps({"op": "advertise", "topic": topic, "type": kind}))
         message = {**JOINTS, "effort": [math.nan, math.nan]}
 
@@ -135,10 +135,10 @@ def test_services_both_ways_and_none_after_the_client_has_closed(client):
 @pytest.mark.parametrize("kind", sorted(SENT))
 def test_our_own_server_loses_what_real_ones_lose(client, url, kind):
     there, topic = client(), name_of("it")
-    lost = lost_in_cbor(kind, {**blank(kind), **SENT[kind]}, there.generation)
+    lost = lost_in_cbor(kind, {**blank(kind), **SENT[kind]}, there.ros_version)
     there.advertise(topic, kind)
     with open_socket(url, max_size=None) as socket:
-        wanted = {"op": "subscribe", "topic": topic, "type": type_name(kind, there.generation)}
+        wanted = {"op": "subscribe", "topic": topic, "type": type_name(kind, there.ros_version)}
         socket.send(json.dumps(wanted))
         frames = []
 
@@ -166,7 +166,7 @@ def test_our_own_server_loses_what_real_ones_lose(client, url, kind):
             there.publish(topic, SENT[kind])
             time.sleep(0.05)
         binary = [cbor2.loads(frame) for frame in frames if isinstance(frame, bytes)]
-    if lost and binary and there.generation == 2:
+    if lost and binary and there.ros_version == 2:
         pytest.skip("a server with the correction of 2026-02-26")
     assert bool(binary) == (not lost)
 
@@ -185,13 +185,13 @@ def test_a_policy_drives_the_simulated_robot_through_it_with_the_defaults(client
                     "ros",
                     "robot=sim",
                     f"url={url}",
-                    "policy=teacher",
+                    "policy=chunked-oracle",
                     "enable=always",
                     "seconds=6",
-                    "robot.fresh.state=2",
-                    "robot.fresh.camera=2",
-                    "robot.fresh.acted=1",
-                    "loop.safety.late=2",
+                    "robot.max_age.state=2",
+                    "robot.max_age.camera=2",
+                    "robot.max_age.observation=1",
+                    "loop.safety.clock_jump_threshold=2",
                     "page.serve=false",
                     "record=false",
                     "output=run",

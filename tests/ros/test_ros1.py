@@ -203,7 +203,7 @@ def test_what_a_topic_s_type_is(node, echo):
 
 def test_the_packed_guard_stops_the_arm_when_its_client_is_silent(node, program, tmp_path):
     settings = OmegaConf.to_container(compose("ros", []).robot)
-    profile = Profile.from_config({**settings, "fresh": {**settings["fresh"], "state": 1.0, "enable": 1.0}})
+    profile = Profile.from_config({**settings, "max_age": {**settings["max_age"], "state": 1.0, "enable": 1.0}})
     limits = LoopSettings.from_config(profile.loop_settings({})).limits
     file = tmp_path / "guard.pyz"
     write_app(file, guard_settings(profile, limits, "topic"), 1)
@@ -266,19 +266,19 @@ def test_the_packed_guard_stops_the_arm_when_its_client_is_silent(node, program,
 def test_a_policy_a_guard_and_the_simulated_robot_as_three_nodes(master, program, tmp_path):
     """The whole path: pictures and states to the policy, its commands through the guard to the robot."""
     run = lambda *words: program(sys.executable, "-m", "lohovla.cli", *words, cwd=tmp_path)  # noqa: E731
-    slack = ["robot.fresh.state=2", "robot.fresh.camera=2", "robot.fresh.guard=2", "robot.guard.ttl=1"]
+    slack = ["robot.max_age.state=2", "robot.max_age.camera=2", "robot.max_age.guard=2", "robot.guard.ttl=1"]
     run("ros-sim", "transport=native", "camera_hz=5")
     run("ros-guard", "robot=sim", "transport=native", "enable=always", *slack)
     bridge = run(
         "ros",
         "robot=sim",
         "transport=native",
-        "policy=teacher",
+        "policy=chunked-oracle",
         "enable=always",
         "robot.guard.use=true",
         *slack,
-        "robot.fresh.acted=1",
-        "loop.safety.late=2",
+        "robot.max_age.observation=1",
+        "loop.safety.clock_jump_threshold=2",
         "seconds=6",
         "page.serve=false",
         "record=false",

@@ -254,7 +254,7 @@ def test_a_gripper_is_closed_by_its_action(node, domain, program):
 def test_the_packed_guard_stops_the_arm_when_its_client_is_silent(node, program, tmp_path):
     settings = OmegaConf.to_container(compose("ros", []).robot)
     settings["guard"] |= {"ttl": 0.5}  # slack for a busy machine, as the two below
-    profile = Profile.from_config({**settings, "fresh": {**settings["fresh"], "state": 2.0, "enable": 2.0}})
+    profile = Profile.from_config({**settings, "max_age": {**settings["max_age"], "state": 2.0, "enable": 2.0}})
     limits = LoopSettings.from_config(profile.loop_settings({})).limits
     file = tmp_path / "guard.pyz"
     write_app(file, guard_settings(profile, limits, "topic"), 2)
@@ -317,19 +317,19 @@ def test_the_packed_guard_stops_the_arm_when_its_client_is_silent(node, program,
 def three_nodes(program, folder, *words):
     """A policy, a guard and the simulated robot; what the run's record says."""
     run = lambda *command: program(sys.executable, "-m", "lohovla.cli", *command, cwd=folder)  # noqa: E731
-    slack = ["robot.fresh.state=2", "robot.fresh.camera=2", "robot.fresh.guard=2", "robot.guard.ttl=1"]
+    slack = ["robot.max_age.state=2", "robot.max_age.camera=2", "robot.max_age.guard=2", "robot.guard.ttl=1"]
     simulator = run("ros-sim", "transport=native", "camera_hz=5")
     run("ros-guard", "robot=sim", "transport=native", "enable=always", *slack)
     bridge = run(
         "ros",
         "robot=sim",
         "transport=native",
-        "policy=teacher",
+        "policy=chunked-oracle",
         "enable=always",
         "robot.guard.use=true",
         *slack,
-        "robot.fresh.acted=1",
-        "loop.safety.late=2",
+        "robot.max_age.observation=1",
+        "loop.safety.clock_jump_threshold=2",
         "page.serve=false",
         "output=run",
         *words,

@@ -102,7 +102,7 @@ def test_it_talks_to_our_server(serve_policy):
 @pytest.mark.parametrize(("trouble", "timeout"), [(break_off, 20.0), (stay_silent, 1.0)], ids=["broken", "silent"])
 def test_a_lost_connection_is_made_again_and_the_request_sent_again(impostor, trouble, timeout):
     url, seen = impostor(trouble, break_off, answer)
-    client = PolicyClient(url, timeout=timeout, patience=60)
+    client = PolicyClient(url, timeout=timeout, reconnect_timeout=60)
     client.reset(5)
     assert client.infer(STATE)["actions"].shape == (2, 4)
     assert client.interruptions == 2
@@ -125,7 +125,7 @@ def test_an_interrupted_episode_goes_on_in_a_new_session(serve_policy):
 
 def test_patience_ends(impostor):
     url, seen = impostor(break_off)
-    client = PolicyClient(url, patience=0.5)
+    client = PolicyClient(url, reconnect_timeout=0.5)
     with pytest.raises(UserError, match=r"keeps breaking off|no policy server"):
         client.infer(STATE)
     assert len(seen) > 1

@@ -96,7 +96,7 @@ class ChunkHandover:
         if usable < 1 or now >= expires:
             self.log.add(now, "stale chunk", f"it came {now - taken:.2f} s after its observation")
             return None
-        actions = actions[: min(usable, settings.execute if settings.join == "sync" else usable)]
+        actions = actions[: min(usable, settings.n_action_steps if settings.chunking_mode == "sync" else usable)]
         actions = to_absolute(actions, posed.measured) if self._spec.relative else actions
         actions = self._bounded(now, actions, posed.commanded)
         origin = posed.commanded if start < now else pose

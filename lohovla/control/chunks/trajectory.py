@@ -184,8 +184,8 @@ class Trajectory:
             reach the moment, the k-th oldest weighted exp(-decay k), as Zhao et al. (2023) do.
     """
 
-    def __init__(self, bridge: float, decay: float | None = None):
-        self._bridge, self._decay = bridge, decay
+    def __init__(self, blend_time: float, temporal_ensemble_coeff: float | None = None):
+        self._bridge, self._decay = blend_time, temporal_ensemble_coeff
         self.clear()
 
     def clear(self) -> None:

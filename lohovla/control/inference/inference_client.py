@@ -92,9 +92,15 @@ class InferenceClient:
         """Put the question; ``particulars`` are fields of :class:`InferenceRequest`."""
         self._count += 1
         number = next(_NUMBERS)
-        rtc = kind == "chunk" and self._settings.join == "rtc"
+        rtc = kind == "chunk" and self._settings.chunking_mode == "rtc"
         seed = self._seed if kind == "reset" else self._seed * 100003 + self._count
-        fields = {"taken": now, "seed": seed, "guided": rtc, "beta": self._settings.beta, "plan": self.plan}
+        fields = {
+            "taken": now,
+            "seed": seed,
+            "guided": rtc,
+            "max_guidance_weight": self._settings.max_guidance_weight,
+            "plan": self.plan,
+        }
         job = InferenceRequest(number, kind, self.epoch, **{**fields, **particulars})
         self._asked = job, now
         self._worker.submit(job, now)
@@ -104,16 +110,16 @@ class InferenceClient:
         """Whether the sub-task is done, by the reward, or has failed too often."""
         if self._settings.progress == "reward" and reward > self._reward + 1e-9:
             self._reward, self._plan_due, self._failures = reward, True, 0
-        elif self.plan is not None and now - self._plan_began > self._settings.allowance(self._way):
+        elif self.plan is not None and now - self._plan_began > self._settings.subtask_time_allowed(self._way):
             self._plan_began = now
             self._failures += 1
-            if self._failures >= self._settings.failures:
+            if self._failures >= self._settings.max_subtask_failures:
                 self._failures, self._plan_due = 0, True
                 self.log.add(now, "gave up", f"{self.plan.subtask or 'the sub-task'} failed too often: plan again")
 
     def note_progress(self, job: InferenceRequest, progress: float) -> None:
         """The model's own view of a sub-task's completion, with a chunk of it."""
-        done = self._settings.progress == "model" and progress >= self._settings.done_at
+        done = self._settings.progress == "model" and progress >= self._settings.success_threshold
         if done and job.plan is self.plan:
             self._plan_due, self._failures = True, 0
 

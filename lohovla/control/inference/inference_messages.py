@@ -29,7 +29,7 @@ class InferenceRequest:
         prefix: what remains of the chunk before, in the model's own frame (``chunk``).
         frozen: how many actions of it will have been carried out.
         guided: whether the loop's own guidance is to be used (``rtc``).
-        beta: its largest weight.
+        max_guidance_weight: its largest weight.
     """
 
     number: int
@@ -43,7 +43,7 @@ class InferenceRequest:
     prefix: np.ndarray | None = None
     frozen: int = 0
     guided: bool = False
-    beta: float = 5.0
+    max_guidance_weight: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -85,5 +85,7 @@ def _answer(policy: RealtimePolicy, job: InferenceRequest) -> SubtaskPlan | Deci
         from lohovla.control.chunks.real_time_chunking import guided_chunk
 
         assert isinstance(policy, Denoiser)
-        return guided_chunk(policy, job.observation, job.context, plan, job.prefix, job.frozen, job.seed, job.beta)
+        return guided_chunk(
+            policy, job.observation, job.context, plan, job.prefix, job.frozen, job.seed, job.max_guidance_weight
+        )
     return policy.chunk(job.observation, job.context, plan, job.prefix, job.frozen)

@@ -42,7 +42,7 @@ def bound_changes(actions: np.ndarray, before: np.ndarray, safety: SafetySetting
         action[6] = min(max(action[6], 0.0), 1.0)
         action[3:6] = nearest(action[3:6], before[3:])
         moved = False
-        for part, most in ((slice(0, 3), safety.change), (slice(3, 6), safety.turn_change)):
+        for part, most in ((slice(0, 3), safety.max_step), (slice(3, 6), safety.max_turn_step)):
             way = action[part] - before[part]
             length = math.sqrt(float(way @ way))
             if length > most:
@@ -121,7 +121,7 @@ class CameraWatch:
         travelled = self._travelled.get(key, 0.0)
         if key not in self._seen or self._seen[key][0] != print_:
             self._seen[key] = print_, travelled
-        return travelled - self._seen[key][1] > self._safety.camera_travel
+        return travelled - self._seen[key][1] > self._safety.frozen_camera_distance
 
 
 class Deadman:

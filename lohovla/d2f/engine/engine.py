@@ -47,7 +47,7 @@ class Engine:
         runner: Callable[[DecoderDenoiser, int, int], ModelRunner] = ModelRunner,
     ):
         self.denoiser, self.settings, self.text = denoiser, settings or EngineSettings(), text
-        pages, page = pages_of(denoiser, self.settings), self.settings.page
+        pages, page = pages_of(denoiser, self.settings), self.settings.block_size
         self.pool, self.runner, self.stats = BlockManager(pages, page), runner(denoiser, pages, page), EngineStats()
         self._lanes: dict[GroupKey, RequestGroup] = {}
         self._order: list[SequenceState] = []  # running, by arrival
@@ -82,7 +82,7 @@ class Engine:
         self._check(request)
         text = begin(next(self._numbers), request, listener, self.denoiser, self.pool.size)
         with self._lock:
-            if self.queued >= self.settings.waiting and self.queued + self.running >= self.settings.running:
+            if self.queued >= self.settings.max_queue and self.queued + self.running >= self.settings.max_num_seqs:
                 raise QueueFull(self._patience())
             self._arrived.append(text)
         return text.number
@@ -159,18 +159,18 @@ class Engine:
         rows = sum(len(lane.texts) * 2 * lane.canvas.size for lane in self._lanes.values())
         computing = {key for text in self._order for key in text.chain.keys[len(text.pages) :]}
         held_back: list[SequenceState] = []
-        while self._waiting and len(self._order) < self.settings.running:
+        while self._waiting and len(self._order) < self.settings.max_num_seqs:
             text = self._waiting[0]
             lane = text.state = text.state or RequestGroup.begin(text, self.denoiser)
             ready = len(text.head) + int(lane.canvas.retired[0]) * lane.canvas.size
-            keys = text.chain.keys if self.settings.share else []
+            keys = text.chain.keys if self.settings.enable_prefix_caching else []
             known = self.pool.known(keys)
             begun = known * self.pool.size if text.request.prefix is None else text.request.prefix.length
             rows += ready - begun + 2 * lane.canvas.size
-            if self._order and rows > self.settings.step_tokens:
+            if self._order and rows > self.settings.max_num_batched_tokens:
                 break
             self._waiting.popleft()
-            if self.settings.share and known < len(keys) and keys[known] in computing:
+            if self.settings.enable_prefix_caching and known < len(keys) and keys[known] in computing:
                 held_back.append(text)  # what it begins with is being computed; one step later it is there
                 continue
             text.pages = self.pool.share(keys)
@@ -247,7 +247,7 @@ class Engine:
             if self.denoiser.shift and ends[row] >= 0:
                 text.last = hidden[ends[row]].clone()
             before, text.cached = text.cached, len(text.head) + retired * size
-            if before == text.cached or not self.settings.share or text.request.prefix is not None:
+            if before == text.cached or not self.settings.enable_prefix_caching or text.request.prefix is not None:
                 continue
             if text.chain.tokens < text.cached:
                 start = text.chain.tokens - len(text.head)

@@ -123,7 +123,7 @@ def pages_of(denoiser: DecoderDenoiser, settings: EngineSettings) -> int:
     Raises:
         UserError: not one.
     """
-    pages = int(settings.cache_mb * 2**20) // (token_bytes(denoiser) * settings.page)
+    pages = int(settings.cache_mb * 2**20) // (token_bytes(denoiser) * settings.block_size)
     if pages < 1:
         raise UserError(f"{settings.cache_mb} MB hold no page of the cache", "give a larger cache_mb")
     return pages

@@ -29,7 +29,7 @@ def _body(title: str, loop: ControlLoop, summary: dict[str, Any]) -> Iterator[st
     clock = "simulated" if loop.clock.simulated else "wall"
     yield (
         f'<p class="soft">Commands at {settings.command_hz:g} Hz on the {clock} clock;'
-        f" chunks joined by {settings.join}, {settings.execute} actions each.</p>"
+        f" chunks joined by {settings.chunking_mode}, {settings.n_action_steps} actions each.</p>"
     )
     reply = summary["stages_ms"].get("reply", {"p50": 0.0, "p99": 0.0})
     yield numbers(

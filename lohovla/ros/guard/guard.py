@@ -58,10 +58,10 @@ class GuardSettings:
         limits: ``low`` and ``high`` of the tip, m; ``velocity``, ``acceleration``, ``jerk``, ``turn_velocity``,
             ``turn_acceleration``, ``turn_jerk``, as in the control loop.
         joint_limits: ``velocity`` (rad/s), ``acceleration``, ``jerk``, ``low``, ``high`` (rad): of commands of joints.
-        margin: how many times the limits of speed a command may have: the client keeps them, the guard catches it
-            if it does not.
-        leap: m; a first command farther from the arm is refused.
-        ahead: s from a trajectory to its point.
+        speed_tolerance: how many times the limits of speed a command may have: the client keeps them, the guard
+            catches it if it does not.
+        max_first_jump: m; a first command farther from the arm is refused.
+        lookahead: s from a trajectory to its point.
         end: of a trajectory, one of :data:`lohovla.ros.robot.joint_trajectories.ENDS`.
     """
 
@@ -81,9 +81,9 @@ class GuardSettings:
     enable: str = "topic"
     enable_timeout: float = 0.5
     state_timeout: float = 0.2
-    margin: float = 1.25
-    leap: float = 0.05
-    ahead: float = 0.1
+    speed_tolerance: float = 1.25
+    max_first_jump: float = 0.05
+    lookahead: float = 0.1
     end: str = "rest"
     controller_timeout: float = 0.0
     brake: float = 1.0

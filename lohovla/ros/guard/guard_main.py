@@ -53,7 +53,7 @@ MODULES = (
 _MAIN = '''"""Made by `lohovla ros-guard write=...`: the guard of one robot."""
 import sys
 from lohovla.ros.guard.guard_main import main
-sys.exit(main({settings!r}, {generation!r}, {namespace!r}, {shared!r}))
+sys.exit(main({settings!r}, {ros_version!r}, {namespace!r}, {shared!r}))
 '''
 
 
@@ -68,12 +68,12 @@ def guard_robot(transport: Any, settings: GuardSettings) -> int:
 
 
 def guard_natively(
-    generation: int | None, settings: GuardSettings, lifecycle: str, within: Any, namespace: str = ""
+    ros_version: int | None, settings: GuardSettings, lifecycle: str, within: Any, namespace: str = ""
 ) -> int:
     """Guard as a node of the ROS that is installed; on ROS 2 as a managed one, where it has those.
 
     Args:
-        generation: 1 or 2; None takes what is installed.
+        ros_version: 1 or 2; None takes what is installed.
         settings: of the guard.
         lifecycle: ``auto`` configures and activates itself, ``wait`` leaves that to a manager, as launch files have
             it, ``off`` is a plain node.
@@ -85,9 +85,9 @@ def guard_natively(
     """
     from lohovla.ros.transport.installed_ros import native
 
-    managed = _managed(generation, settings, lifecycle, within, namespace)
+    managed = _managed(ros_version, settings, lifecycle, within, namespace)
     if managed is None:
-        return guard_robot(within(native(generation)), settings)
+        return guard_robot(within(native(ros_version)), settings)
     node, stop = managed
     if lifecycle == "auto":
         node.start()
@@ -101,11 +101,11 @@ def guard_natively(
     return _guard(node.running, node.transport, stop)
 
 
-def _managed(generation: int | None, settings: GuardSettings, lifecycle: str, within: Any, namespace: str) -> Any:
+def _managed(ros_version: int | None, settings: GuardSettings, lifecycle: str, within: Any, namespace: str) -> Any:
     """A managed node and its stop, or None where there is to be none."""
     from lohovla.ros.transport.installed_ros import importable
 
-    if lifecycle == "off" or generation == 1 or (lifecycle == "auto" and not importable("rclpy")):
+    if lifecycle == "off" or ros_version == 1 or (lifecycle == "auto" and not importable("rclpy")):
         return None
     from lohovla.ros.guard.lifecycle_node import ManagedNode
 
@@ -142,7 +142,7 @@ def _guard(node: GuardNode, transport: Any, stop: threading.Event) -> int:
     return 0
 
 
-def main(settings: str, generation: int | None, namespace: str, shared: Sequence[str]) -> int:
+def main(settings: str, ros_version: int | None, namespace: str, shared: Sequence[str]) -> int:
     """What the packed file runs; with ``--wait`` it is configured and activated by a manager."""
     from lohovla.ros.transport.namespace import in_namespace, log_format
 
@@ -151,7 +151,7 @@ def main(settings: str, generation: int | None, namespace: str, shared: Sequence
         lifecycle = "wait" if "--wait" in sys.argv else "auto"
         known = GuardSettings.from_json(json.loads(settings))
         return guard_natively(
-            generation, known, lifecycle, lambda transport: in_namespace(transport, namespace, shared), namespace
+            ros_version, known, lifecycle, lambda transport: in_namespace(transport, namespace, shared), namespace
         )
     except UserError as error:
         print(f"guard: {error.cause}\n       {error.remedy}", file=sys.stderr)
@@ -159,7 +159,7 @@ def main(settings: str, generation: int | None, namespace: str, shared: Sequence
 
 
 def write_app(
-    path: Path, settings: GuardSettings, generation: int | None, namespace: str = "", shared: Sequence[str] = ()
+    path: Path, settings: GuardSettings, ros_version: int | None, namespace: str = "", shared: Sequence[str] = ()
 ) -> None:
     """Write the guard with these settings as one file for ``python3``, 3.8 or newer."""
     package = Path(__file__).resolve().parents[2]
@@ -170,7 +170,7 @@ def write_app(
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((package / f"{name}.py").read_bytes())
         names = {"namespace": namespace, "shared": list(shared)}
-        text = _MAIN.format(settings=json.dumps(settings.as_json()), generation=generation, **names)
+        text = _MAIN.format(settings=json.dumps(settings.as_json()), ros_version=ros_version, **names)
         (root / "__main__.py").write_text(text, encoding="utf-8")
         try:
             zipapp.create_archive(root, path, "/usr/bin/env python3")

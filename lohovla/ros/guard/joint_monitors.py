@@ -32,8 +32,8 @@ class JointMonitor(CommandMonitor):
         moves = limits["velocity"], hard * limits["acceleration"], hard * limits["jerk"], 1.0 / settings.hz
         self._axes = [AxisLimiter(-math.inf, math.inf, *moves) for _ in settings.names]
         self._velocity, self._still, self._near = np.zeros(count), np.full(count, _STILL), np.full(count, _NEAR)
-        self._fastest = settings.margin * limits["velocity"]
-        later = settings.ahead if settings.kind == "trajectory" else 0.0
+        self._fastest = settings.speed_tolerance * limits["velocity"]
+        later = settings.lookahead if settings.kind == "trajectory" else 0.0
         self._following = FollowingCheck(LATE + later, self._near, self._way)
 
     @property
@@ -91,7 +91,7 @@ class TrajectoryMonitor(JointMonitor):
         goal, speed, due = points[0]
         if np.abs(speed).max() > self._fastest:
             return "it is faster than the limits"
-        if due < _SOONEST * self._settings.ahead:
+        if due < _SOONEST * self._settings.lookahead:
             return f"its point is due in {due:.3f} s"
         if cause := self._off_limits(goal) or self._leaps(goal, now):
             return cause
@@ -133,7 +133,7 @@ class TrajectoryMonitor(JointMonitor):
         settings = self._settings
         positions, velocities = self._place(), np.array([axis.v for axis in self._axes])
         slow = settings.brake * settings.joint_limits["acceleration"]
-        points = trajectory(positions, velocities, settings.ahead, settings.end, slow)
+        points = trajectory(positions, velocities, settings.lookahead, settings.end, slow)
         return {"header": header(0.0, settings.frame), "joint_names": list(settings.names), "points": points}
 
 

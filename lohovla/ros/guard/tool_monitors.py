@@ -41,11 +41,11 @@ class PoseMonitor(CommandMonitor):
             assert self._tip is not None
             way = float(np.linalg.norm(tip[:3] - self._tip[:3]))
             turn = float(np.linalg.norm(nearest(tip[3:], self._tip[3:]) - self._tip[3:]))
-            if way > self._settings.leap or turn > _TURN_LEAP:
+            if way > self._settings.max_first_jump or turn > _TURN_LEAP:
                 return f"it begins {1000 * way:.0f} mm and {turn:.2f} rad from the arm"
             return ""
         step = np.concatenate([tip[:3], nearest(tip[3:], self._last[3:])]) - self._last
-        excess = np.abs(step) - self._settings.margin * self._most * max(elapsed, 0.0) - SLACK
+        excess = np.abs(step) - self._settings.speed_tolerance * self._most * max(elapsed, 0.0) - SLACK
         return "it is faster than the limits" if excess.max() > 0.0 else ""
 
     def accept(self, message: Message, now: float) -> None:
@@ -82,7 +82,7 @@ class TwistMonitor(CommandMonitor):
         twist = self._twist(message)
         if not np.isfinite(twist).all():
             return "it is not finite"
-        if (np.abs(twist) > self._settings.margin * self._most + 1e-6).any():
+        if (np.abs(twist) > self._settings.speed_tolerance * self._most + 1e-6).any():
             return "it is faster than the limits"
         return self._leaps_off(twist) or self._leads_out(twist)
 

@@ -27,14 +27,14 @@ class Bag:
 
     Args:
         path: the folder, or the file.
-        generation: of ROS: 1 or 2.
+        ros_version: of ROS: 1 or 2.
 
     Raises:
         SetupError: the rosbags package is missing.
         UserError: there is something at that path already.
     """
 
-    def __init__(self, path: Path, generation: int):
+    def __init__(self, path: Path, ros_version: int):
         try:
             from rosbags.rosbag1 import Writer as Writer1
             from rosbags.rosbag2 import Writer as Writer2
@@ -43,14 +43,14 @@ class Bag:
             raise SetupError("a bag needs the rosbags package", "pip install 'lohovla[ros]'") from None
         if path.exists():
             raise UserError(f"{path} is there already", "name another folder with output=FOLDER")
-        self._generation, self.dropped = generation, 0
-        self._store = get_typestore(Stores.ROS1_NOETIC if generation == 1 else Stores.ROS2_HUMBLE)
+        self._ros_version, self.dropped = ros_version, 0
+        self._store = get_typestore(Stores.ROS1_NOETIC if ros_version == 1 else Stores.ROS2_HUMBLE)
         known = self._store.fielddefs
         for name, fields in TYPES.items():
             if type_name(name, 2) not in known:
-                text = "\n".join(f"{_old(kind, generation)} {field}" for field, kind in fields.items())
+                text = "\n".join(f"{_old(kind, ros_version)} {field}" for field, kind in fields.items())
                 self._store.register(get_types_from_msg(text, type_name(name, 2)))
-        self._writer: Any = Writer1(path) if generation == 1 else Writer2(path, version=9)
+        self._writer: Any = Writer1(path) if ros_version == 1 else Writer2(path, version=9)
         self._connections: dict[tuple[str, str], Any] = {}
         self._queue: queue.Queue = queue.Queue(_WAITING)
         self._thread = threading.Thread(target=self._run, name="lohovla-bag", daemon=True)
@@ -93,15 +93,15 @@ class Bag:
         if key not in self._connections:
             self._connections[key] = self._writer.add_connection(topic, type_name(type, 2), typestore=self._store)
         native, store = self._native(type, to_wire(type, message, 2, binary=True)), self._store
-        pack = store.serialize_ros1 if self._generation == 1 else store.serialize_cdr
+        pack = store.serialize_ros1 if self._ros_version == 1 else store.serialize_cdr
         self._writer.write(self._connections[key], nanoseconds, pack(native, type_name(type, 2)))
 
     def _native(self, type: str, message: Mapping[str, Any]) -> Any:
         """A message as the rosbags package has it."""
         make = self._store.types[type_name(type, 2)]
-        upper = UPPER.get(type, {}) if self._generation == 1 else {}
+        upper = UPPER.get(type, {}) if self._ros_version == 1 else {}
         values = {upper.get(field, field): self._value(kind, message[field]) for field, kind in TYPES[type].items()}
-        if type == "std_msgs/Header" and self._generation == 1:
+        if type == "std_msgs/Header" and self._ros_version == 1:
             values["seq"] = 0
         name = type_name(type, 2)
         if type == "visualization_msgs/Marker":  # a generation's own fields beyond those that both have
@@ -169,14 +169,14 @@ class RecordingTransport:
         self._transport.subscribe(replace(subscription, callback=both))
 
 
-def read(path: Path, generation: int) -> list[tuple[str, int, Message]]:
+def read(path: Path, ros_version: int) -> list[tuple[str, int, Message]]:
     """The messages of a bag in this package's form: topic, nanoseconds since the epoch, message."""
     from rosbags.highlevel import AnyReader
     from rosbags.typesys import Stores, get_typestore
 
     from lohovla.ros.transport.native_node import from_native
 
-    store = get_typestore(Stores.ROS1_NOETIC if generation == 1 else Stores.ROS2_HUMBLE)
+    store = get_typestore(Stores.ROS1_NOETIC if ros_version == 1 else Stores.ROS2_HUMBLE)
     with AnyReader([path], default_typestore=store) as reader:
         return [
             (link.topic, when, from_wire(short, from_native(short, reader.deserialize(data, link.msgtype))))
@@ -185,9 +185,9 @@ def read(path: Path, generation: int) -> list[tuple[str, int, Message]]:
         ]
 
 
-def _old(kind: str, generation: int) -> str:
+def _old(kind: str, ros_version: int) -> str:
     """A field's type as message definitions have it."""
-    if generation == 1:
+    if ros_version == 1:
         return kind
     base, bracket, count = kind.partition("[")
     base = {"time": "builtin_interfaces/Time", "duration": "builtin_interfaces/Duration"}.get(base, base)

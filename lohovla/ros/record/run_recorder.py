@@ -185,7 +185,7 @@ def save(recording: RunRecorder, root: Path, profile: Profile, attributes: Mappi
         return None
     record, features = finished
     cameras = {name: _plain(vars(topics)) for name, topics in profile.cameras.items()}
-    origin = {"robot": profile.name, "frame": profile.frame, "cameras": cameras, "top": profile.top}
+    origin = {"robot": profile.name, "frame": profile.frame, "cameras": cameras, "top": profile.top_view_source}
     writer = DatasetWriter(root, features, recording.fps, origin, profile.name)
     try:
         staged = root / STAGING / f"run-{writer.episodes}"

@@ -119,8 +119,8 @@ class ArmCommander:
 
     def _trajectory_of(self, positions: np.ndarray, velocities: np.ndarray) -> Message:
         profile, slow = self._profile, float(self._joint_limits["acceleration"])
-        ahead, end = float(profile.command.get("ahead", 0.1)), profile.command.get("end", ENDS[0])
-        points = trajectory(positions, velocities, ahead, end, slow)
+        lookahead, end = float(profile.command.get("lookahead", 0.1)), profile.command.get("end", ENDS[0])
+        points = trajectory(positions, velocities, lookahead, end, slow)
         # A stamp of zero means "from now on": the controller's clock is not asked to agree with anybody's.
         zero = {"stamp": {"sec": 0, "nanosec": 0}, "frame_id": profile.frame}
         return {"header": zero, "joint_names": list(profile.joints["names"]), "points": points}

@@ -52,7 +52,7 @@ class ControllerCheck:
             self._asking.join(timeout)
 
     def _ask(self) -> None:
-        if self._transport.generation != 2:
+        if self._transport.ros_version != 2:
             return
         told = [self._value(name) for name in PARAMETERS]
         if False in told and True not in told:

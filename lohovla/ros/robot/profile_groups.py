@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from lohovla.errors import UserError
+from lohovla.settings.renamed_settings import refuse_unknown
 
 _INTRINSICS = ("size", "focal", "centre", "distortion", "distortion_model")
 # Of the groups that are kept as they are given.
@@ -16,7 +16,7 @@ GROUPS = {
     "joints": ("topic", "names"),
     "tool": ("topic", "length", "check", "offset"),
     "gripper_state": ("kind", "topic", "open", "closed"),
-    "command": ("kind", "topic", "offset", "gain", "ahead", "end", "timeout"),
+    "command": ("kind", "topic", "offset", "gain", "lookahead", "end", "timeout"),
     "gripper": ("kind", "topic", "open", "closed", "effort"),
 }
 
@@ -74,13 +74,13 @@ class StartSettings:
 
     Attributes:
         speed: m/s of the way to the home pose.
-        share: of the limits of speed that the policy begins with after every rest.
-        ramp: s of motion until it has all of them.
+        initial_speed_fraction: of the limits of speed, with which the policy begins after every rest.
+        ramp_time: s of motion until it has all of them.
     """
 
     speed: float = 0.05
-    share: float = 0.25
-    ramp: float = 3.0
+    initial_speed_fraction: float = 0.25
+    ramp_time: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class MaxAges:
         camera: pictures.
         enable: the operator's enable, which must be said again and again.
         guard: the word of the guard on the robot's side, where there is one.
-        acted: a picture older than this is never shown to the policy.
+        observation: a picture older than this is never shown to the policy.
     """
 
     state: float = 0.2
@@ -101,7 +101,7 @@ class MaxAges:
     camera: float = 0.5
     enable: float = 0.5
     guard: float = 0.5
-    acted: float = 0.1
+    observation: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -111,14 +111,14 @@ class GuardProfile:
     Attributes:
         use: whether they do.
         ttl: s that a command counts; no longer than ``command.timeout``, after which the controller halts the arm.
-        margin: how many times the limits of speed a command may have.
+        speed_tolerance: how many times the limits of speed a command may have.
         brake: how many times the limits of acceleration and jerk it brakes with.
         joint_limits: for commands of joints: velocity (rad/s), acceleration, jerk, low and high (rad).
     """
 
     use: bool = False
     ttl: float = 0.2
-    margin: float = 1.25
+    speed_tolerance: float = 1.25
     brake: float = 1.0
     joint_limits: Mapping[str, float] = field(default_factory=dict)
 
@@ -126,19 +126,3 @@ class GuardProfile:
 def fields_of(kind: type) -> list[str]:
     """Names of a group's settings."""
     return [f.name for f in dataclasses.fields(kind)]
-
-
-def refuse_unknown(name: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Refuse a setting that a group does not have, and name the nearest that it has.
-
-    Args:
-        name: of the group.
-        given: its settings.
-        known: names of those that there are.
-
-    Raises:
-        UserError: there is one.
-    """
-    if unknown := sorted(set(given) - set(known)):
-        nearest = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.0)[0]
-        raise UserError(f"{name} has no setting {unknown[0]!r}", f"did you mean {nearest!r}?")

@@ -21,8 +21,8 @@ from lohovla.ros.robot.profile_groups import (
     MaxAges,
     StartSettings,
     fields_of,
-    refuse_unknown,
 )
+from lohovla.settings.renamed_settings import refuse_unknown
 
 GRIPPER_STATES = {
     "number": "std_msgs/Float64",
@@ -40,12 +40,12 @@ class Profile:
     """One robot; see ``configs/robot/sim.yaml`` for what each setting means."""
 
     name: str
-    generation: int | None
+    ros_version: int | None
     frame: str
     cameras: Mapping[str, CameraTopics]
-    top: str
-    top_from: tuple[str, ...]
-    top_every: int
+    top_view_source: str
+    top_view_cameras: tuple[str, ...]
+    top_view_stride: int
     joints: Mapping[str, Any]
     tool: Mapping[str, Any]
     gripper_state: Mapping[str, Any]
@@ -56,10 +56,10 @@ class Profile:
     home: tuple[float, ...]
     loop: Mapping[str, Any]
     stamps: str = "header"
-    frozen: int = 0
+    frozen_camera_frames: int = 0
     world: str = ""
     start: StartSettings = field(default_factory=StartSettings)
-    fresh: MaxAges = field(default_factory=MaxAges)
+    max_age: MaxAges = field(default_factory=MaxAges)
     guard: GuardProfile = field(default_factory=GuardProfile)
     status: Mapping[str, str] = field(default_factory=dict)
 
@@ -81,15 +81,19 @@ class Profile:
         for name, topics in (given.pop("cameras") or {}).items():
             if topics is not None:
                 cameras[name] = CameraTopics.of(f"robot.cameras.{name}", topics)
-        start, fresh, guard = (given.pop(name, {}) for name in ("start", "fresh", "guard"))
+        start, max_age, guard = (given.pop(name, {}) for name in ("start", "max_age", "guard"))
         refuse_unknown("robot.start", start, fields_of(StartSettings))
-        refuse_unknown("robot.fresh", fresh, fields_of(MaxAges))
+        refuse_unknown("robot.max_age", max_age, fields_of(MaxAges))
         refuse_unknown("robot.guard", guard, fields_of(GuardProfile))
         profile = cls(
-            **{**given, "top_from": tuple(given["top_from"]), "home": tuple(float(v) for v in given["home"])},
+            **{
+                **given,
+                "top_view_cameras": tuple(given["top_view_cameras"]),
+                "home": tuple(float(v) for v in given["home"]),
+            },
             cameras=cameras,
             start=StartSettings(**start),
-            fresh=MaxAges(**fresh),
+            max_age=MaxAges(**max_age),
             guard=GuardProfile(**guard),
         )
         profile._check()
@@ -99,12 +103,12 @@ class Profile:
         _choose("robot.command.kind", self.command.get("kind"), COMMANDS)
         _choose("robot.gripper.kind", self.gripper.get("kind"), GRIPPERS)
         _choose("robot.gripper_state.kind", self.gripper_state.get("kind"), GRIPPER_STATES)
-        _choose("robot.top", self.top, TOPS)
+        _choose("robot.top_view_source", self.top_view_source, TOPS)
         for name in self.status:
             _choose("a setting of robot.status", name, STATUSES)
         _choose("robot.stamps", self.stamps, STAMPS)
-        if self.generation not in (None, 1, 2):
-            raise UserError(f"robot.generation cannot be {self.generation}", "1, 2, or null to ask the server")
+        if self.ros_version not in (None, 1, 2):
+            raise UserError(f"robot.ros_version cannot be {self.ros_version}", "1, 2, or null to ask the server")
         if len(self.home) != 6 or not all(math.isfinite(v) for v in self.home):
             raise UserError(f"robot.home cannot be {list(self.home)}", "x, y, z in m and a rotation vector in rad")
         for name, camera in self.cameras.items():
@@ -112,26 +116,33 @@ class Profile:
                 raise UserError(
                     f"robot.cameras.{name} has a position and tf: true", "leave position and rotation null, or tf false"
                 )
-        if not self.top_from:
-            raise UserError("robot.top_from is empty", "name the cameras that the top view comes from")
-        for name in self.top_from:
+        if not self.top_view_cameras:
+            raise UserError("robot.top_view_cameras is empty", "name the cameras that the top view comes from")
+        for name in self.top_view_cameras:
             if name not in self.cameras:
                 raise UserError(
-                    f"robot.top_from names {name!r}", f"the cameras are {', '.join(self.cameras) or 'none'}"
+                    f"robot.top_view_cameras names {name!r}", f"the cameras are {', '.join(self.cameras) or 'none'}"
                 )
-            if self.top == "fused" and not self.cameras[name].depth:
+            if self.top_view_source == "fused" and not self.cameras[name].depth:
                 raise UserError(f"camera {name} has no depth topic", "a top view is fused from colour and depth")
         if not self.tool.get("topic") and not self.joints.get("topic"):
             raise UserError(
                 "the profile gives neither a tool pose nor joint states", "one of them must say where the tool is"
             )
-        if not isinstance(self.frozen, int) or self.frozen < 0 or self.frozen == 1:
-            raise UserError(f"robot.frozen cannot be {self.frozen}", "pictures in a row, 2 or more; 0 does not look")
+        if (
+            not isinstance(self.frozen_camera_frames, int)
+            or self.frozen_camera_frames < 0
+            or self.frozen_camera_frames == 1
+        ):
+            raise UserError(
+                f"robot.frozen_camera_frames cannot be {self.frozen_camera_frames}",
+                "pictures in a row, 2 or more; 0 does not look",
+            )
         if not 20.0 <= self.command_hz <= 500.0:
             raise UserError(f"robot.command_hz cannot be {self.command_hz}", "it lies between 20 and 500")
         positive = {"robot.image_hz": self.image_hz, **{f"robot.start.{k}": v for k, v in vars(self.start).items()}}
-        positive |= {f"robot.guard.{k}": getattr(self.guard, k) for k in ("ttl", "margin", "brake")}
-        positive |= {f"robot.fresh.{k}": v for k, v in vars(self.fresh).items()}
+        positive |= {f"robot.guard.{k}": getattr(self.guard, k) for k in ("ttl", "speed_tolerance", "brake")}
+        positive |= {f"robot.max_age.{k}": v for k, v in vars(self.max_age).items()}
         for name, value in positive.items():
             if not 0.0 < value < math.inf:
                 raise UserError(f"{name} must be above 0, not {value}", "configs/robot/sim.yaml shows good values")
@@ -209,7 +220,7 @@ class Profile:
         merged["safety"] |= {
             "deadman": True,
             "deadman_timeout": 3.0 / self.command_hz,
-            "camera_stale": self.fresh.acted,
+            "camera_stale": self.max_age.observation,
         }
         return {**merged, "command_hz": self.command_hz}
 
@@ -230,7 +241,7 @@ def _stricter(own: Mapping[str, Any], other: Mapping[str, Any], simulator: Mappi
     return kept
 
 
-_OPTIONAL = {"stamps", "frozen", "world", "start", "fresh", "guard", "status"}
+_OPTIONAL = {"stamps", "frozen_camera_frames", "world", "start", "max_age", "guard", "status"}
 
 
 def _choose(name: str, value: Any, choices: Any) -> None:

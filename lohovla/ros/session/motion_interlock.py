@@ -27,7 +27,7 @@ class MotionInterlock:
     def __init__(self, robot: Any, operator: Any, needs_top: bool, peers: Any, warm_up: Any):
         self.warm_up = warm_up
         self._robot, self._operator, self._needs_top, self._peers = robot, operator, needs_top, peers
-        self._fresh = robot.profile.fresh
+        self._fresh = robot.profile.max_age
 
     def look(self, now: float, commanded: np.ndarray | None = None) -> MotionPermit:
         """The verdict now.

@@ -210,7 +210,7 @@ class RobotSession:
         self.loop.log = self.log
         self.loop.start(seed, self.log.origin)
         self.phase, self._began, self._moving_since = "running", self.clock.now(), None
-        self._set_speed(self.loop.limiter, self.robot.profile.start.share)
+        self._set_speed(self.loop.limiter, self.robot.profile.start.initial_speed_fraction)
         self.loop.run(self._ended)
         self._seconds = self.clock.now() - self._began
         self.phase = "stopping"
@@ -261,14 +261,14 @@ class RobotSession:
         start = self.robot.profile.start
         if loop.limiter.resting:
             self._moving_since = None
-            self._set_speed(loop.limiter, start.share)
+            self._set_speed(loop.limiter, start.initial_speed_fraction)
             pose = self.robot.measured()
             if not may and pose is not None and not self.robot.dry:
                 loop.limiter.reset(pose)
             return
         self._moving_since = self._moving_since or now
-        gone = (now - self._moving_since) / start.ramp
-        self._set_speed(loop.limiter, start.share + (1.0 - start.share) * gone)
+        gone = (now - self._moving_since) / start.ramp_time
+        self._set_speed(loop.limiter, start.initial_speed_fraction + (1.0 - start.initial_speed_fraction) * gone)
 
     def _set_speed(self, limiter: MotionLimiter, share: float) -> None:
         limiter.set_speed(min(max(share, 0.01), 1.0))

@@ -103,7 +103,7 @@ class RosRobot:
 
     def state_fault(self, now: float) -> str:
         """What of the arm's own state is missing, too old, not a number or in another frame, by name; or ""."""
-        fresh = self.profile.fresh
+        fresh = self.profile.max_age
         for feed in (self._joint_feed, self._tool, self._world):
             if feed is not None and (feed is not self._joint_feed or feed.newest is None):
                 age = feed.age(now)
@@ -115,7 +115,7 @@ class RosRobot:
 
     def _joint_fault(self, now: float) -> str:
         """Of the arm's joints, and of the gripper's own, whose drivers are slower."""
-        fresh, state = self.profile.fresh, self.profile.gripper_state
+        fresh, state = self.profile.max_age, self.profile.gripper_state
         fingers = [state["topic"]] if state["kind"] == "joint" else []
         arm = self._joints.fault(self.profile.joints["names"], now, fresh.state)
         return arm or self._joints.fault(fingers, now, max(fresh.gripper, fresh.state))

@@ -56,7 +56,7 @@ class WarmUp:
         sample = robot.observe(now, "world" in self._spec.observation_keys)
         keys = {*self._spec.observation_keys, "state", "instruction"}
         seen = {key: value for key, value in sample.observation.items() if key in keys}
-        guided = kind == "chunk" and self._settings.join == "rtc"
+        guided = kind == "chunk" and self._settings.chunking_mode == "rtc"
         number = self._left.index(kind) - len(_KINDS)  # below zero: no answer to the loop
         self._worker.submit(
             InferenceRequest(number, kind, 0, now, 0, seen, Context(world=sample.world), guided=guided), now

@@ -104,9 +104,9 @@ class SimulatedRosRobot:
         ):
             self._transport.subscribe(Subscription(topic, kind, callback))
         action, kind = "/sim/gripper_cmd", "control_msgs/GripperCommand"
-        if self._transport.generation == 2 and hasattr(self._transport, "serve"):
+        if self._transport.ros_version == 2 and hasattr(self._transport, "serve"):
             self._transport.serve(action, kind, self._take_goal)
-        elif self._transport.generation == 1:
+        elif self._transport.ros_version == 1:
             take: Callable[[Message], None] = lambda message: self._take_goal(message["goal"])  # noqa: E731
             try:
                 self._transport.subscribe(Subscription(f"{action}/goal", f"{kind}ActionGoal", take))

@@ -107,13 +107,13 @@ class LocalTransport:
 
     Args:
         graph: the graph.
-        generation: of ROS that it plays.
+        ros_version: of ROS that it plays.
     """
 
     connected = True
 
-    def __init__(self, graph: InProcessRos, generation: int = 2):
-        self.graph, self.generation = graph, generation
+    def __init__(self, graph: InProcessRos, ros_version: int = 2):
+        self.graph, self.ros_version = graph, ros_version
         self._latch: dict[str, bool] = {}
         self._heard: list[Subscription] = []
 

@@ -16,24 +16,24 @@ from lohovla.errors import SetupError
 _DEBIAN = Path("/usr/lib/python3/dist-packages")  # where Debian and Ubuntu keep rospy
 
 
-def native(generation: int | None = None) -> Any:
+def native(ros_version: int | None = None) -> Any:
     """A node of the ROS that is installed.
 
     Raises:
         SetupError: there is none, or not of that generation.
         UserError: no ROS master answers.
     """
-    if generation != 1 and importable("rclpy"):
+    if ros_version != 1 and importable("rclpy"):
         from lohovla.ros.transport.rclpy_node import Rclpy
 
         return Rclpy()
-    if generation != 2:
+    if ros_version != 2:
         _prefer_debian_messages()
         if importable("rospy"):
             from lohovla.ros.transport.rospy_node import Rospy
 
             return Rospy()
-    wanted = {1: "rospy", 2: "rclpy"}.get(generation or 0, "rclpy or rospy")
+    wanted = {1: "rospy", 2: "rclpy"}.get(ros_version or 0, "rclpy or rospy")
     raise SetupError(f"there is no {wanted} for this Python", "source your ROS, or use transport=rosbridge")
 
 

@@ -28,39 +28,39 @@ _INTEGERS = {
 
 
 def to_wire(
-    name: str, message: Mapping[str, Any], generation: int, binary: bool = False, finite: bool = True
+    name: str, message: Mapping[str, Any], ros_version: int, binary: bool = False, finite: bool = True
 ) -> Message:
     """A complete message as rosbridge carries it: what is not given is zero.
 
     Args:
         name: its type.
         message: as this package has it; fields may be missing.
-        generation: 1 or 2.
+        ros_version: 1 or 2.
         binary: whether ``uint8[]`` stays bytes (CBOR) or becomes base64 (JSON).
         finite: whether numbers must be finite, as in all that this package commands; a server hands on what it gets.
 
     Raises:
         BadMessage: a field is unknown, has another type, or is not finite.
     """
-    return _Writer(generation, binary, finite).struct(TYPES[name], name, {**blank(name), **message})
+    return _Writer(ros_version, binary, finite).struct(TYPES[name], name, {**blank(name), **message})
 
 
 class _Writer:
     """Checks values and writes them as a generation of ROS has them; the arguments are those of :func:`to_wire`."""
 
-    def __init__(self, generation: int, binary: bool, finite: bool):
-        self._generation, self._binary, self._finite = generation, binary, finite
+    def __init__(self, ros_version: int, binary: bool, finite: bool):
+        self._ros_version, self._binary, self._finite = ros_version, binary, finite
 
     def struct(self, fields: Mapping[str, str], name: str, message: Mapping[str, Any]) -> Message:
         """A message or a part of one, of the type ``name``."""
         if unknown := set(message) - set(fields):
             raise BadMessage(f"{name} has no field {sorted(unknown)[0]!r}")
-        upper = UPPER.get(name, {}) if self._generation == 1 else {}
+        upper = UPPER.get(name, {}) if self._ros_version == 1 else {}
         wire = {}
         for field, kind in fields.items():
             value = message.get(field, blank_value(kind))
             wire[upper.get(field, field)] = self.value(kind, value, f"{name}.{field}")
-        if name == "std_msgs/Header" and self._generation == 1:
+        if name == "std_msgs/Header" and self._ros_version == 1:
             wire["seq"] = 0
         return wire
 
@@ -74,7 +74,7 @@ class _Writer:
                 raise BadMessage(f"{where} is {value!r}, not a {kind}")
             return self.struct(TYPES[kind], kind, {**blank(kind), **value})
         if kind in TIMES:
-            names = ("secs", "nsecs") if self._generation == 1 else TIMES[kind]
+            names = ("secs", "nsecs") if self._ros_version == 1 else TIMES[kind]
             return dict(zip(names, (int(value["sec"]), int(value["nanosec"]))))
         return _scalar(kind, value, where, self._finite)
 
@@ -201,7 +201,7 @@ def service_from_wire(fields: Mapping[str, str], values: Mapping[str, Any]) -> M
     }
 
 
-def service_value(fields: Mapping[str, str], values: Mapping[str, Any], generation: int) -> Message:
+def service_value(fields: Mapping[str, str], values: Mapping[str, Any], ros_version: int) -> Message:
     """A service's request or response as that generation writes it."""
-    writer = _Writer(generation, binary=False, finite=True)
+    writer = _Writer(ros_version, binary=False, finite=True)
     return {field: writer.value(kind, values.get(field, blank_value(kind)), field) for field, kind in fields.items()}

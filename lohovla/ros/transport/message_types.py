@@ -114,18 +114,18 @@ def short_name(name: str) -> str:
     return name.replace("/msg/", "/")
 
 
-def type_name(name: str, generation: int) -> str:
+def type_name(name: str, ros_version: int) -> str:
     """A type as that generation of ROS writes it.
 
     >>> type_name("std_msgs/String", 2)
     'std_msgs/msg/String'
     """
-    return name if generation == 1 else name.replace("/", "/msg/", 1)
+    return name if ros_version == 1 else name.replace("/", "/msg/", 1)
 
 
-def service_name(name: str, generation: int) -> str:
+def service_name(name: str, ros_version: int) -> str:
     """A service type as that generation of ROS writes it; ``rosapi`` became ``rosapi_msgs`` in ROS 2."""
-    if generation == 1:
+    if ros_version == 1:
         return name
     package, _, kind = name.partition("/")
     return f"{package}_msgs/srv/{kind}" if package == "rosapi" else f"{package}/srv/{kind}"

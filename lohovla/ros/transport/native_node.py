@@ -18,7 +18,7 @@ from lohovla.ros.transport.transport import Subscription
 class NativeNode:
     """What the nodes of both generations have in common: classes of messages, and publishers."""
 
-    generation: int
+    ros_version: int
     trouble = "the node was shut down"
 
     def __init__(self) -> None:
@@ -50,8 +50,8 @@ class NativeNode:
 
     def publish(self, topic: str, message: Mapping[str, Any], newest: bool = False) -> None:
         name, publisher = self._publishers[topic]
-        wire = to_wire(name, message, self.generation, binary=True)
-        publisher.publish(fill(name, self._make(name), wire, self.generation, self._make))
+        wire = to_wire(name, message, self.ros_version, binary=True)
+        publisher.publish(fill(name, self._make(name), wire, self.ros_version, self._make))
 
     def flush(self, timeout: float = 0.5) -> None:
         """Messages were handed over already."""
@@ -101,44 +101,44 @@ def service_from_native(fields: Mapping[str, str], native: Any) -> Message:
     return {field: _from_value(kind, getattr(native, field)) for field, kind in fields.items()}
 
 
-def fill(name: str, native: Any, wire: Mapping[str, Any], generation: int, make: Any) -> Any:
+def fill(name: str, native: Any, wire: Mapping[str, Any], ros_version: int, make: Any) -> Any:
     """Set a message object's fields from a mapping as ``to_wire`` makes it.
 
     Args:
         name: the type.
         native: the object.
         wire: the complete message in that generation's names.
-        generation: 1 or 2.
+        ros_version: 1 or 2.
         make: gives an empty object of a type.
     """
     for field, kind in TYPES[name].items():
         key = field if field in wire else field.upper()
         target = field if hasattr(native, field) else key
-        setattr(native, target, _to_value(kind, wire[key], generation, make, getattr(native, target)))
+        setattr(native, target, _to_value(kind, wire[key], ros_version, make, getattr(native, target)))
     return native
 
 
-def fill_service(native: Any, fields: Mapping[str, str], wire: Mapping[str, Any], generation: int, make: Any) -> Any:
+def fill_service(native: Any, fields: Mapping[str, str], wire: Mapping[str, Any], ros_version: int, make: Any) -> Any:
     """Set the fields of a service's request or response; the arguments are those of :func:`fill`."""
     for field, kind in fields.items():
-        setattr(native, field, _to_value(kind, wire[field], generation, make, getattr(native, field)))
+        setattr(native, field, _to_value(kind, wire[field], ros_version, make, getattr(native, field)))
     return native
 
 
-def _to_value(kind: str, value: Any, generation: int, make: Any, blank: Any) -> Any:
+def _to_value(kind: str, value: Any, ros_version: int, make: Any, blank: Any) -> Any:
     base, bracket, _ = kind.partition("[")
     if bracket:
         if base in TYPES:
-            return [fill(base, make(base), entry, generation, make) for entry in value]
+            return [fill(base, make(base), entry, ros_version, make) for entry in value]
         return value
     if kind in TYPES:
-        return fill(kind, make(kind), value, generation, make)
+        return fill(kind, make(kind), value, ros_version, make)
     if kind in ("time", "duration"):
-        names = ("secs", "nsecs") if generation == 1 else ("sec", "nanosec")
+        names = ("secs", "nsecs") if ros_version == 1 else ("sec", "nanosec")
         for name in names:
             setattr(blank, name, value[name])
         return blank
-    return bytes([value]) if kind == "byte" and generation == 2 else value
+    return bytes([value]) if kind == "byte" and ros_version == 2 else value
 
 
 def check_definition(name: str, installed: Mapping[str, str]) -> None:

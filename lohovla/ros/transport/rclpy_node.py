@@ -37,7 +37,7 @@ class Rclpy(NativeNode):
         namespace: of the node; the names of topics and services are whole, and do not change with it.
     """
 
-    generation = 2
+    ros_version = 2
 
     def __init__(self, name: str = "lohovla", make: Callable[..., Any] | None = None, namespace: str = ""):
         super().__init__()

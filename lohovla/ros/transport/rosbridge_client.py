@@ -42,7 +42,7 @@ class Rosbridge:
 
     Args:
         url: such as ``ws://127.0.0.1:9090``.
-        generation: 1 or 2; None finds out from how the server writes the time. Where it does not tell for some
+        ros_version: 1 or 2; None finds out from how the server writes the time. Where it does not tell for some
             seconds, 2 is assumed and said so in the log, and it is asked on.
         compression: in what the server sends: ``cbor`` (best: pictures as CBOR, the rest as JSON), ``png``
             (ROS 1; ROS 2 sends JSON then) or ``none``.
@@ -53,11 +53,11 @@ class Rosbridge:
         refused: messages that came and did not fit their type.
     """
 
-    def __init__(self, url: str, generation: int | None = None, compression: str = "cbor"):
+    def __init__(self, url: str, ros_version: int | None = None, compression: str = "cbor"):
         if compression not in COMPRESSIONS:
             raise UserError(f"compression cannot be {compression!r}", f"choose one of {', '.join(COMPRESSIONS)}")
         self.url, self._registered = url, Registrations(compression)
-        self._known, self.generation = generation is not None, generation or 2
+        self._known, self.ros_version = ros_version is not None, ros_version or 2
         self.trouble, self.losses, self.refused = "not connected yet", 0, 0
         self._numbers, self._calls = itertools.count(1), {}
         self._urgent: OrderedDict[str, Message] = OrderedDict()
@@ -84,11 +84,11 @@ class Rosbridge:
     # -- what the bridge asks ------------------------------------------------------------------------------
 
     def advertise(self, topic: str, type: str, latch: bool = False) -> None:
-        self._say(self._registered.advertise(topic, type, latch, self.generation))
+        self._say(self._registered.advertise(topic, type, latch, self.ros_version))
 
     def publish(self, topic: str, message: Mapping[str, Any], newest: bool = False) -> None:
         name, latch = self._registered.advertised[topic]
-        wire = to_wire(name, message, self.generation)
+        wire = to_wire(name, message, self.ros_version)
         if latch:
             self._registered.latched[topic] = message
         if not self.connected:
@@ -101,10 +101,10 @@ class Rosbridge:
             self._changed.notify()
 
     def subscribe(self, subscription: Subscription) -> None:
-        self._say(self._registered.subscribe(subscription, self.generation))
+        self._say(self._registered.subscribe(subscription, self.ros_version))
 
     def offer(self, service: str, type: str, handler: Handler) -> None:
-        self._say(self._registered.offer(service, type, handler, self.generation))
+        self._say(self._registered.offer(service, type, handler, self.ros_version))
 
     def call(self, service: str, type: str, request: Mapping[str, Any], timeout: float) -> Message:
         if not self.connected:
@@ -114,7 +114,7 @@ class Rosbridge:
     def _call(self, service: str, type: str, request: Mapping[str, Any], timeout: float) -> Message:
         key, done, answer = f"call{next(self._numbers)}", threading.Event(), {}
         self._calls[key] = answer, done
-        args = service_value(SERVICES[type][0], request, self.generation)
+        args = service_value(SERVICES[type][0], request, self.ros_version)
         self._say({"op": "call_service", "id": key, "service": service, "args": args}, always=True)
         came = done.wait(timeout)
         self._calls.pop(key, None)
@@ -125,7 +125,7 @@ class Rosbridge:
         return dict(answer["values"])
 
     def act(self, action: str, type: str, goal: Mapping[str, Any]) -> None:
-        if self.generation == 1:  # where an action is a set of topics
+        if self.ros_version == 1:  # where an action is a set of topics
             topic, kind = f"{action}/goal", f"{type}ActionGoal"
             if topic not in self._registered.advertised:
                 self.advertise(topic, kind)
@@ -239,17 +239,17 @@ class Rosbridge:
             ended.wait(0.0 if self._known else _ASK_AGAIN)
         if not self._known and not ended.is_set():
             _log.warning(
-                "%s does not tell which ROS it is (%s): ROS %d is assumed until it does; robot.generation says it",
+                "%s does not tell which ROS it is (%s): ROS %d is assumed until it does; robot.ros_version says it",
                 self.url,
                 cause,
-                self.generation,
+                self.ros_version,
             )
         self._say_everything(ended)
-        assumed = self.generation
+        assumed = self.ros_version
         while not self._known and not ended.wait(_ASK_LATER):
             self._ask_generation()
-        if self.generation != assumed:
-            _log.warning("%s is ROS %d, not %d: all is said again", self.url, self.generation, assumed)
+        if self.ros_version != assumed:
+            _log.warning("%s is ROS %d, not %d: all is said again", self.url, self.ros_version, assumed)
             self._say_everything(ended)
 
     def _ask_generation(self) -> str:
@@ -260,14 +260,14 @@ class Rosbridge:
             return str(error)
         if not isinstance(now, Mapping) or not {"sec", "secs"} & set(now):
             return f"its time is {now!r}"
-        self.generation, self._known = 1 if "secs" in now else 2, True
-        _log.info("%s is ROS %d", self.url, self.generation)
+        self.ros_version, self._known = 1 if "secs" in now else 2, True
+        _log.info("%s is ROS %d", self.url, self.ros_version)
         return ""
 
     def _say_everything(self, ended: threading.Event) -> None:
         with self._changed:
             if not ended.is_set():
-                self._waiting.extend(self._registered.everything(self.generation))
+                self._waiting.extend(self._registered.everything(self.ros_version))
                 self._up.set()
                 self._changed.notify()
 
@@ -340,7 +340,7 @@ class Rosbridge:
             return
         type, handler = self._registered.offered[name]
         found = respond(name, type, handler, operation.get("args") or {})
-        values = {} if found is None else service_value(SERVICES[type][1], found, self.generation)
+        values = {} if found is None else service_value(SERVICES[type][1], found, self.ros_version)
         response = {"op": "service_response", "service": name, "values": values, "result": found is not None}
         if "id" in operation:
             response["id"] = operation["id"]

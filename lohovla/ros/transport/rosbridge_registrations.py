@@ -34,29 +34,29 @@ class Registrations:
         self.subscribed: list[Subscription] = []
         self.offered: dict[str, tuple[str, Handler]] = {}
 
-    def advertise(self, topic: str, type: str, latch: bool, generation: int) -> Message:
+    def advertise(self, topic: str, type: str, latch: bool, ros_version: int) -> Message:
         """Add a topic that is published; returns the operation."""
         self.advertised[topic] = check_type(type), latch
-        return self._advertisement(topic, generation)
+        return self._advertisement(topic, ros_version)
 
-    def subscribe(self, subscription: Subscription, generation: int) -> Message:
+    def subscribe(self, subscription: Subscription, ros_version: int) -> Message:
         """Add a topic that is heard; returns the operation."""
         check_type(subscription.type)
         self.subscribed.append(subscription)
-        return self._request(len(self.subscribed) - 1, generation)
+        return self._request(len(self.subscribed) - 1, ros_version)
 
-    def offer(self, service: str, type: str, handler: Handler, generation: int) -> Message:
+    def offer(self, service: str, type: str, handler: Handler, ros_version: int) -> Message:
         """Add a service that is answered; returns the operation."""
         self.offered[service] = type, handler
-        return self._offering(service, generation)
+        return self._offering(service, ros_version)
 
-    def everything(self, generation: int) -> list[Message]:
+    def everything(self, ros_version: int) -> list[Message]:
         """All of it, for a new connection."""
-        operations = [self._advertisement(topic, generation) for topic in self.advertised]
-        operations += [self._offering(service, generation) for service in self.offered]
-        operations += [self._request(index, generation) for index in range(len(self.subscribed))]
+        operations = [self._advertisement(topic, ros_version) for topic in self.advertised]
+        operations += [self._offering(service, ros_version) for service in self.offered]
+        operations += [self._request(index, ros_version) for index in range(len(self.subscribed))]
         operations += [
-            self.publication(topic, to_wire(self.advertised[topic][0], message, generation))
+            self.publication(topic, to_wire(self.advertised[topic][0], message, ros_version))
             for topic, message in self.latched.items()
         ]
         return operations
@@ -77,23 +77,23 @@ class Registrations:
         operations += [{"op": "unadvertise", "topic": topic} for topic in self.advertised]
         return operations + [{"op": "unadvertise_service", "service": service} for service in self.offered]
 
-    def _advertisement(self, topic: str, generation: int) -> Message:
+    def _advertisement(self, topic: str, ros_version: int) -> Message:
         name, latch = self.advertised[topic]
-        kind = type_name(name, generation)
+        kind = type_name(name, ros_version)
         return {"op": "advertise", "topic": topic, "type": kind, "latch": latch, "queue_size": 1}
 
-    def _request(self, index: int, generation: int) -> Message:
+    def _request(self, index: int, ros_version: int) -> Message:
         wanted = self.subscribed[index]
         # ROS 2's servers (seen in 2.1.0) do not send png: they fail to write its bytes as JSON.
-        lost = generation == 2 if self._compression == "png" else wanted.type not in _PICTURES
+        lost = ros_version == 2 if self._compression == "png" else wanted.type not in _PICTURES
         # A queue is a thread in the server, which on ROS 2 (until 2024-12-22, rosbridge_suite #891) does not end with
         # its client if a message waits: it sends that for ever, and the server answers nobody any more.
-        queue = 1 if generation == 1 else 0
-        kind = type_name(wanted.type, generation)
+        queue = 1 if ros_version == 1 else 0
+        kind = type_name(wanted.type, ros_version)
         operation = {"op": "subscribe", "id": f"sub{index}", "topic": wanted.topic, "type": kind, "queue_length": queue}
         throttle = round(1000 * wanted.throttle)
         return {**operation, "throttle_rate": throttle, "compression": "none" if lost else self._compression}
 
-    def _offering(self, service: str, generation: int) -> Message:
-        kind = service_name(self.offered[service][0], generation)
+    def _offering(self, service: str, ros_version: int) -> Message:
+        kind = service_name(self.offered[service][0], ros_version)
         return {"op": "advertise_service", "service": service, "type": kind}

@@ -39,7 +39,7 @@ class RosbridgeServer:
 
     Args:
         graph: what is served.
-        generation: of ROS that it plays: 1 or 2.
+        ros_version: of ROS that it plays: 1 or 2.
         host: address to listen at; loopback unless somebody decides otherwise.
         port: 0 takes a free one.
         clock_offset: s that its clock is ahead of this machine's, as another machine's may be.
@@ -52,12 +52,12 @@ class RosbridgeServer:
     def __init__(
         self,
         graph: InProcessRos,
-        generation: int = 2,
+        ros_version: int = 2,
         host: str = "127.0.0.1",
         port: int = 9090,
         clock_offset: float = 0.0,
     ):
-        self.graph, self.generation, self._host, self.port = graph, generation, host, port
+        self.graph, self.ros_version, self._host, self.port = graph, ros_version, host, port
         self._offset, self.advertised, self.clients = clock_offset, set[str](), 0
         self._loop = asyncio.new_event_loop()
         self._ready, self._stop = threading.Event(), asyncio.Event()
@@ -94,7 +94,7 @@ class RosbridgeServer:
 
     def _topic_type(self, request: Message) -> Message:
         known = self.graph.types.get(str(request.get("topic")))
-        return {"type": type_name(known, self.generation) if known else ""}
+        return {"type": type_name(known, self.ros_version) if known else ""}
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -161,11 +161,11 @@ class _Listener:
             self.client.post(frame)
 
     def frames(self, message: Message) -> list[str | bytes]:
-        generation, binary = self.client.server.generation, self.compression == "cbor"
-        wire = to_wire(self.type, message, generation, binary, finite=False)
+        ros_version, binary = self.client.server.ros_version, self.compression == "cbor"
+        wire = to_wire(self.type, message, ros_version, binary, finite=False)
         operation = {"op": "publish", "topic": self.topic, "msg": wire}
         if binary:
-            lost = lost_in_cbor(self.type, message, generation)
+            lost = lost_in_cbor(self.type, message, ros_version)
             if lost:
                 if not self._failed:  # the real ones say so at every message
                     _log.error("%s cannot be sent as cbor: AttributeError at %s", self.topic, lost)
@@ -174,7 +174,7 @@ class _Listener:
             return [pack_cbor(operation)]
         text = pack({**operation, "msg": as_json(wire)})
         if self.compression == "png":
-            if generation == 2:  # where they cannot write the bytes as JSON
+            if ros_version == 2:  # where they cannot write the bytes as JSON
                 return []
             text = pack({"op": "png", "data": pack_png(text)})
         if self.fragment and len(text) > self.fragment:
@@ -225,7 +225,7 @@ class _Client:
     def _type(self, name: str) -> str | None:
         """A type's name here, or None where this generation does not write it so."""
         short = name.replace("/msg/", "/")
-        if short not in TYPES or (self.server.generation == 1 and "/msg/" in name):
+        if short not in TYPES or (self.server.ros_version == 1 and "/msg/" in name):
             return None
         return short
 
@@ -250,7 +250,7 @@ class _Client:
     def _foreign(self, wire: Any) -> bool:
         """Whether it has the other generation's fields for time."""
         if isinstance(wire, dict):
-            others = {"sec", "nanosec"} if self.server.generation == 1 else {"secs", "nsecs", "seq"}
+            others = {"sec", "nanosec"} if self.server.ros_version == 1 else {"secs", "nsecs", "seq"}
             return bool(others & set(wire)) or any(self._foreign(value) for value in wire.values())
         return isinstance(wire, list) and any(self._foreign(value) for value in wire[:4])
 
@@ -280,7 +280,10 @@ class _Client:
             answer["id"] = operation["id"]
         try:
             values = self.graph.call(service, dict(operation.get("args") or {}))
-            answer |= {"values": service_value(SERVICES[type or ""][1], values, self.server.generation), "result": True}
+            answer |= {
+                "values": service_value(SERVICES[type or ""][1], values, self.server.ros_version),
+                "result": True,
+            }
         except Exception as error:  # as rosapi does: the cause as a string
             answer |= {"values": str(error), "result": False}
         self.post(pack(answer))
@@ -288,7 +291,7 @@ class _Client:
     def _do_send_action_goal(self, operation: dict[str, Any]) -> None:
         """ROS 2 only; in ROS 1 an action is a set of topics."""
         name = str(operation["action_type"]).replace("/action/", "/")
-        if self.server.generation == 1 or name not in ACTIONS:
+        if self.server.ros_version == 1 or name not in ACTIONS:
             return
         answer = {"op": "action_result", "id": operation.get("id"), "action": operation["action"]}
         try:
@@ -301,7 +304,7 @@ class _Client:
     def _do_advertise_service(self, operation: dict[str, Any]) -> None:
         service, kind = operation["service"], operation["type"]
         short = kind.replace("/srv/", "/").replace("rosapi_msgs/", "rosapi/")
-        if short in SERVICES and ("/srv/" in kind) == (self.server.generation == 2):
+        if short in SERVICES and ("/srv/" in kind) == (self.server.ros_version == 2):
             self.graph.offer(service, short, lambda request: self._ask(service, request))
 
     def _do_unadvertise_service(self, operation: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from lohovla.ros.transport.message_types import TYPES, array_of
 _FIXED = re.compile(r"\[\d+\]$")
 
 
-def lost_in_cbor(name: str, message: Mapping[str, Any], generation: int) -> str:
+def lost_in_cbor(name: str, message: Mapping[str, Any], ros_version: int) -> str:
     """The first field that makes a server drop a message that is to go as CBOR, or "".
 
     >>> lost_in_cbor("sensor_msgs/JointState", {"name": ["elbow"], "position": [0.5]}, 1)
@@ -29,13 +29,13 @@ def lost_in_cbor(name: str, message: Mapping[str, Any], generation: int) -> str:
         base, count = array_of(kind)
         if base in TYPES:
             parts = value or [] if count is not None else [value or {}]
-            inner = next((found for part in parts if (found := lost_in_cbor(base, part, generation))), "")
+            inner = next((found for part in parts if (found := lost_in_cbor(base, part, ros_version))), "")
             if inner:
                 return f"{field}.{inner}"
         elif (
             _FIXED.search(kind)
-            or (generation == 1 and kind == "string[]" and value)
-            or (generation == 2 and kind == "byte")
+            or (ros_version == 1 and kind == "string[]" and value)
+            or (ros_version == 2 and kind == "byte")
         ):
             return field
     return ""

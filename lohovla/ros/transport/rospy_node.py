@@ -20,7 +20,7 @@ _BUFFER = 2**24  # bytes that rospy reads at once; less than a picture makes it 
 class Rospy(NativeNode):
     """A ROS 1 node in this process; a process can have one."""
 
-    generation = 1
+    ros_version = 1
 
     def __init__(self, name: str = "lohovla"):
         super().__init__()

@@ -75,7 +75,7 @@ class ServiceFailed(RuntimeError):
 class Transport(Protocol):
     """A connection to ROS. It may be lost and come back; what was advertised, offered and subscribed stays wanted."""
 
-    generation: int  # 1 or 2
+    ros_version: int  # 1 or 2
 
     @property
     def connected(self) -> bool:

@@ -120,7 +120,7 @@ class CameraPipeline:
     """
 
     def __init__(self, profile: Profile, feeds: Subscriptions, size: tuple[int, int], top: bool = True):
-        self._profile, self._size, self._top = profile, size, top and bool(profile.top_from)
+        self._profile, self._size, self._top = profile, size, top and bool(profile.top_view_cameras)
         self._wake, self._closed = threading.Event(), False
         throttle = 0.5 / profile.image_hz
         frames = FrameTree(feeds) if any(topics.tf for topics in profile.cameras.values()) else None
@@ -130,7 +130,7 @@ class CameraPipeline:
             )
             for name, topics in profile.cameras.items()
         }
-        self._fuse = TopView(*size, profile.top_every)
+        self._fuse = TopView(*size, profile.top_view_stride)
         self.sight, self.trouble = CameraFrames(), ""
         self._seen: tuple[int, ...] = ()
         self._thread = threading.Thread(target=self._run, name="lohovla-eyes", daemon=True)
@@ -150,7 +150,7 @@ class CameraPipeline:
 
     def frozen(self) -> str:
         """Which camera sends the same picture again and again, in words, or "". A real sensor has noise."""
-        most = self._profile.frozen
+        most = self._profile.frozen_camera_frames
         for camera in self.cameras.values():
             name, count = camera.alike()
             if most and count >= most:
@@ -181,10 +181,10 @@ class CameraPipeline:
         pictures: dict[str, np.ndarray] = {}
         stamps: dict[str, float] = {}
         for name, pair in found.items():
-            if pair is not None and name not in self._profile.top_from:
+            if pair is not None and name not in self._profile.top_view_cameras:
                 pictures[f"images.{name}"] = color_of(pair[0].message)
                 stamps[f"images.{name}"] = pair[0].taken
-        if self._top and all(found[name] for name in self._profile.top_from):
+        if self._top and all(found[name] for name in self._profile.top_view_cameras):
             self._look_down(found, pictures, stamps)
         if not pictures:
             return
@@ -192,14 +192,14 @@ class CameraPipeline:
         self.sight = CameraFrames(pictures, stamps)
 
     def _look_down(self, found: dict, pictures: dict[str, np.ndarray], stamps: dict[str, float]) -> None:
-        names = self._profile.top_from
+        names = self._profile.top_view_cameras
         views = []
         for name in names:
             color, depth = found[name]
             unit = self._profile.cameras[name].depth_unit
             height = None if depth is None else depth_of(depth.message, unit)
             views.append((self.cameras[name], color_of(color.message), height))
-        if self._profile.top == "direct":
+        if self._profile.top_view_source == "direct":
             _, picture, height = views[0]
             if height is None:
                 height = np.zeros(picture.shape[:2], np.float32)

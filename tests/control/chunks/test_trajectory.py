@@ -68,7 +68,7 @@ def test_a_turn_through_half_a_circle_takes_the_short_way():
 
 
 def test_another_chunk_takes_over_without_a_leap():
-    track = Trajectory(bridge=0.1)
+    track = Trajectory(blend_time=0.1)
     track.add(chunk(1, 0.01 * np.arange(1, 17)))
     before = [track.at(t, ORIGIN).pose[0] for t in np.arange(0.0, 0.4, 0.001)]
     track.add(chunk(2, 0.05 + 0.01 * np.arange(1, 17), start=0.2, origin=ORIGIN))
@@ -79,7 +79,7 @@ def test_another_chunk_takes_over_without_a_leap():
 
 
 def test_where_another_chunk_takes_over_the_velocity_goes_on_too():
-    track = Trajectory(bridge=0.1)
+    track = Trajectory(blend_time=0.1)
     track.add(chunk(1, 0.01 * np.arange(1, 17)))
     track.at(0.0, ORIGIN)
     before = track.at(0.399, ORIGIN)
@@ -96,7 +96,7 @@ def test_where_another_chunk_takes_over_the_velocity_goes_on_too():
 
 
 def test_the_first_chunk_starts_from_the_last_command():
-    track = Trajectory(bridge=0.1)
+    track = Trajectory(blend_time=0.1)
     track.add(chunk(1, [0.3] * 8, origin=np.array([0.3, 0, 0, 0, 0, 0])))
     pose = np.array([0.25, 0, 0, 0, 0, 0])
     assert track.at(0.1, pose).pose[0] == pytest.approx(0.25)
@@ -104,7 +104,7 @@ def test_the_first_chunk_starts_from_the_last_command():
 
 
 def test_an_ensemble_is_the_weighted_mean_the_oldest_first():
-    track = Trajectory(bridge=0.05, decay=0.5)
+    track = Trajectory(blend_time=0.05, temporal_ensemble_coeff=0.5)
     track.add(chunk(1, [0.1] * 16, origin=np.array([0.1, 0, 0, 0, 0, 0])))
     track.at(0.0, ORIGIN)
     track.add(chunk(2, [0.2] * 16, start=0.2, origin=np.array([0.2, 0, 0, 0, 0, 0])))
@@ -117,7 +117,7 @@ def test_an_ensemble_is_the_weighted_mean_the_oldest_first():
 
 
 def test_what_remains_is_aligned_to_the_new_observation():
-    track = Trajectory(bridge=0.1)
+    track = Trajectory(blend_time=0.1)
     track.add(chunk(1, 0.01 * np.arange(1, 17)))
     for t in np.arange(0, 0.3, 0.01):
         track.at(t, ORIGIN)

@@ -73,7 +73,9 @@ def test_a_killed_or_stopped_process_is_survived(sign):
     """On the wall clock: commands go on, the model comes back, the arm moves again."""
     worker = BackgroundWorker(RandomWaypointPolicy, "process")
     spec = worker.wait()
-    safety = SafetySettings(model_timeout=1.0, plan_timeout=1.0, late=5.0, hold=0.2)  # the test machine may be busy
+    safety = SafetySettings(
+        model_timeout=1.0, plan_timeout=1.0, clock_jump_threshold=5.0, hold_timeout=0.2
+    )  # the test machine may be busy
     arm, clock = KinematicArm(POSE), WallClock()
     loop = ControlLoop(arm, spec, worker, LoopSettings(command_hz=50.0, safety=safety), clock)
     try:
@@ -124,7 +126,11 @@ def test_asking_never_waits_for_a_stopped_process():
 def test_a_thread_serves_the_loop_too():
     worker = BackgroundWorker(partial(RandomWaypointPolicy, 20.0, 16), "thread")
     loop = ControlLoop(
-        KinematicArm(POSE), worker.wait(), worker, LoopSettings(safety=SafetySettings(late=5.0)), clock := WallClock()
+        KinematicArm(POSE),
+        worker.wait(),
+        worker,
+        LoopSettings(safety=SafetySettings(clock_jump_threshold=5.0)),
+        clock := WallClock(),
     )
     loop.start(1)
     began = clock.now()

@@ -43,7 +43,7 @@ def test_what_is_no_chunk_is_named(decision, words):
 
 
 def test_leaping_actions_are_brought_near_the_ones_before():
-    safety = SafetySettings(change=0.1, turn_change=0.5)
+    safety = SafetySettings(max_step=0.1, max_turn_step=0.5)
     actions = np.zeros((3, 7))
     actions[1] = [0.5, 0, 0, 0, 0, 2.0, 3.0]
     bounded, moved = bound_changes(actions, np.zeros(6), safety)
@@ -54,7 +54,7 @@ def test_leaping_actions_are_brought_near_the_ones_before():
 
 
 def test_a_picture_that_stays_while_the_tool_moves_is_frozen_and_an_old_one_stale():
-    watch = CameraWatch(SafetySettings(camera_travel=0.1, camera_stale=0.3))
+    watch = CameraWatch(SafetySettings(frozen_camera_distance=0.1, camera_stale=0.3))
 
     def look(x, pixel, stamp, now):
         observation = {"state": np.array([x, 0, 0]), "images.wrist": np.full((2, 2, 3), pixel, np.uint8)}
@@ -70,7 +70,7 @@ def test_a_picture_that_stays_while_the_tool_moves_is_frozen_and_an_old_one_stal
 
 
 def test_only_motion_that_a_camera_sees_makes_a_picture_suspicious():
-    watch = CameraWatch(SafetySettings(camera_travel=0.1))
+    watch = CameraWatch(SafetySettings(frozen_camera_distance=0.1))
     sight = {"images.top": CameraVisibility((-1, -1, -1), (1, 1, 0.2), (1, 1, 0))}
 
     def look(x, z):
@@ -140,7 +140,7 @@ def test_an_emergency_stop_stays_until_a_person_releases_it(rig):
 
 
 def test_actions_run_out_hold_then_stop_and_go_on_when_the_model_is_back(rig):
-    r = rig(lambda job, now: np.inf if 1.0 < now < 3.0 else 0.05, safety={"hold": 0.3, "model_timeout": 3.0})
+    r = rig(lambda job, now: np.inf if 1.0 < now < 3.0 else 0.05, safety={"hold_timeout": 0.3, "model_timeout": 3.0})
     r.run(1.0)
     modes = []
     for _ in range(300):

@@ -67,7 +67,7 @@ def draw(count, seed, low=3, high=20):
 @pytest.mark.parametrize("verifier", [PlainVerifier(), LookaheadBranches(3, 0.2), SpeculativeDrafts(4)])
 def test_answers_are_the_decoders(models, shift, prompt, verifier):
     denoiser = shared.wrap(models[shift], shift, prompt=prompt)
-    engine = Engine(denoiser, EngineSettings(page=4, cache_mb=0.5))
+    engine = Engine(denoiser, EngineSettings(block_size=4, cache_mb=0.5))
     requests = [request(p, LIMITS[k % 4], verifier=verifier) for k, p in enumerate(draw(8, 3, low=9 if shift else 3))]
     for one, answer in zip(requests, finish(engine, requests), strict=True):
         wanted = alone(denoiser, one)
@@ -80,8 +80,8 @@ def test_answers_are_the_decoders(models, shift, prompt, verifier):
 def test_company_changes_no_bit_of_an_answer(models, shift):
     denoiser = shared.wrap(models[shift], shift)
     requests = [request(p, LIMITS[k % 4], sampling={"logprobs": 2}) for k, p in enumerate(draw(10, 5))]
-    crowd = finish(Engine(denoiser, EngineSettings(page=4, cache_mb=0.5)), requests)
-    engine = Engine(denoiser, EngineSettings(page=4, cache_mb=0.5))
+    crowd = finish(Engine(denoiser, EngineSettings(block_size=4, cache_mb=0.5)), requests)
+    engine = Engine(denoiser, EngineSettings(block_size=4, cache_mb=0.5))
     for one, among in zip(requests, crowd, strict=True):
         assert finish(engine, [one])[0] == among  # tokens, confidences, log-probabilities, forwards
 
@@ -91,7 +91,7 @@ def test_company_changes_no_bit_of_an_answer(models, shift):
 def test_a_shared_beginning_changes_no_token(models, shift, prompt):
     denoiser = shared.wrap(models[shift], shift, prompt=prompt)
     one = request(draw(1, 7, 24, 25)[0])
-    engine = Engine(denoiser, EngineSettings(page=4, cache_mb=0.5))
+    engine = Engine(denoiser, EngineSettings(block_size=4, cache_mb=0.5))
     first = finish(engine, [one])[0]
     assert engine.stats.shared_tokens == 0
     near(finish(engine, [one]), [first])
@@ -101,10 +101,10 @@ def test_a_shared_beginning_changes_no_token(models, shift, prompt):
 def test_a_conversation_goes_on_from_its_committed_pages(models):
     denoiser = shared.wrap(models[False], False)
     start = draw(1, 8, 16, 17)[0]
-    engine = Engine(denoiser, EngineSettings(page=4, cache_mb=0.5))
+    engine = Engine(denoiser, EngineSettings(block_size=4, cache_mb=0.5))
     said = finish(engine, [request(start, sampling={"min_tokens": 32})])[0].tokens
     further = request([*start, *said, 1, 2, 3], seams=(16, 24, 32, 40, 48))
-    apart = finish(Engine(denoiser, EngineSettings(page=4, cache_mb=0.5)), [further])[0]
+    apart = finish(Engine(denoiser, EngineSettings(block_size=4, cache_mb=0.5)), [further])[0]
     near(finish(engine, [further]), [apart])
     assert engine.stats.shared_tokens >= 32
 
@@ -112,14 +112,14 @@ def test_a_conversation_goes_on_from_its_committed_pages(models):
 def test_too_few_pages_delay_answers_and_change_none(models):
     denoiser = shared.wrap(models[False], False)
     requests = [request(p, sampling={"min_tokens": 32}) for p in draw(6, 9, 8, 12)]
-    roomy = finish(Engine(denoiser, EngineSettings(page=4, cache_mb=0.5)), requests)
-    narrow = Engine(denoiser, EngineSettings(page=4, cache_mb=0.02))
+    roomy = finish(Engine(denoiser, EngineSettings(block_size=4, cache_mb=0.5)), requests)
+    narrow = Engine(denoiser, EngineSettings(block_size=4, cache_mb=0.02))
     near(finish(narrow, requests), roomy)
     assert narrow.stats.preempted > 0
 
 
 def test_an_aborted_request_frees_its_pages_within_a_step(models):
-    engine = Engine(shared.wrap(models[False], False), EngineSettings(page=4, cache_mb=0.5))
+    engine = Engine(shared.wrap(models[False], False), EngineSettings(block_size=4, cache_mb=0.5))
     heard = []
     number = engine.submit(request(draw(1, 2, 16, 17)[0], LIMITS[3]), heard.append)
     engine.step()
@@ -130,7 +130,9 @@ def test_an_aborted_request_frees_its_pages_within_a_step(models):
 
 
 def test_the_queue_is_bounded_and_bad_requests_are_refused(models):
-    engine = Engine(shared.wrap(models[False], False), EngineSettings(page=4, cache_mb=0.5, running=1, waiting=1))
+    engine = Engine(
+        shared.wrap(models[False], False), EngineSettings(block_size=4, cache_mb=0.5, max_num_seqs=1, max_queue=1)
+    )
     engine.submit(request([1, 2]), print)
     with pytest.raises(QueueFull):
         engine.submit(request([1, 2]), print)
@@ -166,9 +168,9 @@ def test_pages_read_where_they_lie_give_the_same_answers(models, shift, prompt, 
     """The form that the kernels have on CUDA, here with their references."""
     denoiser = shared.wrap(models[shift], shift, prompt=prompt)
     requests = [request(p, LIMITS[k % 4], verifier=verifier) for k, p in enumerate(draw(8, 3, low=9 if shift else 3))]
-    engine = Engine(denoiser, EngineSettings(page=4, cache_mb=0.5))
+    engine = Engine(denoiser, EngineSettings(block_size=4, cache_mb=0.5))
     wanted = finish(engine, requests)
-    engine = Engine(denoiser, EngineSettings(page=4, cache_mb=0.5))
+    engine = Engine(denoiser, EngineSettings(block_size=4, cache_mb=0.5))
     engine.runner.paged.direct = engine.runner.fused = True
     engine.runner.logits = engine.runner._logits = None  # no logits in memory
     near(finish(engine, requests), wanted)
@@ -176,7 +178,7 @@ def test_pages_read_where_they_lie_give_the_same_answers(models, shift, prompt, 
 
 
 def test_a_model_that_does_not_shift_runs_no_token_twice(models):
-    engine = Engine(shared.wrap(models[False], False), EngineSettings(page=4, cache_mb=0.5))
+    engine = Engine(shared.wrap(models[False], False), EngineSettings(block_size=4, cache_mb=0.5))
     finish(engine, [request(draw(1, 4, 8, 9)[0], LIMITS[3], tokens=16)])
     assert engine.stats.forwards == 16
     assert engine.stats.rows == 8 + 16 * 8 + 8  # the prompt, a block in each forward, the first block once more
@@ -188,7 +190,7 @@ def test_the_models_time_counts_the_language_head(models, monkeypatch):
     clock = SimpleNamespace(monotonic=lambda: float(next(readings)), perf_counter=lambda: float(next(readings)))
     monkeypatch.setattr("lohovla.d2f.engine.model_runner.time", clock)
     monkeypatch.setattr("lohovla.d2f.engine.engine.time", clock)
-    engine = Engine(shared.wrap(models[False], False), EngineSettings(page=4, cache_mb=0.5))
+    engine = Engine(shared.wrap(models[False], False), EngineSettings(block_size=4, cache_mb=0.5))
     engine.runner.logits(torch.zeros(4, shared.SIZES["hidden_size"]))
     assert engine.runner.seconds == 1
     finish(engine, [request([1, 2, 3])])

@@ -35,8 +35,8 @@ def test_narrow_weights_serve_and_company_changes_no_bit(models, kind):
     quantize_linear(SimpleNamespace(denoisers=[denoiser]), kind)
     assert not any(type(module) is nn.Linear for module in denoiser.decoder.modules())
     requests = [engine_tests.request(p, engine_tests.LIMITS[k % 4]) for k, p in enumerate(engine_tests.draw(6, 5))]
-    crowd = engine_tests.finish(Engine(denoiser, EngineSettings(page=4, cache_mb=0.5)), requests)
-    engine = Engine(denoiser, EngineSettings(page=4, cache_mb=0.5))
+    crowd = engine_tests.finish(Engine(denoiser, EngineSettings(block_size=4, cache_mb=0.5)), requests)
+    engine = Engine(denoiser, EngineSettings(block_size=4, cache_mb=0.5))
     for one, among in zip(requests, crowd, strict=True):
         assert engine_tests.finish(engine, [one])[0] == among
 

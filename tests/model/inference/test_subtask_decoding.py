@@ -266,7 +266,7 @@ def test_the_text_engine_plans_what_the_planner_plans(tiny, inputs, ids):
     prefix = model.encode(inputs)
     wanted = subtask_decoding.decode_block_diffusion(model, prefix, start, end, mask, 0.5).tokens
     engine = Engine(
-        subtask_decoding.block_denoiser_of(model, end, mask), EngineSettings(page=4, cache_mb=1.0, running=2)
+        subtask_decoding.block_denoiser_of(model, end, mask), EngineSettings(block_size=4, cache_mb=1.0, max_num_seqs=2)
     )
     found = {}
     for row in range(3):

@@ -108,16 +108,16 @@ def test_too_short_a_run_is_no_episode(bench, tmp_path):
     assert not (tmp_path / "set").exists()
 
 
-@pytest.mark.parametrize("generation", [1, 2])
-def test_a_bag_holds_every_type(tmp_path, generation):
-    path = tmp_path / ("run.bag" if generation == 1 else "bag")
-    one = Bag(path, generation)
+@pytest.mark.parametrize("ros_version", [1, 2])
+def test_a_bag_holds_every_type(tmp_path, ros_version):
+    path = tmp_path / ("run.bag" if ros_version == 1 else "bag")
+    one = Bag(path, ros_version)
     for name in TYPES:
         one.put(f"/blank/{name}", name, blank(name))
     full = {"header": header(5.5, "top"), "height": 2, "width": 3, "encoding": "mono8", "step": 3, "data": b"abcdef"}
     one.put("/picture", "sensor_msgs/Image", full)
     one.close()
-    found = {topic: message for topic, _, message in bag.read(path, generation)}
+    found = {topic: message for topic, _, message in bag.read(path, ros_version)}
     assert found["/picture"] == {**full, "is_bigendian": 0}
     assert all(found[f"/blank/{name}"] == blank(name) for name in TYPES)
 

@@ -30,11 +30,13 @@ def test_shipped_profiles_are_sound(robot):
     [
         ({"command": {"kind": "wish"}}, "command.kind"),
         ({"home": [0.0]}, "home"),
-        ({"top_from": ["nose"]}, "nose"),
+        ({"top_view_cameras": ["nose"]}, "nose"),
+        ({"top_every": 2}, "robot.top_every is called robot.top_view_stride now"),
+        ({"start": {"ramp": 2}}, "robot.start.ramp is called robot.start.ramp_time now"),
         ({"command_hz": 5}, "command_hz"),
-        ({"generation": 3}, "generation"),
+        ({"ros_version": 3}, "ros_version"),
         ({"colour": 1}, "colour"),
-        ({"fresh": {"state": 0.0}}, "fresh.state"),
+        ({"max_age": {"state": 0.0}}, "max_age.state"),
         ({"start": {"pace": 1.0}}, "pace"),
         ({"guard": {"joint_limits": {"speed": 1.0}}}, "speed"),
         ({"loop": {"limits": {"low": [0.5, 0.5, 0.5]}}}, "outside the workspace"),
@@ -50,7 +52,7 @@ def test_shipped_profiles_are_sound(robot):
         ({"cameras": {"top": {}}}, "robot.cameras.top has no image"),
         ({"cameras": {"top": {"image": "/t", "intrinsics": {"focal": [1, 1]}}}}, "intrinsics has no size"),
         ({"cameras": {"top": {"image": "/t", "intrinsics": {"k": [1]}}}}, "intrinsics has no setting 'k'"),
-        ({"top_from": []}, "top_from is empty"),
+        ({"top_view_cameras": []}, "top_view_cameras is empty"),
     ],
 )
 def test_mistakes_are_named(change, cause):
@@ -129,7 +131,13 @@ def test_files_that_are_no_profile(tmp_path, text, cause):
         ("loop: {limits: {velocity: fast}}", "robot.loop.limits.velocity cannot be 'fast'"),
         ("loop: {limits: {low: [1, 2]}}", "robot.loop.limits.low cannot be [1, 2]"),
         ("loop: {safety: 3}", "robot.loop.safety cannot be 3"),
-        ("loop: {join: 3}", "robot.loop.join cannot be 3"),
+        ("loop: {chunking_mode: 3}", "robot.loop.chunking_mode cannot be 3"),
+        ("loop: {join: sync}", "robot.loop.join is called robot.loop.chunking_mode now"),
+        ("loop: {safety: {hold: 1}}", "robot.loop.safety.hold is called robot.loop.safety.hold_timeout now"),
+        ("fresh: {state: 1}", "robot.fresh is called robot.max_age now"),
+        ("max_age: {acted: 1}", "robot.max_age.acted is called robot.max_age.observation now"),
+        ("command: {ahead: 0.2}", "robot.command.ahead is called robot.command.lookahead now"),
+        ("top_from: [front]", "robot.top_from is called robot.top_view_cameras now"),
         ("loop: null", "robot.loop cannot be None"),
         ("cameras: 3", "robot.cameras cannot be 3"),
         ("cameras: {wrist: {image: 3}}", "robot.cameras.wrist.image cannot be 3"),
@@ -177,7 +185,7 @@ def test_the_profile_s_limits_win_over_the_simulator_s(command):
     assert (loop.limits.velocity, loop.limits.jerk, loop.limits.turn_velocity) == (0.25, 20.0, 0.8)
     assert tuple(loop.limits.low) == (0.25, -0.5, 0.0)
     assert tuple(loop.limits.high) == (0.75, 0.5, 0.5)
-    assert (loop.safety.stale_after, loop.safety.change) == (1.0, 0.04)
+    assert (loop.safety.stale_after, loop.safety.max_step) == (1.0, 0.04)
     assert guard_settings(profile, loop.limits, "topic").limits["velocity"] == 0.25
 
 
@@ -192,9 +200,9 @@ def test_the_profile_s_limits_win_over_the_simulator_s(command):
 )
 def test_a_person_s_limit_counts_where_it_is_stricter(word, velocity):
     assert limits_of("ros", word)[1].limits.velocity == velocity
-    _, loop = limits_of("ros", "loop.limits.low=[0.3,-0.6,0.0]", "loop.safety.change=0.01", "loop.execute=4")
+    _, loop = limits_of("ros", "loop.limits.low=[0.3,-0.6,0.0]", "loop.safety.max_step=0.01", "loop.n_action_steps=4")
     assert tuple(loop.limits.low) == (0.3, -0.5, 0.0)
-    assert (loop.safety.change, loop.execute) == (0.01, 4)
+    assert (loop.safety.max_step, loop.n_action_steps) == (0.01, 4)
 
 
 def test_poses_survive_messages_and_frames():

@@ -14,7 +14,7 @@ from lohovla.ros.session.stop_reasons import StopReason
 def gate(velocity: float, measured: np.ndarray, dry: bool = False) -> MotionInterlock:
     """One of an arm at ``measured`` (6,) that may go at ``velocity`` (m/s), with all else as it should be."""
     robot = SimpleNamespace(
-        profile=SimpleNamespace(fresh=SimpleNamespace(state=0.2, camera=0.5, guard=0.5)),
+        profile=SimpleNamespace(max_age=SimpleNamespace(state=0.2, camera=0.5, guard=0.5)),
         transport=SimpleNamespace(connected=True),
         state_fault=lambda now: "",
         measured=lambda: measured,

@@ -249,7 +249,7 @@ def test_a_person_may_take_their_time(bench):
 
 def test_a_camera_that_sends_one_picture_for_ever_is_noticed_on_a_robot(bench):
     run = bench()
-    object.__setattr__(run.profile, "frozen", 10)
+    object.__setattr__(run.profile, "frozen_camera_frames", 10)
     run.start()
     run.moves()
     run.arm._pictures = run.arm._pictures[:1]  # with fresh stamps, at any height

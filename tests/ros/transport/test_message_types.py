@@ -22,21 +22,21 @@ _LACKED = (
 _KNOWN = sorted(name for name in TYPES if not name.startswith(_LACKED))
 
 
-@pytest.mark.parametrize("generation", [1, 2])
+@pytest.mark.parametrize("ros_version", [1, 2])
 @pytest.mark.parametrize("name", _KNOWN)
-def test_fields_are_those_of_the_definition(name, generation):
-    fields = [field for field, _ in _STORES[generation].fielddefs[name.replace("/", "/msg/", 1)][1]]
+def test_fields_are_those_of_the_definition(name, ros_version):
+    fields = [field for field, _ in _STORES[ros_version].fielddefs[name.replace("/", "/msg/", 1)][1]]
     fields = [field for field in fields if field != "structure_needs_at_least_one_member"]
     if name == "visualization_msgs/Marker":  # those that both generations have
-        assert set(to_wire(name, {}, generation)) < set(fields)
+        assert set(to_wire(name, {}, ros_version)) < set(fields)
         return
-    assert sorted(to_wire(name, {}, generation)) == sorted(fields)
+    assert sorted(to_wire(name, {}, ros_version)) == sorted(fields)
 
 
-@pytest.mark.parametrize("generation", [1, 2])
+@pytest.mark.parametrize("ros_version", [1, 2])
 @pytest.mark.parametrize("name", sorted(TYPES))
-def test_back_from_the_wire(name, generation):
-    assert from_wire(name, to_wire(name, blank(name), generation)) == blank(name)
+def test_back_from_the_wire(name, ros_version):
+    assert from_wire(name, to_wire(name, blank(name), ros_version)) == blank(name)
 
 
 def test_time_has_each_generation_s_names():

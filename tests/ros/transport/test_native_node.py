@@ -216,7 +216,7 @@ sys.exit(main(sys.argv[1:]))
         (("ros-guard", "robot=sim", "transport=native"), "there is no rclpy or rospy"),
         (("ros-sim", "transport=native"), "there is no rclpy or rospy"),
         (("ros", "robot=sim", "policy=random", "control=ee", "transport=native"), "there is no rclpy or rospy"),
-        (("ros", "robot=sim", "policy=teacher", "transport=rosbridge"), "needs cbor2"),
+        (("ros", "robot=sim", "policy=chunked-oracle", "transport=rosbridge"), "needs cbor2"),
     ],
 )
 def test_native_needs_nothing_of_rosbridge(words, cause, tmp_path):

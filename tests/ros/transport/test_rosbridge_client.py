@@ -48,7 +48,7 @@ def until(true):
 
 
 @pytest.fixture(params=[1, 2])
-def generation(request):
+def ros_version(request):
     return request.param
 
 
@@ -58,8 +58,8 @@ def graph():
 
 
 @pytest.fixture
-def server(graph, generation):
-    server = RosbridgeServer(graph, generation, port=0).start()
+def server(graph, ros_version):
+    server = RosbridgeServer(graph, ros_version, port=0).start()
     yield server
     server.close()
 
@@ -72,8 +72,8 @@ def client(server):
     client.close()
 
 
-def test_finds_the_generation_out(client, generation):
-    assert client.generation == generation
+def test_finds_the_generation_out(client, ros_version):
+    assert client.ros_version == ros_version
 
 
 def test_asks_for_the_generation_until_it_is_known(graph, monkeypatch, caplog):
@@ -88,11 +88,11 @@ def test_asks_for_the_generation_until_it_is_known(graph, monkeypatch, caplog):
         assert client.wait(WAIT)
     assert "does not tell which ROS it is" in caplog.text
     assert "ROS 2 is assumed" in caplog.text
-    assert client.generation == 2
+    assert client.ros_version == 2
     assert not graph.listened("/words")  # ROS 1 does not know std_msgs/msg/String
     graph.offer("/rosapi/get_time", *answer)
     until(lambda: graph.listened("/words"))
-    assert client.generation == 1
+    assert client.ros_version == 1
     assert "is ROS 1, not 2" in caplog.text
     graph.publish("/words", {"data": "hello"})
     assert inbox.wait() == [{"data": "hello"}]
@@ -103,9 +103,9 @@ def test_asks_for_the_generation_until_it_is_known(graph, monkeypatch, caplog):
 def test_a_generation_that_is_given_is_not_asked_for(graph, caplog):
     server = RosbridgeServer(graph, 1, port=0).start()
     graph.withdraw("/rosapi/get_time")
-    client = Rosbridge(server.url, generation=1)
+    client = Rosbridge(server.url, ros_version=1)
     assert client.wait(WAIT)
-    assert client.generation == 1
+    assert client.ros_version == 1
     assert not caplog.text
     client.close()
     server.close()
@@ -123,13 +123,13 @@ def test_takes_its_services_and_topics_back_when_it_closes(graph, server):
     until(lambda: not graph.service_type("/here") and not server.advertised and not graph.listened("/number"))
 
 
-def test_what_a_client_that_is_gone_advertised_stays_without_an_answer(graph, server, generation, monkeypatch):
+def test_what_a_client_that_is_gone_advertised_stays_without_an_answer(graph, server, ros_version, monkeypatch):
     monkeypatch.setattr("lohovla.ros.transport.rosbridge_server._ANSWER_WITHIN", 0.05)
     with open_socket(server.url) as socket:
-        kind = service_name("std_srvs/Trigger", generation)
+        kind = service_name("std_srvs/Trigger", ros_version)
         socket.send(json.dumps({"op": "advertise_service", "service": "/here", "type": kind}))
         socket.send(
-            json.dumps({"op": "advertise", "topic": "/words", "type": type_name("std_msgs/String", generation)})
+            json.dumps({"op": "advertise", "topic": "/words", "type": type_name("std_msgs/String", ros_version)})
         )
         until(lambda: graph.service_type("/here") and server.advertised)
     until(lambda: not server.clients)
@@ -170,22 +170,22 @@ def test_everything_of_a_robot_arrives_whatever_servers_cannot_send(graph, serve
         ("std_msgs/Float64MultiArray", {"data": [1.0]}, set()),
     ],
 )
-def test_servers_lose_what_their_cbor_does_not_know(graph, server, generation, kind, sent, lost_on):
+def test_servers_lose_what_their_cbor_does_not_know(graph, server, ros_version, kind, sent, lost_on):
     with open_socket(server.url) as socket:
-        wanted = {"op": "subscribe", "topic": "/it", "type": type_name(kind, generation), "compression": "cbor"}
+        wanted = {"op": "subscribe", "topic": "/it", "type": type_name(kind, ros_version), "compression": "cbor"}
         socket.send(json.dumps(wanted))
         until(lambda: graph.listened("/it"))
         graph.publish("/it", {**blank(kind), **sent})
-        if generation in lost_on:
+        if ros_version in lost_on:
             with pytest.raises(TimeoutError):
                 socket.recv(timeout=0.1)
         else:
             assert cbor2.loads(socket.recv(timeout=WAIT))["topic"] == "/it"
 
 
-def test_what_is_not_a_number_is_null_in_json(graph, server, generation):
+def test_what_is_not_a_number_is_null_in_json(graph, server, ros_version):
     with open_socket(server.url) as socket:
-        kind = type_name("std_msgs/Float64MultiArray", generation)
+        kind = type_name("std_msgs/Float64MultiArray", ros_version)
         socket.send(json.dumps({"op": "subscribe", "topic": "/it", "type": kind}))
         until(lambda: graph.listened("/it"))
         graph.publish("/it", {**blank("std_msgs/Float64MultiArray"), "data": [1.0, math.nan, math.inf]})
@@ -254,13 +254,13 @@ def test_a_callback_s_mistake_does_not_end_the_connection(graph, client):
     assert [message["data"] for message in inbox.wait(2)] == ["one", "two"]
 
 
-def test_mistakes_are_answered_by_silence(graph, server, generation):
+def test_mistakes_are_answered_by_silence(graph, server, ros_version):
     inbox, node = Inbox(), LocalTransport(graph)
     node.subscribe(Subscription("/number", "std_msgs/Float64", inbox))
-    kind = "std_msgs/Float64" if generation == 1 else "std_msgs/msg/Float64"
+    kind = "std_msgs/Float64" if ros_version == 1 else "std_msgs/msg/Float64"
     wrong = "std_msgs/msg/Float64"  # which ROS 1 does not know
     with open_socket(server.url) as socket:
-        if generation == 1:
+        if ros_version == 1:
             socket.send(json.dumps({"op": "advertise", "topic": "/number", "type": wrong}))
             socket.send(json.dumps({"op": "publish", "topic": "/number", "msg": {"data": 0.0}}))
         socket.send(json.dumps({"op": "advertise", "topic": "/number", "type": kind}))
@@ -274,8 +274,8 @@ def test_mistakes_are_answered_by_silence(graph, server, generation):
             socket.recv(timeout=0.05)
 
 
-def test_comes_back_when_the_server_was_restarted(graph, generation):
-    server = RosbridgeServer(graph, generation, port=0).start()
+def test_comes_back_when_the_server_was_restarted(graph, ros_version):
+    server = RosbridgeServer(graph, ros_version, port=0).start()
     client, inbox, back, node = Rosbridge(server.url), Inbox(), Inbox(), LocalTransport(graph)
     assert client.wait(WAIT)
     node.advertise("/there", "std_msgs/Int64")
@@ -285,7 +285,7 @@ def test_comes_back_when_the_server_was_restarted(graph, generation):
     server.close()
     until(lambda: not client.connected)
     client.publish("/back", {"data": 1})  # into the void: a command for later is no command
-    again = RosbridgeServer(graph, generation, port=server.port).start()
+    again = RosbridgeServer(graph, ros_version, port=server.port).start()
     until(lambda: client.connected and graph.listened("/there"))
     node.publish("/there", {"data": 5})
     client.publish("/back", {"data": 2})

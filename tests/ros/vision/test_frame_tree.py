@@ -123,7 +123,7 @@ def test_a_camera_that_moves_is_an_error(world):
 def settings(**camera):
     robot = OmegaConf.to_container(compose("ros", ["robot=sim-fused"]).robot)
     robot["cameras"] = {"front": {**robot["cameras"]["front"], **camera}}
-    robot["top_from"] = ["front"]
+    robot["top_view_cameras"] = ["front"]
     return robot
 
 

@@ -97,7 +97,7 @@ def test_a_client_that_leaves_frees_its_pages_within_one_step(serve, stream):
 
 
 def test_overload_is_told_with_a_time_to_try_again(serve):
-    running = serve(running=1, waiting=1)
+    running = serve(max_num_seqs=1, max_queue=1)
     gate = Gate(running.engine)
     gate.close()
     first = begin(running)
@@ -162,7 +162,7 @@ def test_a_failing_step_is_an_error_to_its_clients_and_to_nobody_after(serve):
 
 
 def test_thirty_two_at_once_get_what_each_gets_alone(serve):
-    running = serve(cache_mb=0.2, running=8)
+    running = serve(cache_mb=0.2, max_num_seqs=8)
     bodies = [{**BODY, "prompt": f"Number {k}" * (k % 5 + 1), "max_tokens": 8 + k} for k in range(32)]
 
     def text(body):

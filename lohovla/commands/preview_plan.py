@@ -1,4 +1,4 @@
-"""``lohovla imagine``: a whole plan in words and pictures, before anything is done, and what comes of it."""
+"""``lohovla preview-plan``: a whole plan in words and pictures, before anything is done, and what comes of it."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def run(config: DictConfig) -> int:
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    brush = SubgoalSamplingConfig(config.order, config.steps, config.denoise, config.guidance)
+    brush = SubgoalSamplingConfig(config.order, config.steps, config.num_inference_steps, config.guidance)
     model, processor = load_checkpoint(config.checkpoint, config.device)
     require_subgoal_generator(model)
     env = scene_env(config.task)
     observation, info = env.reset(seed=config.seed)
-    most = int(config.most or info["max_actions"])
+    most = int(config.max_subtasks or info["max_actions"])
     plan = plan_ahead(model, processor, observation, brush, most, config.seed)
     happened = execute_plan(env, plan)
-    folder = results_folder(config, "imagine")
+    folder = results_folder(config, "preview-plan")
     title: dict[str, Any] = {"task": env.task.name, "seed": config.seed, "goal": str(observation["instruction"])}
     facts = record(plan, happened, observation)
     write_page(folder / "plan.html", title, observation, plan, happened, facts)
     sheet(title, observation, plan, happened).save(folder / "plan.png")
-    settings = {"most": most, **dataclasses.asdict(brush)}
+    settings = {"max_subtasks": most, **dataclasses.asdict(brush)}
     (folder / "plan.json").write_text(json.dumps({**title, **settings, "steps": facts}, indent=2), encoding="utf-8")
     print(title["goal"])
     for number, fact in enumerate(facts, 1):

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lohovla.kernels.denoise_step import denoise_step
 from lohovla.kernels.expert_attention import expert_attention
 from lohovla.kernels.gated_mlp import add_linear, gated_mlp
 from lohovla.kernels.qkv import fold, qkv
@@ -170,7 +169,6 @@ class Pi0(nn.Module):
         self.biases = (action @ self.enter.bias.data.double() + times @ time.t() + self.mix.bias.data.double()).to(
             dtype
         )
-        self.exit = fold(self.gain.data, self.leave.weight.data), self.leave.bias.data
         return self
 
     def compile_layers(self) -> None:
@@ -214,20 +212,17 @@ class Pi0(nn.Module):
         shape = self.shape
         cos, sin = self.angles(shape.prefix, shape.chunk + 1)
         x, dt = noise, 1 / shape.steps
-        entry = x.to(state.dtype) @ self.entry.t() + self.biases[0] if fused else x
         for step in range(shape.steps):
-            if not fused:
+            if fused:
+                entry = torch.addmm(self.biases[step], x.to(state.dtype), self.entry.t())
+            else:
                 action = self.enter(x.to(state.dtype))
                 entry = self.mix(torch.cat([action, self.time(step).expand_as(action)], -1))
             y = torch.cat([state, self.mixed(F.silu(entry))])
             for layer, past in zip(self.expert, cache, strict=True):
                 y, _ = (layer.fused if fused else layer)(y, cos, sin, past)  # type: ignore[operator]
-            if fused:
-                following = self.biases[min(step + 1, shape.steps - 1)]
-                x, entry = denoise_step(y[1:], x, self.exit, self.entry, following, dt, EPS)
-            else:
-                velocity = self.leave(F.rms_norm(y[1:], y.shape[1:], self.gain, EPS))
-                x = x - dt * velocity.to(x.dtype)
+            velocity = self.leave(F.rms_norm(y[1:], y.shape[1:], self.gain, EPS))
+            x = x - dt * velocity.to(x.dtype)
         return x
 
     def floor_counts(self) -> dict[str, tuple[float, float]]:
@@ -284,7 +279,7 @@ def launches(shape: Pi0Shape) -> dict[str, list[tuple[int, Cost]]]:
         (1, product(patches, v["intermediate_size"], width)),
     ]
     prefix, rows, expert = shape.prefix, shape.chunk + 1, shape.expert_width
-    step = [(3, passing(rows, expert)), (1, product(rows, expert, expert)), (1, product(rows, expert, shape.actions))]
+    step = [(3, passing(rows, expert)), (1, product(rows, expert, expert)), (2, product(rows, expert, shape.actions))]
     acting = layer(rows, prefix + rows, expert, shape.expert_inner)
     return {
         "vision": [

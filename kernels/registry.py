@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from lohovla.kernels import (
-    denoise_step,
     expert_attention,
     gated_mlp,
     lm_head_argmax,
@@ -105,15 +104,6 @@ def _expert_attention(sizes: dict[str, Any], dtype: torch.dtype, generator: Any)
     return q, k, v, past, random.integers(batch, sizes["prefix"], high=4) > 0
 
 
-def _denoise_step(sizes: dict[str, Any], dtype: torch.dtype, generator: Any) -> tuple:
-    random, width, actions = _Random(dtype, generator), sizes["width"], sizes["actions"]
-    # The chunk is float32 beside narrow states, as ten small steps add up in it.
-    chunk = torch.float64 if dtype is torch.float64 else torch.float32
-    x = random.normal(sizes["rows"], actions, dtype=chunk)
-    leave = (random.weight(actions, width), random.normal(actions))
-    return random.normal(sizes["rows"], width), x, leave, random.weight(width, actions), random.normal(width), 0.1, 1e-6
-
-
 def _confidence(sizes: dict[str, Any], dtype: torch.dtype, generator: Any) -> tuple:
     random, width = _Random(dtype, generator), sizes["width"]
     rows = torch.randperm(sizes["rows"], generator=random.generator, device=random.device).int()[: sizes["asked"]]
@@ -178,13 +168,6 @@ KERNELS: dict[str, Kernel] = {
         _expert_attention,
         (dict(rows=1, prefix=1, heads=1, kv=1, head=8), dict(batch=2, rows=5, prefix=37, heads=4, kv=2, head=24)),
         (dict(rows=51, prefix=560, heads=8, kv=1, head=256), dict(rows=16, prefix=80, heads=4, kv=4, head=48)),
-    ),
-    "denoise_step": Kernel(
-        denoise_step,
-        denoise_step.denoise_step,
-        _denoise_step,
-        (dict(rows=1, width=8, actions=7), dict(rows=21, width=72, actions=7)),
-        (dict(rows=50, width=1024, actions=32),),
     ),
     "confidence": Kernel(
         lm_head_argmax,

@@ -1,4 +1,4 @@
-"""Fixtures that several rooms' tests share."""
+"""Fixtures that the tests of several packages share."""
 
 from __future__ import annotations
 
@@ -31,6 +31,18 @@ COLORS = ("red", "green", "blue", "yellow", "purple", "orange", "cyan", "pink")
 
 def _blind(task: str = "put-block-into-matching-bowl", control: str = "pick_place", **settings: Any) -> BlocksEnv:
     return BlocksEnv(task, control=control, **{"cameras": {}, **settings})
+
+
+@pytest.fixture
+def read_video() -> Callable[[Path], np.ndarray]:
+    """All frames of a video, uint8 (T, H, W, 3), as an ordinary player decodes them."""
+    import av
+
+    def frames(path: Path) -> np.ndarray:
+        with av.open(str(path)) as container:
+            return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+    return frames
 
 
 @pytest.fixture

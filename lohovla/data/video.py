@@ -44,9 +44,3 @@ def write_video(path: Path, frames: Sequence[np.ndarray], fps: int, fine: bool =
                 container.mux(packet)
         for packet in stream.encode():
             container.mux(packet)
-
-
-def read_video(path: Path) -> np.ndarray:
-    """All frames of a video, uint8 (T, H, W, 3)."""
-    with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from lohovla.data import dataset_layout
 from lohovla.errors import UserError
 from lohovla.model.configuration import DEPTH_UNIT, LoHoVLAConfig
 from lohovla.model.language.subtask_constraints import SubtaskConstraints
@@ -20,7 +19,6 @@ from lohovla.model.language.tokenizer import sentence_of, spells_words
 from lohovla.model.modeling_lohovla import ModelInputs
 
 _FILE = "processor_config.json"
-_COLLECT = "`lohovla collect` records what the model reads; or train one for these features"
 KEYS = ("images.top", "depth.top", "state", "instruction")
 
 
@@ -117,30 +115,6 @@ class Processor:
         if not isinstance(observation["instruction"], str):
             kind = type(observation["instruction"]).__name__
             raise UserError(f"instruction is of type {kind}, not str", "say the goal as a sentence")
-
-    def check_features(self, features: Mapping[str, Mapping[str, Any]], where: Path | str) -> None:
-        """Refuse a data set whose features the model cannot read, in one line.
-
-        Args:
-            features: of its ``info.json``, by name.
-            where: its folder, for the message.
-
-        Raises:
-            UserError: a feature is missing or has another shape.
-        """
-        wanted = {"images.top": (*self.picture, 3), "depth.top": self.picture, "state": (self.state_dim,)}
-        named = {dataset_layout.plain(name): name for name in features}
-        for key, shape in wanted.items():
-            name = dataset_layout.feature_name(key)
-            if key not in named:
-                has = ", ".join(sorted(n for n in features if n.startswith(("observation.", "depth."))))
-                raise UserError(
-                    f"{where} has no feature {name} of shape {shape}; it has {has or 'no observations'}", _COLLECT
-                )
-            entry = features[named[key]]
-            found = dataset_layout.depth_size(entry) or tuple(entry["shape"])[: len(shape)]
-            if found != shape:
-                raise UserError(f"{where}: {name} has shape {found}, not {shape}", _COLLECT)
 
     def goals(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Tokens (B, G) of goal sentences and which are real (B, G), padded to the longest."""

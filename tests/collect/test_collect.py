@@ -22,7 +22,6 @@ from lohovla.data import dataset_layout
 from lohovla.data.check_dataset import check
 from lohovla.data.dataset_metadata import read_info, read_rows
 from lohovla.data.parquet import decode_picture, read_index, values_of
-from lohovla.data.video import read_video
 from lohovla.data.writer import DatasetWriter
 from lohovla.errors import UserError
 
@@ -83,7 +82,7 @@ def test_words_plans_and_subgoals_belong_together(collected):
         assert sum(table["next.reward"]) == pytest.approx(1.0, abs=1e-5)
 
 
-def test_pictures_are_close_to_what_was_seen_and_depth_is_exact(collected):
+def test_pictures_are_close_to_what_was_seen_and_depth_is_exact(collected, read_video):
     from lohovla.envs.env import BlocksEnv
 
     row = read_rows(collected)[4]
@@ -259,7 +258,7 @@ def test_another_writer_is_kept_out(tmp_path):
             collect(plan_of(tmp_path / "d", episodes=2))
 
 
-def test_the_video_is_what_players_open(collected):
+def test_the_video_is_what_players_open(collected, read_video):
     path = dataset_layout.path_of(collected, dataset_layout.VIDEO_PATH, 0, video_key="observation.images.wrist")
     frames = read_video(path)
     assert len(frames) == read_rows(collected)[0]["length"]

@@ -10,7 +10,7 @@ from lohovla.collect.collect_dataset import CollectConfig, collect
 from lohovla.collect.world_episodes import MotionNoise, attempt_task, record_attempt
 from lohovla.data.check_dataset import check
 from lohovla.data.dataset_metadata import read_info, read_rows
-from lohovla.data.video import read_video, write_video
+from lohovla.data.video import write_video
 from lohovla.envs.worlds.shared import shared_world
 from lohovla.envs.worlds.world import World, WorldTask
 from lohovla.errors import UserError
@@ -145,7 +145,7 @@ def test_noise_is_of_the_task_and_comes_and_goes():
     assert not still.any()
 
 
-def test_small_pictures_are_kept_fine(tmp_path):
+def test_small_pictures_are_kept_fine(tmp_path, read_video):
     rng = np.random.default_rng(0)
     picture = np.full((96, 96, 3), (120, 90, 60), np.uint8)
     frames = []

@@ -6,12 +6,11 @@ import pyarrow.parquet as pq
 from lohovla.data import dataset_layout
 from lohovla.data.dataset_metadata import read_rows
 from lohovla.data.images import resize_pictures
-from lohovla.data.video import read_video
 
 from .conftest import opened
 
 
-def test_a_collected_set_is_read_frame_by_frame(collected, tmp_path):
+def test_a_collected_set_is_read_frame_by_frame(collected, tmp_path, read_video):
     data = opened(collected, tmp_path, goal_seconds=1.0)
     assert [(c.name, c.height, c.width, c.depth) for c in data.features.cameras] == [
         ("top", 32, 64, True),

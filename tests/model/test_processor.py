@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from lohovla.data.dataset_layout import depth_feature
 from lohovla.errors import UserError
 from lohovla.model.language.tokenizer import make_tokenizer
 from lohovla.model.processor import Processor
@@ -103,28 +102,6 @@ def test_goals_that_are_too_long(processor):
 )
 def test_no_goal(processor, given, says):
     assert refused(processor, observation(instruction=given)) == says
-
-
-def test_a_data_set_with_other_features(processor, tmp_path):
-    features = {
-        "observation.images.top": {"shape": [160, 320, 3]},
-        "depth.top": depth_feature(160, 320, 2e-5),
-        "observation.state": {"shape": [13]},
-        "action": {"shape": [7]},
-    }
-    processor.check_features(features, tmp_path)
-    before = {**features, "observation.depth.top": {"dtype": "image", "shape": [160, 320, 1]}}
-    del before["depth.top"]
-    processor.check_features(before, tmp_path)  # as sets had it
-    with pytest.raises(UserError) as caught:
-        processor.check_features({**features, "observation.state": {"shape": [7]}}, tmp_path)
-    assert caught.value.cause == f"{tmp_path}: observation.state has shape (7,), not (13,)"
-    del features["depth.top"]
-    with pytest.raises(UserError) as caught:
-        processor.check_features(features, tmp_path)
-    assert caught.value.cause == (
-        f"{tmp_path} has no feature depth.top of shape (160, 320); it has observation.images.top, observation.state"
-    )
 
 
 def test_sentences_are_padded_with_ends(processor):

@@ -11,8 +11,6 @@ from transformers import DynamicCache
 from lohovla.d2f.block_state import Thresholds
 from lohovla.d2f.decode_loop import DecodeSession, DecodeSettings
 from lohovla.d2f.denoiser import BlockCache, DecoderDenoiser
-from lohovla.d2f.engine.request import CachedPrefix as Observed
-from lohovla.d2f.engine.request import GenerationRequest
 from lohovla.d2f.sampling import Sampling
 from lohovla.model.attention_mask import SequenceLayout, TokenType
 from lohovla.model.inference.pick_place_prediction import (
@@ -162,28 +160,4 @@ def block_denoiser_of(model: LoHoVLA, end: int, mask: int) -> DecoderDenoiser:
         eos_ids=(end,),
         shift=False,
         block=model.config.block_size,
-    )
-
-
-def request_of(model: LoHoVLA, prefix: EncodedObservation, row: int, accept: float = 0.9) -> GenerationRequest:
-    """What :func:`plan_d2f` asks of one observation, for ``Engine`` over :func:`block_denoiser_of`.
-
-    Args:
-        model: the core.
-        prefix: of observations.
-        row: which of them.
-        accept: confidence above which a word is accepted.
-    """
-    config = model.config
-    length = int((prefix.layout.kind[row] != int(TokenType.PAD)).sum())
-    keys, values = (
-        tuple(getattr(layer, name)[row, :, :length].transpose(0, 1) for layer in prefix.cache.layers)
-        for name in ("keys", "values")
-    )
-    return GenerationRequest(
-        (),
-        Sampling(max_tokens=config.max_subtask),
-        Thresholds(accept=accept),
-        size=config.block_size,
-        prefix=Observed(keys, values, model.places.text + 1),
     )

@@ -256,24 +256,3 @@ def _reference():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def test_the_text_engine_plans_what_the_planner_plans(tiny, inputs, ids):
-    from lohovla.d2f.engine import Engine, EngineSettings
-
-    model, _ = tiny
-    start, end, mask = ids
-    prefix = model.encode(inputs)
-    wanted = subtask_decoding.decode_block_diffusion(model, prefix, start, end, mask, 0.5).tokens
-    engine = Engine(
-        subtask_decoding.block_denoiser_of(model, end, mask), EngineSettings(block_size=4, cache_mb=1.0, max_num_seqs=2)
-    )
-    found = {}
-    for row in range(3):
-        engine.submit(
-            subtask_decoding.request_of(model, prefix, row, 0.5), lambda update, row=row: found.update({row: update})
-        )
-    while engine.step():
-        pass
-    assert [found[row].answer.tokens for row in range(3)] == wanted
-    assert engine.pool.held == 0

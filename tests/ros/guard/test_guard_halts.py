@@ -245,7 +245,9 @@ def test_the_arm_of_a_dead_client_s_trajectories_goes_no_farther_than_it_lags(en
     rig.steps(1.0)
     after = np.array(rig.speeds[until:])
     assert after.max() < SPEED + 0.01
-    assert after.sum() * STEP < SPEED * (SETTINGS.ahead + rig.lag + 0.025) + 0.002  # and half of the 0.05 s to its end
+    assert (
+        after.sum() * STEP < SPEED * (SETTINGS.lookahead + rig.lag + 0.025) + 0.002
+    )  # and half of the 0.05 s to its end
 
 
 @pytest.mark.parametrize("seconds", np.arange(0.1, 1.0, 0.1).round(1).tolist())

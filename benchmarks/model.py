@@ -39,7 +39,7 @@ def run(checkpoint: str | None, task: str, rounds: int, threads: int | None, bac
         times = _times(parts, rounds)
     apart = {backend: _apart(made["eager"], found) for backend, found in made.items() if backend != "eager"}
     medians = {name: statistics.median(values) for name, values in times.items()}
-    print("| part | median ms | 95th | wanted | decoder passes |\n|---|---|---|---|---|")
+    print("| part | median ms | 95th | goal | decoder passes |\n|---|---|---|---|---|")
     for name, values in times.items():
         part, _, backend = name.rpartition(", ")
         passes = getattr(made[backend][part], "forwards", "")

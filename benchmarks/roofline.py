@@ -6,12 +6,10 @@ from data sheets. A prediction takes the share of both that good kernels reach, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from lohovla.benchmarks.bench_utils import emit, table
@@ -21,6 +19,7 @@ from lohovla.kernels.expert_attention import expert_attention
 from lohovla.kernels.registry import KERNELS, Shapes
 from lohovla.kernels.runtime import Cost
 from lohovla.model.backends.graph_runners import EagerRunner, Pass
+from lohovla.model.backends.graph_tensors import shapes_of, tensors_of
 
 # Bytes and bfloat16 operations a second: NVIDIA's data sheets of the SXM boards, without sparsity.
 BOARDS = {"H100": (3.35e12, 989e12), "H200": (4.8e12, 989e12)}
@@ -96,20 +95,22 @@ def _decision() -> list[dict[str, Any]]:
 
 def _nano(steps: int) -> dict[str, Any]:
     """A chunk of the nano: it moves little; its time is that of its launches."""
-    from lohovla.model.backends.graph_functions import GraphFunctions, flatten_cache
+    from lohovla.model.backends.graph_functions import GraphFunctions
     from lohovla.model.configuration import LoHoVLAConfig
+    from lohovla.model.inference.action_sampling import ActionContext
     from lohovla.model.modeling_lohovla import LoHoVLA
 
     model = LoHoVLA(LoHoVLAConfig())
     text, config = model.config.text_config, model.config
     zeros = torch.zeros(1, config.expert_heads, 64, text.head_dim)
     cache = [(zeros, zeros) for _ in range(config.expert_layers)]
-    given = [torch.zeros(1, 2, 5), torch.zeros(1, 13), torch.zeros(1, 4), torch.zeros(1, config.horizons["ee"], 7)]
+    given = torch.zeros(1, 13), torch.zeros(1, 4), torch.zeros(1, config.horizons["ee"], 7)
     heads = torch.zeros(1, config.expert_heads, config.horizons["ee"], text.head_dim)
-    passes, valid = GraphFunctions(model), torch.ones(1, 64, dtype=torch.bool)
+    valid = torch.ones(1, 64, dtype=torch.bool)
+    functions, context = GraphFunctions(model), ActionContext(torch.zeros(1, 2, 5), cache, valid)
     with torch.inference_mode():
         with _Launches() as counted:
-            passes.ee(steps, *given, valid, *flatten_cache(cache))
+            functions.ee(steps, context, *given)
         with _Launches() as attended:
             expert_attention(heads, heads, heads, cache[0], valid)
     launched = counted.number - steps * config.expert_layers * (attended.number - 1)  # it is one kernel on a GPU
@@ -150,14 +151,13 @@ class _Replays(EagerRunner):
         super().__init__(pad=True)
         self.graphs = self.copies = 0
 
-    def __call__(self, name: str, work: Pass, given: Sequence[Tensor], sizes: Sequence[Sequence[int]]) -> list[Tensor]:
+    def __call__(self, name: str, work: Pass, given: tuple[Any, ...], shapes: tuple[Any, ...]) -> Any:
         with _disable_current_modes():
-            made = super().__call__(name, work, given, sizes)
+            made = super().__call__(name, work, given, shapes)
         self.graphs += 1
-        emptied = sum(
-            tuple(x.shape) != tuple(s) for x, s in zip(given, sizes, strict=True) if not x.is_floating_point()
-        )
-        self.copies += emptied + sum(len({x.dtype for x in tensors}) for tensors in (given, made))
+        tensors, sizes = tensors_of(given)[0], shapes_of(shapes)
+        emptied = sum(x.shape != size for x, size in zip(tensors, sizes, strict=True) if not x.is_floating_point())
+        self.copies += emptied + sum(len({x.dtype for x in part}) for part in (tensors, tensors_of(made)[0]))
         return made
 
 

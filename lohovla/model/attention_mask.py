@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lohovla.model.configuration import LoHoVLAConfig
-from lohovla.model.tensor_batch import TensorBatch
+from lohovla.model.tensor_batch import TensorBatch, tensor_tree
 
 
 class TokenType(enum.IntEnum):
@@ -60,6 +60,7 @@ class PositionIds:
         return cls(objects + 1, goal, text, point, point + 2, 0, objects)
 
 
+@tensor_tree
 @dataclass
 class SequenceLayout(TensorBatch):
     """A sequence: for each position what it is, which sub-task it belongs to, and its order there.

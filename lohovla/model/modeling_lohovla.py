@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils import _pytree as pytree
 from transformers import AutoModel, DynamicCache, PreTrainedModel
 
 from lohovla.d2f.denoiser import CACHE
@@ -30,12 +31,14 @@ from lohovla.model.keyframes.pick_place_head import PickPlaceHead
 from lohovla.model.subgoal.autoencoder import Autoencoder
 from lohovla.model.subgoal.subgoal_generator import SubgoalGenerator
 from lohovla.model.success_detector import ProgressHead
+from lohovla.model.tensor_batch import tensor_tree
 
 ROLES = 3  # an object moves, receives, or receives next: lohovla.collect.privileged_labels.roles_of
 
 PICTURE_PARTS = ("autoencoder.", "painter.", "image_entry.")
 
 
+@tensor_tree
 @dataclass
 class ModelInputs:
     """A batch of observations, as the processor makes them.
@@ -54,7 +57,7 @@ class ModelInputs:
 
     def to(self, device: torch.device | str) -> ModelInputs:
         """On another device."""
-        return ModelInputs(*(value.to(device) for value in vars(self).values()))
+        return pytree.tree_map(lambda value: value.to(device), self)
 
 
 @dataclass

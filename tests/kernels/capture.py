@@ -3,6 +3,7 @@
 import contextlib
 
 import torch
+from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lohovla.model.backends.graph_runners import CudaGraphRunner, EagerRunner
@@ -30,11 +31,11 @@ class Capturing(EagerRunner):
         super().__init__(pad=True)
         self.passes = set()
 
-    def __call__(self, name, work, given, sizes):
-        super().__call__(name, work, given, sizes)
+    def __call__(self, name, work, given, shapes):
+        super().__call__(name, work, given, shapes)
         self.passes.add(name.split()[0])
         with Captured():
-            return super().__call__(name, lambda *own: [x.clone() for x in work(*own)], given, sizes)
+            return super().__call__(name, lambda *own: pytree.tree_map(torch.clone, work(*own)), given, shapes)
 
 
 class Tape(Captured):

@@ -179,7 +179,7 @@ def test_a_graph_of_it_serves_all_that_fits_its_sizes(loaded, observations, monk
         again = fast.plan_d2f(made.prefix(), how.start, how.end, how.mask)
         assert again.tokens == by_passes(model, processor, inputs, how, asked)[0].tokens
     sizes = {-(-processor([{**observations[0], "instruction": goal}]).goal.shape[1] // 8) for goal in goals}
-    assert len(tapes) == len(sizes) + len({key for key in runner._graphs if key[0].startswith("say")})
+    assert len(tapes) == len(sizes) + len({key for key in runner._graphs if key[0].startswith("diffusion_step")})
     assert len([key for key in runner._graphs if key[0].startswith("decide")]) == len(sizes) < len(goals)
 
 

@@ -12,8 +12,8 @@ from lohovla.errors import UserError
 from lohovla.model.attention_mask import TokenType
 from lohovla.model.backends.device_transfer import DeviceTransfer
 from lohovla.model.backends.fused_decoder import FusedDecoder
-from lohovla.model.backends.graph_functions import flatten_cache
-from lohovla.model.backends.graph_runners import CompiledRunner, EagerRunner, next_power_of_two, padded_shape, round_up
+from lohovla.model.backends.graph_runners import CompiledRunner, EagerRunner, next_power_of_two, round_up
+from lohovla.model.backends.graph_tensors import WordTensors, padded_shapes, shapes_of, tensors_of
 from lohovla.model.backends.inference_backend import BACKENDS, InferenceBackend
 from lohovla.model.checkpoint import load_checkpoint
 from lohovla.model.inference import action_sampling, pick_place_prediction
@@ -126,7 +126,13 @@ def test_whole_decisions_can_be_compiled(loaded, observations, planner):
 def test_no_pass_goes_by_the_host(loaded, observations, planner):
     runner = Capturing()
     decide(InferenceBackend(loaded[0], "fused", runner), loaded[1], observations, planner)
-    assert runner.passes == {"look", "feed" if planner == "ar" else "say", "point", "ee", "pick_place"}
+    assert runner.passes == {
+        "encode",
+        "decode_token" if planner == "ar" else "diffusion_step",
+        "predict_points",
+        "ee",
+        "pick_place",
+    }
 
 
 @pytest.mark.parametrize("work", [lambda x: x.new_tensor([1.0]), lambda x: x if x.any() else -x, lambda x: x[x > 0]])
@@ -153,7 +159,7 @@ def test_the_last_layer_runs_the_rows_asked_for(loaded):
     keep = torch.tensor([[0, 8], [3, 4]])
     part, same = lean.run(tokens, allowed, places, keep=keep)
     assert (part - whole.gather(1, keep[..., None].expand(-1, -1, whole.shape[2]))).abs().max() < 1e-4
-    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(flatten_cache(cache), flatten_cache(same), strict=True))
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(sum(cache, ()), sum(same, ()), strict=True))
     past = [(k[:, :, :6], v[:, :, :6]) for k, v in cache]
     later, _ = lean.run(tokens[:, 6:], allowed[:, :, 6:], places[:, 6:], past)
     assert (later - whole[:, 6:]).abs().max() < 1e-4
@@ -204,4 +210,13 @@ def test_unknown_backends_are_named(loaded):
 def test_sizes():
     assert [next_power_of_two(n) for n in (1, 2, 3, 8, 9)] == [1, 2, 4, 8, 16]
     assert [round_up(n, 8) for n in (1, 8, 9)] == [8, 8, 16]
-    assert padded_shape(torch.zeros(3, 4, 5), "b.l", {"b": 4, "l": 32}) == (4, 4, 32)
+    assert padded_shapes(torch.zeros(3, 4, 5), 4, {2: 32}) == (4, 4, 32)
+
+
+def test_a_tree_is_rebuilt_by_names_whatever_is_missing_in_it():
+    words, first = WordTensors(tokens=torch.zeros(3, 4), valid=torch.ones(3, 4), order=torch.full((3, 4), 2.0)), None
+    tensors, rebuilt = tensors_of((words, first))
+    assert [float(x[0, 0]) for x in tensors] == [0.0, 1.0, 2.0]
+    again, nothing = rebuilt([x + 5 for x in tensors])
+    assert (float(again.tokens[0, 0]), float(again.order[0, 0]), nothing) == (5.0, 7.0, None)
+    assert shapes_of((padded_shapes(words, 4, {1: 8}), None)) == [(4, 8)] * 3

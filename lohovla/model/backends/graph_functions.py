@@ -1,7 +1,8 @@
-"""The passes of a decision as functions of tensors alone, so that each can be a graph: look, say, point, act; or all.
+"""The passes of a decision as functions of tensors alone, so that each can be a graph; or the whole decision as one.
 
-They compute what ``subtask_decoding`` and ``action_sampling`` do, on the lean decoder. None of them
-waits for the device or reads anything from the host; what is padding, masks say.
+They compute what ``subtask_decoding`` and ``action_sampling`` do, on the fused decoder. None of them waits for the
+device or reads anything from the host; what is padding, masks say. What they take and give are pytrees
+(:mod:`lohovla.model.backends.graph_tensors`), whose tensors a runner reaches.
 """
 
 from __future__ import annotations
@@ -25,12 +26,19 @@ from lohovla.model.action.action_expert import (
 from lohovla.model.action.fused_sampling import denoise_fused
 from lohovla.model.attention_mask import SequenceLayout, TokenType, expert_attention_mask
 from lohovla.model.backends.fused_decoder import FusedDecoder, Pairs
-from lohovla.model.backends.single_graph import DecisionConfig
+from lohovla.model.backends.graph_tensors import (
+    CanvasTensors,
+    DecisionTensors,
+    GivenActions,
+    ObservationTensors,
+    PointTensors,
+    WordTensors,
+)
+from lohovla.model.backends.single_graph import DecisionConfig, DecisionInputs
 from lohovla.model.encoders.detector import DetectionMap, Detections
 from lohovla.model.inference import pick_place_prediction
+from lohovla.model.inference.action_sampling import ActionContext
 from lohovla.model.modeling_lohovla import LoHoVLA, ModelInputs
-
-SEEN, OBJECTS, LAYOUT = 3, 4, 3  # tensors of each
 
 
 class GraphFunctions:
@@ -43,113 +51,108 @@ class GraphFunctions:
 
     def __init__(self, model: LoHoVLA, implementation: str = "auto"):
         self._model, self._implementation = model, implementation
-        self._lean = FusedDecoder(model.decoder, implementation)
+        self._decoder = FusedDecoder(model.decoder, implementation)
 
     def _run(
         self, tokens: Tensor, layout: SequenceLayout, places: Tensor, past: Pairs | None, keep: Tensor | None
     ) -> tuple[Tensor, Pairs]:
         allowed = layout.attention_mask(slice(layout.kind.shape[1] - tokens.shape[1], None))
-        states, made = self._lean.run(tokens.to(self._model.decoder.dtype), allowed, places, past, keep)
+        states, made = self._decoder.run(tokens.to(self._model.decoder.dtype), allowed, places, past, keep)
         return states.to(tokens.dtype), made
 
-    def look(self, picture: Tensor, state: Tensor, goal: Tensor, goal_valid: Tensor) -> tuple[Tensor, ...]:
-        """From :class:`ModelInputs`: detections, objects, their states, the layout (kind, group, order), the cache."""
-        inputs = ModelInputs(picture, state, goal, goal_valid)
+    def encode(self, inputs: ModelInputs) -> ObservationTensors:
+        """Detections, object tokens and the prefix's cache."""
         seen, objects = self._model.see(inputs)
         tokens, layout, places = self._model.prefix_tokens(inputs, objects)
         # Of the last layer only the objects' states are read (they come first); keys and values are of all.
-        keep = torch.arange(objects.cell.shape[1], device=state.device).expand(len(state), -1)
+        keep = torch.arange(objects.cell.shape[1], device=inputs.state.device).expand(len(inputs.state), -1)
         states, made = self._run(tokens, layout, places, None, keep)
-        return (*vars(seen).values(), *vars(objects).values(), states, *vars(layout).values(), *flatten_cache(made))
+        return ObservationTensors(seen, objects, states, layout, made)
 
-    def feed(
-        self,
-        words: Tensor,
-        valid: Tensor,
-        order: Tensor,
-        last: Tensor,
-        kind: Tensor,
-        group: Tensor,
-        before: Tensor,
-        *past: Tensor,
-    ) -> tuple[Tensor, ...]:
-        """Words (B, w) behind a layout and its cache: logits after the word ``last`` (B,), and the words' cache."""
-        tokens, part, places = pick_place_prediction.embed_tokens(self._model, words, valid, order)
-        layout = SequenceLayout.concat([SequenceLayout(kind, group, before), part])
-        states, made = self._run(tokens, layout, places, unflatten_cache(past), last[:, None])
-        return (self._model.vocabulary_logits(states[:, 0]).float(), *flatten_cache(made))
+    def decode_token(
+        self, words: WordTensors, last: Tensor, layout: SequenceLayout, past: Pairs
+    ) -> tuple[Tensor, Pairs]:
+        """Words behind a layout and its cache: logits after the word ``last`` (B,), and the words' own cache."""
+        tokens, part, places = pick_place_prediction.embed_tokens(self._model, words.tokens, words.valid, words.order)
+        layout = SequenceLayout.concat([layout, part])
+        states, made = self._run(tokens, layout, places, past, last[:, None])
+        return self._model.vocabulary_logits(states[:, 0]).float(), made
 
-    def blank(self, rows: int, end: int, mask: int, accept: float) -> tuple[Tensor, ...]:
-        """The state of a canvas before the first step of :meth:`say`."""
+    def empty_canvas(self, rows: int, end: int, mask: int, accept: float) -> CanvasTensors:
+        """The canvas before the first :meth:`diffusion_step`."""
         config, device = self._model.config, self._model.device
         n, zero = config.max_subtask, torch.zeros(rows, dtype=torch.long, device=device)
         full = torch.zeros(rows, n // config.block_size, dtype=torch.bool, device=device)
         tokens = torch.full((rows, n), mask, device=device)
-        return _state(
-            block_state.append_block(self._canvas(end, mask, tokens, zero, full, zero, zero > 0), Thresholds(accept))
-        )
+        blank = self._decode_state(end, mask, CanvasTensors(tokens, zero, full, zero, zero > 0))
+        return CanvasTensors.from_state(block_state.append_block(blank, Thresholds(accept)))
 
-    def _canvas(
-        self, end: int, mask: int, tokens: Tensor, opened: Tensor, full: Tensor, retired: Tensor, ended: Tensor
-    ) -> DecodeState:
-        zero, count = torch.zeros_like(retired), full.shape[1]
+    def _decode_state(self, end: int, mask: int, canvas: CanvasTensors) -> DecodeState:
+        zero, count = torch.zeros_like(canvas.retired), canvas.full.shape[1]
         return DecodeState(
-            tokens,
-            self._model.config.block_size,
-            mask,
-            torch.full((1,), end, device=tokens.device),
-            zero[:, None].expand(-1, count),
-            zero + count,
-            opened,
-            full,
-            retired,
-            ended,
+            tokens=canvas.tokens,
+            size=self._model.config.block_size,
+            mask_id=mask,
+            eos_ids=torch.full((1,), end, device=canvas.tokens.device),
+            given=zero[:, None].expand(-1, count),
+            limit=zero + count,
+            open=canvas.open,
+            full=canvas.full,
+            retired=canvas.retired,
+            ended=canvas.ended,
         )
 
-    def say(
-        self,
-        end: int,
-        mask: int,
-        accept: float,
-        tokens: Tensor,
-        opened: Tensor,
-        full: Tensor,
-        retired: Tensor,
-        ended: Tensor,
-        valid: Tensor,
-        *past: Tensor,
-    ) -> tuple[Tensor, ...]:
-        """A step of block diffusion, all blocks in one window: the canvas's state after it, and which rows are done.
+    def diffusion_step(
+        self, end: int, mask: int, accept: float, canvas: CanvasTensors, valid: Tensor, past: Pairs
+    ) -> tuple[CanvasTensors, Tensor]:
+        """A step of block diffusion, all blocks in one window: the canvas after it, and which rows are done (B,).
 
         No block sees a later one, so that blocks that are decided, or not yet opened, change nothing where they are.
+
+        Args:
+            end: token that ends a sentence.
+            mask: token that stands for a word not decided.
+            accept: confidence above which a word is accepted.
+            canvas: before the step.
+            valid: which cached positions may be seen (B, L).
+            past: the cache of the prefix.
         """
-        config, (rows, n), device = self._model.config, tokens.shape, tokens.device
-        canvas = self._canvas(end, mask, tokens, opened, full, retired, ended)
+        config, (rows, n), device = self._model.config, canvas.tokens.shape, canvas.tokens.device
+        state = self._decode_state(end, mask, canvas)
         place = torch.arange(n, device=device)
         own = block_causal((place // config.block_size).expand(rows, -1))
         allowed = torch.cat([valid[:, None].expand(-1, n, -1), own], 2)[:, None]
-        entered = self._model.words(tokens, TokenType.NOISED).to(self._model.decoder.dtype)
+        entered = self._model.words(canvas.tokens, TokenType.NOISED).to(self._model.decoder.dtype)
         places = (self._model.places.text + 1 + place).expand(rows, -1)
-        states = self._lean.run(entered, allowed, places, unflatten_cache(past))[0].flatten(0, 1)
+        states = self._decoder.run(entered, allowed, places, past)[0].flatten(0, 1)
         asked = torch.arange(rows * n, device=device, dtype=torch.int32)
         head: Tensor = self._model.decoder.get_input_embeddings().weight  # type: ignore[assignment]
         word, sure = lm_head_argmax(states, asked, head, mask, self._implementation)
         limits = Thresholds(accept=accept)
-        canvas, _ = block_state.unmask(canvas, word.view(rows, n), sure.view(rows, n), limits)
-        canvas = block_state.append_block(block_state.commit_blocks(canvas), limits)
-        return (*_state(canvas), canvas.done)
+        state, _ = block_state.unmask(state, word.view(rows, n), sure.view(rows, n), limits)
+        state = block_state.append_block(block_state.commit_blocks(state), limits)
+        return CanvasTensors.from_state(state), state.done
 
-    def point(self, *given: Tensor) -> tuple[Tensor, ...]:
-        """Points, confidences, the layout of all, and the cache of what was run.
+    def predict_points(
+        self,
+        seen: DetectionMap,
+        objects: Detections,
+        states: Tensor,
+        words: WordTensors,
+        layout: SequenceLayout,
+        past: Pairs,
+    ) -> PointTensors:
+        """Where sub-tasks pick and place.
 
         Args:
-            given: what is seen, the objects, their states; words, which are valid, their order; kind, group and order
-                of the layout; its cache.
+            seen: what the detector says.
+            objects: that were chosen as tokens.
+            states: of the objects' tokens.
+            words: of the sub-tasks that are not in the cache.
+            layout: of what is.
+            past: the cache.
         """
-        seen, given = DetectionMap(*given[:SEEN]), given[SEEN:]
-        objects, given = Detections(*given[:OBJECTS]), given[OBJECTS:]
-        states, words, valid, order, kind, group, before, *past = given
-        known, made = unflatten_cache(past), []
+        known, made = past, []
 
         def run(tokens: Tensor, layout: SequenceLayout, places: Tensor) -> Tensor:
             nonlocal known
@@ -159,140 +162,118 @@ class GraphFunctions:
             made.append(new)
             return state
 
-        entered = pick_place_prediction.embed_tokens(self._model, words, valid, order)
-        points, sure, layout = pick_place_prediction.predict_pick_place_by(
-            self._model, seen, objects, states, entered, SequenceLayout(kind, group, before), run
+        entered = pick_place_prediction.embed_tokens(self._model, words.tokens, words.valid, words.order)
+        points, confidence, layout = pick_place_prediction.predict_pick_place_by(
+            self._model, seen, objects, states, entered, layout, run
         )
-        return (points, sure, *vars(layout).values(), *flatten_cache(concat_caches(*made)))
+        return PointTensors(points, confidence, layout, concat_caches(*made))
 
     def ee(
-        self, steps: int, points: Tensor, state: Tensor, motion: Tensor, noise: Tensor, valid: Tensor, *rest: Tensor
-    ) -> tuple[Tensor, ...]:
-        """Tool poses (B, H, 7); ``rest`` is the cache, after the clean first actions (B, H, 7) and which they are."""
-        clean, fixed, past = None, None, list(rest)
-        if len(rest) > 2 * self._model.config.expert_layers:
-            prefix, fixed, *past = rest
-            clean = ee_scaled(prefix, state)
-        condition = ee_condition(points, state, motion)
-        anchors = ee_waypoints(points, state, self._model.config.look)
+        self,
+        steps: int,
+        context: ActionContext,
+        state: Tensor,
+        motion: Tensor,
+        noise: Tensor,
+        given: GivenActions | None = None,
+    ) -> Tensor:
+        """Tool poses (B, H, 7), which begin with those that are given."""
+        condition = ee_condition(context.points, state, motion)
         chunk = denoise_fused(
             self._model.experts["ee"],
             noise,
             steps,
             condition,
-            unflatten_cache(past),
-            valid,
-            anchors,
-            clean,
-            fixed,
-            self._implementation,
+            context.cache,
+            context.valid,
+            anchors=ee_waypoints(context.points, state, self._model.config.look),
+            clean=None if given is None else ee_scaled(given.actions, state),
+            fixed=None if given is None else given.fixed,
+            implementation=self._implementation,
         )
         action = ee_action(chunk, state)
-        return (action if fixed is None else torch.where(fixed[..., None], rest[0], action),)
+        return action if given is None else torch.where(given.fixed[..., None], given.actions, action)
 
-    def pick_place(self, steps: int, points: Tensor, noise: Tensor, valid: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
+    def pick_place(self, steps: int, context: ActionContext, noise: Tensor) -> Tensor:
         """Pick and place (B, 2, 4)."""
-        condition = pick_place_condition(points)
-        expert = self._model.experts["pick_place"]
         chunk = denoise_fused(
-            expert, noise, steps, condition, unflatten_cache(past), valid, implementation=self._implementation
+            self._model.experts["pick_place"],
+            noise,
+            steps,
+            pick_place_condition(context.points),
+            context.cache,
+            context.valid,
+            implementation=self._implementation,
         )
-        return (pick_place_action(chunk, points),)
+        return pick_place_action(chunk, context.points)
 
     def decide(
         self,
-        whole: DecisionConfig,
+        config: DecisionConfig,
         waits: bool,
-        picture: Tensor,
-        state: Tensor,
-        goal: Tensor,
-        goal_valid: Tensor,
-        kept: Tensor,
-        limit: Tensor,
-        before: Tensor,
-        points: Tensor,
-        motion: Tensor,
-        noise: Tensor,
-        *first: Tensor,
-    ) -> tuple[Tensor, ...]:
-        """All of it, from the picture to the chunk: ``DecisionOutputs``, then what looking gives.
+        inputs: ModelInputs,
+        asked: DecisionInputs,
+        given: GivenActions | None = None,
+    ) -> DecisionTensors:
+        """All of it, from the picture to the chunk.
 
-        Block diffusion takes ``whole.forwards`` steps, whatever the words; those of rows that are done change nothing.
+        Block diffusion takes ``config.forwards`` steps, whatever the words; those of rows that are done change nothing.
 
         Args:
-            whole: what stays the same.
+            config: what stays the same.
             waits: it may wait for the device: it stops saying where all is said, and leaves out what no row says.
-            picture: of :class:`ModelInputs`, as the next three.
-            state: see there.
-            goal: see there.
-            goal_valid: see there.
-            kept: of :class:`lohovla.model.backends.single_graph.DecisionInputs`, as the next five.
-            limit: see there.
-            before: see there.
-            points: see there.
-            motion: see there.
-            noise: see there.
-            first: the clean first actions (B, H, 7) and which they are, where there are any.
+            inputs: the observations.
+            asked: what else it is made from; its ``prefix`` is not read.
+            given: the first actions that sub-tasks under way go on with.
         """
-        looked = self.look(picture, state, goal, goal_valid)
-        at = SEEN + OBJECTS + 1
-        seen, objects, layout, past = (
-            DetectionMap(*looked[:SEEN]),
-            looked[:at],
-            looked[at : at + LAYOUT],
-            looked[at + LAYOUT :],
-        )
-        judge = self._model.progress
-        progress = torch.sigmoid(judge(before, judge.remember(seen, points), points))
-        fresh = progress > limit
-        said, complete = self._said(whole, waits, fresh, layout[0] != int(TokenType.PAD), past)
-        words = torch.where(fresh[:, None], said, kept)
-        fed, real = F.pad(words, (1, 0), value=whole.start), (words == whole.end).cumsum(1) == 0
-        real = F.pad(real, (1, 0), value=True)
+        observation = self.encode(inputs)
+        layout, past, detector = observation.layout, observation.cache, self._model.progress
+        now = detector.remember(observation.seen, asked.points)
+        progress = torch.sigmoid(detector(asked.before, now, asked.points))
+        fresh = progress > asked.limit
+        said, complete = self._decode_words(config, waits, fresh, layout.kind != int(TokenType.PAD), past)
+        words = torch.where(fresh[:, None], said, asked.kept)
+        tokens, valid = F.pad(words, (1, 0), value=config.start), (words == config.end).cumsum(1) == 0
+        valid = F.pad(valid, (1, 0), value=True)
         if waits:
-            width = int(real.sum(1).max())
-            fed, real = fed[:, :width], real[:, :width]
-        order = torch.arange(fed.shape[1], device=fed.device).expand(len(fed), -1)
-        told = self.point(*objects, fed, real, order, *layout, *past)
-        points, _, *after = told
-        valid = expert_attention_mask(SequenceLayout(*after[:LAYOUT]), 0)
-        cache = flatten_cache(
-            self._model.expert_pairs(concat_caches(unflatten_cache(past), unflatten_cache(after[LAYOUT:])))
+            width = int(valid.sum(1).max())
+            tokens, valid = tokens[:, :width], valid[:, :width]
+        order = torch.arange(tokens.shape[1], device=tokens.device).expand(len(tokens), -1)
+        words_in = WordTensors(tokens, valid, order)
+        pointed = self.predict_points(observation.seen, observation.objects, observation.tokens, words_in, layout, past)
+        context = ActionContext(
+            points=pointed.points,
+            cache=self._model.expert_pairs(concat_caches(past, pointed.cache)),
+            valid=expert_attention_mask(pointed.layout, 0),
         )
-        if whole.control == "ee":
-            if first:
-                first = first[0], first[1] & ~fresh[:, None]
-            (action,) = self.ee(whole.steps, points, state, motion, noise, valid, *first, *cache)
+        if config.control == "ee":
+            if given is not None:
+                given = GivenActions(given.actions, given.fixed & ~fresh[:, None])
+            action = self.ee(config.steps, context, inputs.state, asked.motion, asked.noise, given)
         else:
-            (action,) = self.pick_place(whole.steps, points, noise, valid, *cache)
-        now = judge.remember(seen, points)
-        return (progress, fresh, complete, words, action, points, now, valid, *cache, *looked)
+            action = self.pick_place(config.steps, context, asked.noise)
+        return DecisionTensors(
+            progress=progress,
+            fresh=fresh,
+            complete=complete,
+            said=words,
+            context=context,
+            before=detector.remember(observation.seen, pointed.points),
+            action=action,
+            observation=observation,
+        )
 
-    def _said(
-        self, whole: DecisionConfig, waits: bool, fresh: Tensor, valid: Tensor, past: tuple[Tensor, ...]
+    def _decode_words(
+        self, config: DecisionConfig, waits: bool, fresh: Tensor, valid: Tensor, past: Pairs
     ) -> tuple[Tensor, Tensor]:
         """Words (B, n) of a few steps, and whether they are all decided or not wanted (B,)."""
-        state, done = self.blank(len(fresh), whole.end, whole.mask, whole.accept), ~fresh
-        for _ in range(whole.forwards):
+        canvas, done = self.empty_canvas(len(fresh), config.end, config.mask, config.accept), ~fresh
+        for _ in range(config.forwards):
             if waits and bool(done.all()):
                 break
-            *state, over = self.say(whole.end, whole.mask, whole.accept, *state, valid, *past)
+            canvas, over = self.diffusion_step(config.end, config.mask, config.accept, canvas, valid, past)
             done = over | ~fresh
-        return state[0], done
-
-
-def _state(canvas: DecodeState) -> tuple[Tensor, ...]:
-    return canvas.tokens, canvas.open, canvas.full, canvas.retired, canvas.ended
-
-
-def flatten_cache(cache: Pairs) -> list[Tensor]:
-    """Keys and values in turn."""
-    return [x for pair in cache for x in pair]
-
-
-def unflatten_cache(tensors: tuple[Tensor, ...] | list[Tensor]) -> Pairs:
-    """The inverse of :func:`flatten_cache`."""
-    return list(zip(tensors[::2], tensors[1::2], strict=True))
+        return canvas.tokens, done
 
 
 def concat_caches(first: Pairs, second: Pairs) -> Pairs:

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Pass = Callable[..., Sequence[Tensor]]
+from lohovla.model.backends.graph_tensors import shapes_of, tensors_of
+
+Pass = Callable[..., Any]
 _MOST = 64  # graphs kept
 
 
@@ -26,20 +28,22 @@ class EagerRunner:
     def __init__(self, pad: bool = False):
         self._pad = self.fixed = pad
 
-    def __call__(self, name: str, work: Pass, given: Sequence[Tensor], sizes: Sequence[Sequence[int]]) -> list[Tensor]:
-        """What ``work`` makes of ``given``.
+    def __call__(self, name: str, work: Pass, given: tuple[Any, ...], shapes: tuple[Any, ...]) -> Any:
+        """What ``work`` makes of ``given``, a pytree of tensors.
 
         Args:
             name: of the pass.
-            work: takes and gives tensors, waits for nothing, and reads nothing from the host.
-            given: its inputs.
-            sizes: for each input the shape to widen it to, zeros behind what is given.
+            work: takes and gives pytrees, waits for nothing, and reads nothing from the host.
+            given: its inputs, pytrees.
+            shapes: the same trees with the shape to widen each tensor to, zeros behind what is given, see
+                :func:`lohovla.model.backends.graph_tensors.padded_shapes`.
         """
         if self._pad:
-            own = [x.new_zeros(tuple(size)) for x, size in zip(given, sizes, strict=True)]
-            _copy(_corners(own, given), given)
-            given = own
-        return list(work(*given))
+            tensors, rebuilt = tensors_of(given)
+            own = [x.new_zeros(size) for x, size in zip(tensors, shapes_of(shapes), strict=True)]
+            _copy(_corners(own, tensors), tensors)
+            given = rebuilt(own)
+        return work(*given)
 
 
 class CompiledRunner(EagerRunner):
@@ -52,14 +56,14 @@ class CompiledRunner(EagerRunner):
         self.fixed = True
         self._compiled: dict[str, Any] = {}
 
-    def __call__(self, name: str, work: Pass, given: Sequence[Tensor], sizes: Sequence[Sequence[int]]) -> list[Tensor]:
+    def __call__(self, name: str, work: Pass, given: tuple[Any, ...], shapes: tuple[Any, ...]) -> Any:
         if name not in self._compiled:
             self._compiled[name] = self.compile(work)
-        return list(self._compiled[name](*given))
+        return self._compiled[name](*given)
 
 
 class CudaGraphRunner(EagerRunner):
-    """Replays a pass as a CUDA graph, one for each name and set of sizes; the least used ones are dropped."""
+    """Replays a pass as a CUDA graph, one for each name and set of shapes; the least used ones are dropped."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,12 +71,11 @@ class CudaGraphRunner(EagerRunner):
         self._graphs: OrderedDict[tuple, _Graph] = OrderedDict()
         self._pool = torch.cuda.graph_pool_handle()
 
-    def __call__(self, name: str, work: Pass, given: Sequence[Tensor], sizes: Sequence[Sequence[int]]) -> list[Tensor]:
-        key = (name, *(tuple(size) for size in sizes))
+    def __call__(self, name: str, work: Pass, given: tuple[Any, ...], shapes: tuple[Any, ...]) -> Any:
+        sizes = shapes_of(shapes)
+        key = (name, *sizes)
         if key not in self._graphs:
-            self._graphs[key] = _Graph(
-                work, [x.new_zeros(tuple(s)) for x, s in zip(given, sizes, strict=True)], self._pool
-            )
+            self._graphs[key] = _Graph(work, given, sizes, self._pool)
             if len(self._graphs) > _MOST:
                 self._graphs.popitem(last=False)
         self._graphs.move_to_end(key)
@@ -82,33 +85,37 @@ class CudaGraphRunner(EagerRunner):
 class _Graph:
     """A captured pass over tensors of its own."""
 
-    def __init__(self, work: Pass, own: list[Tensor], pool: Any):
+    def __init__(self, work: Pass, given: tuple[Any, ...], sizes: Sequence[torch.Size], pool: Any):
         # Copies of inference tensors could not be written to outside of inference mode.
         with torch.inference_mode(False), torch.no_grad():
-            self._own = [torch.zeros_like(x) for x in own]
+            tensors, rebuilt = tensors_of(given)
+            self._own = [torch.zeros(n, dtype=x.dtype, device=x.device) for x, n in zip(tensors, sizes, strict=True)]
+            own = rebuilt(self._own)
             here = torch.cuda.current_stream()
             aside = torch.cuda.Stream()
             aside.wait_stream(here)
-            with torch.cuda.stream(aside):  # libraries choose their ways, constants are made
+            with torch.cuda.stream(aside):  # libraries choose their algorithms, constants are made
                 for _ in range(2):
-                    work(*self._own)
+                    work(*own)
             here.wait_stream(aside)
             self._graph = torch.cuda.CUDAGraph()
             # Other threads, a server's, may go on with theirs meanwhile.
             with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
-                self._made = [x.contiguous() for x in work(*self._own)]  # which are copied in few launches
+                made, self._rebuilt = tensors_of(work(*own))
+                self._made = [x.contiguous() for x in made]  # which are copied in few launches
 
-    def __call__(self, given: Sequence[Tensor]) -> list[Tensor]:
+    def __call__(self, given: tuple[Any, ...]) -> Any:
+        tensors, _ = tensors_of(given)
         with torch.inference_mode(False), torch.no_grad():
-            for mine, x in zip(self._own, given, strict=True):
+            for mine, x in zip(self._own, tensors, strict=True):
                 if mine.shape != x.shape and not x.is_floating_point():
                     mine.zero_()  # what was valid in the last call is not in this one
-            _copy(_corners(self._own, given), given)
+            _copy(_corners(self._own, tensors), tensors)
             self._graph.replay()
             # Copies, as the next replay, of this graph or of another in the pool, writes over them.
             out = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in self._made]
             _copy(out, self._made)
-        return out
+        return self._rebuilt(out)
 
 
 def _corners(own: Sequence[Tensor], given: Sequence[Tensor]) -> list[Tensor]:
@@ -121,15 +128,6 @@ def _copy(to: Sequence[Tensor], source: Sequence[Tensor]) -> None:
         chosen = [k for k, x in enumerate(source) if x.dtype == kind and x.numel()]
         if chosen:
             torch._foreach_copy_([to[k] for k in chosen], [source[k] for k in chosen])  # type: ignore
-
-
-def padded_shape(x: Tensor, axes: str, sizes: dict[str, int]) -> tuple[int, ...]:
-    """The shape of ``x`` with the axes that are named widened.
-
-    >>> widened(torch.zeros(3, 4, 5), "b.l", {"b": 4, "l": 32})
-    (4, 4, 32)
-    """
-    return tuple(sizes.get(axis, n) for axis, n in zip(axes.ljust(x.ndim, "."), x.shape, strict=True))
 
 
 def round_up(n: int, step: int) -> int:

@@ -8,36 +8,38 @@ few sizes. ``compile`` gives the same passes, in plain PyTorch, to ``torch.compi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils import _pytree as pytree
 from transformers import DynamicCache
 
 from lohovla.errors import UserError
 from lohovla.model.attention_mask import SequenceLayout, TokenType, expert_attention_mask
-from lohovla.model.backends.graph_functions import (
-    LAYOUT,
-    OBJECTS,
-    SEEN,
-    GraphFunctions,
-    Pairs,
-    flatten_cache,
-    unflatten_cache,
-)
+from lohovla.model.backends.fused_decoder import Pairs
+from lohovla.model.backends.graph_functions import GraphFunctions
 from lohovla.model.backends.graph_runners import (
     CompiledRunner,
     CudaGraphRunner,
     EagerRunner,
     Pass,
     next_power_of_two,
-    padded_shape,
     round_up,
 )
+from lohovla.model.backends.graph_tensors import (
+    DecisionTensors,
+    GivenActions,
+    ObservationTensors,
+    PointTensors,
+    WordTensors,
+    padded_shapes,
+    tensors_of,
+)
 from lohovla.model.backends.single_graph import DecisionConfig, DecisionInputs, DecisionOutputs
-from lohovla.model.encoders.detector import DetectionMap, Detections
 from lohovla.model.inference import action_sampling, pick_place_prediction, subtask_decoding
 from lohovla.model.inference.action_sampling import ActionContext
 from lohovla.model.inference.pick_place_prediction import PickPlacePrediction, SubtaskTokens
@@ -68,60 +70,66 @@ class InferenceBackend:
             raise UserError(f"there is no backend {backend!r}", f"choose {', '.join(BACKENDS)}")
         self.model, self.backend = model, backend
         self.whole = backend != "eager" and model.device.type == "cuda"
-        self._passes: GraphFunctions | None = None
+        self._functions: GraphFunctions | None = None
         if backend != "eager":
-            self._passes = GraphFunctions(model, "auto" if backend == "fused" else "reference")
+            self._functions = GraphFunctions(model, "auto" if backend == "fused" else "reference")
             self._run = runner or _runner(backend, model.device)
 
     @torch.no_grad()
     def encode(self, inputs: ModelInputs) -> EncodedObservation:
         """See :meth:`LoHoVLA.encode`."""
-        if self._passes is None:
+        if self._functions is None:
             return self.model.encode(inputs)
-        given, axes, wide = self._observed(inputs)
-        return self._prefix(inputs, self._pass("look", self._passes.look, given, axes, g=wide))
+        shapes = self._input_shapes(inputs)
+        return self._encoded(inputs, self._pass("encode", self._functions.encode, (inputs,), (shapes,)))
 
-    def _observed(self, inputs: ModelInputs) -> tuple[list[Tensor], list[str], int]:
-        """Observations as passes take them, their axes, and the width of the goals."""
-        wide = min(round_up(inputs.goal.shape[1], _GOAL), self.model.config.max_goal)
-        return list(vars(inputs).values()), ["b", "b", "bg", "bg"], wide
+    def _input_shapes(self, inputs: ModelInputs) -> Any:
+        """To which sizes observations are widened."""
+        rows = next_power_of_two(len(inputs.state))
+        wide = {1: min(round_up(inputs.goal.shape[1], _GOAL), self.model.config.max_goal)}
+        return ModelInputs(
+            picture=padded_shapes(inputs.picture, rows),
+            state=padded_shapes(inputs.state, rows),
+            goal=padded_shapes(inputs.goal, rows, wide),
+            goal_valid=padded_shapes(inputs.goal_valid, rows, wide),
+        )
 
-    def _prefix(self, inputs: ModelInputs, made: list[Tensor]) -> EncodedObservation:
-        """What was made of ``inputs`` by looking at them, without what they were widened by."""
-        seen, made = DetectionMap(*made[:SEEN]), made[SEEN:]
-        objects, made = Detections(*made[:OBJECTS]), made[OBJECTS:]
-        states, made = made[0], made[1:]
+    def _encoded(self, inputs: ModelInputs, made: ObservationTensors) -> EncodedObservation:
+        """What was made of ``inputs`` by encoding them, without what they were widened by."""
         length = self.model.config.objects + self.model.config.patches + 1 + inputs.goal.shape[1]
-        layout = SequenceLayout(*(x[:, :length] for x in made[:LAYOUT]))
-        cache = self._cache([(k[:, :, :length], v[:, :, :length]) for k, v in unflatten_cache(made[LAYOUT:])])
-        return EncodedObservation(seen, objects, states, layout, cache, inputs.state)
+        layout = SequenceLayout(
+            kind=made.layout.kind[:, :length], group=made.layout.group[:, :length], order=made.layout.order[:, :length]
+        )
+        cache = self._cache([(k[:, :, :length], v[:, :, :length]) for k, v in made.cache])
+        return EncodedObservation(made.seen, made.objects, made.tokens, layout, cache, inputs.state)
 
     @torch.no_grad()
-    def decide(self, whole: DecisionConfig, inputs: ModelInputs, asked: DecisionInputs) -> DecisionOutputs:
-        """Look, judge, say, point and act in one pass, by block diffusion; on CUDA it is one graph, replayed once.
+    def decide(self, config: DecisionConfig, inputs: ModelInputs, asked: DecisionInputs) -> DecisionOutputs:
+        """Encode, judge, plan, point and act in one pass, by block diffusion; on CUDA it is one graph, replayed once.
 
         What it gives is what the other calls give one after the other, where it is complete.
 
         Raises:
             ValueError: with the eager backend.
         """
-        if self._passes is None:
+        if self._functions is None:
             raise ValueError("the eager backend decides pass by pass")
-        given, axes, wide = self._observed(inputs)
-        noise, prefix = asked.noise, asked.prefix
-        own = [asked.kept, asked.limit, asked.before, asked.points, asked.motion, noise]
-        if prefix is not None and prefix.shape[1]:
-            own += _given_actions(prefix, noise)
-        given, axes = [*given, *own], [*axes, *["b"] * len(own)]
-        work = partial(self._passes.decide, whole, not self._run.fixed)
-        progress, fresh, complete, said, action, points, now, valid, *made = self._pass(
-            f"decide {whole} {len(given)}", work, given, axes, g=wide
-        )
-        count = 2 * self.model.config.expert_layers
-        attended, looked = ActionContext(points, unflatten_cache(made[:count]), valid), made[count:]
-        objects = Detections(*looked[SEEN : SEEN + OBJECTS])
+        first = _given_actions(asked.prefix, asked.noise)
+        given = inputs, replace(asked, prefix=None), first
+        rows = next_power_of_two(len(inputs.state))
+        shapes = self._input_shapes(inputs), *(padded_shapes(part, rows) for part in given[1:])
+        work = partial(self._functions.decide, config, not self._run.fixed)
+        made: DecisionTensors = self._pass(f"decide {config}", work, given, shapes)
         return DecisionOutputs(
-            progress, fresh, complete, said, objects, attended, now, action, partial(self._prefix, inputs, looked)
+            progress=made.progress,
+            fresh=made.fresh,
+            complete=made.complete,
+            said=made.said,
+            objects=made.observation.objects,
+            attended=made.context,
+            before=made.before,
+            action=made.action,
+            prefix=partial(self._encoded, inputs, made.observation),
         )
 
     @torch.no_grad()
@@ -129,24 +137,27 @@ class InferenceBackend:
         self, prefix: EncodedObservation, start: int, end: int, grammar: TokenTrie | Sequence[TokenTrie] | None = None
     ) -> SubtaskTokens:
         """See :func:`lohovla.model.inference.subtask_decoding.decode_autoregressive`."""
-        feed = None if self._passes is None else self._feed
+        feed = None if self._functions is None else self._feed
         return subtask_decoding.decode_autoregressive(self.model, prefix, start, end, grammar, feed=feed)
 
     def _feed(
         self, cache: DynamicCache, layout: SequenceLayout, waiting: list[list[int]], fed: list[int]
     ) -> tuple[Tensor, SequenceLayout]:
-        assert self._passes is not None
-        words = pick_place_prediction.pad_tokens(waiting, fed, layout.kind.device)
+        assert self._functions is not None
+        words = WordTensors(*pick_place_prediction.pad_tokens(waiting, fed, layout.kind.device))
         last = torch.tensor([max(0, len(row) - 1) for row in waiting], device=layout.kind.device)
-        given = [*words, last, *vars(layout).values(), *flatten_cache(_pairs_of(cache))]
-        width, length = words[0].shape[1], layout.kind.shape[1]
-        axes = ["bw", "bw", "bw", "b", *["bl"] * LAYOUT, *["b.l"] * (len(given) - 4 - LAYOUT)]
-        logits, *new = self._pass(
-            "feed", self._passes.feed, given, axes, w=next_power_of_two(width), l=round_up(length, _LENGTH)
+        past, width, length = _pairs_of(cache), words.tokens.shape[1], layout.kind.shape[1]
+        rows, wide, long = next_power_of_two(len(last)), next_power_of_two(width), round_up(length, _LENGTH)
+        shapes = (
+            padded_shapes(words, rows, {1: wide}),
+            padded_shapes(last, rows),
+            padded_shapes(layout, rows, {1: long}),
+            padded_shapes(past, rows, {2: long}),
         )
-        for number, (k, v) in enumerate(unflatten_cache(new)):
+        logits, new = self._pass("decode_token", self._functions.decode_token, (words, last, layout, past), shapes)
+        for number, (k, v) in enumerate(new):
             cache.update(k[:, :, :width], v[:, :, :width], number)
-        part = SequenceLayout.of_type(TokenType.TEXT, words[1], 0, words[2])
+        part = SequenceLayout.of_type(TokenType.TEXT, words.valid, 0, words.order)
         return logits, SequenceLayout.concat([layout, part])
 
     @torch.no_grad()
@@ -154,17 +165,22 @@ class InferenceBackend:
         self, prefix: EncodedObservation, start: int, end: int, mask: int, accept: float = 0.9
     ) -> SubtaskTokens:
         """See ``decode_block_diffusion``; a step is one pass, and its end the one thing waited for."""
-        if self._passes is None:
+        if self._functions is None:
             return subtask_decoding.decode_block_diffusion(self.model, prefix, start, end, mask, accept)
-        state = list(self._passes.blank(prefix.state.shape[0], end, mask, accept))
-        fixed = [prefix.layout.kind != int(TokenType.PAD), *flatten_cache(_pairs_of(prefix.cache))]
-        axes, length = [*["b"] * len(state), "bl", *["b.l"] * (len(fixed) - 1)], prefix.layout.kind.shape[1]
-        work, forwards, over = partial(self._passes.say, end, mask, accept), 0, False
+        canvas = self._functions.empty_canvas(prefix.state.shape[0], end, mask, accept)
+        valid, past = prefix.layout.kind != int(TokenType.PAD), _pairs_of(prefix.cache)
+        rows, long = next_power_of_two(len(valid)), round_up(valid.shape[1], _LENGTH)
+        shapes = (
+            padded_shapes(canvas, rows),
+            padded_shapes(valid, rows, {1: long}),
+            padded_shapes(past, rows, {2: long}),
+        )
+        work, forwards, over = partial(self._functions.diffusion_step, end, mask, accept), 0, False
         while not over:
-            *state, done = self._pass(f"say {accept}", work, [*state, *fixed], axes, l=round_up(length, _LENGTH))
+            canvas, done = self._pass(f"diffusion_step {accept}", work, (canvas, valid, past), shapes)
             forwards += 1
             over = bool(done.all())
-        said = [row[: row.index(end)] if end in row else row for row in state[0].tolist()]
+        said = [row[: row.index(end)] if end in row else row for row in canvas.tokens.tolist()]
         words = pick_place_prediction.subtask_from_tokens(self.model, prefix, said, start)
         words.forwards = forwards
         return words
@@ -172,28 +188,37 @@ class InferenceBackend:
     @torch.no_grad()
     def point(self, prefix: EncodedObservation, words: SubtaskTokens) -> PickPlacePrediction:
         """See :func:`lohovla.model.inference.pick_place_prediction.predict_pick_place`."""
-        if self._passes is None:
+        if self._functions is None:
             return pick_place_prediction.predict_pick_place(self.model, prefix, words)
-        entered = pick_place_prediction.pad_tokens(
-            words.waiting, pick_place_prediction.num_cached_tokens(words), prefix.state.device
+        entered = WordTensors(
+            *pick_place_prediction.pad_tokens(
+                words.waiting, pick_place_prediction.num_cached_tokens(words), prefix.state.device
+            )
         )
-        seen = [*vars(prefix.seen).values(), *vars(prefix.objects).values(), prefix.tokens]
-        past = flatten_cache(_pairs_of(words.cache))
-        given = [*seen, *entered, *vars(words.layout).values(), *past]
-        width, length = entered[0].shape[1], words.layout.kind.shape[1]
-        axes = [*["b"] * len(seen), *["bw"] * 3, *["bl"] * LAYOUT, *["b.l"] * len(past)]
-        points, sure, *made = self._pass(
-            "point", self._passes.point, given, axes, w=round_up(width, _WORDS), l=round_up(length, _LENGTH)
+        seen, past = (prefix.seen, prefix.objects, prefix.tokens), _pairs_of(words.cache)
+        width, length = entered.tokens.shape[1], words.layout.kind.shape[1]
+        rows, long = next_power_of_two(len(prefix.tokens)), round_up(length, _LENGTH)
+        shapes = (
+            *(padded_shapes(part, rows) for part in seen),
+            padded_shapes(entered, rows, {1: round_up(width, _WORDS)}),
+            padded_shapes(words.layout, rows, {1: long}),
+            padded_shapes(past, rows, {2: long}),
         )
-        new = unflatten_cache(made[LAYOUT:])
+        made: PointTensors = self._pass(
+            "predict_points", self._functions.predict_points, (*seen, entered, words.layout, past), shapes
+        )
         # Behind the past, which may have been widened: the words, perhaps widened with padding, and the points.
-        behind = new[0][0].shape[2]
-        layout = SequenceLayout.concat([words.layout, SequenceLayout(*(x[:, -behind:] for x in made[:LAYOUT]))])
-        for number, (k, v) in enumerate(new):
-            words.cache.update(k, v, number)
-        return PickPlacePrediction(
-            points, sure, self.model.expert_cache(words.cache), expert_attention_mask(layout, 0), layout, words.cache
+        behind = made.cache[0][0].shape[2]
+        new = SequenceLayout(
+            kind=made.layout.kind[:, -behind:],
+            group=made.layout.group[:, -behind:],
+            order=made.layout.order[:, -behind:],
         )
+        layout = SequenceLayout.concat([words.layout, new])
+        for number, (k, v) in enumerate(made.cache):
+            words.cache.update(k, v, number)
+        cache, valid = self.model.expert_cache(words.cache), expert_attention_mask(layout, 0)
+        return PickPlacePrediction(made.points, made.confidence, cache, valid, layout, words.cache)
 
     @torch.no_grad()
     def ee(
@@ -206,34 +231,31 @@ class InferenceBackend:
         prefix: Tensor | None = None,
     ) -> Tensor:
         """See :func:`lohovla.model.inference.action_sampling.ee_chunk`."""
-        if self._passes is None:
+        if self._functions is None:
             return action_sampling.ee_chunk(self.model, attended, state, motion, steps, noise, prefix)
-        given, axes = [attended.points, state, motion, noise, attended.valid], ["b", "b", "b", "b", "bl"]
-        if prefix is not None and prefix.shape[1]:
-            given += _given_actions(prefix, noise)
-            axes += ["b", "b"]
-        return self._act(f"ee {steps}", partial(self._passes.ee, steps), given, axes, attended)
+        first = _given_actions(prefix, noise)
+        return self._act(f"ee {steps}", partial(self._functions.ee, steps), attended, state, motion, noise, first)
 
     @torch.no_grad()
     def pick_place(self, attended: ActionContext, steps: int, noise: Tensor) -> Tensor:
         """See :func:`lohovla.model.inference.action_sampling.pick_place`."""
-        if self._passes is None:
+        if self._functions is None:
             return action_sampling.pick_place(self.model, attended, steps, noise)
-        given, axes = [attended.points, noise, attended.valid], ["b", "b", "bl"]
-        work = partial(self._passes.pick_place, steps)
-        return self._act(f"pick_place {steps}", work, given, axes, attended)
+        return self._act(f"pick_place {steps}", partial(self._functions.pick_place, steps), attended, noise)
 
-    def _act(self, name: str, work: Pass, given: list[Tensor], axes: list[str], attended: ActionContext) -> Tensor:
-        past, length = flatten_cache(attended.cache), attended.valid.shape[1]
-        axes = [*axes, *["b.l"] * len(past)]
-        return self._pass(f"{name} {len(given)}", work, [*given, *past], axes, l=round_up(length, _LENGTH))[0]
+    def _act(self, name: str, work: Pass, context: ActionContext, *rest: Any) -> Tensor:
+        rows, long = next_power_of_two(len(context.points)), round_up(context.valid.shape[1], _LENGTH)
+        widened: Any = ActionContext(
+            points=padded_shapes(context.points, rows),
+            cache=padded_shapes(context.cache, rows, {2: long}),
+            valid=padded_shapes(context.valid, rows, {1: long}),
+        )
+        return self._pass(name, work, (context, *rest), (widened, *(padded_shapes(part, rows) for part in rest)))
 
-    def _pass(self, name: str, work: Pass, given: Sequence[Tensor], axes: Sequence[str], **sizes: int) -> list[Tensor]:
-        """What ``work`` makes of the rows that are given; ``sizes`` are those of axes, beside the rows, to widen to."""
-        rows = given[0].shape[0]
-        sizes["b"] = next_power_of_two(rows)
-        shapes = [padded_shape(x, own, sizes) for x, own in zip(given, axes, strict=True)]
-        return [x[:rows] for x in self._run(name, work, given, shapes)]
+    def _pass(self, name: str, work: Pass, given: tuple[Any, ...], shapes: tuple[Any, ...]) -> Any:
+        """What ``work`` makes of the rows that are given, which are widened to ``shapes``."""
+        rows = len(tensors_of(given)[0][0])
+        return pytree.tree_map_only(Tensor, lambda x: x[:rows], self._run(name, work, given, shapes))
 
     def _cache(self, layers: Pairs) -> DynamicCache:
         cache = DynamicCache(config=self.model.decoder.config)
@@ -248,11 +270,13 @@ def _runner(backend: str, device: torch.device) -> EagerRunner:
     return CudaGraphRunner() if device.type == "cuda" else EagerRunner()
 
 
-def _given_actions(prefix: Tensor, noise: Tensor) -> list[Tensor]:
-    """First actions (B, d, A) in a chunk as long as ``noise`` (B, H, A), and which they are (B, H)."""
+def _given_actions(prefix: Tensor | None, noise: Tensor) -> GivenActions | None:
+    """First actions (B, d, A) in a chunk as long as ``noise`` (B, H, A); None where there are none."""
+    if prefix is None or not prefix.shape[1]:
+        return None
     count, horizon = prefix.shape[1], noise.shape[1]
     fixed = (torch.arange(horizon, device=noise.device) < count).expand(len(noise), -1)
-    return [F.pad(prefix, (0, 0, 0, horizon - count)), fixed]
+    return GivenActions(F.pad(prefix, (0, 0, 0, horizon - count)), fixed)
 
 
 def _pairs_of(cache: Any) -> Pairs:

@@ -1,4 +1,4 @@
-"""A whole decision in one: what is asked of it, and what comes of it; ``GraphFunctions.decide``."""
+"""A whole decision as one graph (``GraphFunctions.decide``): what it is made from, and what comes of it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from lohovla.model.encoders.detector import Detections
 from lohovla.model.inference.action_sampling import ActionContext
 from lohovla.model.modeling_lohovla import EncodedObservation, LoHoVLA
+from lohovla.model.tensor_batch import tensor_tree
 
 FORWARDS = 5  # of block diffusion; how many sub-tasks need: `lohovla bench decision`
 ANY, NONE = -1.0, 2.0  # chances of completion that all and none are above
@@ -54,6 +55,7 @@ class ChunkInputs:
     prefix: Tensor | None = None
 
 
+@tensor_tree
 @dataclass
 class DecisionInputs:
     """What a batch of decisions is made from, beside the observations.

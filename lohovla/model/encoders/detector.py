@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from lohovla.model.configuration import LoHoVLAConfig
 from lohovla.model.device_constants import constant_like
-from lohovla.model.tensor_batch import TensorBatch
+from lohovla.model.tensor_batch import TensorBatch, tensor_tree
 
 N_COLORS, N_SUPPORTS = 11, 4
 KINDS = ("block", "bowl", "zone")
@@ -65,6 +65,7 @@ class ConvNeXtBlock(nn.Module):
         return x + self.down(F.silu(self.up(self.norm(self.depthwise(x)))))
 
 
+@tensor_tree
 @dataclass
 class DetectionMap(TensorBatch):
     """What the stem sees of a batch.
@@ -114,6 +115,7 @@ class ObjectDetector(nn.Module):
         return DetectionMap(x, heat, attributes.reshape(shape[0], 3, ATTRIBUTE_DIM, *shape[2:]))
 
 
+@tensor_tree
 @dataclass
 class Detections(TensorBatch):
     """Places of the map that were chosen as tokens.

@@ -20,8 +20,10 @@ from lohovla.model.action.action_expert import (
 from lohovla.model.configuration import ACTION_DIMS
 from lohovla.model.inference.pick_place_prediction import PickPlacePrediction
 from lohovla.model.modeling_lohovla import LoHoVLA
+from lohovla.model.tensor_batch import tensor_tree
 
 
+@tensor_tree
 @dataclass
 class ActionContext:
     """What the action expert needs of one or more sub-tasks.

@@ -73,6 +73,7 @@ COMMANDS = {
         (
             "lohovla collect task=put-block-into-matching-bowl episodes=20 dataset=demos/bowls",
             "lohovla collect task=[B,E] episodes=100 control=pick_place workers=2 dataset=demos/mixed",
+            "lohovla collect world=metaworld policy=expert task=[push-v3,reach-v3] episodes=100 dataset=demos/mw",
         ),
     ),
     "replay": Subcommand(
@@ -91,6 +92,7 @@ COMMANDS = {
         (
             "lohovla evaluate suite=lohoravens policy=oracle control=pick_place episodes=20",
             "lohovla evaluate tasks=[B,K] policy=random workers=2",
+            "lohovla evaluate world=metaworld tasks=[push-v3,easy] policy=expert episodes=20",
         ),
     ),
     "compare": Subcommand(

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from lohovla.envs.tasks.names import TASKS
 from lohovla.envs.tasks.registry import get_task
 from lohovla.errors import UserError
 from lohovla.evaluate.episode_log import Row, environment_of, flatten, read_rows, read_settings
@@ -15,7 +16,18 @@ from lohovla.evaluate.report import html
 from lohovla.evaluate.report.result_table import percent
 from lohovla.evaluate.statistics import mcnemar
 
-_NOT_COMPARED = ("output", "runner", "workers", "batch", "videos", "suite", "tasks", "episodes", "control")
+_NOT_COMPARED = (
+    "output",
+    "runner",
+    "workers",
+    "batch",
+    "videos",
+    "suite",
+    "tasks",
+    "episodes",
+    "control",
+    "world.python",
+)
 
 
 @dataclass(frozen=True)
@@ -137,7 +149,7 @@ def pairs_table(first: str, second: str, pairs: Sequence[RunPair]) -> tuple[list
         whole = entry.what == "all"
         rows.append(
             [
-                "" if whole else get_task(entry.what).letter,
+                get_task(entry.what).letter if entry.what in TASKS else "",
                 "all episodes" if whole else entry.what,
                 str(entry.shared),
                 *_difference(entry.rates),

@@ -192,6 +192,17 @@ def test_command_writes_results_goes_on_and_films(tmp_path, tiny_words, capsys):
     assert main([*line, f"world.python={sys.executable}"]) == 0  # where the world runs is no matter
 
 
+def test_runs_in_a_world_are_compared(tmp_path, tiny_words, capsys):
+    for name in ("expert", "random"):
+        line = [f"policy={name}", "tasks=[point]", "episodes=4", "workers=1", "videos=0", f"output={tmp_path / name}"]
+        assert main(["evaluate", *tiny_words, *line]) == 0
+    capsys.readouterr()
+    assert main(["compare", str(tmp_path / "random"), str(tmp_path / "expert"), f"output={tmp_path / 'both'}"]) == 0
+    said = capsys.readouterr().out
+    assert "expert against random, 4 shared episodes" in said
+    assert "policy.name" in said
+
+
 def test_command_collects_for_training(tmp_path, tiny_words, capsys):
     root = tmp_path / "set"
     line = ["collect", *tiny_words, "task=[point,again]", "episodes=2", "workers=1", f"dataset={root}"]

@@ -15,6 +15,7 @@ STATE_NAMES = ["x", "y", "z", "gripper"]  # of the end effector, m; and how far 
 ACTION_NAMES = ["dx", "dy", "dz", "grip"]  # of 1 cm each; effort that closes
 _FPS = 80
 _LIMIT = 500  # the environments take no more actions
+_CONSTRAINT_NUMBERS = 11  # of an equality, which MetaWorld writes itself; later versions of MuJoCo have more
 # What the camera in the hand never sees; its meshes make up most of a picture's cost.
 ARM = [f"right_l{number}" for number in range(7)] + ["right_arm_base_link", "head", "screen", "torso", "pedestal"]
 _FILM = {"film": {"camera": "corner4", "height": 360, "width": 480, "turn": True}}
@@ -32,6 +33,8 @@ class MetaWorldHost(HostedWorld):
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS
         from metaworld.policies import ENV_POLICY_MAP
 
+        if mujoco.mjNEQDATA != _CONSTRAINT_NUMBERS:
+            raise RuntimeError(f"MetaWorld runs on MuJoCo 3.3, and this Python has {mujoco.__version__}")
         warnings.filterwarnings("ignore", message="Constant.* may be too high")
         self._environments, self._experts = dict(ALL_V3_ENVIRONMENTS), ENV_POLICY_MAP
         self._version = getattr(metaworld, "__version__", None) or _installed("metaworld")

@@ -7,29 +7,22 @@ other episodes of the same set add to it. What is in it follows from the set's f
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Lock
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
-from lohovla.data.cache_room import hold, make_room
 from lohovla.data.dataset_features import PictureFeature
 from lohovla.data.episode_files import EpisodeFiles
-from lohovla.data.frame_decoding import DecodeRun, decode_run, decode_runs, file_of, probe_video
-from lohovla.data.images import resize_pictures
-from lohovla.errors import UserError
+from lohovla.data.frame_decoding import file_of
 
-_FRAMES, _DONE, _ABOUT, _LOCK = "frames.u8", "episodes.txt", "about.json", ".lock"
+_FRAMES, _DONE, _ABOUT = "frames.u8", "episodes.txt", "about.json"
 
 
 def cache_folder() -> Path:
@@ -87,6 +80,14 @@ class CachedCamera:
         done = self.done()
         return [at for at, episode in enumerate(self.episodes) if episode.number not in done]
 
+    def open_frames(self) -> int:
+        """Open the file of all frames for writing, and say whose they are; returns its descriptor."""
+        about = {"dataset": str(self.root), "camera": self.camera.feature, "size": [self.height, self.width]}
+        (self.folder / _ABOUT).write_text(json.dumps({**about, "time": time.strftime("%Y-%m-%d %H:%M")}))
+        descriptor = os.open(self.folder / _FRAMES, os.O_RDWR | os.O_CREAT, 0o644)
+        os.truncate(descriptor, self.total * self.frame_bytes)
+        return descriptor
+
     def pictures(self) -> np.ndarray:
         """All frames of the set, uint8 (total, height, width, 3), of which those of the wanted episodes are there."""
         shape = (self.total, self.height, self.width, 3)
@@ -135,117 +136,3 @@ def plan_camera(
         int(starts[-1]),
         cache / key,
     )
-
-
-def fill(cameras: Sequence[CachedCamera], limit: float, progress: Callable[[int], Any], workers: int) -> list[TextIO]:
-    """Decode what is missing.
-
-    Args:
-        cameras: of all data sets.
-        limit: bytes that all caches may take; what was last used longest ago is removed.
-        progress: told of each number of pictures decoded.
-        workers: threads.
-
-    Returns:
-        Files that keep the pictures from being removed by others as long as they are open.
-
-    Raises:
-        UserError: a file is missing or damaged, or there is no room.
-    """
-    missing = [camera.missing() for camera in cameras]
-    todo = [camera for camera, own in zip(cameras, missing, strict=True) if own]
-    if todo:
-        whole = sum(episode.length * camera.frame_bytes for camera in cameras for episode in camera.episodes)
-        new = sum(
-            camera.episodes[at].length * camera.frame_bytes
-            for camera, own in zip(cameras, missing, strict=True)
-            for at in own
-        )
-        make_room(todo[0].folder.parent, [camera.folder for camera in cameras], whole, new, limit)
-        _probe(todo, workers)
-    held = [hold(camera.folder) for camera in cameras]
-    with ThreadPoolExecutor(workers) as threads:
-        for camera in todo:
-            with _writing(camera):
-                _fill_one(camera, threads, progress)
-    return held
-
-
-def frames_missing(cameras: Sequence[CachedCamera]) -> int:
-    """Pictures that :func:`fill` will decode."""
-    return sum(camera.episodes[at].length for camera in cameras for at in camera.missing())
-
-
-def _probe(todo: Sequence[CachedCamera], workers: int) -> None:
-    """See that every video is there and holds its frames, before any is decoded at length."""
-    files: list[tuple[CachedCamera, list[EpisodeFiles]]] = []
-    for camera in todo:
-        by_file: dict[Path, list[EpisodeFiles]] = {}
-        for at in camera.missing():
-            by_file.setdefault(file_of(camera.episodes[at], camera.camera), []).append(camera.episodes[at])
-        if camera.camera.video:
-            files += [(camera, episodes) for episodes in by_file.values()]
-    with ThreadPoolExecutor(workers) as threads:
-        probes = [
-            threads.submit(probe_video, camera.root, camera.camera, episodes, camera.fps) for camera, episodes in files
-        ]
-        try:
-            for probe in probes:
-                probe.result()
-        except BaseException:
-            threads.shutdown(cancel_futures=True)
-            raise
-
-
-@contextmanager
-def _writing(camera: CachedCamera) -> Iterator[None]:
-    """Let one process fill a camera's file at a time: others wait, and find it filled."""
-    camera.folder.mkdir(parents=True, exist_ok=True)
-    with (camera.folder / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _fill_one(camera: CachedCamera, threads: ThreadPoolExecutor, progress: Callable[[int], Any]) -> None:
-    about = {"dataset": str(camera.root), "camera": camera.camera.feature, "size": [camera.height, camera.width]}
-    (camera.folder / _ABOUT).write_text(json.dumps({**about, "time": time.strftime("%Y-%m-%d %H:%M")}))
-    missing = camera.missing()  # another process may have filled it meanwhile
-    runs = decode_runs(
-        camera.camera, [camera.episodes[at] for at in missing], [camera.first_rows[at] for at in missing]
-    )
-    places = {episode.number: place for episode, place in zip(camera.episodes, camera.places, strict=True)}
-    descriptor = os.open(camera.folder / _FRAMES, os.O_RDWR | os.O_CREAT, 0o644)
-    stop, lock = Event(), Lock()
-
-    def decode(run: DecodeRun) -> None:
-        for episode, frame, picture in decode_run(camera.root, run, camera.fps):
-            if stop.is_set():
-                return
-            kept = resize_pictures(picture[None], camera.height, camera.width)[0]
-            os.pwrite(descriptor, kept.tobytes(), (places[episode.number] + frame) * camera.frame_bytes)
-            with lock:
-                progress(1)
-        os.fsync(descriptor)  # the list must not speak of what a power cut could take away
-        with lock:
-            camera.add_done(run.episodes)
-
-    try:
-        os.truncate(descriptor, camera.total * camera.frame_bytes)
-        decoding = [threads.submit(decode, run) for run in runs]
-        try:
-            for run in as_completed(decoding):
-                run.result()
-        finally:
-            stop.set()
-            for run in decoding:
-                run.cancel()
-            for run in decoding:
-                if not run.cancelled():
-                    run.exception()  # wait for it: the file is about to be closed
-    except OSError as error:
-        raise UserError(
-            f"decoded pictures cannot be kept in {camera.folder}: {error.strerror or error}",
-            "make room there, or cache=FOLDER on another disk; what is done is kept",
-        ) from None
-    finally:
-        os.close(descriptor)

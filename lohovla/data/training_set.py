@@ -5,7 +5,6 @@ Everything is looked over when they are opened, and every picture decoded once, 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +12,12 @@ from typing import Any, TextIO
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from lohovla.data import frame_cache
+from lohovla.data.cache_filling import fill
 from lohovla.data.dataset_folder import DatasetChoice
 from lohovla.data.dataset_source import DatasetSource, open_source, picture_sizes
 from lohovla.data.features import RobotFeatures, camera_name, listed, match_features
+from lohovla.data.frame_cache import cache_folder
 from lohovla.data.frame_table import FrameTable, frame_table
 from lohovla.data.prefetch import ahead
 from lohovla.data.sample_order import SampleOrder
@@ -136,21 +135,13 @@ class TrainingSet:
             chosen.append(source.choose_cameras([camera.name for camera in chosen[0]]))
         trained = [_split(source, held_out, [seed, number]) for number, source in enumerate(sources)]
         table = frame_table(sources, np.concatenate(trained), goal_seconds)
-        folder = frame_cache.cache_folder() if cache is None else cache
+        folder = cache_folder() if cache is None else cache
         planned = [
             {camera.name: source.plan_camera(camera, sizes[camera.name], folder) for camera in own}
             for source, own in zip(sources, chosen, strict=True)
         ]
         every = [camera for own in planned for camera in own.values()]
-        workers = os.cpu_count() or 1
-        with tqdm(
-            total=frame_cache.frames_missing(every),
-            desc="decoding pictures",
-            unit=" pictures",
-            disable=None if progress_bar else True,
-            leave=False,
-        ) as bar:
-            held = frame_cache.fill(every, cache_limit_gb * 1e9, bar.update, workers)
+        held = fill(every, cache_limit_gb * 1e9, progress_bar)
         own = [np.repeat(kept, source.columns.lengths) for source, kept in zip(sources, trained, strict=True)]
         statistics = {
             kind: exact_statistics(values[np.concatenate(own)])

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from lohovla.data import cache_room, frame_cache
+from lohovla.data import cache_filling, cache_room
 from lohovla.data.training_set import DatasetChoice, TrainingSet
 from lohovla.errors import UserError
 
@@ -179,7 +179,7 @@ def test_videos_that_are_not_those_of_the_frames(tmp_path, how, said):
 def test_a_damaged_video_is_found_before_any_other_is_decoded(tmp_path, monkeypatch):
     root = make_set(tmp_path / "set", version="v2.1", lengths=(5,) * 6)
     (root / "videos/chunk-000/observation.images.front/episode_000004.mp4").unlink()
-    monkeypatch.setattr(frame_cache, "decode_run", lambda *_: pytest.fail("decoding began"))
+    monkeypatch.setattr(cache_filling, "decode_run", lambda *_: pytest.fail("decoding began"))
     assert "episode_000004.mp4 is missing" in refused(root, tmp_path).cause
 
 
@@ -299,9 +299,9 @@ import sys
 from types import SimpleNamespace
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from lohovla.data import cache_room, frame_cache
+from lohovla.data import cache_filling, cache_room
 from lohovla.data.training_set import DatasetChoice, TrainingSet
-decode, seen = frame_cache.decode_run, []
+decode, seen = cache_filling.decode_run, []
 def slow(root, run, fps):
     for made in decode(root, run, fps):
         seen.append(made)
@@ -309,7 +309,7 @@ def slow(root, run, fps):
             import os
             os.kill(os.getpid(), 9)
         yield made
-frame_cache.decode_run = slow
+cache_filling.decode_run = slow
 TrainingSet.open([DatasetChoice(sys.argv[1])], rename={}, cameras=None, image_height=16, chunk_size=4, held_out=0,
                  seed=1, cache=Path(sys.argv[2]), progress_bar=False)
 """

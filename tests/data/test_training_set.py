@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
-from lohovla.data import frame_cache
+from lohovla.data import cache_filling
 from lohovla.data.training_set import DatasetChoice, TrainingSet
 
 from .lerobot_sets import FPS, STEP, change_info, grey, make_set
@@ -354,7 +355,7 @@ def test_decoding_is_done_once(tmp_path, monkeypatch):
     def again(*_):
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(frame_cache, "decode_run", again)
+    monkeypatch.setattr(cache_filling, "decode_run", again)
     second = opened(root, tmp_path).batch(0, 8)
     assert torch.equal(first["images.front"], second["images.front"])
     with pytest.raises(AssertionError, match="decoded again"):
@@ -366,7 +367,7 @@ def test_decoding_is_done_once(tmp_path, monkeypatch):
 
 def test_decoding_goes_on_after_a_kill_and_other_episodes_add_to_it(tmp_path, monkeypatch):
     root = make_set(tmp_path / "set", version="v2.1", lengths=(12, 9, 10))
-    decoded, decode = [], frame_cache.decode_run
+    decoded, decode = [], cache_filling.decode_run
 
     def killed(folder, run, fps):
         if run.episodes[0].number == 1 and len(decoded) < 4:
@@ -374,8 +375,8 @@ def test_decoding_goes_on_after_a_kill_and_other_episodes_add_to_it(tmp_path, mo
         decoded.append([episode.number for episode in run.episodes])
         yield from decode(folder, run, fps)
 
-    monkeypatch.setattr(frame_cache, "decode_run", killed)
-    monkeypatch.setattr(frame_cache.os, "cpu_count", lambda: 1, raising=False)
+    monkeypatch.setattr(cache_filling, "decode_run", killed)
+    monkeypatch.setattr(cache_filling.os, "cpu_count", lambda: 1)
     with pytest.raises(KeyboardInterrupt):
         opened(root, tmp_path)
     assert [0] in decoded
@@ -408,3 +409,18 @@ def test_what_was_last_used_longest_ago_makes_room(tmp_path):
     assert not first.exists()
     assert len(list(cache.iterdir())) == 2
     assert torch.equal(kept.batch(0, 4)["images.front"], before)
+
+
+def test_of_two_that_open_a_set_at_once_one_decodes(tmp_path, monkeypatch):
+    root = make_set(tmp_path / "set", version="v2.1", cameras={"front": (32, 48), "wrist": (32, 48)})
+    decoded, decode = [], cache_filling.decode_run
+
+    def counted(folder, run, fps):
+        decoded.append((run.camera.name, run.episodes[0].number))
+        yield from decode(folder, run, fps)
+
+    monkeypatch.setattr(cache_filling, "decode_run", counted)
+    with ThreadPoolExecutor(2) as threads:
+        one, other = threads.map(lambda _: opened(root, tmp_path), range(2))
+    assert sorted(decoded) == [(camera, number) for camera in ("front", "wrist") for number in range(3)]
+    assert torch.equal(one.batch(0, 8)["images.wrist"], other.batch(0, 8)["images.wrist"])

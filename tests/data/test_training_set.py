@@ -12,7 +12,7 @@ import torch
 from lohovla.data import cache_filling
 from lohovla.data.training_set import DatasetChoice, TrainingSet
 
-from .lerobot_sets import FPS, STEP, change_info, grey, make_set
+from .lerobot_sets import FPS, STEP, change_info, grey, make_set, write_video
 
 
 def opened(root, tmp_path, **changes):
@@ -424,3 +424,11 @@ def test_of_two_that_open_a_set_at_once_one_decodes(tmp_path, monkeypatch):
         one, other = threads.map(lambda _: opened(root, tmp_path), range(2))
     assert sorted(decoded) == [(camera, number) for camera in ("front", "wrist") for number in range(3)]
     assert torch.equal(one.batch(0, 8)["images.wrist"], other.batch(0, 8)["images.wrist"])
+
+
+def test_a_video_that_was_made_anew_is_decoded_anew(tmp_path):
+    root = make_set(tmp_path / "set", lengths=(6,))
+    assert opened(root, tmp_path).episode(0, False)["images.front"].mean() < 100
+    path = root / "videos/observation.images.front/chunk-000/file-000.mp4"
+    write_video(path, [np.full((32, 48, 3), 200, np.uint8)] * 6)
+    assert opened(root, tmp_path).episode(0, False)["images.front"].mean() > 190

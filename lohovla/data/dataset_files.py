@@ -71,19 +71,27 @@ def unreadable(root: Path, path: Path, error: BaseException) -> UserError:
     return DamagedFile(root, path, "is missing" if missing else f"cannot be read: {first_line(error)}")
 
 
-def read_table(root: Path, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(
+    root: Path, path: Path, columns: Sequence[str] | None = None, leave_out: tuple[str, ...] = ()
+) -> pa.Table:
     """A table, or some of its columns.
+
+    Args:
+        root: the data set's folder.
+        path: the table, in it.
+        columns: only these.
+        leave_out: not those whose names begin so.
 
     Raises:
         DamagedFile: it is missing or no such table.
     """
     try:
-        if columns is not None:
-            names = pq.read_schema(path).names
-            if lost := [name for name in columns if name not in names]:
-                raise DamagedFile(root, path, f"has no column {lost[0]}")
-        wanted = None if columns is None else list(columns)
-        return pq.ParquetFile(path, page_checksum_verification=True).read(columns=wanted)
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        names = file.schema_arrow.names
+        if lost := [name for name in columns or () if name not in names]:
+            raise DamagedFile(root, path, f"has no column {lost[0]}")
+        wanted = names if columns is None else columns
+        return file.read(columns=[name for name in wanted if not name.startswith(leave_out)])
     except UNREADABLE as error:
         raise unreadable(root, path, error) from None
 

@@ -57,6 +57,23 @@ def with_lerobot(*words):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def test_what_its_own_writer_made_is_read_as_it_reads_it(tmp_path):
+    frames = with_lerobot("write", tmp_path / "set", tmp_path / "seen")
+    data, seen = opened(tmp_path / "set", tmp_path / "cache", image_height=64), np.load(tmp_path / "seen.npz")
+    assert (data.frames, data.episodes, data.features.fps) == (frames, 3, 15)
+    assert data.features.action_names == ("shoulder.pos", "elbow.pos", "gripper.pos")
+    wrong = [line for line in data.lines if "stats.json" in line]  # its quantiles are means of the episodes'
+    assert wrong
+    assert all("the q01 of" in line or "the q99 of" in line for line in wrong)
+    for number in range(3):
+        own, episode = seen["episode_index"] == number, data.episode(number, held_out=False)
+        np.testing.assert_array_equal(episode["state"], seen["observation.state"][own])
+        np.testing.assert_array_equal(episode["action"], seen["action"][own])
+        assert episode["instruction"] == seen["task"][own][0]
+        pictures = 255 * seen["observation.images.front"][own].transpose(0, 2, 3, 1)
+        assert np.abs(episode["images.front"] - pictures).max() < 3  # of two decoders
+
+
 def test_act_trains_on_it(small):
     seen = with_lerobot("train", small)
     assert seen["inputs"] == {"observation.images.top": [3, 16, 32], "observation.state": [13]}

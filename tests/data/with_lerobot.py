@@ -2,12 +2,14 @@
 
 python with_lerobot.py train FOLDER     # a few steps of ACT: features and ranges that reach the network
 python with_lerobot.py edit FOLDER OUT  # delete an episode, split, merge
+python with_lerobot.py write FOLDER OUT # a set of its own, and what it reads of it, as OUT.npz
 """
 
 import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from lerobot.configs.default import DatasetConfig
 from lerobot.configs.train import TrainPipelineConfig
@@ -51,5 +53,32 @@ def edit(root, out):
     return sorted(str(path.parent.parent) for path in Path(out).rglob("info.json"))
 
 
+def write(root, out):
+    motors = {"motors": ["shoulder.pos", "elbow.pos", "gripper.pos"]}
+    features = {
+        "observation.images.front": {
+            "dtype": "video",
+            "shape": (64, 96, 3),
+            "names": ["height", "width", "channels"],
+        },
+        "observation.state": {"dtype": "float32", "shape": (3,), "names": motors},
+        "action": {"dtype": "float32", "shape": (3,), "names": motors},
+    }
+    made = LeRobotDataset.create("own/set", fps=15, features=features, root=root, robot_type="so101", use_videos=True)
+    for episode, length in enumerate((12, 7, 20)):
+        for step in range(length):
+            action = np.array([episode, step, step > length // 2], np.float32)
+            picture = np.full((64, 96, 3), 20 + 60 * episode + 5 * step, np.uint8)
+            frame = {"observation.images.front": picture, "observation.state": action / 2, "action": action}
+            made.add_frame({**frame, "task": f"Task {episode % 2}."})
+        made.save_episode()
+    made.finalize()
+    read = LeRobotDataset("own/set", root=root)
+    rows = [read[k] for k in range(len(read))]
+    columns = {key: np.stack([row[key].numpy() for row in rows]) for key in (*features, "episode_index")}
+    np.savez(out, **columns, task=[row["task"] for row in rows])
+    return len(rows)
+
+
 if __name__ == "__main__":
-    print(json.dumps({"train": train, "edit": edit}[sys.argv[1]](*sys.argv[2:])))
+    print(json.dumps({"train": train, "edit": edit, "write": write}[sys.argv[1]](*sys.argv[2:])))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -29,15 +31,13 @@ class MetaWorldHost(HostedWorld):
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        import metaworld
-        from metaworld.env_dict import ALL_V3_ENVIRONMENTS
-        from metaworld.policies import ENV_POLICY_MAP
-
+        environments = importlib.import_module("metaworld.env_dict")
+        experts = importlib.import_module("metaworld.policies")
         if mujoco.mjNEQDATA != _CONSTRAINT_NUMBERS:
             raise RuntimeError(f"MetaWorld runs on MuJoCo 3.3, and this Python has {mujoco.__version__}")
         warnings.filterwarnings("ignore", message="Constant.* may be too high")
-        self._environments, self._experts = dict(ALL_V3_ENVIRONMENTS), ENV_POLICY_MAP
-        self._version = getattr(metaworld, "__version__", None) or _installed("metaworld")
+        self._environments, self._experts = dict(environments.ALL_V3_ENVIRONMENTS), experts.ENV_POLICY_MAP
+        self._version = version("metaworld")
         self._cameras, self._max_steps = settings["cameras"], min(int(settings["max_steps"]), _LIMIT)
         for camera in self._cameras.values():
             camera.setdefault("hide", ARM if camera["camera"] == "gripperPOV" else [])
@@ -136,9 +136,3 @@ class MetaWorldEpisode(HostedEpisode):
 
     def close(self) -> None:
         self._environment.close()
-
-
-def _installed(name: str) -> str:
-    from importlib.metadata import version
-
-    return version(name)

@@ -28,6 +28,7 @@ from lohovla.model.processor import KEYS, Processor
 from lohovla.policies.base import Context, Decision, Policy, PolicySpec
 from lohovla.policies.policy_config import EpisodeMemory, LoHoVLAPolicyConfig, last_action_delta
 from lohovla.policies.realtime_policy import SubtaskPlan
+from lohovla.policies.replan_rule import SubtaskFailures
 from lohovla.policies.subgoal_source import ModelSubgoals
 from lohovla.policies.subtask_planner import SubtaskPlanner
 
@@ -66,7 +67,8 @@ class LoHoVLAPolicy(Policy):
 
     def reset(self, seed: int, slot: int = 0) -> None:
         """Begin an episode."""
-        self._memories[slot] = EpisodeMemory(torch.Generator().manual_seed(seed), ModelSubgoals(self.model, seed))
+        noise, failures = torch.Generator().manual_seed(seed), SubtaskFailures(self.rules.failures_allowed)
+        self._memories[slot] = EpisodeMemory(noise, ModelSubgoals(self.model, seed), failures)
 
     def act(self, observation: Mapping[str, Any], context: Context) -> Decision:
         """Decide for one episode."""
@@ -216,7 +218,7 @@ class LoHoVLAPolicy(Policy):
             self._look([observation], [context], [memory])
             memory.way = self._way(memory, observation)
         else:
-            memory.fails = self.rules.max_subtask_failures + 1
+            memory.failures.exhaust()
         return SubtaskPlan(self._text(memory), timing=memory.timing, over=memory.over, way=memory.way)
 
     @torch.no_grad()
@@ -241,7 +243,7 @@ class LoHoVLAPolicy(Policy):
 
     def encode(
         self, observation: Mapping[str, Any], context: Context, plan: SubtaskPlan
-    ) -> action_sampling.EulerSampler:
+    ) -> action_sampling.ActionVelocity:
         """The velocity field of a chunk, for guidance."""
         memory = self._memories[context.slot]
         self._look([observation], [context], [memory])
@@ -251,7 +253,7 @@ class LoHoVLAPolicy(Policy):
         motion = torch.from_numpy(memory.motion)[None].to(self.model.device)
         return action_sampling.ee_denoise(self.model, memory.attended, self._guided[1], motion)
 
-    def velocity(self, x: torch.Tensor, t: float, encoding: action_sampling.EulerSampler) -> torch.Tensor:
+    def velocity(self, x: torch.Tensor, t: float, encoding: action_sampling.ActionVelocity) -> torch.Tensor:
         """The field at ``x`` (H, D) and noise level ``t``; differentiable in ``x``."""
         return encoding.velocity(x[None], x.new_full((1, len(x)), t))[0]
 
@@ -259,7 +261,7 @@ class LoHoVLAPolicy(Policy):
         """Actions (n, 7) in the model's space, from the state of the last :meth:`encode`."""
         return ee_scaled(torch.from_numpy(actions).float()[None].to(self.model.device), self._guided[1])[0]
 
-    def finish(self, x: torch.Tensor, encoding: action_sampling.EulerSampler) -> Decision:
+    def finish(self, x: torch.Tensor, encoding: action_sampling.ActionVelocity) -> Decision:
         """The decision of a denoised chunk (H, D)."""
         memory, state = self._guided
         return self._decision(memory, ee_action(x.detach()[None], state)[0].cpu().numpy(), False, 0.0)

@@ -10,6 +10,7 @@ import torch
 from lohovla.errors import UserError
 from lohovla.model.backends.inference_backend import BACKENDS
 from lohovla.model.inference.action_sampling import ActionContext
+from lohovla.policies.replan_rule import REPLAN, SubtaskFailures, failures_allowed
 from lohovla.policies.subgoal_source import SubgoalSource
 from lohovla.settings.renamed_settings import refuse_old_choice
 
@@ -17,7 +18,7 @@ _CHOICES = {
     "subtasks": ("text", "image", "text+image", "none"),
     "planner": ("ar", "d2f"),
     "grammar": ("scene", "all", "none"),
-    "replan": ("never", "always", "after_k_failures"),
+    "replan": REPLAN,
     "progress": ("reward", "model"),
     "backend": BACKENDS,
 }
@@ -80,6 +81,11 @@ class LoHoVLAPolicyConfig:
             )
 
     @property
+    def failures_allowed(self) -> float:
+        """Failures in a row after which the same sub-task is tried once more, by the rule that is set."""
+        return failures_allowed(self.replan, self.max_subtask_failures)
+
+    @property
     def pictured(self) -> bool:
         """Whether sub-goal pictures are acted on."""
         return "image" in self.subtasks
@@ -97,13 +103,13 @@ class EpisodeMemory:
     Attributes:
         noise: its stream of noise.
         pictures: makes the pictures of its sub-tasks' ends.
+        failures: of the sub-task under way.
         goal: in words.
         words: tokens of the sub-task; None before the first.
         attended: what the action expert reads.
         before: what was seen at the points when the sub-task began.
         over: ``done`` or ``nothing`` once that was said, see :class:`~lohovla.policies.base.Decision`.
         way: m from where the tool was when the sub-task was planned, to where it picks, places, and looks again.
-        fails: actions in a row without success.
         failed: sub-tasks in tokens that were given up since the last success.
         gripped: whether suction was on within this motion (``ee``).
         started: step at which the motion began.
@@ -117,13 +123,13 @@ class EpisodeMemory:
 
     noise: torch.Generator
     pictures: SubgoalSource
+    failures: SubtaskFailures
     goal: str = ""
     words: list[int] | None = None
     attended: ActionContext | None = None
     before: torch.Tensor | None = None
     over: str = ""
     way: float = 0.0
-    fails: int = 0
     failed: list[list[int]] = field(default_factory=list)
     gripped: bool = False
     started: int = 0

@@ -225,24 +225,18 @@ class SubtaskPlanner:
             memory.reward > _REWARDED if self.rules.progress == "reward" else progress > self.rules.success_threshold
         )
         if success:
-            memory.fails, memory.failed = 0, []
+            memory.failures.clear()
+            memory.failed = []
             return True
-        memory.fails += 1
-        if self._gives_up(memory.fails):
-            memory.fails = 0
+        if memory.failures.add():
             if self.rules.exclude_failed:
                 memory.failed.append(memory.words)
             return True
         return False
 
-    def _gives_up(self, fails: int) -> bool:
-        return self.rules.replan == "always" or (
-            self.rules.replan == "after_k_failures" and fails > self.rules.max_subtask_failures
-        )
-
     def _limit(self, memory: EpisodeMemory) -> float:
         """Chance of completion above which :meth:`_due` will want a new sub-task."""
-        if memory.words is None or self._gives_up(memory.fails + 1):
+        if memory.words is None or memory.failures.next_gives_up:
             return ANY
         if self.rules.progress == "model":
             return self.rules.success_threshold

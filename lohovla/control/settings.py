@@ -72,7 +72,7 @@ class LoopSettings:
         success_threshold: the progress at which the model calls it done.
         subtask_timeout: s without completion that count as a failure of the sub-task; more where the arm is too slow
             for it.
-        max_subtask_failures: in a row, before a new plan is asked for.
+        max_subtask_failures: K; more failures in a row bring a new plan, see :mod:`lohovla.policies.replan_rule`.
         limits: what the tool may do.
         safety: when the loop steps in.
     """
@@ -87,7 +87,7 @@ class LoopSettings:
     progress: str = "model"
     success_threshold: float = 0.95
     subtask_timeout: float = 8.0
-    max_subtask_failures: int = 2
+    max_subtask_failures: int = 1
     limits: MotionLimits = field(default_factory=lambda: MotionLimits(*REACH))
     safety: SafetySettings = field(default_factory=SafetySettings)
 

@@ -61,6 +61,8 @@ _CHOICES = {
     ("policy.replan", "patient"): "after_k_failures",
 }
 _COMMANDS = {"imagine": "preview-plan"}
+# Settings that have another meaning, too: what to write.
+_MEANINGS = {"loop.max_subtask_failures": "one less than before: more failures than that bring a new plan"}
 
 
 def new_setting(command: str, key: str) -> str | None:
@@ -84,7 +86,8 @@ def new_setting(command: str, key: str) -> str | None:
 def refuse_old_setting(command: str, key: str) -> None:
     """Raise a UserError that has the new name where ``key`` is a setting's old name; see :func:`new_setting`."""
     if (new := new_setting(command, key)) is not None:
-        raise UserError(f"the setting {key} is called {new} now", f"write {new}=...")
+        meaning = _MEANINGS.get(new.removeprefix("robot."), "")
+        raise UserError(f"the setting {key} is called {new} now", f"write {new}=..." + f", {meaning}" * bool(meaning))
 
 
 def refuse_old_choice(key: str, value: Any) -> None:

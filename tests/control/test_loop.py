@@ -161,7 +161,7 @@ def test_a_subtask_is_planned_again_when_the_model_calls_it_done(rig):
 
 
 def test_a_subtask_that_never_ends_is_planned_again_after_two_failures(rig):
-    r = rig(0.05, success_threshold=2.0, subtask_timeout=0.7, max_subtask_failures=2)
+    r = rig(0.05, success_threshold=2.0, subtask_timeout=0.7, max_subtask_failures=1)
     r.run(4.0)
     moments = [job.taken for job in r.jobs if job.kind == "plan"]
     assert len(moments) == 3
@@ -346,7 +346,7 @@ def test_a_slow_arm_is_given_the_time_that_its_way_takes(rig, way):
             return replace(super().plan(observation, context), way=way)
 
     limits = MotionLimits(*REACH, velocity=0.05)
-    r = rig(0.05, policy=Slow(), success_threshold=2.0, subtask_timeout=0.7, max_subtask_failures=1, limits=limits)
+    r = rig(0.05, policy=Slow(), success_threshold=2.0, subtask_timeout=0.7, max_subtask_failures=0, limits=limits)
     allowed = 0.7 * 1.5 / 0.05 if not way else 2.0 * way / 0.05
     assert r.settings.subtask_time_allowed(way) == pytest.approx(allowed)
     r.run(allowed - 0.5)

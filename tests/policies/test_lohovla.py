@@ -67,7 +67,7 @@ def run(policy, rewards):
 @pytest.mark.parametrize(
     ("replan", "planned"),
     # The reward belongs to the action before: the fourth action succeeds.
-    [("never", "1000100000"), ("always", "1111111111"), ("patient", "1001100100")],
+    [("never", "1000100000"), ("always", "1111111111"), ("after_k_failures", "1001100100")],
 )
 def test_when_a_new_subtask_is_planned(make, scripted, replan, planned):
     decisions = run(make(replan=replan, max_subtask_failures=2), [0, 0, 0, 0, 0.5, 0, 0, 0, 0, 0])

@@ -1,4 +1,4 @@
-"""The planning and the acting clock: when to ask the model, for what, and what to make of its silence."""
+"""When to ask the model for a plan or a chunk, which answers still count, and when to restart it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from lohovla.control.poses import to_relative, wrap
 from lohovla.control.settings import LoopSettings
 from lohovla.policies.base import PolicySpec
 from lohovla.policies.realtime_policy import SubtaskPlan
+from lohovla.policies.replan_rule import SubtaskFailures
 
 _NUMBERS = itertools.count(1)  # of jobs: a worker may outlive the loop that asked it
 _REMEMBERED = 10  # replies whose slowest is taken for the delay of the next
@@ -52,7 +53,8 @@ class InferenceClient:
         self.epoch += 1
         self._seed, self._unreset, self._fresh = seed, True, True
         self.plan: SubtaskPlan | None = None
-        self._plan_due, self._plan_began, self._reward, self._failures = True, now, 0.0, 0
+        self._plan_due, self._plan_began, self._reward = True, now, 0.0
+        self._failures = SubtaskFailures(self._settings.max_subtask_failures)
         self._latencies: deque[float] = deque(maxlen=_REMEMBERED)
         self._restarts, self.lost = 0, ""
         self._way = 0.0  # m, of the sub-task
@@ -109,23 +111,25 @@ class InferenceClient:
     def _judge(self, now: float, reward: float) -> None:
         """Whether the sub-task is done, by the reward, or has failed too often."""
         if self._settings.progress == "reward" and reward > self._reward + 1e-9:
-            self._reward, self._plan_due, self._failures = reward, True, 0
+            self._reward, self._plan_due = reward, True
+            self._failures.clear()
         elif self.plan is not None and now - self._plan_began > self._settings.subtask_time_allowed(self._way):
             self._plan_began = now
-            self._failures += 1
-            if self._failures >= self._settings.max_subtask_failures:
-                self._failures, self._plan_due = 0, True
+            if self._failures.add():
+                self._plan_due = True
                 self.log.add(now, "gave up", f"{self.plan.subtask or 'the sub-task'} failed too often: plan again")
 
     def note_progress(self, job: InferenceRequest, progress: float) -> None:
         """The model's own view of a sub-task's completion, with a chunk of it."""
         done = self._settings.progress == "model" and progress >= self._settings.success_threshold
         if done and job.plan is self.plan:
-            self._plan_due, self._failures = True, 0
+            self._plan_due = True
+            self._failures.clear()
 
     def note_planned(self, now: float, way: float) -> None:
         """A policy that plans within its chunks has turned to another sub-task, of ``way`` m."""
-        self._plan_began, self._failures, self._way = now, 0, way
+        self._plan_began, self._way = now, way
+        self._failures.clear()
 
     # -- answers -----------------------------------------------------------------------------------
 

@@ -15,26 +15,25 @@ from lohovla.envs.tasks.entities import DIRECTIONS, QUADRANTS, Area, Bowl, Scene
 from lohovla.envs.tasks.goals import Subtask, put_aside, put_in, put_in_area, put_on_block
 from lohovla.envs.tasks.put_one import put_beside
 from lohovla.geometry.rotations import quarter_turn
+from lohovla.model.encoders.object_schema import KINDS, LABELS, N_COLORS, SUPPORTS
 
-KINDS = ("block", "bowl", "zone")
-SUPPORTS = ("table", "zone", "bowl", "block")
 COLORS = tuple(vocabulary()["colors"])
 NO_COLOR = len(COLORS)  # the colour of the table, as a support
+assert NO_COLOR == N_COLORS
 MAX_OBJECTS = 40
-OBJECT_COLUMNS = ("kind", "color", "big", "x", "y", "z", "yaw", "support", "support_color", "occupied")
 POINT_COLUMNS = ("x", "y", "z", "yaw", "edge")
 
 _BIG_ZONE = 0.12  # edge, m, between the two sizes of zones
 
 
 def objects_of(scene: Scene) -> np.ndarray:
-    """What can be seen from above, float32 (MAX_OBJECTS, len(OBJECT_COLUMNS)); unused rows have kind -1.
+    """What can be seen from above, float32 (MAX_OBJECTS, len(LABELS)); unused rows have kind -1.
 
     Blocks under others are left out. ``z`` is the height of the top face (m), ``yaw`` in [-pi/4, pi/4),
     ``support`` an index of :data:`SUPPORTS`, ``occupied`` whether a bowl or zone has a block on it.
     """
     rows = [_block_row(scene, name) if name in scene.blocks else _fixture_row(scene, name) for name in visible(scene)]
-    table = np.full((MAX_OBJECTS, len(OBJECT_COLUMNS)), -1.0, np.float32)
+    table = np.full((MAX_OBJECTS, len(LABELS)), -1.0, np.float32)
     table[: len(rows)] = rows
     return table
 
@@ -65,18 +64,23 @@ def roles_of(scene: Scene, future: Sequence[Subtask]) -> np.ndarray:
 def _block_row(scene: Scene, name: str) -> list[float]:
     block, (x, y, _) = scene.blocks[name], scene.centre(name)
     support, color = support_of(scene, name)
-    return [
-        0,
-        COLORS.index(block.color),
-        block.size == "bigger",
-        x,
-        y,
-        scene.top(name),
-        scene.yaw(name),
-        SUPPORTS.index(support),
-        COLORS.index(color) if color else NO_COLOR,
-        0,
-    ]
+    return _row(
+        kind=KINDS.index("block"),
+        color=COLORS.index(block.color),
+        big=block.size == "bigger",
+        x=x,
+        y=y,
+        z=scene.top(name),
+        yaw=scene.yaw(name),
+        support=SUPPORTS.index(support),
+        support_color=COLORS.index(color) if color else NO_COLOR,
+        occupied=0,
+    )
+
+
+def _row(**values: float) -> list[float]:
+    """A label by the schema's columns."""
+    return [values[name] for name in LABELS]
 
 
 def _fixture_row(scene: Scene, name: str) -> list[float]:
@@ -84,18 +88,18 @@ def _fixture_row(scene: Scene, name: str) -> list[float]:
     bowl = isinstance(fixture, Bowl)
     big = isinstance(fixture, Zone) and fixture.edge > _BIG_ZONE
     occupied = any(in_bowl(scene, block, name) if bowl else _over_zone(scene, block, name) for block in scene.blocks)
-    return [
-        1 if bowl else 2,
-        COLORS.index(fixture.color),
-        big,
-        pose.x,
-        pose.y,
-        BOWL_HEIGHT if bowl else 0.0,
-        float(quarter_turn(pose.yaw)),
-        0,
-        NO_COLOR,
-        occupied,
-    ]
+    return _row(
+        kind=KINDS.index("bowl" if bowl else "zone"),
+        color=COLORS.index(fixture.color),
+        big=big,
+        x=pose.x,
+        y=pose.y,
+        z=BOWL_HEIGHT if bowl else 0.0,
+        yaw=float(quarter_turn(pose.yaw)),
+        support=SUPPORTS.index("table"),
+        support_color=NO_COLOR,
+        occupied=occupied,
+    )
 
 
 def support_of(scene: Scene, block: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lohovla.model.configuration import LoHoVLAConfig
+from lohovla.model.encoders.object_schema import LABEL, LABEL_XY
 from lohovla.model.inference.subgoal_generation import move_of
 from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.model.processor import Processor
@@ -27,11 +28,11 @@ def autoencoder_losses(model: LoHoVLA, batch: LabelledBatch) -> dict[str, Tensor
     """Reconstruction of windows with something in them (absolute, squared, and edges), and divergence from normal."""
     config = model.config
     rows = torch.arange(len(batch.objects), device=batch.objects.device)
-    real = batch.objects[..., 0] >= 0
+    real = batch.objects[..., LABEL["kind"]] >= 0
     anything = torch.rand_like(batch.objects[..., 0]).where(real, -1.0).argmax(1)
     picture = torch.cat(
         [
-            windows(downsample(batch.inputs.picture), batch.objects[rows, anything, 3:5], config),
+            windows(downsample(batch.inputs.picture), batch.objects[rows, anything, LABEL_XY], config),
             windows(downsample(batch.after), torch.nan_to_num(batch.points[:, 0, 1, :2], nan=0.3), config),
         ]
     )

@@ -8,17 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lohovla.collect.privileged_labels import NO_COLOR
 from lohovla.model.configuration import LoHoVLAConfig
-from lohovla.model.encoders.detector import (
-    ATTRIBUTE_DIM,
-    HEIGHT_UNIT,
-    KINDS,
-    N_SUPPORTS,
-    Detections,
-    cell_centres,
-    cells_of,
-)
+from lohovla.model.encoders.detector import HEIGHT_UNIT, Detections, cell_centres, cells_of, join_facts
+from lohovla.model.encoders.object_schema import KINDS, LABEL, LABEL_XY, LABELS, N_COLORS, N_SUPPORTS
 from lohovla.model.modeling_lohovla import LoHoVLA, ModelInputs
 from lohovla.model.processor import Processor
 from lohovla.train.training_batch import LabelledBatch
@@ -60,34 +52,32 @@ def synthetic_detections(table: Tensor, config: LoHoVLAConfig) -> Detections:
         config: of the model.
     """
     count = config.objects
-    real = table[..., 0] >= 0
-    score = torch.where(real, 0.5 + 0.5 * torch.rand_like(table[..., 0]), 0.02 * torch.rand_like(table[..., 0]) ** 3)
+    real = table[..., LABEL["kind"]] >= 0
+    chance, rest = torch.rand_like(table[..., 0]), torch.rand_like(table[..., 0])
+    score = torch.where(real, 0.5 + 0.5 * chance, 0.02 * rest**3)
     score, order = score.topk(count, dim=1)
     rows = table.gather(1, order[..., None].expand(-1, -1, table.shape[-1]))
     real = real.gather(1, order)
     rows = torch.where(real[..., None], rows, _random_background(rows, config))
-    kind = rows[..., 0].long()
-    xy = rows[..., 3:5] + _POSITION * torch.randn_like(rows[..., 3:5])
+    label = {name: rows[..., column] for name, column in LABEL.items()}
+    kind = label["kind"].long()
+    xy = rows[..., LABEL_XY] + _POSITION * torch.randn_like(rows[..., LABEL_XY])
     cell = cells_of(config, xy)
-    offset = (xy - cell_centres(config, cell)) / xy.new_tensor(config.cell_size)
-    height = rows[..., 5:6] / HEIGHT_UNIT + _HEIGHT * torch.randn_like(rows[..., 5:6])
-    turn = torch.stack([torch.cos(4 * rows[..., 6]), torch.sin(4 * rows[..., 6])], -1)
-    facts = torch.cat(
-        [
-            F.one_hot(kind, len(KINDS)).float(),
-            score[..., None],
-            offset,
-            height,
-            turn,
-            _soften(rows[..., 1], NO_COLOR),
-            _soften(rows[..., 2], 2)[..., 1:],
-            _soften(rows[..., 7], N_SUPPORTS),
-            _soften(rows[..., 8], NO_COLOR + 1),
-            _soften(rows[..., 9], 2)[..., 1:],
-        ],
-        dim=-1,
+    height = label["z"][..., None] / HEIGHT_UNIT
+    facts = join_facts(
+        {
+            "kind": F.one_hot(kind, len(KINDS)).float(),
+            "score": score[..., None],
+            "offset": (xy - cell_centres(config, cell)) / xy.new_tensor(config.cell_size),
+            "height": height + _HEIGHT * torch.randn_like(height),
+            "turn": torch.stack([torch.cos(4 * label["yaw"]), torch.sin(4 * label["yaw"])], -1),
+            "color": _soften(label["color"], N_COLORS),
+            "big": _soften(label["big"], 2)[..., 1:],
+            "support": _soften(label["support"], N_SUPPORTS),
+            "support_color": _soften(label["support_color"], N_COLORS + 1),
+            "occupied": _soften(label["occupied"], 2)[..., 1:],
+        }
     )
-    assert facts.shape[-1] == len(KINDS) + 1 + ATTRIBUTE_DIM
     return Detections(facts.new_zeros(*kind.shape, config.stem_dim), facts, xy, cell)
 
 
@@ -104,9 +94,10 @@ def _random_background(rows: Tensor, config: LoHoVLAConfig) -> Tensor:
     anything = torch.rand_like(rows)
     low = rows.new_tensor([limits[0] for limits in config.bounds])
     high = rows.new_tensor([limits[1] for limits in config.bounds])
-    most = rows.new_tensor([len(KINDS), NO_COLOR, 2, 0, 0, 0.05, 1.5, N_SUPPORTS, NO_COLOR + 1, 2])
-    drawn = anything * most
-    drawn[..., 3:5] = low + anything[..., 3:5] * (high - low)
-    for column in (0, 1, 2, 7, 8, 9):
-        drawn[..., column] = drawn[..., column].floor()
+    most = {"kind": len(KINDS), "color": N_COLORS, "big": 2, "z": 0.05, "yaw": 1.5}
+    most |= {"support": N_SUPPORTS, "support_color": N_COLORS + 1, "occupied": 2}
+    drawn = anything * rows.new_tensor([most.get(name, 0) for name in LABELS])
+    drawn[..., LABEL_XY] = low + anything[..., LABEL_XY] * (high - low)
+    for name in ("kind", "color", "big", "support", "support_color", "occupied"):
+        drawn[..., LABEL[name]] = drawn[..., LABEL[name]].floor()
     return drawn

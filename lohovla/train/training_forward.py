@@ -9,7 +9,8 @@ from transformers import DynamicCache
 
 from lohovla.model.action.action_expert import pick_place_condition, pick_place_scaled, sample_time
 from lohovla.model.attention_mask import SequenceLayout, TokenType, expert_attention_mask
-from lohovla.model.encoders.detector import KINDS, DetectionMap, Detections, cells_of
+from lohovla.model.encoders.detector import DetectionMap, Detections, cells_of
+from lohovla.model.encoders.object_schema import FACT, LABEL, LABEL_XY
 from lohovla.model.keyframes.pick_place_head import to_points, to_readout
 from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.model.processor import Processor
@@ -184,8 +185,8 @@ class TrainingForward:
             roles: (B, N, 3) of the rows of the batch's ``objects``.
         """
         table = self.batch.objects
-        away = (self.objects.xy[:, :, None] - table[:, None, :, 3:5]).norm(dim=-1)  # (B, K, N)
-        alike = self.objects.facts[:, :, None, : len(KINDS)].argmax(-1) == table[:, None, :, 0]
+        away = (self.objects.xy[:, :, None] - table[:, None, :, LABEL_XY]).norm(dim=-1)  # (B, K, N)
+        alike = self.objects.facts[:, :, None, FACT["kind"]].argmax(-1) == table[:, None, :, LABEL["kind"]]
         distance, nearest = torch.where(alike, away, torch.inf).min(-1)
         wanted = roles.gather(1, nearest[..., None].expand(-1, -1, roles.shape[-1]))
         logits = self.model.roles(self.states[:, : self.objects.xy.shape[1]])

@@ -10,8 +10,6 @@ from lohovla.collect.privileged_labels import (
     COLORS,
     MAX_OBJECTS,
     NO_COLOR,
-    OBJECT_COLUMNS,
-    SUPPORTS,
     any_subtasks,
     objects_of,
     points_of,
@@ -19,6 +17,7 @@ from lohovla.collect.privileged_labels import (
 )
 from lohovla.envs.scene.objects import BOWL_FLOOR
 from lohovla.envs.tasks.goals import put_in_bowl
+from lohovla.model.encoders.object_schema import LABELS, SUPPORTS
 
 EDGE = 0.04
 
@@ -43,7 +42,7 @@ def scene(hand_scene):
 
 
 def row_of(table, color):
-    (row,) = (dict(zip(OBJECT_COLUMNS, row, strict=True)) for row in table if row[1] == COLORS.index(color))
+    (row,) = (dict(zip(LABELS, row, strict=True)) for row in table if row[1] == COLORS.index(color))
     return row
 
 
@@ -63,7 +62,7 @@ def test_what_a_block_stands_on(scene, block, support):
 
 def test_objects_are_those_seen_from_above(scene):
     table = objects_of(scene)
-    assert table.shape == (MAX_OBJECTS, len(OBJECT_COLUMNS))
+    assert table.shape == (MAX_OBJECTS, len(LABELS))
     assert (table[:, 0] >= 0).sum() == 4 + 3
     assert (table[7:] == -1).all()
     assert COLORS.index("red") not in table[:7, 1], "the covered block is left out"

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from lohovla.collect.rendered_scenes import rollout_states, scene_env
 from lohovla.collect.training_stream import FailureInjection
 from lohovla.model.configuration import DEPTH_UNIT
-from lohovla.model.encoders.detector import KINDS, N_COLORS, split_attributes, top_detections
+from lohovla.model.encoders.detector import top_detections
+from lohovla.model.encoders.object_schema import FACT, N_COLORS
 from lohovla.model.inference import pick_place_prediction
 from lohovla.model.inference.subgoal_generation import (
     SubgoalSamplingConfig,
@@ -119,8 +120,8 @@ class SubgoalScore:
 def blocks_seen(model: LoHoVLA, picture: Tensor) -> list[list[tuple[float, float, int]]]:
     """Of each picture (B, 4, H, W) the blocks that the stem sees: x, y (m), colour."""
     objects = top_detections(model.stem(picture), model.config)
-    kind, score = objects.facts[..., : len(KINDS)].argmax(-1), objects.facts[..., len(KINDS)]
-    color = split_attributes(objects.facts[..., len(KINDS) + 1 :])["color"].argmax(-1)
+    kind, score = objects.facts[..., FACT["kind"]].argmax(-1), objects.facts[..., FACT["score"].start]
+    color = objects.facts[..., FACT["color"]].argmax(-1)
     assert color.max() < N_COLORS
     return [
         [

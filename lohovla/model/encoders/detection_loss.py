@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lohovla.model.configuration import LoHoVLAConfig
-from lohovla.model.encoders.detector import HEIGHT_UNIT, KINDS, DetectionMap, cell_centres, split_attributes
+from lohovla.model.encoders.detector import HEIGHT_UNIT, DetectionMap, cell_centres, split_attributes
+from lohovla.model.encoders.object_schema import KINDS, LABEL, LABEL_XY
 
 _SPREAD = 0.45  # cells; how far around a centre a cell still counts in part
 _NEAR = 0.8  # cells; up to where a cell must say the attributes of an object
@@ -33,34 +34,36 @@ def detection_losses(seen: DetectionMap, objects: Tensor, config: LoHoVLAConfig)
         config: of the model.
     """
     rows, columns = config.cells
-    kind = objects[..., 0]
+    kind = objects[..., LABEL["kind"]]
     centres = cell_centres(config, torch.arange(rows * columns, device=objects.device))
-    offset = (objects[:, :, None, 3:5] - centres) / objects.new_tensor(config.cell_size)  # (B, N, cells, 2)
+    offset = (objects[:, :, None, LABEL_XY] - centres) / objects.new_tensor(config.cell_size)  # (B, N, cells, 2)
     distance = offset.norm(dim=-1)
     losses = {"heat": heat_loss(seen.heat.flatten(2), kind, distance)}
     near = (offset.abs().amax(-1) < _NEAR) & (kind >= 0)[..., None]
     at, number, cell = near.nonzero(as_tuple=True)
     row = objects[at, number]
-    kinds = row[:, 0].long()
+    kinds, yaw = row[:, LABEL["kind"]].long(), row[:, LABEL["yaw"]]
     said = split_attributes(seen.attributes.flatten(3)[at, kinds, :, cell])
     block, bowl, zone = (kinds == k for k in range(len(KINDS)))
-    turns = torch.stack([torch.cos(4 * row[:, 6]), torch.sin(4 * row[:, 6])], -1)
+    turns = torch.stack([torch.cos(4 * yaw), torch.sin(4 * yaw)], -1)
     losses["offset"] = masked_mean(
         F.smooth_l1_loss(said["offset"], offset[at, number, cell], beta=0.1, reduction="none")
     )
-    losses["color"] = masked_mean(F.cross_entropy(said["color"], row[:, 1].long(), reduction="none"))
+    losses["color"] = masked_mean(F.cross_entropy(said["color"], row[:, LABEL["color"]].long(), reduction="none"))
     losses["height"] = masked_mean(
-        F.smooth_l1_loss(said["height"][:, 0], row[:, 5] / HEIGHT_UNIT, beta=0.1, reduction="none")
+        F.smooth_l1_loss(said["height"][:, 0], row[:, LABEL["z"]] / HEIGHT_UNIT, beta=0.1, reduction="none")
     )
     losses["turn"] = masked_mean((said["turn"] - turns).square(), ~bowl)
     losses["big"] = masked_mean(
-        F.binary_cross_entropy_with_logits(said["big"][:, 0], row[:, 2], reduction="none"), ~bowl
+        F.binary_cross_entropy_with_logits(said["big"][:, 0], row[:, LABEL["big"]], reduction="none"), ~bowl
     )
-    losses["support"] = masked_mean(F.cross_entropy(said["support"], row[:, 7].long(), reduction="none"), block)
+    losses["support"] = masked_mean(
+        F.cross_entropy(said["support"], row[:, LABEL["support"]].long(), reduction="none"), block
+    )
     losses["support_color"] = masked_mean(
-        F.cross_entropy(said["support_color"], row[:, 8].long(), reduction="none"), block
+        F.cross_entropy(said["support_color"], row[:, LABEL["support_color"]].long(), reduction="none"), block
     )
-    occupied = F.binary_cross_entropy_with_logits(said["occupied"][:, 0], row[:, 9], reduction="none")
+    occupied = F.binary_cross_entropy_with_logits(said["occupied"][:, 0], row[:, LABEL["occupied"]], reduction="none")
     losses["occupied"] = masked_mean(occupied, bowl | zone)
     return losses
 

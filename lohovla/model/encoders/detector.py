@@ -7,6 +7,7 @@ simulator knows; the cells where something is seen become the image tokens of th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,22 +16,9 @@ from torch.nn import functional as F
 
 from lohovla.model.configuration import LoHoVLAConfig
 from lohovla.model.device_constants import constant_like
+from lohovla.model.encoders.object_schema import ATTRIBUTE_DIM, ATTRIBUTES, FACT, FACTS, KINDS
 from lohovla.model.tensor_batch import TensorBatch, tensor_tree
 
-N_COLORS, N_SUPPORTS = 11, 4
-KINDS = ("block", "bowl", "zone")
-# What is said of an object, and with how many numbers.
-ATTRIBUTES = {
-    "offset": 2,  # of the centre from the cell's, in cells, along x and y
-    "height": 1,  # of its top face, in units of 5 cm
-    "turn": 2,  # cosine and sine of four times the yaw: a square repeats every quarter turn
-    "color": N_COLORS,
-    "big": 1,
-    "support": N_SUPPORTS,  # table, zone, bowl, block
-    "support_color": N_COLORS + 1,
-    "occupied": 1,
-}
-ATTRIBUTE_DIM = sum(ATTRIBUTES.values())
 HEIGHT_UNIT = 0.05
 _MIDDLE = 0.02  # m
 _REAL = 0.25  # score; less is no object
@@ -133,9 +121,6 @@ class Detections(TensorBatch):
     cell: Tensor
 
 
-FACT_DIM = 3 + 1 + ATTRIBUTE_DIM
-
-
 def top_detections(seen: DetectionMap, config: LoHoVLAConfig) -> Detections:
     """The ``config.objects`` likeliest centres, local maxima first, of whatever kind."""
     batch, _, rows, columns = seen.heat.shape
@@ -149,22 +134,27 @@ def top_detections(seen: DetectionMap, config: LoHoVLAConfig) -> Detections:
     said = flat.gather(1, chosen[..., None].expand(-1, -1, ATTRIBUTE_DIM))
     parts = split_attributes(said)
     xy = cell_centres(config, cell) + parts["offset"] * constant_like(said, config.cell_size)
-    facts = torch.cat(
-        [
-            kind[..., None].eq(torch.arange(len(KINDS), device=kind.device)).to(said.dtype),  # one_hot asks the host
-            score[..., None],
-            parts["offset"],
-            parts["height"],
-            parts["turn"],
-            parts["color"].softmax(-1),
-            parts["big"].sigmoid(),
-            parts["support"].softmax(-1),
-            parts["support_color"].softmax(-1),
-            parts["occupied"].sigmoid(),
-        ],
-        dim=-1,
+    kinds = torch.arange(len(KINDS), device=kind.device)
+    facts = join_facts(
+        {
+            "kind": kind[..., None].eq(kinds).to(said.dtype),  # F.one_hot would wait for the device
+            "score": score[..., None],
+            "offset": parts["offset"],
+            "height": parts["height"],
+            "turn": parts["turn"],
+            "color": parts["color"].softmax(-1),
+            "big": parts["big"].sigmoid(),
+            "support": parts["support"].softmax(-1),
+            "support_color": parts["support_color"].softmax(-1),
+            "occupied": parts["occupied"].sigmoid(),
+        }
     )
     return Detections(features, facts, xy, cell)
+
+
+def join_facts(parts: Mapping[str, Tensor]) -> Tensor:
+    """Descriptions of objects (..., FACT_DIM) from their parts by name, in the order of the schema."""
+    return torch.cat([parts[name] for name in FACTS], dim=-1)
 
 
 def split_attributes(said: Tensor) -> dict[str, Tensor]:
@@ -198,10 +188,10 @@ def same_color_counts(facts: Tensor) -> Tensor:
     Args:
         facts: of :class:`Detections` (B, K, FACT_DIM).
     """
-    real = facts[..., len(KINDS)] > _REAL
-    color = split_attributes(facts[..., len(KINDS) + 1 :])["color"].argmax(-1)
+    real = facts[..., FACT["score"]] > _REAL
+    color = facts[..., FACT["color"]].argmax(-1)
     alike = (color[:, :, None] == color[:, None, :]).to(facts.dtype)
-    found = alike @ (facts[..., : len(KINDS)] * real[..., None])
+    found = alike @ (facts[..., FACT["kind"]] * real)
     numbers = torch.arange(_MOST + 1, device=facts.device)
     return (found.round().clamp(max=_MOST)[..., None] == numbers).to(facts.dtype).flatten(-2)
 

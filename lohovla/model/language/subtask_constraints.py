@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
 from typing import Any
 
-from lohovla.model.encoders.detector import ATTRIBUTES, KINDS, N_COLORS, Detections
+from lohovla.model.encoders.detector import Detections
+from lohovla.model.encoders.object_schema import FACT, KINDS, SUPPORTS
 from lohovla.model.language.token_trie import TokenTrie
 
 _SEEN = 0.3  # score from which something is there
@@ -15,13 +15,7 @@ _DOUBT = 0.2  # chance from which a colour or size may be the right one
 _ANYWHERE = ("table", "area")  # places that need nothing to be there
 _BLOCKS = ("block", "relation")  # places that a block makes
 _RAISED = "raised block"
-
-
-# Where things stand among the facts of an object.
-_SCORE = len(KINDS)
-_STARTS = dict(zip(ATTRIBUTES, accumulate(ATTRIBUTES.values(), initial=_SCORE + 1), strict=False))
-_BIG, _TABLE = _STARTS["big"], _STARTS["support"]
-_COLORS = slice(_STARTS["color"], _STARTS["color"] + N_COLORS)
+_SCORE, _BIG, _TABLE = FACT["score"].start, FACT["big"].start, FACT["support"].start + SUPPORTS.index("table")
 
 
 class SubtaskConstraints:
@@ -122,7 +116,7 @@ def _looks(objects: Detections, row: int) -> Counter:
         sizes = [size for size, chance in (("bigger", big), ("smaller", 1 - big)) if chance > _DOUBT]
         sure.update(sizes if kind == "block" and len(sizes) == 1 else [])
         kinds = [kind, _RAISED] if kind == "block" and facts[_TABLE] < 1 - _DOUBT else [kind]
-        for color, chance in enumerate(facts[_COLORS]):
+        for color, chance in enumerate(facts[FACT["color"]]):
             if chance > _DOUBT:
                 there.update((kind, color, size) for size in ("", *sizes) for kind in kinds)
     there["mixed"] = int(len(sure) == len(("bigger", "smaller")))

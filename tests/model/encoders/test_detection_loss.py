@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lohovla.model.encoders.detection_loss import detection_losses, heat_loss, masked_mean
-from lohovla.model.encoders.detector import ATTRIBUTE_DIM, ATTRIBUTES, DetectionMap, cell_centres
+from lohovla.model.encoders.detector import DetectionMap, cell_centres
+from lohovla.model.encoders.object_schema import ATTRIBUTE_DIM, ATTRIBUTES
 
 NONE = [-1.0] * 10
 

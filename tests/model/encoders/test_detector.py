@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from lohovla.model.encoders.detector import ATTRIBUTES, FACT_DIM, KINDS, same_color_counts
+from lohovla.model.encoders.detector import join_facts, same_color_counts, split_attributes
+from lohovla.model.encoders.object_schema import ATTRIBUTE_DIM, ATTRIBUTES, FACT, FACT_DIM, FACTS, KINDS
 
 RED, BLUE = 0, 3
 
@@ -41,3 +42,13 @@ def test_many_are_as_many_as_are_told_apart():
     assert counts(*[("block", RED, 0.9)] * 9) == [[5, 0, 0]] * 9
     assert (crowd.sum(-1) == 3).all()
     assert ((crowd == 0) | (crowd == 1)).all()  # one-hot, for each kind
+
+
+def test_descriptions_are_put_together_and_taken_apart_by_one_schema():
+    parts = {name: torch.full((2, 3, width), float(k)) for k, (name, width) in enumerate(FACTS.items())}
+    facts = join_facts(dict(reversed(parts.items())))  # by name, whatever the order
+    assert facts.shape == (2, 3, FACT_DIM)
+    for name, part in parts.items():
+        assert torch.equal(facts[..., FACT[name]], part)
+    for name, part in split_attributes(facts[..., FACT_DIM - ATTRIBUTE_DIM :]).items():
+        assert torch.equal(part, parts[name])

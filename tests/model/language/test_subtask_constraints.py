@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lohovla.collect.privileged_labels import COLORS, SUPPORTS, support_of
+from lohovla.collect.privileged_labels import COLORS, support_of
 from lohovla.envs.tasks.names import TASKS
 from lohovla.envs.tasks.registry import get_task
-from lohovla.model.encoders.detector import ATTRIBUTE_DIM, FACT_DIM, KINDS, Detections, split_attributes
+from lohovla.model.encoders.detector import Detections, split_attributes
+from lohovla.model.encoders.object_schema import ATTRIBUTE_DIM, FACT_DIM, KINDS, SUPPORTS
 
 
 def scene(*things, score=0.9, support="block"):

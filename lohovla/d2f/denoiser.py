@@ -219,7 +219,7 @@ class DecoderDenoiser:
         seen = cache.visible()[:, None].expand(-1, tokens.shape[1], -1)
         hidden = self.decoder(
             inputs_embeds=embeddings,
-            attention_mask=attention_bias(torch.cat([seen, visible], -1), embeddings.dtype),
+            attention_mask=attention_bias(torch.cat([seen, visible], -1)[:, None], embeddings.dtype),
             position_ids=positions,
             use_cache=True,
             **{CACHE: cache},
@@ -234,10 +234,9 @@ class DecoderDenoiser:
         return self.head(hidden).float()
 
 
-def attention_bias(visible: Tensor, dtype: torch.dtype) -> Tensor:
-    """A (n, w, k) bool mask as the (n, 1, w, k) one that attention adds: 0 or the type's lowest number."""
-    lowest = torch.finfo(dtype).min
-    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, lowest)[:, None]
+def attention_bias(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    """A bool mask as what attention adds, in its shape: 0 where allowed, else the lowest number of ``dtype``."""
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)
 
 
 def block_causal(block_of: Tensor) -> Tensor:

@@ -127,8 +127,3 @@ def is_(kind: Tensor, *kinds: TokenType) -> Tensor:
     for other in kinds[1:]:
         found = found | (kind == int(other))
     return found
-
-
-def attention_bias(allowed: Tensor, dtype: torch.dtype) -> Tensor:
-    """An attention bias: 0 where allowed, else the lowest number of ``dtype``."""
-    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)

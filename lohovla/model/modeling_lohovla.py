@@ -11,13 +11,12 @@ from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 from transformers import AutoModel, DynamicCache, PreTrainedModel
 
-from lohovla.d2f.denoiser import CACHE
+from lohovla.d2f.denoiser import CACHE, attention_bias
 from lohovla.model.action.action_expert import ActionExpert
-from lohovla.model.attention_mask import PositionIds, SequenceLayout, TokenType, attention_bias
+from lohovla.model.attention_mask import PositionIds, SequenceLayout, TokenType
 from lohovla.model.configuration import LoHoVLAConfig
 from lohovla.model.encoders.detector import (
     COMPANY_DIM,
-    FACT_DIM,
     DetectionMap,
     Detections,
     ObjectDetector,
@@ -26,6 +25,7 @@ from lohovla.model.encoders.detector import (
     top_detections,
 )
 from lohovla.model.encoders.fourier import FOURIER_DIM, fourier_features
+from lohovla.model.encoders.object_schema import FACT_DIM
 from lohovla.model.encoders.subgoal_encoder import SubgoalEncoder
 from lohovla.model.keyframes.pick_place_head import PickPlaceHead
 from lohovla.model.subgoal.autoencoder import Autoencoder

@@ -39,7 +39,7 @@ def whole_forward(model):
 
     @torch.inference_mode()
     def run(ids, allowed):
-        mask = attention_bias(allowed[None], torch.float32)
+        mask = attention_bias(allowed[None, None], torch.float32)
         return model(input_ids=ids[None], attention_mask=mask, use_cache=False).logits[0].float()
 
     return run

@@ -2,7 +2,8 @@
 
 import torch
 
-from lohovla.model.attention_mask import SequenceLayout, TokenType, attention_bias, expert_attention_mask
+from lohovla.d2f.denoiser import attention_bias
+from lohovla.model.attention_mask import SequenceLayout, TokenType, expert_attention_mask
 
 # One line a position: what it is, its sub-task, its order there, and which of the positions it sees.
 SEQUENCE = """

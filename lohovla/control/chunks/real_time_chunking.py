@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lohovla.model.action.euler_sampling import euler_sample, noise_level
 from lohovla.policies.base import Context, Decision
 from lohovla.policies.realtime_policy import Denoiser, SubtaskPlan
 
@@ -65,27 +66,26 @@ def denoise(
     Returns:
         x at t=0 (H, D).
     """
-    x = noise.detach()
-    if prefix is not None:
-        overlap = min(len(prefix), len(x))
-        mask = torch.as_tensor(soft_mask(len(x), min(frozen, overlap), overlap)).to(x)[:, None]
-        target = torch.zeros_like(x)
-        target[:overlap] = prefix[:overlap]
-    for step in range(steps):
-        t = 1.0 - step / steps
-        if prefix is None:
-            with torch.no_grad():
-                flow = -velocity(x, t)
-        else:
-            with torch.enable_grad():
-                x = x.requires_grad_()
-                flow = -velocity(x, t)
-                clean = x + t * flow  # the model's estimate of the data
-                error = (mask * (target - clean)).detach()
-                (correction,) = torch.autograd.grad(clean, x, error)
-            flow = flow.detach() + guidance_weight(t, beta) * correction
-        x = x.detach() + flow / steps
-    return x
+    noise = noise.detach()
+    if prefix is None:
+        with torch.no_grad():
+            return euler_sample(lambda x, step: velocity(x, noise_level(step, steps)), noise, steps)
+    overlap = min(len(prefix), len(noise))
+    mask = torch.as_tensor(soft_mask(len(noise), min(frozen, overlap), overlap)).to(noise)[:, None]
+    target = torch.zeros_like(noise)
+    target[:overlap] = prefix[:overlap]
+
+    def guided(x: torch.Tensor, step: int) -> torch.Tensor:
+        t = noise_level(step, steps)
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            field = velocity(x, t)
+            clean = x - t * field  # the model's estimate of the data
+            error = (mask * (target - clean)).detach()
+            (correction,) = torch.autograd.grad(clean, x, error)
+        return field.detach() - guidance_weight(t, beta) * correction
+
+    return euler_sample(guided, noise, steps)
 
 
 def guided_chunk(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lohovla.model.action.euler_sampling import euler_sample, noise_level
 from lohovla.model.configuration import ACTION_DIMS, LoHoVLAConfig
 from lohovla.model.device_constants import constant_like
 from lohovla.model.keyframes.pick_place_head import POINT_DIM
@@ -247,8 +248,8 @@ def ee_action(scaled: Tensor, state: Tensor) -> Tensor:
     return torch.cat([position, scaled[..., 3:5] * _TWIST, yaw, (scaled[..., 6:] > 0).to(scaled.dtype)], -1)
 
 
-class EulerSampler:
-    """Euler steps from noise to a chunk.
+class ActionVelocity:
+    """The velocity field of a chunk, and its integral from noise to actions.
 
     Args:
         expert: the head of an action space.
@@ -276,12 +277,15 @@ class EulerSampler:
 
     def run(self, noise: Tensor, steps: int, prefix: Tensor | None = None) -> Tensor:
         """Denoise ``noise`` (B, H, A) in ``steps`` equal steps; a ``prefix`` (B, d, A) stands as the first actions."""
-        x = noise
-        d = 0 if prefix is None else prefix.shape[1]
-        for k in range(steps):
-            t = x.new_full(x.shape[:2], 1 - k / steps)
-            if prefix is not None and d:
-                x = torch.cat([prefix, x[:, d:]], 1)
-                t[:, :d] = 0
-            x = x - self.velocity(x, t) / steps
-        return x if prefix is None else torch.cat([prefix, x[:, d:]], 1)
+        count = 0 if prefix is None else prefix.shape[1]
+        fixed, clean = None, None
+        if prefix is not None and count:
+            fixed = (torch.arange(noise.shape[1], device=noise.device) < count)[:, None]
+            clean = F.pad(prefix, (0, 0, 0, noise.shape[1] - count))
+
+        def velocity(x: Tensor, step: int) -> Tensor:
+            t = x.new_full(x.shape[:2], noise_level(step, steps))
+            t[:, :count] = 0  # what is given is no noise
+            return self.velocity(x, t)
+
+        return euler_sample(velocity, noise, steps, clean, fixed)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from lohovla.kernels.expert_attention import expert_attention
 from lohovla.model.action.action_expert import ActionExpert, sinusoidal_embedding
+from lohovla.model.action.euler_sampling import euler_sample
 from lohovla.model.device_constants import constant_like
 
 
@@ -25,10 +26,10 @@ def denoise_fused(
     fixed: Tensor | None = None,
     implementation: str = "auto",
 ) -> Tensor:
-    """``noise`` (B, H, A) denoised; the same numbers as ``EulerSampler``, up to rounding.
+    """``noise`` (B, H, A) denoised; the same numbers as ``ActionVelocity.run``, up to rounding.
 
-    All actions have the same noise level, so that a step's modulation is one row and not one for each action, and
-    those of all steps are one product; :class:`Denoise` computes H times as many rows, step by step.
+    All actions have the same noise level, so a step's modulation has one row and not one for each action, and the rows
+    of all steps are one product; ``ActionVelocity`` computes H times as many rows, step by step.
 
     Args:
         expert: the head of an action space.
@@ -48,21 +49,21 @@ def denoise_fused(
     own = None if fixed is None else fixed[..., None]
     times = levels if own is None else F.pad(levels, (0, 1))  # the last is that of given actions
     time = F.silu(expert.time(sinusoidal_embedding(times))[:, None, None] + given)  # (steps, B, 1, width)
-    # Shift, scale and gate of each half of a layer; scales and gates stand beside one.
-    beside = constant_like(time, (0.0, 1.0, 1.0, 0.0, 1.0, 1.0))[:, None].expand(-1, time.shape[-1]).flatten()
-    modulations = [layer.modulate(time) + beside for layer in expert.layers]
+    # Shift, scale and gate of each half of a layer; what is learned of scales and gates is their difference from one.
+    offsets = constant_like(time, (0.0, 1.0, 1.0, 0.0, 1.0, 1.0))[:, None].expand(-1, time.shape[-1]).flatten()
+    modulations = [layer.modulate(time) + offsets for layer in expert.layers]
     standing = expert.place[:horizon] + given
-    x = noise
-    for step in range(steps):
+
+    def velocity(x: Tensor, step: int) -> Tensor:
         if own is None:
             parts, level = [part[step] for part in modulations], levels[step].expand(batch, horizon)
         else:
-            x = torch.where(own, clean, x)  # type: ignore[arg-type]
             parts = [torch.where(own, part[-1], part[step]) for part in modulations]
             level = levels[step].expand(batch, horizon).masked_fill(fixed, 0.0)  # type: ignore[arg-type]
         y = _states(expert, expert.enter(x) + standing, cache, valid, parts, implementation)
-        x = x - expert.velocity(expert.norm(y), x, level, anchors) / steps
-    return x if own is None else torch.where(own, clean, x)  # type: ignore[arg-type]
+        return expert.velocity(expert.norm(y), x, level, anchors)
+
+    return euler_sample(velocity, noise, steps, clean, own)
 
 
 def _states(

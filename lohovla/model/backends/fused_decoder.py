@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lohovla.d2f.denoiser import attention_bias
 from lohovla.errors import UserError
 from lohovla.kernels.gated_mlp import add_linear, gated_mlp
 from lohovla.kernels.qkv import fold, qkv
-from lohovla.model.attention_mask import attention_bias
 
 Pairs = list[tuple[Tensor, Tensor]]
 _FAMILIES = ("qwen3", "gemma")

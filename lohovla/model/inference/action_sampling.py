@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lohovla.model.action.action_expert import (
-    EulerSampler,
+    ActionVelocity,
     ee_action,
     ee_condition,
     ee_scaled,
@@ -75,15 +75,15 @@ def pick_place(model: LoHoVLA, attended: ActionContext, steps: int, noise: Tenso
         noise: (B, 1, 8).
     """
     condition = pick_place_condition(attended.points)
-    denoise = EulerSampler(model.experts["pick_place"], condition, attended.cache, attended.valid)  # type: ignore
+    denoise = ActionVelocity(model.experts["pick_place"], condition, attended.cache, attended.valid)  # type: ignore
     return pick_place_action(denoise.run(noise, steps), attended.points)
 
 
-def ee_denoise(model: LoHoVLA, attended: ActionContext, state: Tensor, motion: Tensor) -> EulerSampler:
+def ee_denoise(model: LoHoVLA, attended: ActionContext, state: Tensor, motion: Tensor) -> ActionVelocity:
     """The velocity field of a chunk of tool poses, for a state (B, 13) and the motion of the last commands (B, 4)."""
     condition = ee_condition(attended.points, state, motion)
     anchors = ee_waypoints(attended.points, state, model.config.look)
-    return EulerSampler(model.experts["ee"], condition, attended.cache, attended.valid, anchors)  # type: ignore
+    return ActionVelocity(model.experts["ee"], condition, attended.cache, attended.valid, anchors)  # type: ignore
 
 
 @torch.no_grad()

@@ -124,7 +124,7 @@ def run(model: nn.Module, tokens: Tensor, visible: Tensor) -> Tensor:
     """(n, length, d) hidden states of ``tokens`` under a bool mask (n, length, length)."""
     bare = _bare(model)
     embeddings = bare.get_input_embeddings()(tokens)
-    mask = attention_bias(visible, embeddings.dtype)
+    mask = attention_bias(visible[:, None], embeddings.dtype)
     return bare.base_model(inputs_embeds=embeddings, attention_mask=mask, use_cache=False).last_hidden_state
 
 

@@ -7,7 +7,7 @@ import torch
 
 from lohovla.errors import UserError
 from lohovla.model.action.action_expert import (
-    EulerSampler,
+    ActionVelocity,
     ee_action,
     ee_scaled,
     ee_waypoints,
@@ -133,7 +133,7 @@ def test_steps_follow_the_velocity_from_noise_to_data(tiny, attended, steps):
     model, _ = tiny
     target = torch.full((3, 16, 7), 0.25)
     noise = torch.randn(3, 16, 7, generator=torch.Generator().manual_seed(1))
-    denoise = EulerSampler(model.experts["ee"], torch.zeros(0), attended.cache, attended.valid)
+    denoise = ActionVelocity(model.experts["ee"], torch.zeros(0), attended.cache, attended.valid)
     levels = []
 
     def straight(x, t):

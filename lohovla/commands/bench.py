@@ -16,13 +16,13 @@ from lohovla.settings.hydra_config import drop_results_folder, results_folder
 
 # The module of each benchmark, and the settings that its `run` takes, in order.
 _BENCHMARKS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "sim": ("sim", ("task", "seconds", "workers", "profile")),
-    "data": ("data", ("task", "demonstrations", "seconds", "workers")),
-    "evaluate": ("evaluate", ("task", "episodes", "workers", "rounds")),
-    "serve": ("serve", ("clients", "hz", "minutes", "threads")),
-    "control": ("control", ()),
+    "sim": ("sim.sim", ("task", "seconds", "workers", "profile")),
+    "data": ("data.data", ("task", "demonstrations", "seconds", "workers")),
+    "evaluate": ("sim.evaluate", ("task", "episodes", "workers", "rounds")),
+    "serve": ("serve.serve", ("clients", "hz", "minutes", "threads")),
+    "control": ("control.control", ()),
     "d2f": (
-        "d2f",
+        "d2f.d2f",
         (
             "model",
             "text_tasks",
@@ -37,20 +37,20 @@ _BENCHMARKS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "ablation": (
-        "ablation",
+        "d2f.ablation",
         ("model", "students", "steps", "batch", "text_tasks", "problems", "blocks", "torch_threads"),
     ),
-    "engine": ("engine", ("model", "modes", "answers", "rounds", "tokens", "torch_threads", "weights")),
-    "serve-text": ("text_load", ("model", "requests", "clients", "threads")),
-    "policy": ("policy", ("checkpoint", "tasks", "episodes", "env", "ablations", "workers")),
-    "model": ("model", ("checkpoint", "task", "repeats", "torch_threads", "backend")),
-    "decision": ("decision", ("checkpoint", "tasks", "scenes", "torch_threads")),
-    "picture": ("picture", ("checkpoint", "tasks", "scenes", "guidance", "torch_threads")),
-    "cpu": ("cpu", ("checkpoint", "task", "repeats", "torch_threads")),
-    "kernels": ("roofline", ()),
-    "ros": ("ros", ("seconds", "camera_hz", "checkpoint")),
-    "ros-stops": ("ros_stops", ("kinds", "trials")),
-    "gpu": ("gpu", ("tune", "dry", "parts")),
+    "engine": ("d2f.engine", ("model", "modes", "answers", "rounds", "tokens", "torch_threads", "weights")),
+    "serve-text": ("serve.text_load", ("model", "requests", "clients", "threads")),
+    "policy": ("model.policy", ("checkpoint", "tasks", "episodes", "env", "ablations", "workers")),
+    "model": ("model.model", ("checkpoint", "task", "repeats", "torch_threads", "backend")),
+    "decision": ("model.decision", ("checkpoint", "tasks", "scenes", "torch_threads")),
+    "picture": ("model.picture", ("checkpoint", "tasks", "scenes", "guidance", "torch_threads")),
+    "cpu": ("model.cpu", ("checkpoint", "task", "repeats", "torch_threads")),
+    "kernels": ("gpu.roofline", ()),
+    "ros": ("ros.ros", ("seconds", "camera_hz", "checkpoint")),
+    "ros-stops": ("ros.ros_stops", ("kinds", "trials")),
+    "gpu": ("gpu.gpu", ("tune", "dry", "parts")),
 }
 # What those that write as they go take besides.
 _AS_THEY_GO: dict[str, Callable[[DictConfig, Path], list[Any]]] = {

@@ -9,7 +9,7 @@ import urllib.request
 import numpy as np
 import pytest
 
-from lohovla.benchmarks.server_process import ServerProcess
+from lohovla.benchmarks.serve.server_process import ServerProcess
 from lohovla.cli import main
 from lohovla.client.policy_client import PolicyClient
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lohovla.benchmarks.faults import FAULTS, FINAL, play, violations
+from lohovla.benchmarks.control.faults import FAULTS, FINAL, play, violations
 from lohovla.control.motion_limits import MotionLimits
 from lohovla.control.simulated_robots import SimulatedArm
 

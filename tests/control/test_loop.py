@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lohovla.benchmarks.faults import violations
+from lohovla.benchmarks.control.faults import violations
 from lohovla.control.event_log import EventLog
 from lohovla.control.motion_limits import MotionLimits
 from lohovla.control.settings import CHUNKING_MODES, REACH, LoopSettings

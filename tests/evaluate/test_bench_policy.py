@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lohovla.benchmarks import policy
+from lohovla.benchmarks.model import policy
 from lohovla.cli import main
 from lohovla.model.checkpoint import save_checkpoint
 

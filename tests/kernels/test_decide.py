@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lohovla.benchmarks import decision
+from lohovla.benchmarks.model import decision
 from lohovla.envs.env import BlocksEnv
 from lohovla.evaluate.protocol import seeds_of, tasks_of
 from lohovla.evaluate.subgoal.subgoal_image_metrics import cases

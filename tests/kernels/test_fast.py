@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lohovla.benchmarks.model import observation_of
+from lohovla.benchmarks.model.model import observation_of
 from lohovla.errors import UserError
 from lohovla.model.attention_mask import TokenType
 from lohovla.model.backends.device_transfer import DeviceTransfer

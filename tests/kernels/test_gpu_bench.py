@@ -6,9 +6,9 @@ import json
 import pytest
 import torch
 
-from lohovla.benchmarks import gpu, gpu_models, gpu_text, roofline
 from lohovla.benchmarks.bench_utils import table
-from lohovla.benchmarks.pi0 import TOY, Pi0Shape, launches
+from lohovla.benchmarks.gpu import gpu, gpu_models, gpu_text, roofline
+from lohovla.benchmarks.gpu.pi0 import TOY, Pi0Shape, launches
 from lohovla.errors import UserError
 from lohovla.kernels.runtime import tables
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lohovla.benchmarks.pi0 import TOY, Pi0, Pi0Shape
+from lohovla.benchmarks.gpu.pi0 import TOY, Pi0, Pi0Shape
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,14 @@ import re
 import numpy as np
 import pytest
 
-from lohovla.benchmarks.server_process import ServerProcess
+from lohovla.benchmarks.serve.server_process import ServerProcess
 from lohovla.envs.env import BlocksEnv
 from lohovla.errors import UserError
 from lohovla.evaluate.episode_runner import EpisodeRunner, run_batch
 from lohovla.policies.base import Context
 from lohovla.policies.registry import make_policy
 
-STEM = ("policy=custom", "policy.factory=lohovla.benchmarks.fake_policy:FakePolicy")
+STEM = ("policy=custom", "policy.factory=lohovla.benchmarks.serve.fake_policy:FakePolicy")
 SMALL = {"layers": 1, "flow_layers": 1, "steps": 1}
 CAMERA = {"top": {"width": 64, "height": 32}}
 
@@ -55,7 +55,7 @@ def test_episodes_are_those_of_the_local_policy(random_server):
 @pytest.mark.parametrize("coding", ["raw", "png", "jpeg"])
 def test_decisions_are_those_of_the_local_policy(stem_server, coding):
     env = BlocksEnv("pick-and-place-primitive", cameras=CAMERA)
-    local = make_policy("custom", env, factory="lohovla.benchmarks.fake_policy:FakePolicy", **SMALL)
+    local = make_policy("custom", env, factory="lohovla.benchmarks.serve.fake_policy:FakePolicy", **SMALL)
     remote = make_policy("remote", env, url=stem_server.url, image_encoding=coding, quality=95)
     assert remote.spec == local.spec
     observations = [env.reset(seed=seed)[0] for seed in (1, 3)]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lohovla.benchmarks import ros, ros_stops
+from lohovla.benchmarks.ros import ros, ros_stops
 from lohovla.errors import UserError
 
 

@@ -6,10 +6,10 @@ import urllib.request
 
 import pytest
 
-from lohovla.benchmarks import bad_clients as faults
-from lohovla.benchmarks.fake_policy import FakePolicy
-from lohovla.benchmarks.policy_load_client import PolicyLoadClient, PolicyRequestCounts, check, work_all
-from lohovla.benchmarks.server_process import STEM, ServerProcess, make_env
+from lohovla.benchmarks.serve import bad_clients as faults
+from lohovla.benchmarks.serve.fake_policy import FakePolicy
+from lohovla.benchmarks.serve.policy_load_client import PolicyLoadClient, PolicyRequestCounts, check, work_all
+from lohovla.benchmarks.serve.server_process import STEM, ServerProcess, make_env
 from lohovla.client.msgpack_codec import pack_message, unpack_message
 
 SMALL = {"layers": 1, "flow_layers": 1, "steps": 1}

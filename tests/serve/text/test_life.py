@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lohovla.benchmarks.server_process import ServerProcess
+from lohovla.benchmarks.serve.server_process import ServerProcess
 
 BODY = {"model": "tiny", "prompt": "Put it there, please.", "max_tokens": 64, "accept": 1.0}
 

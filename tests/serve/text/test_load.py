@@ -1,6 +1,6 @@
 """The load test, small: clients that leave and requests that are none cost no page, no answer and no memory."""
 
-from lohovla.benchmarks import text_load
+from lohovla.benchmarks.serve import text_load
 
 
 def test_leaving_and_malformed_clients_cost_nothing(checkpoint):

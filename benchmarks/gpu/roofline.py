@@ -13,8 +13,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from lohovla.benchmarks.bench_utils import emit, table
-from lohovla.benchmarks.gpu_text import LLADA
-from lohovla.benchmarks.pi0 import Pi0, Pi0Shape, launches
+from lohovla.benchmarks.gpu.gpu_text import LLADA
+from lohovla.benchmarks.gpu.pi0 import Pi0, Pi0Shape, launches
 from lohovla.kernels.expert_attention import expert_attention
 from lohovla.kernels.registry import KERNELS, Shapes
 from lohovla.kernels.runtime import Cost
@@ -123,7 +123,7 @@ def _nano(steps: int) -> dict[str, Any]:
 
 def whole() -> list[dict[str, Any]]:
     """What the host launches for a decision: operations one by one, graphs, and operations beside graphs."""
-    from lohovla.benchmarks.model import decision_parts, observation_of
+    from lohovla.benchmarks.model.model import decision_parts, observation_of
     from lohovla.model.backends.inference_backend import InferenceBackend
     from lohovla.model.checkpoint import load_checkpoint
 

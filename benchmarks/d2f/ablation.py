@@ -51,8 +51,8 @@ def run(
     """
     import torch
 
-    from lohovla.benchmarks import compare_students
-    from lohovla.benchmarks.text_problems import VALIDATION
+    from lohovla.benchmarks.d2f import compare_students
+    from lohovla.benchmarks.d2f.text_problems import VALIDATION
 
     unknown = [name for name in students if name not in STUDENTS]
     if unknown or not students:

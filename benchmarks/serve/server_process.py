@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-STEM = ("policy=custom", "policy.factory=lohovla.benchmarks.fake_policy:FakePolicy")
+STEM = ("policy=custom", "policy.factory=lohovla.benchmarks.serve.fake_policy:FakePolicy")
 
 
 class ServerProcess:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from lohovla.benchmarks.bench_utils import Row, graphed, timed
-from lohovla.benchmarks.pi0 import Pi0, Pi0Shape
+from lohovla.benchmarks.gpu.pi0 import Pi0, Pi0Shape
 
 
 @torch.inference_mode()
@@ -62,7 +62,7 @@ def decision(where: torch.device, shape: Pi0Shape, bandwidth: float, rate: float
 @torch.inference_mode()
 def nano(where: torch.device, rounds: int = 20) -> list[Row]:
     """The shipped model's decision, part by part, by backend; of a part the tensors that it takes stay the same."""
-    from lohovla.benchmarks.model import CHUNKS, decision_parts, observation_of
+    from lohovla.benchmarks.model.model import CHUNKS, decision_parts, observation_of
     from lohovla.model.backends.inference_backend import BACKENDS, InferenceBackend
     from lohovla.model.checkpoint import load_checkpoint
 

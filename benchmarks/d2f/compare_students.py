@@ -46,7 +46,7 @@ def run(
 
 def score(text: Any, task: str, size: int, problems: int, first: int, mode: str = "d2f", limits: Any = None) -> dict:
     """Right and valid answers in %, and tokens a forward, of one setting."""
-    from lohovla.benchmarks.text_problems import ROOM, batches
+    from lohovla.benchmarks.d2f.text_problems import ROOM, batches
     from lohovla.collect.text_tasks import text_task
     from lohovla.d2f.decode_loop import decode
     from lohovla.d2f.sampling import Sampling

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from lohovla.benchmarks.bench_utils import emit, table
-from lohovla.benchmarks.stop_parts import client, guard, robot, wire
+from lohovla.benchmarks.ros.stop_parts import client, guard, robot, wire
 from lohovla.errors import UserError
 from lohovla.ros.guard.guard_profile import guard_settings
 

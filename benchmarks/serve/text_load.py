@@ -18,7 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lohovla.benchmarks.bench_utils import emit
-from lohovla.benchmarks.server_process import ServerProcess
+from lohovla.benchmarks.serve.server_process import ServerProcess
 from lohovla.errors import UserError
 
 _PROMPTS = 12  # different ones

@@ -1,4 +1,4 @@
-"""The processes of :mod:`lohovla.benchmarks.ros_stops`: robot, guard, the wire of the client, and the client."""
+"""The processes of :mod:`lohovla.benchmarks.ros.ros_stops`: robot, guard, the wire of the client, and the client."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lohovla.benchmarks.bench_utils import emit, median
-from lohovla.benchmarks.text_problems import ROOM, VALIDATION, batches
+from lohovla.benchmarks.d2f.text_problems import ROOM, VALIDATION, batches
 from lohovla.errors import UserError
 
 FIRST = 10001  # test seeds
@@ -59,7 +59,7 @@ def run(
     if threads is not None:
         torch.set_num_threads(threads)
     if adapters:
-        from lohovla.benchmarks import compare_students
+        from lohovla.benchmarks.d2f import compare_students
 
         rows = compare_students.run(model, adapters, blocks or [1], tasks, problems, FIRST)
         return emit(
@@ -80,7 +80,7 @@ def run(
         if sweep:
             figures[task]["sweep"] = _sweep(text, task, sweep)
     if sweep and picture:
-        from lohovla.benchmarks.plot_tradeoff import plot
+        from lohovla.benchmarks.d2f.plot_tradeoff import plot
 
         plot({task: figures[task]["sweep"] for task in tasks}, picture)
     first = figures[tasks[0]]["modes"]
@@ -178,7 +178,7 @@ def _agreement(text: Any, task: str, prompts: int) -> dict[str, float]:
 
 def _sweep(text: Any, task: str, problems: int) -> list[dict[str, Any]]:
     """Tokens a forward and right answers over the thresholds and block sizes, on validation problems."""
-    from lohovla.benchmarks.compare_students import score
+    from lohovla.benchmarks.d2f.compare_students import score
     from lohovla.d2f.block_state import Thresholds
 
     points = []

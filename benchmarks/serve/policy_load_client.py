@@ -12,7 +12,7 @@ import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from lohovla.benchmarks.fake_policy import STATE, FakePolicy, told
+from lohovla.benchmarks.serve.fake_policy import STATE, FakePolicy, told
 from lohovla.client.msgpack_codec import pack_message, unpack_message
 
 _PICTURES = 4  # a client

@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
-from lohovla.benchmarks import gpu_models, gpu_text
 from lohovla.benchmarks.bench_utils import Row, compiled, device, emit, graphed, table, timed
-from lohovla.benchmarks.pi0 import TOY, Pi0Shape
-from lohovla.benchmarks.roofline import describe
+from lohovla.benchmarks.gpu import gpu_models, gpu_text
+from lohovla.benchmarks.gpu.pi0 import TOY, Pi0Shape
+from lohovla.benchmarks.gpu.roofline import describe
 from lohovla.errors import UserError
 from lohovla.kernels.registry import KERNELS, as_double
 from lohovla.kernels.runtime import tables

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lohovla.benchmarks.bench_utils import emit
-from lohovla.benchmarks.model import decision_parts, observation_of
+from lohovla.benchmarks.model.model import decision_parts, observation_of
 
 _PARTS = ("prefix", "plan ar grammar", "points", "chunk ee 4", "chunk ee 10")
 

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lohovla.benchmarks.bad_clients import FAULTS
 from lohovla.benchmarks.bench_utils import emit, median
-from lohovla.benchmarks.fake_policy import FakePolicy
-from lohovla.benchmarks.policy_load_client import PolicyLoadClient, PolicyRequestCounts, after, work_all
-from lohovla.benchmarks.server_process import STEM, ServerProcess, make_env
+from lohovla.benchmarks.serve.bad_clients import FAULTS
+from lohovla.benchmarks.serve.fake_policy import FakePolicy
+from lohovla.benchmarks.serve.policy_load_client import PolicyLoadClient, PolicyRequestCounts, after, work_all
+from lohovla.benchmarks.serve.server_process import STEM, ServerProcess, make_env
 from lohovla.errors import UserError
 
 _ROUNDS, _ROUND_SECONDS = 3, 6.0

@@ -230,8 +230,8 @@ def jitter(chosen: tuple[str, dict[str, Any]], task: str, rate: float, seconds: 
 
 
 def faults(episodes: int, workers: int | None) -> dict[str, Any]:
-    """Episodes of :mod:`lohovla.benchmarks.faults` by kind of fault."""
-    from lohovla.benchmarks.faults import summarize
+    """Episodes of :mod:`lohovla.benchmarks.control.faults` by kind of fault."""
+    from lohovla.benchmarks.control.faults import summarize
 
     if episodes < 1:
         raise UserError(f"faults must be at least 1, not {episodes}", "faults=2000 is the default")
@@ -249,6 +249,6 @@ def faults(episodes: int, workers: int | None) -> dict[str, Any]:
 
 
 def _suffer(seeds: range) -> list[Any]:
-    from lohovla.benchmarks.faults import play
+    from lohovla.benchmarks.control.faults import play
 
     return [play(seed) for seed in seeds]

@@ -1,0 +1,1 @@
+"""Benchmarks of the control loop: chunking modes, jitter, faults."""

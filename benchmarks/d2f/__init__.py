@@ -1,0 +1,1 @@
+"""Benchmarks of text by discrete diffusion: decoding, distillation, the engine."""

@@ -1,0 +1,1 @@
+"""Benchmarks of collecting and reading data sets."""

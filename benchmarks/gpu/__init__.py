@@ -1,0 +1,1 @@
+"""Benchmarks on CUDA, and predictions from counts of bytes and operations."""

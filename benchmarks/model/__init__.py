@@ -1,0 +1,1 @@
+"""Benchmarks of the model: its parts, a whole decision, ablations of the policy."""

@@ -1,0 +1,1 @@
+"""Benchmarks of the ROS bridge, and how far an arm goes when something breaks."""

@@ -1,0 +1,1 @@
+"""Benchmarks of the policy server and the text server under load."""

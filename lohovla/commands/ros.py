@@ -129,7 +129,7 @@ class _Bridge:
                 self._open_bag()
             self.transport = in_namespace(self.transport, config.namespace, list(config.shared))
             self.operator = OperatorInterface(
-                config.enable, profile.fresh.enable, str(config.goal), started=config.start == "auto"
+                config.enable, profile.max_age.enable, str(config.goal), started=config.start == "auto"
             )
             self.robot = RosRobot(
                 self.transport,

@@ -59,7 +59,9 @@ def _follow(text: Any, limits: Any) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    tensor_parallel.worker_loop([ModelRunner(model, pages_of(model, limits), limits.page) for model in text.denoisers])
+    tensor_parallel.worker_loop(
+        [ModelRunner(model, pages_of(model, limits), limits.block_size) for model in text.denoisers]
+    )
     return 0
 
 

@@ -36,7 +36,7 @@ rank, count = tensor_parallel.init_processes()
 whole = sum(p.numel() for p in denoiser.decoder.parameters())
 tensor_parallel.shard(denoiser, rank, count)
 if rank:
-    tensor_parallel.worker_loop([ModelRunner(denoiser, pages_of(denoiser, limits), limits.page)])
+    tensor_parallel.worker_loop([ModelRunner(denoiser, pages_of(denoiser, limits), limits.block_size)])
 else:
     engine = Engine(denoiser, limits, runner=tensor_parallel.TensorParallelDriver)
     tests.near(tests.finish(engine, requests), wanted)

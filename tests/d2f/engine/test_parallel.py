@@ -26,7 +26,7 @@ spec = importlib.util.spec_from_file_location("engine_tests", sys.argv[1])
 tests = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tests)
 denoiser = tests.shared.wrap(tests.shared.sharpen(Qwen2ForCausalLM(Qwen2Config(**tests.shared.SIZES))), True)
-limits = EngineSettings(page=4, cache_mb=0.5)
+limits = EngineSettings(block_size=4, cache_mb=0.5)
 verifiers = [tests.PlainVerifier(), tests.LookaheadBranches(3, 0.2), tests.SpeculativeDrafts(4)] * 2
 requests = [
     tests.request(p, tests.LIMITS[k % 4], verifier=v) for k, (p, v) in enumerate(zip(tests.draw(6, 3), verifiers))

@@ -44,6 +44,7 @@ class DatasetSource:
         every: all of its episodes.
         wanted: places in ``every`` of those that are used.
         columns: their numbers and words.
+        rename: names of its features to names read.
         on_hub: whether it is a name on the hub, whose pictures must be fetched.
         warnings: lines about what is not as it should be.
     """
@@ -55,6 +56,7 @@ class DatasetSource:
     every: list[EpisodeFiles]
     wanted: list[int]
     columns: EpisodeColumns
+    rename: Mapping[str, str] = field(default_factory=dict)
     on_hub: bool = False
     warnings: list[str] = field(default_factory=list)
 
@@ -93,7 +95,8 @@ class DatasetSource:
         """
         by_name = {camera.name: camera for camera in self.found.cameras}
         wanted = list(by_name) if names is None else list(names)
-        return [by_name[source] for source in find_cameras(wanted, list(by_name), {}, self.name).values()]
+        found = find_cameras(wanted, list(by_name), {}, self.name, self.rename)
+        return [by_name[source] for source in found.values()]
 
     def lines(self, held_out: int) -> list[str]:
         """What the set has and lacks, and what follows for training."""
@@ -162,7 +165,7 @@ def open_source(choice: DatasetChoice, rename: Mapping[str, str]) -> DatasetSour
         ):
             if feature is not None:
                 warnings += [f"{choice.path}: {line}" for line in compare_stated(root, feature, names, values)]
-    return DatasetSource(choice, root, info, found, every, wanted, columns, on_hub, warnings)
+    return DatasetSource(choice, root, info, found, every, wanted, columns, rename, on_hub, warnings)
 
 
 def _fetch_files(choice: DatasetChoice, root: Path, files: set[Path]) -> None:

@@ -91,6 +91,7 @@ def match_features(
     where: str,
     *,
     check_fps: bool = True,
+    renamed: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Find what is read in what is offered.
 
@@ -100,6 +101,7 @@ def match_features(
         rename: names offered to names read, of cameras: ``{front: top}`` lets ``front`` be read as ``top``.
         where: who offers, for messages: ``demos/mixed``, ``the robot profile ur5e``.
         check_fps: whether the rates must be the same.
+        renamed: what ``rename={...}`` has already done to what is offered, for the setting that an error prints.
 
     Returns:
         The name offered of each camera that is read.
@@ -109,7 +111,7 @@ def match_features(
     """
     offered = [camera.name for camera in offers.cameras]
     given = {camera_name(source): camera_name(target) for source, target in rename.items()}
-    found = find_cameras([camera.name for camera in reads.cameras], offered, given, where)
+    found = find_cameras([camera.name for camera in reads.cameras], offered, given, where, renamed)
     _match_numbers("state", reads.state_names, offers.state_names, where)
     _match_numbers("action", reads.action_names, offers.action_names, where)
     if check_fps and abs(reads.fps - offers.fps) > _FPS_TOLERANCE * reads.fps:
@@ -125,7 +127,13 @@ def camera_name(feature: str) -> str:
     return feature.removeprefix(IMAGES).removeprefix("observation.")
 
 
-def find_cameras(reads: Sequence[str], offered: Sequence[str], rename: Mapping[str, str], where: str) -> dict[str, str]:
+def find_cameras(
+    reads: Sequence[str],
+    offered: Sequence[str],
+    rename: Mapping[str, str],
+    where: str,
+    renamed: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """The name offered of each camera that is read; the cameras' part of :func:`match_features`.
 
     Raises:
@@ -149,7 +157,7 @@ def find_cameras(reads: Sequence[str], offered: Sequence[str], rename: Mapping[s
     cause = f"{where} has no camera {listed(lost)}: it has {listed(offered)}"
     if len(spare) < len(lost):
         raise UserError(cause, "a policy needs every camera that it was trained with: add it, or train without it")
-    pairs = {**rename, **guess_pairs(lost, spare)}
+    pairs = {**(renamed or {}), **rename, **guess_pairs(lost, spare)}
     raise UserError(cause, f"if these are the same cameras, write {rename_setting(pairs)}")
 
 

@@ -131,7 +131,9 @@ class TrainingSet:
         sizes = picture_sizes(chosen[0], image_height)
         features = first.features(chosen[0], sizes)
         for source in sources[1:]:
-            match_features(features, source.features(source.found.cameras, _any_size(source)), {}, source.name)
+            match_features(
+                features, source.features(source.found.cameras, _any_size(source)), {}, source.name, renamed=rename
+            )
             chosen.append(source.choose_cameras([camera.name for camera in chosen[0]]))
         trained = [_split(source, held_out, [seed, number]) for number, source in enumerate(sources)]
         table = frame_table(sources, np.concatenate(trained), goal_seconds)

@@ -64,6 +64,9 @@ def test_a_name_that_does_not_fit_prints_the_setting_to_write(tmp_path):
     data = opened(root, tmp_path, cameras=["camera_front"], rename={"front": "camera_front"})
     assert data.features.cameras[0].name == "camera_front"
     assert "images.camera_front" in data.batch(0, 2)
+    two = make_set(tmp_path / "two", cameras={"front": (32, 48), "hand": (32, 48)})
+    error = refused(two, tmp_path, cameras=["top", "wrist"], rename={"front": "top"})
+    assert "'rename={front: top, hand: wrist}'" in error.remedy
 
 
 def test_features_of_other_names_are_refused_with_the_setting_that_reads_them(tmp_path):

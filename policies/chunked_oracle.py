@@ -1,6 +1,6 @@
 """The oracle in chunks: it plays ahead in a copy of the world, and continues what it planned.
 
-It needs a copy of the true state with each observation, so it is a teacher and an upper bound, not a contestant.
+It needs a copy of the true state with each observation, so it is an expert for demonstrations and an upper bound.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lohovla.policies.realtime_policy import SubtaskPlan
 _TOLERANCE = 0.02  # m that the tool may be off the plan before it is made anew
 _BLOCKS = 0.01  # m that a block may be
 _TURNS = np.array([1.0, 1.0, 1.0, 0.1, 0.1, 0.1])  # a radian counts as much as 0.1 m
-_DRIFT = 0.004  # m a period: how much dearer it is to take up the plan elsewhere than where it should be by now
+_DRIFT = 0.004  # m a period: cost of resuming the plan at another point than where it should be by now
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class GaussianFlow:
 
 
 class GaussianFlowMixin:
-    """Gives a policy with a ``chunk`` method a flow model's face: its chunk is the mean of a :class:`GaussianFlow`.
+    """Makes a policy with a ``chunk`` method look like a flow model: its chunk is the mean of a :class:`GaussianFlow`.
 
     The subclass has ``spec`` and ``chunk``; what it would do given a prefix plays no part.
     """

@@ -1,4 +1,4 @@
-"""The oracle as a policy: it reads the true world, so it is a teacher and an upper bound, not a contestant."""
+"""The oracle as a policy: it reads the true state, so it is an expert for demonstrations and an upper bound."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A policy that runs elsewhere: behind a policy server of ours, or of others that speak the openpi wire.
 
-``lohovla.client.policy_client`` is the one thing this room takes from above; it knows no server and no policy.
+``lohovla.client.policy_client`` is the client; it depends on no server and no policy.
 """
 
 from __future__ import annotations

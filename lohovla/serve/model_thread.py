@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-HUNG = 30.0  # s of one turn after which a server calls itself ill
+HUNG = 30.0  # s of one step after which the health check fails
 
 
 class ModelThread:

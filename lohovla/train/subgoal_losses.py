@@ -65,7 +65,7 @@ class SubgoalForward:
         self.model = model
         painter = model.painter
         points, cache, sequence = expert_inputs(model, batch, processor)
-        # Only what a sub-task led to shows what it should lead to.
+        # Only the picture after a successful sub-task is a target.
         self.good = (batch.reached > 0.5) & sequence.exists[:, 0]
         with torch.no_grad():
             move = move_of(model, batch.inputs.picture, sequence.seen, points)

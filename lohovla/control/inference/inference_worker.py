@@ -1,4 +1,4 @@
-"""Who runs the model beside the commands: a process, a thread, or, in simulated time, nobody but a delay."""
+"""Workers that run the model beside the commands: a process, a thread, or in simulated time a set delay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The receiving side: what a robot's driver does with commands, and what it does when they cease."""
+"""The receiving side of a robot's driver: it executes commands within the limits, and brakes when they cease."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Command:
 
 
 class CommandReceiver:
-    """Takes commands at whatever rate they come, gives targets at the robot's own, and trusts nobody.
+    """Takes commands at whatever rate they come, gives targets at the robot's own, and enforces the limits again.
 
     It keeps the limits itself, refuses what is not finite or out of order, and brakes when no command came
     for ``watchdog`` seconds. When they come again it goes on within the limits.

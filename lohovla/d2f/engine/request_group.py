@@ -1,7 +1,7 @@
-"""Answers in the making that decode by the same plan, as one canvas: the block states of all of them at once.
+"""Requests with the same decoding settings, decoded as one batch: their block states as one canvas.
 
-The states are NumPy's arrays, on the host: what a forward proposes comes there once a step, and so many operations on
-so little are cheaper there than on any device.
+The states are NumPy arrays on the host: the proposals of a forward pass are copied there once a step, and many small
+operations are cheaper there than on a device.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class DeviceTransfer:
         self._cuda = device.type == "cuda"
         self._aside = torch.cuda.Stream(device) if self._cuda else None
         self._sets: list[list[Tensor]] = [[], []]
-        self._left: list[Any] = [None, None]  # when a set's copies had left it
+        self._left: list[Any] = [None, None]  # events after the copies from each pinned buffer
         self._turn = 0
 
     def __call__(self, observations: Sequence[Mapping[str, Any]]) -> ModelInputs:

@@ -1,4 +1,4 @@
-"""The decoder's pass without detours: joint products, norms folded into them, and no row that nobody reads.
+"""The decoder with fused projections: joint products with the norms folded in; the last layer runs few rows.
 
 transformers' classes compute the same; they ask their configuration at every layer, keep gate and value, queries and
 keys apart, and run the last layer for all rows. Here the last layer computes keys and values of all rows, and the rest

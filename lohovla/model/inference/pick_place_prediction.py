@@ -18,7 +18,7 @@ from lohovla.model.modeling_lohovla import EncodedObservation, LoHoVLA
 
 @dataclass
 class SubtaskTokens:
-    """Sub-tasks in tokens, partly in the cache.
+    """Decoded sub-tasks, some of whose tokens are in the KV cache already.
 
     Attributes:
         tokens: of each sequence, without start and end.

@@ -1,8 +1,8 @@
 """The guard on the robot's side: lets commands pass while all is well, and brakes the arm when they cease.
 
-A client that dies stops nothing: the last command stands. The guard is the node between the bridge and the robot's
-controllers. It changes no command: one that is sound is passed on at once, any other is refused. A velocity is said
-again and again while it counts, so that a controller with a time-out of its own does not halt the arm before that.
+When a client dies, the controller keeps executing its last command. The guard is the node between the bridge and the
+robot's controllers. It changes no command: one that is sound is passed on at once, any other is refused. A velocity is
+repeated while it counts, so that a controller with a time-out of its own does not halt the arm before that.
 When none came for the time to live, the enable is let go, the arm's state is lost or somebody presses the emergency
 stop, it brings the arm to rest from the speed that it really has, within limits of acceleration and jerk. It never
 makes an arm move that has stopped: where a silent client's arm stops by itself, it is left alone. This module is the

@@ -20,7 +20,7 @@ class ExclusiveControl:
     """Hears what other bridges say of themselves on ``/lohovla/state``.
 
     Of two bridges the one that already moves the arm goes on; if neither does, the one whose name comes first. So
-    they agree without a word.
+    they agree without exchanging messages.
 
     Attributes:
         name: of this bridge.

@@ -144,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
         _log.debug("page: " + format, *args)
 
     def _from_here(self) -> bool:
-        """Whether the request was meant for this server: no name of somebody else's that leads here."""
+        """Whether the request names this server (protection from DNS rebinding)."""
         return self.page.is_here(self.headers.get("Host", ""))
 
     def do_GET(self) -> None:

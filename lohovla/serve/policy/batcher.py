@@ -57,7 +57,7 @@ class PendingRequest:
 
 
 class Batcher:
-    """Batches what waits. Nobody waits for company: a free policy takes what there is.
+    """Batches waiting requests. A free policy takes those that are there at once, without waiting for more.
 
     While a forward runs, what arrives meanwhile gathers for the next one, so batches grow with the load.
     All calls of the policy, resets too, come from one thread. If a batch fails, its observations are decided

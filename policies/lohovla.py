@@ -26,7 +26,7 @@ from lohovla.model.inference.action_sampling import ActionContext
 from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.model.processor import KEYS, Processor
 from lohovla.policies.base import Context, Decision, Policy, PolicySpec
-from lohovla.policies.policy_config import EpisodeMemory, LoHoVLAPolicyConfig, last_action_delta
+from lohovla.policies.policy_config import EpisodeState, LoHoVLAPolicyConfig, last_action_delta
 from lohovla.policies.realtime_policy import SubtaskPlan
 from lohovla.policies.replan_rule import SubtaskFailures
 from lohovla.policies.subgoal_source import ModelSubgoals
@@ -43,32 +43,34 @@ class LoHoVLAPolicy(Policy):
         env: what it is for: its action space, cameras and rate.
         model: the core.
         processor: of its checkpoint.
-        rules: how.
+        config: how.
     """
 
-    def __init__(self, env: Any, model: LoHoVLA, processor: Processor, rules: LoHoVLAPolicyConfig):
-        self.model, self.processor, self.rules = model, processor, rules
-        self._fast = InferenceBackend(model, rules.backend)
-        self.planner = SubtaskPlanner(model, processor, rules, self._fast)
+    def __init__(self, env: Any, model: LoHoVLA, processor: Processor, config: LoHoVLAPolicyConfig):
+        self.model, self.processor, self.config = model, processor, config
+        self._backend = InferenceBackend(model, config.backend)
+        self.planner = SubtaskPlanner(model, processor, config, self._backend)
         control = env.control
-        self._whole = DecisionConfig(processor.start, processor.end, processor.mask, control, rules.num_inference_steps)
+        self._decision_config = DecisionConfig(
+            processor.start, processor.end, processor.mask, control, config.num_inference_steps
+        )
         self.spec = PolicySpec(
             KEYS,
             control,
             env.action_space.shape,
             model.config.horizons[control],
             EE_HZ,
-            frozenset({"subtask", "progress", *(["subgoal"] if rules.paints else [])}),
+            frozenset({"subtask", "progress", *(["subgoal"] if config.generates_subgoals else [])}),
             prefix=control == "ee",
         )
-        self.flow_steps = rules.num_inference_steps
+        self.flow_steps = config.num_inference_steps
         self._home = np.array(model.config.look)
-        self._memories: dict[int, EpisodeMemory] = {}
+        self._episodes: dict[int, EpisodeState] = {}
 
     def reset(self, seed: int, slot: int = 0) -> None:
         """Begin an episode."""
-        noise, failures = torch.Generator().manual_seed(seed), SubtaskFailures(self.rules.failures_allowed)
-        self._memories[slot] = EpisodeMemory(noise, ModelSubgoals(self.model, seed), failures)
+        noise, failures = torch.Generator().manual_seed(seed), SubtaskFailures(self.config.failures_allowed)
+        self._episodes[slot] = EpisodeState(noise, ModelSubgoals(self.model, seed), failures)
 
     def act(self, observation: Mapping[str, Any], context: Context) -> Decision:
         """Decide for one episode."""
@@ -77,45 +79,51 @@ class LoHoVLAPolicy(Policy):
     @torch.no_grad()
     def act_batch(self, observations: Sequence[Mapping[str, Any]], contexts: Sequence[Context]) -> list[Decision]:
         """Decide for several episodes in one pass."""
-        memories = [self._memories[context.slot] for context in contexts]
+        memories = [self._episodes[context.slot] for context in contexts]
         planned, actions, act_ms = self._act(observations, contexts, memories)
-        first = 1 if self.spec.control == "pick_place" else self.rules.n_action_steps
+        first = 1 if self.spec.control == "pick_place" else self.config.n_action_steps
         for memory, action in zip(memories, actions, strict=True):
-            memory.motion = last_action_delta(action[:first])
+            memory.last_action_delta = last_action_delta(action[:first])
         return [
             self._decision(memory, action[:first], new, act_ms)
             for action, memory, new in zip(actions, memories, planned, strict=True)
         ]
 
-    def _decision(self, memory: EpisodeMemory, actions: np.ndarray, planned: bool, act_ms: float | None) -> Decision:
+    def _decision(self, memory: EpisodeState, actions: np.ndarray, planned: bool, act_ms: float | None) -> Decision:
         timing = memory.timing if act_ms is None else {**memory.timing, "act": act_ms}
-        text = self._text(memory)
-        return Decision(actions, text, planned, memory.subgoal, memory.progress, timing, memory.over, memory.way)
+        text = self._subtask_text(memory)
+        return Decision(
+            actions, text, planned, memory.subgoal, memory.progress, timing, memory.over, memory.path_length
+        )
 
-    def _text(self, memory: EpisodeMemory) -> str:
-        return vocabulary()["nothing"] if memory.over == "nothing" else self.processor.sentence(memory.words or [])
+    def _subtask_text(self, memory: EpisodeState) -> str:
+        return (
+            vocabulary()["nothing"]
+            if memory.over == "nothing"
+            else self.processor.sentence(memory.subtask_tokens or [])
+        )
 
     def _act(
         self,
         observations: Sequence[Mapping[str, Any]],
         contexts: Sequence[Context],
-        memories: Sequence[EpisodeMemory],
+        memories: Sequence[EpisodeState],
         prefix: np.ndarray | None = None,
     ) -> tuple[list[bool], list[np.ndarray], float | None]:
         """Where a new sub-task begins, the chunks, and the time that they took; none where all was decided in one.
 
         Sub-tasks that go on continue ``prefix`` (d, 7).
         """
-        turn, chunk = self._turn(observations, contexts, memories), None
-        # Once, and only when the observations are found good: noise must not depend on an episode's company.
-        given = cache(partial(self._acting, memories, prefix))
-        if len(turn) == len(memories) and self.planner.whole(memories):
-            planned, chunk = self.planner.decide(observations, memories, self._whole, given)
-            self._begin(contexts, memories)
+        turn, chunk = self._motions_over(observations, contexts, memories), None
+        # Drawn once, and only after the observations were checked: an episode's noise must not depend on the batch.
+        given = cache(partial(self._chunk_inputs, memories, prefix))
+        if len(turn) == len(memories) and self.planner.can_use_single_graph(memories):
+            planned, chunk = self.planner.decide(observations, memories, self._decision_config, given)
+            self._begin_motions(contexts, memories)
         else:
-            planned = self._look(observations, contexts, memories, turn)
+            planned = self._look_and_plan(observations, contexts, memories, turn)
         for row in (row for row, new in enumerate(planned) if new):
-            memories[row].way = self._way(memories[row], observations[row])
+            memories[row].path_length = self._path_length(memories[row], observations[row])
         began, in_one = time.perf_counter(), chunk is not None
         if chunk is None:
             chunk = self._chunks(observations, memories, replace(given(), prefix=None) if any(planned) else given())
@@ -127,8 +135,8 @@ class LoHoVLAPolicy(Policy):
                     actions[row][:] = np.asarray(observations[row]["state"][:7], np.float32)
         return planned, actions, None if in_one else (time.perf_counter() - began) * 1e3
 
-    def _turn(
-        self, observations: Sequence[Mapping[str, Any]], contexts: Sequence[Context], memories: Sequence[EpisodeMemory]
+    def _motions_over(
+        self, observations: Sequence[Mapping[str, Any]], contexts: Sequence[Context], memories: Sequence[EpisodeState]
     ) -> list[int]:
         """Which look again, as their motion is over."""
         for memory, context in zip(memories, contexts, strict=True):
@@ -141,46 +149,46 @@ class LoHoVLAPolicy(Policy):
         ]
 
     @torch.no_grad()
-    def _look(
+    def _look_and_plan(
         self,
         observations: Sequence[Mapping[str, Any]],
         contexts: Sequence[Context],
-        memories: Sequence[EpisodeMemory],
+        memories: Sequence[EpisodeState],
         turn: Sequence[int] | None = None,
     ) -> list[bool]:
         """Those whose ``turn`` it is look, judge and plan; returns where a new sub-task begins."""
-        turn = self._turn(observations, contexts, memories) if turn is None else turn
+        turn = self._motions_over(observations, contexts, memories) if turn is None else turn
         planned = [False] * len(memories)
         if turn:
             fresh = self.planner.plan([observations[i] for i in turn], [memories[i] for i in turn])
             for i, new in zip(turn, fresh, strict=True):
                 planned[i] = new
-            self._begin([contexts[i] for i in turn], [memories[i] for i in turn])
+            self._begin_motions([contexts[i] for i in turn], [memories[i] for i in turn])
         return planned
 
     @staticmethod
-    def _begin(contexts: Sequence[Context], memories: Sequence[EpisodeMemory]) -> None:
+    def _begin_motions(contexts: Sequence[Context], memories: Sequence[EpisodeState]) -> None:
         """Motions begin."""
         for context, memory in zip(contexts, memories, strict=True):
-            memory.started, memory.gripped, memory.reward = context.step, False, 0.0
+            memory.motion_start, memory.has_gripped, memory.reward = context.step, False, 0.0
 
-    def _motion_over(self, memory: EpisodeMemory, observation: Mapping[str, Any], context: Context) -> bool:
+    def _motion_over(self, memory: EpisodeState, observation: Mapping[str, Any], context: Context) -> bool:
         """Whether it is time to look again: always with ``pick_place``; with ``ee`` when the tool is back to look."""
-        if memory.words is None or self.spec.control == "pick_place":
+        if memory.subtask_tokens is None or self.spec.control == "pick_place":
             return True
         state = observation["state"]
-        memory.gripped |= bool(state[6] > 0.5)
-        seconds = (context.step - memory.started) / self.spec.control_hz
-        allowed = max(self.rules.subtask_timeout, _SLACK * memory.way / context.velocity)
+        memory.has_gripped |= bool(state[6] > 0.5)
+        seconds = (context.step - memory.motion_start) / self.spec.control_hz
+        allowed = max(self.config.subtask_timeout, _SLACK * memory.path_length / context.velocity)
         away = float(np.linalg.norm(np.asarray(state[:3]) - self._home))
-        back = memory.gripped and state[6] < 0.5 and away < 0.03
+        back = memory.has_gripped and state[6] < 0.5 and away < 0.03
         return back or seconds >= allowed
 
-    def _way(self, memory: EpisodeMemory, observation: Mapping[str, Any]) -> float:
+    def _path_length(self, memory: EpisodeState, observation: Mapping[str, Any]) -> float:
         """How far the tool has to go, m, from where it is by pick and place to where it looks again."""
-        if memory.attended is None or self.spec.control == "pick_place":
+        if memory.action_context is None or self.spec.control == "pick_place":
             return 0.0
-        pick, place = memory.attended.points[0, :, :3].float().cpu().numpy()
+        pick, place = memory.action_context.points[0, :, :3].float().cpu().numpy()
         above = [np.array([point[0], point[1], max(point[2], 0.0) + _LIFT]) for point in (pick, place)]
         stops = [np.asarray(observation["state"][:3]), above[0], above[1], self._home]
         legs = sum(float(np.linalg.norm(b - a)) for a, b in itertools.pairwise(stops))
@@ -188,22 +196,26 @@ class LoHoVLAPolicy(Policy):
 
     # -- acting --------------------------------------------------------------------------------------------
 
-    def _acting(self, memories: Sequence[EpisodeMemory], prefix: np.ndarray | None) -> ChunkInputs:
+    def _chunk_inputs(self, memories: Sequence[EpisodeState], prefix: np.ndarray | None) -> ChunkInputs:
         device = self.model.device
         noise = action_sampling.sample_action_noise(
             self.model, self.spec.control, [memory.noise for memory in memories]
         )
-        motion = torch.from_numpy(np.stack([memory.motion for memory in memories])).to(device)
+        motion = torch.from_numpy(np.stack([memory.last_action_delta for memory in memories])).to(device)
         return ChunkInputs(motion, noise, None if prefix is None else torch.from_numpy(prefix)[None].to(device))
 
     def _chunks(
-        self, observations: Sequence[Mapping[str, Any]], memories: Sequence[EpisodeMemory], given: ChunkInputs
+        self, observations: Sequence[Mapping[str, Any]], memories: Sequence[EpisodeState], given: ChunkInputs
     ) -> torch.Tensor:
-        attended = ActionContext.stack([memory.attended for memory in memories if memory.attended is not None])
+        attended = ActionContext.stack(
+            [memory.action_context for memory in memories if memory.action_context is not None]
+        )
         if self.spec.control == "pick_place":
-            return self._fast.pick_place(attended, self.rules.num_inference_steps, given.noise)
+            return self._backend.pick_place(attended, self.config.num_inference_steps, given.noise)
         states = self._states(observations)
-        return self._fast.ee(attended, states, given.motion, self.rules.num_inference_steps, given.noise, given.prefix)
+        return self._backend.ee(
+            attended, states, given.motion, self.config.num_inference_steps, given.noise, given.prefix
+        )
 
     def _states(self, observations: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         states = np.stack([observation["state"] for observation in observations]).astype(np.float32)
@@ -213,13 +225,13 @@ class LoHoVLAPolicy(Policy):
 
     def plan(self, observation: Mapping[str, Any], context: Context) -> SubtaskPlan:
         """The sub-task; after the first, another is chosen when the tool is next out of the camera's way."""
-        memory = self._memories[context.slot]
-        if memory.words is None:
-            self._look([observation], [context], [memory])
-            memory.way = self._way(memory, observation)
+        memory = self._episodes[context.slot]
+        if memory.subtask_tokens is None:
+            self._look_and_plan([observation], [context], [memory])
+            memory.path_length = self._path_length(memory, observation)
         else:
             memory.failures.exhaust()
-        return SubtaskPlan(self._text(memory), timing=memory.timing, over=memory.over, way=memory.way)
+        return SubtaskPlan(self._subtask_text(memory), timing=memory.timing, over=memory.over, way=memory.path_length)
 
     @torch.no_grad()
     def chunk(
@@ -231,11 +243,11 @@ class LoHoVLAPolicy(Policy):
         frozen: int = 0,
     ) -> Decision:
         """The next actions; they continue the first ``frozen`` ones of ``prefix``."""
-        memory = self._memories[context.slot]
+        memory = self._episodes[context.slot]
         given = None
         if prefix is not None and frozen:
             given = prefix[: min(frozen, self.model.config.max_prefix)].astype(np.float32)
-        memory.motion = last_action_delta(context.commanded)
+        memory.last_action_delta = last_action_delta(context.commanded)
         planned, actions, act_ms = self._act([observation], [context], [memory], given)
         if planned[0]:
             memory.progress = 0.0  # of the new sub-task
@@ -245,13 +257,13 @@ class LoHoVLAPolicy(Policy):
         self, observation: Mapping[str, Any], context: Context, plan: SubtaskPlan
     ) -> action_sampling.ActionVelocity:
         """The velocity field of a chunk, for guidance."""
-        memory = self._memories[context.slot]
-        self._look([observation], [context], [memory])
-        memory.motion = last_action_delta(context.commanded)
-        assert memory.attended is not None
+        memory = self._episodes[context.slot]
+        self._look_and_plan([observation], [context], [memory])
+        memory.last_action_delta = last_action_delta(context.commanded)
+        assert memory.action_context is not None
         self._guided = memory, self._states([observation])
-        motion = torch.from_numpy(memory.motion)[None].to(self.model.device)
-        return action_sampling.ee_denoise(self.model, memory.attended, self._guided[1], motion)
+        motion = torch.from_numpy(memory.last_action_delta)[None].to(self.model.device)
+        return action_sampling.ee_denoise(self.model, memory.action_context, self._guided[1], motion)
 
     def velocity(self, x: torch.Tensor, t: float, encoding: action_sampling.ActionVelocity) -> torch.Tensor:
         """The field at ``x`` (H, D) and noise level ``t``; differentiable in ``x``."""

@@ -86,59 +86,59 @@ class LoHoVLAPolicyConfig:
         return failures_allowed(self.replan, self.max_subtask_failures)
 
     @property
-    def pictured(self) -> bool:
+    def uses_subgoal_images(self) -> bool:
         """Whether sub-goal pictures are acted on."""
         return "image" in self.subtasks
 
     @property
-    def paints(self) -> bool:
+    def generates_subgoals(self) -> bool:
         """Whether sub-goal pictures are painted."""
-        return self.pictured or self.generate_subgoals
+        return self.uses_subgoal_images or self.generate_subgoals
 
 
 @dataclass
-class EpisodeMemory:
+class EpisodeState:
     """What is remembered of one episode.
 
     Attributes:
         noise: its stream of noise.
-        pictures: makes the pictures of its sub-tasks' ends.
+        subgoal_source: makes the pictures of its sub-tasks' ends.
         failures: of the sub-task under way.
         goal: in words.
-        words: tokens of the sub-task; None before the first.
-        attended: what the action expert reads.
-        before: what was seen at the points when the sub-task began.
+        subtask_tokens: tokens of the sub-task; None before the first.
+        action_context: what the action expert reads.
+        initial_features: of the detector at the points when the sub-task began.
         over: ``done`` or ``nothing`` once that was said, see :class:`~lohovla.policies.base.Decision`.
-        way: m from where the tool was when the sub-task was planned, to where it picks, places, and looks again.
-        failed: sub-tasks in tokens that were given up since the last success.
-        gripped: whether suction was on within this motion (``ee``).
-        started: step at which the motion began.
+        path_length: m from where the tool was when the sub-task was planned, to where it picks, places and looks again.
+        failed_subtasks: sub-tasks in tokens that were given up since the last success.
+        has_gripped: whether suction was on within this motion (``ee``).
+        motion_start: step at which the motion began.
         reward: collected since then.
         progress: how far the model thinks that the sub-task is.
-        motion: difference of the last two commands, x, y, z, yaw.
+        last_action_delta: difference of the last two commands, x, y, z, yaw.
         timing: of the last look, ms by stage.
         subgoal: the picture of the sub-task's end, uint8 (H, W, 3), if one was made.
-        shown: the same as the stem sees it (1, 4, H, W).
+        subgoal_input: the same as the stem sees it (1, 4, H, W).
     """
 
     noise: torch.Generator
-    pictures: SubgoalSource
+    subgoal_source: SubgoalSource
     failures: SubtaskFailures
     goal: str = ""
-    words: list[int] | None = None
-    attended: ActionContext | None = None
-    before: torch.Tensor | None = None
+    subtask_tokens: list[int] | None = None
+    action_context: ActionContext | None = None
+    initial_features: torch.Tensor | None = None
     over: str = ""
-    way: float = 0.0
-    failed: list[list[int]] = field(default_factory=list)
-    gripped: bool = False
-    started: int = 0
+    path_length: float = 0.0
+    failed_subtasks: list[list[int]] = field(default_factory=list)
+    has_gripped: bool = False
+    motion_start: int = 0
     reward: float = 0.0
     progress: float = 0.0
-    motion: np.ndarray = field(default_factory=lambda: np.zeros(4, np.float32))
+    last_action_delta: np.ndarray = field(default_factory=lambda: np.zeros(4, np.float32))
     timing: dict[str, float] = field(default_factory=dict)
     subgoal: np.ndarray | None = None
-    shown: torch.Tensor | None = None
+    subgoal_input: torch.Tensor | None = None
 
 
 def last_action_delta(actions: np.ndarray | None) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""The thinking part of the LoHoVLA policy: judge the sub-task, say the next, paint its end, point; or all in one.
+"""The planning part of the LoHoVLA policy: success detection, the next sub-task, its sub-goal picture, grasp and place.
 
-It works on a batch of looks; what it knows of each episode is in :class:`lohovla.policies.policy_config.EpisodeMemory`.
+It works on a batch of looks; what it knows of each episode is in :class:`lohovla.policies.policy_config.EpisodeState`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from torch import Tensor
 from lohovla.errors import UserError
 from lohovla.model.backends.device_transfer import DeviceTransfer
 from lohovla.model.backends.inference_backend import InferenceBackend
-from lohovla.model.backends.single_graph import ANY, NONE, ChunkInputs, DecisionConfig, DecisionInputs, kept_words
+from lohovla.model.backends.single_graph import (
+    ALWAYS_REPLAN,
+    NEVER_REPLAN,
+    ChunkInputs,
+    DecisionConfig,
+    DecisionInputs,
+    pad_subtask_tokens,
+)
 from lohovla.model.encoders.detector import DetectionMap, Detections
 from lohovla.model.inference import pick_place_prediction
 from lohovla.model.inference.action_sampling import ActionContext
@@ -24,7 +31,7 @@ from lohovla.model.inference.subgoal_generation import picture_to_rgb, require_s
 from lohovla.model.language.token_trie import TokenTrie
 from lohovla.model.modeling_lohovla import EncodedObservation, LoHoVLA, ModelInputs
 from lohovla.model.processor import Processor
-from lohovla.policies.policy_config import EpisodeMemory, LoHoVLAPolicyConfig
+from lohovla.policies.policy_config import EpisodeState, LoHoVLAPolicyConfig
 from lohovla.policies.subgoal_source import PlannedSubtask
 
 _REWARDED = 1e-6
@@ -36,49 +43,56 @@ class SubtaskPlanner:
     Args:
         model: the core.
         processor: of its checkpoint.
-        rules: how.
-        fast: the model's calls.
+        config: how.
+        backend: the model's calls.
 
     Raises:
-        UserError: the model was not trained for what the rules ask.
+        UserError: the model was not trained for what the configuration asks.
     """
 
-    def __init__(self, model: LoHoVLA, processor: Processor, rules: LoHoVLAPolicyConfig, fast: InferenceBackend):
-        if not model.config.subtasks and rules.subtasks != "none":
+    def __init__(self, model: LoHoVLA, processor: Processor, config: LoHoVLAPolicyConfig, backend: InferenceBackend):
+        if not model.config.subtasks and config.subtasks != "none":
             raise UserError(
                 "this checkpoint was trained without sub-tasks: it acts from the goal alone", "set policy.subtasks=none"
             )
-        if rules.paints:
+        if config.generates_subgoals:
             require_subgoal_generator(model)
-        self.model, self.rules = model, rules
-        self._fast, self._inputs = fast, DeviceTransfer(processor, model.device)
+        self.model, self.config = model, config
+        self._backend, self._inputs = backend, DeviceTransfer(processor, model.device)
         self._start, self._end, self._mask = processor.start, processor.end, processor.mask
-        self.subtask_constraints = processor.subtask_constraints(rules.allow_done) if rules.grammar != "none" else None
+        self.subtask_constraints = (
+            processor.subtask_constraints(config.allow_done) if config.grammar != "none" else None
+        )
 
-    def plan(self, observations: Sequence[Mapping[str, Any]], memories: Sequence[EpisodeMemory]) -> list[bool]:
+    def plan(self, observations: Sequence[Mapping[str, Any]], memories: Sequence[EpisodeState]) -> list[bool]:
         """Look, judge the sub-task, plan another where one is due, and point; returns where one was planned."""
         began = time.perf_counter()
         inputs = self._inputs(observations)
-        prefix = self._fast.encode(inputs)
+        prefix = self._backend.encode(inputs)
         timing = {"encode": (time.perf_counter() - began) * 1e3}
-        self._hear(observations, memories)
+        self._set_goals(observations, memories)
         due = [
-            self._due(memory, self._progress(memory, prefix.seen.select_row(row)))
+            self._replan_due(memory, self._success_probability(memory, prefix.seen.select_row(row)))
             for row, memory in enumerate(memories)
         ]
-        self._go_on(inputs, prefix, memories, due, timing)
+        self._plan_and_point(inputs, prefix, memories, due, timing)
         return due
 
-    def whole(self, memories: Sequence[EpisodeMemory]) -> bool:
+    def can_use_single_graph(self, memories: Sequence[EpisodeState]) -> bool:
         """Whether :meth:`decide` does these in one: by block diffusion, not eagerly, where a sub-task may be due."""
-        rules = self.rules
-        possible = self._fast.whole and rules.planner == "d2f" and rules.subtasks == "text" and not rules.paints
-        return possible and any(self._limit(memory) < NONE for memory in memories)
+        rules = self.config
+        possible = (
+            self._backend.prefers_single_graph
+            and rules.planner == "d2f"
+            and rules.subtasks == "text"
+            and not rules.generates_subgoals
+        )
+        return possible and any(self._replan_threshold(memory) < NEVER_REPLAN for memory in memories)
 
     def decide(
         self,
         observations: Sequence[Mapping[str, Any]],
-        memories: Sequence[EpisodeMemory],
+        memories: Sequence[EpisodeState],
         whole: DecisionConfig,
         acting: Callable[[], ChunkInputs],
     ) -> tuple[list[bool], Tensor | None]:
@@ -89,205 +103,214 @@ class SubtaskPlanner:
         """
         began = time.perf_counter()
         inputs = self._inputs(observations)
-        decided = self._fast.decide(whole, inputs, self._asked(memories, acting()))
-        self._hear(observations, memories)
-        progress, words = decided.progress.tolist(), decided.words(self._end)
-        due = [self._due(memory, value) for memory, value in zip(memories, progress, strict=True)]
-        holds = decided.fresh.tolist() == due and all(decided.complete.tolist())
+        decided = self._backend.decide(whole, inputs, self._decision_inputs(memories, acting()))
+        self._set_goals(observations, memories)
+        progress, words = decided.progress.tolist(), decided.token_lists(self._end)
+        due = [self._replan_due(memory, value) for memory, value in zip(memories, progress, strict=True)]
+        holds = decided.replanned.tolist() == due and all(decided.complete.tolist())
         timing = {"decide": (time.perf_counter() - began) * 1e3}
-        if not holds or self._refused(decided.objects, words, memories, due):
-            self._go_on(inputs, decided.prefix(), memories, due, timing)
+        if not holds or self._violates_constraints(decided.objects, words, memories, due):
+            self._plan_and_point(inputs, decided.encoded_observation(), memories, due, timing)
             return due, None
-        self._keep(memories, words, decided.attended, decided.before, timing)
-        self._end_runs(decided.objects, memories, due)
+        self._store(memories, words, decided.action_context, decided.initial_features, timing)
+        self._note_episode_end(decided.objects, memories, due)
         return due, decided.action
 
-    def _asked(self, memories: Sequence[EpisodeMemory], acting: ChunkInputs) -> DecisionInputs:
-        asked = DecisionInputs.new(self.model, acting.motion, acting.noise)
-        asked.limit = asked.limit.new_tensor([self._limit(memory) for memory in memories])
-        asked.kept = kept_words(self.model, [memory.words or [] for memory in memories], self._end)
+    def _decision_inputs(self, memories: Sequence[EpisodeState], acting: ChunkInputs) -> DecisionInputs:
+        asked = DecisionInputs.for_first_subtasks(self.model, acting.motion, acting.noise)
+        asked.replan_threshold = asked.replan_threshold.new_tensor(
+            [self._replan_threshold(memory) for memory in memories]
+        )
+        asked.previous_tokens = pad_subtask_tokens(
+            self.model, [memory.subtask_tokens or [] for memory in memories], self._end
+        )
         for row, memory in enumerate(memories):
-            if memory.before is not None and memory.attended is not None:
-                asked.before[row], asked.points[row] = memory.before[0], memory.attended.points[0]
+            if memory.initial_features is not None and memory.action_context is not None:
+                asked.initial_features[row], asked.points[row] = (
+                    memory.initial_features[0],
+                    memory.action_context.points[0],
+                )
         asked.prefix = acting.prefix
         return asked
 
-    def _hear(self, observations: Sequence[Mapping[str, Any]], memories: Sequence[EpisodeMemory]) -> None:
+    def _set_goals(self, observations: Sequence[Mapping[str, Any]], memories: Sequence[EpisodeState]) -> None:
         for memory, observation in zip(memories, observations, strict=True):
             memory.goal = str(observation["instruction"])
 
-    def _go_on(
+    def _plan_and_point(
         self,
         inputs: ModelInputs,
         prefix: EncodedObservation,
-        memories: Sequence[EpisodeMemory],
+        memories: Sequence[EpisodeState],
         due: Sequence[bool],
         timing: dict[str, float],
     ) -> None:
         """Say what is due, and point."""
         began = time.perf_counter()
-        words = self._words(prefix, memories, due)
+        words = self._subtask_words(prefix, memories, due)
         planned = time.perf_counter()
-        pointed = self._point(inputs.picture, prefix, words, memories, due)
-        before = self.model.progress.remember(prefix.seen, pointed.points)
+        pointed = self._predict_points(inputs.picture, prefix, words, memories, due)
+        before = self.model.progress.sample_features(prefix.seen, pointed.points)
         timing = timing | {
             "plan": (planned - began) * 1e3,
             "point": (time.perf_counter() - planned) * 1e3 - sum(one.timing.get("imagine", 0.0) for one in memories),
         }
-        self._keep(memories, words.tokens, ActionContext.from_predictions(pointed), before, timing)
-        self._end_runs(prefix.objects, memories, due)
+        self._store(memories, words.tokens, ActionContext.from_predictions(pointed), before, timing)
+        self._note_episode_end(prefix.objects, memories, due)
 
-    def _end_runs(self, objects: Detections, memories: Sequence[EpisodeMemory], due: Sequence[bool]) -> None:
+    def _note_episode_end(self, objects: Detections, memories: Sequence[EpisodeState], due: Sequence[bool]) -> None:
         """Note where what was planned ends an episode: all is done, or nothing can be."""
         for row in [
-            row for row, new in enumerate(due) if new and self.rules.allow_done and self.subtask_constraints is not None
+            row
+            for row, new in enumerate(due)
+            if new and self.config.allow_done and self.subtask_constraints is not None
         ]:
             memory = memories[row]
-            grammar = self._grammars(objects.select_rows([row]), [memory])
+            grammar = self._scene_constraints(objects.select_rows([row]), [memory])
             memory.over = (
-                self.subtask_constraints.ends(memory.words or [], grammar[0])
+                self.subtask_constraints.ends(memory.subtask_tokens or [], grammar[0])
                 if self.subtask_constraints and grammar
                 else ""
             )
 
-    def _keep(
+    def _store(
         self,
-        memories: Sequence[EpisodeMemory],
+        memories: Sequence[EpisodeState],
         words: Sequence[list[int]],
         attended: ActionContext,
         before: Tensor,
         timing: dict[str, float],
     ) -> None:
         for row, memory in enumerate(memories):
-            memory.words, memory.attended = words[row], attended.select_row(row)
-            memory.before, memory.timing = before[row : row + 1], {**memory.timing, **timing}
+            memory.subtask_tokens, memory.action_context = words[row], attended.select_row(row)
+            memory.initial_features, memory.timing = before[row : row + 1], {**memory.timing, **timing}
 
-    def _point(
+    def _predict_points(
         self,
         picture: torch.Tensor,
         prefix: EncodedObservation,
         words: SubtaskTokens,
-        memories: Sequence[EpisodeMemory],
+        memories: Sequence[EpisodeState],
         due: Sequence[bool],
     ) -> PickPlacePrediction:
         """Where the sub-tasks pick and place, told by their words, by pictures of their ends, or by both."""
-        painting = self.rules.paints and any(due)
-        if painting or not self.rules.pictured:
-            told = self._fast.point(prefix, words)
+        painting = self.config.generates_subgoals and any(due)
+        if painting or not self.config.uses_subgoal_images:
+            told = self._backend.point(prefix, words)
             if painting:
-                self._imagine(picture, prefix.seen, words, told, memories, due)
-            if not self.rules.pictured:
+                self._generate_subgoals(picture, prefix.seen, words, told, memories, due)
+            if not self.config.uses_subgoal_images:
                 return told
-        return self._fast.point(prefix, self._pictured(prefix, words, memories))
+        return self._backend.point(prefix, self._with_subgoal_images(prefix, words, memories))
 
-    def _pictured(
-        self, prefix: EncodedObservation, words: SubtaskTokens, memories: Sequence[EpisodeMemory]
+    def _with_subgoal_images(
+        self, prefix: EncodedObservation, words: SubtaskTokens, memories: Sequence[EpisodeState]
     ) -> SubtaskTokens:
         """What is acted on where pictures are: the words or none, and what the kept pictures would change."""
-        kept = [memory.shown for memory in memories if memory.shown is not None]
+        kept = [memory.subgoal_input for memory in memories if memory.subgoal_input is not None]
         then = self.model.stem(torch.cat(kept).to(self.model.dtype))
-        said = words.tokens if self.rules.subtasks == "text+image" else [[]] * len(memories)
+        said = words.tokens if self.config.subtasks == "text+image" else [[]] * len(memories)
         seen = pick_place_prediction.subtask_from_tokens(self.model, prefix, said, self._start)
         return pick_place_prediction.append_subgoal(self.model, seen, self.model.subgoal_entry(prefix.seen, then))
 
-    def _imagine(
+    def _generate_subgoals(
         self,
         picture: torch.Tensor,
         seen: DetectionMap,
         words: SubtaskTokens,
         pointed: PickPlacePrediction,
-        memories: Sequence[EpisodeMemory],
+        memories: Sequence[EpisodeState],
         due: Sequence[bool],
     ) -> None:
         """Picture where new sub-tasks lead, one by one: an episode's pictures must not depend on its neighbours."""
         for row in (row for row, new in enumerate(due) if new):
             began = time.perf_counter()
             memory, now = memories[row], picture[row : row + 1]
-            memory.shown = memory.pictures(
+            memory.subgoal_input = memory.subgoal_source(
                 PlannedSubtask(words.tokens[row], now, seen.select_row(row), pointed.select_row(row))
             )
-            memory.subgoal = picture_to_rgb(memory.shown[0])
+            memory.subgoal = picture_to_rgb(memory.subgoal_input[0])
             memory.timing = {"imagine": (time.perf_counter() - began) * 1e3}
 
-    def _progress(self, memory: EpisodeMemory, seen: DetectionMap) -> float:
+    def _success_probability(self, memory: EpisodeState, seen: DetectionMap) -> float:
         """Chance that the sub-task under way is done; none before the first."""
-        if memory.before is None or memory.attended is None:
+        if memory.initial_features is None or memory.action_context is None:
             return 0.0
-        points, judge = memory.attended.points, self.model.progress
-        return float(torch.sigmoid(judge(memory.before, judge.remember(seen, points), points)))
+        points, judge = memory.action_context.points, self.model.progress
+        return float(torch.sigmoid(judge(memory.initial_features, judge.sample_features(seen, points), points)))
 
-    def _due(self, memory: EpisodeMemory, progress: float) -> bool:
+    def _replan_due(self, memory: EpisodeState, progress: float) -> bool:
         """Whether a new sub-task is due; counts failures."""
-        if memory.words is None:
+        if memory.subtask_tokens is None:
             return True
         memory.progress = progress
         success = (
-            memory.reward > _REWARDED if self.rules.progress == "reward" else progress > self.rules.success_threshold
+            memory.reward > _REWARDED if self.config.progress == "reward" else progress > self.config.success_threshold
         )
         if success:
             memory.failures.clear()
-            memory.failed = []
+            memory.failed_subtasks = []
             return True
         if memory.failures.add():
-            if self.rules.exclude_failed:
-                memory.failed.append(memory.words)
+            if self.config.exclude_failed:
+                memory.failed_subtasks.append(memory.subtask_tokens)
             return True
         return False
 
-    def _limit(self, memory: EpisodeMemory) -> float:
+    def _replan_threshold(self, memory: EpisodeState) -> float:
         """Chance of completion above which :meth:`_due` will want a new sub-task."""
-        if memory.words is None or memory.failures.next_gives_up:
-            return ANY
-        if self.rules.progress == "model":
-            return self.rules.success_threshold
-        return ANY if memory.reward > _REWARDED else NONE
+        if memory.subtask_tokens is None or memory.failures.next_gives_up:
+            return ALWAYS_REPLAN
+        if self.config.progress == "model":
+            return self.config.success_threshold
+        return ALWAYS_REPLAN if memory.reward > _REWARDED else NEVER_REPLAN
 
-    def _words(
-        self, prefix: EncodedObservation, memories: Sequence[EpisodeMemory], due: Sequence[bool]
+    def _subtask_words(
+        self, prefix: EncodedObservation, memories: Sequence[EpisodeState], due: Sequence[bool]
     ) -> SubtaskTokens:
         """New sub-tasks where they are due, the old ones elsewhere."""
-        if self.rules.subtasks == "none":
+        if self.config.subtasks == "none":
             return pick_place_prediction.subtask_from_tokens(self.model, prefix, [[] for _ in memories], self._start)
         if all(due):
-            return self._new_words(prefix, memories)
-        words = [memory.words or [] for memory in memories]
+            return self._decode_subtasks(prefix, memories)
+        words = [memory.subtask_tokens or [] for memory in memories]
         if rows := [row for row, is_due in enumerate(due) if is_due]:
-            new = self._new_words(
+            new = self._decode_subtasks(
                 pick_place_prediction.select_rows(self.model, prefix, rows), [memories[row] for row in rows]
             )
             words = _replaced(words, rows, new.tokens)
         return pick_place_prediction.subtask_from_tokens(self.model, prefix, words, self._start)
 
-    def _new_words(self, prefix: EncodedObservation, memories: Sequence[EpisodeMemory]) -> SubtaskTokens:
-        grammars = self._grammars(prefix.objects, memories)
-        if self.rules.planner == "ar":
-            return self._fast.plan_ar(prefix, self._start, self._end, grammars)
-        words = self._fast.plan_d2f(prefix, self._start, self._end, self._mask)
+    def _decode_subtasks(self, prefix: EncodedObservation, memories: Sequence[EpisodeState]) -> SubtaskTokens:
+        grammars = self._scene_constraints(prefix.objects, memories)
+        if self.config.planner == "ar":
+            return self._backend.plan_ar(prefix, self._start, self._end, grammars)
+        words = self._backend.plan_d2f(prefix, self._start, self._end, self._mask)
         rows = [row for row, said in enumerate(words.tokens) if grammars is not None and said not in grammars[row]]
         if grammars is None or not rows:
             return words
         part, own = pick_place_prediction.select_rows(self.model, prefix, rows), [grammars[row] for row in rows]
-        again = self._fast.plan_ar(part, self._start, self._end, own)
+        again = self._backend.plan_ar(part, self._start, self._end, own)
         return pick_place_prediction.subtask_from_tokens(
             self.model, prefix, _replaced(words.tokens, rows, again.tokens), self._start
         )
 
-    def _grammars(self, objects: Detections, memories: Sequence[EpisodeMemory]) -> list[TokenTrie] | None:
+    def _scene_constraints(self, objects: Detections, memories: Sequence[EpisodeState]) -> list[TokenTrie] | None:
         if self.subtask_constraints is None:
             return None
-        if self.rules.grammar == "all":
+        if self.config.grammar == "all":
             return [self.subtask_constraints.everything] * len(memories)
         return [
-            self.subtask_constraints.for_scene(objects, k, memory.failed, memory.goal)
+            self.subtask_constraints.for_scene(objects, k, memory.failed_subtasks, memory.goal)
             for k, memory in enumerate(memories)
         ]
 
-    def _refused(
-        self, objects: Detections, words: Sequence[list[int]], memories: Sequence[EpisodeMemory], due: Sequence[bool]
+    def _violates_constraints(
+        self, objects: Detections, words: Sequence[list[int]], memories: Sequence[EpisodeState], due: Sequence[bool]
     ) -> bool:
         """Whether any of what is new may not be said."""
         rows = [row for row, new in enumerate(due) if new]
-        grammars = self._grammars(objects.select_rows(rows), [memories[row] for row in rows])
+        grammars = self._scene_constraints(objects.select_rows(rows), [memories[row] for row in rows])
         return grammars is not None and any(words[row] not in own for row, own in zip(rows, grammars, strict=True))
 
 

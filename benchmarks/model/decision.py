@@ -69,7 +69,7 @@ def _compared(fast: Any, eager: Any, processor: Any, observation: dict[str, Any]
 
     inputs, whole = processor([observation]), DecisionConfig(processor.start, processor.end, processor.mask, "ee", 4)
     noise = action_sampling.sample_action_noise(fast.model, "ee", [torch.Generator().manual_seed(0)])
-    asked = DecisionInputs.new(fast.model, torch.zeros(1, 4), noise)
+    asked = DecisionInputs.for_first_subtasks(fast.model, torch.zeros(1, 4), noise)
     made = fast.decide(whole, inputs, asked)
     prefix = eager.encode(inputs)
     words = eager.plan_d2f(prefix, whole.start, whole.end, whole.mask)
@@ -80,4 +80,4 @@ def _compared(fast: Any, eager: Any, processor: Any, observation: dict[str, Any]
     chunk = eager.ee(
         ActionContext.from_predictions(eager.point(prefix, words)), inputs.state, asked.motion, whole.steps, noise
     )
-    return words.forwards, made.words(whole.end) == words.tokens, float((made.action - chunk).abs().max())
+    return words.forwards, made.token_lists(whole.end) == words.tokens, float((made.action - chunk).abs().max())

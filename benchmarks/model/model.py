@@ -104,7 +104,10 @@ def decision_parts(fast: Any, processor: Any, observation: dict[str, Any]) -> di
     }
     for steps in _STEPS:
         parts[f"chunk ee {steps}"] = partial(fast.ee, attended, inputs.state, still, steps, noise["ee"])
-    how, asked = DecisionConfig(start, end, mask, "ee", 4), DecisionInputs.new(fast.model, still, noise["ee"])
+    how, asked = (
+        DecisionConfig(start, end, mask, "ee", 4),
+        DecisionInputs.for_first_subtasks(fast.model, still, noise["ee"]),
+    )
 
     def by_passes() -> Any:
         inputs = upload([observation])

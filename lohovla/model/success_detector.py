@@ -25,7 +25,7 @@ class ProgressHead(nn.Module):
             nn.Linear(4 * self.dim + 5, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 1)
         )
 
-    def remember(self, seen: DetectionMap, points: Tensor) -> Tensor:
+    def sample_features(self, seen: DetectionMap, points: Tensor) -> Tensor:
         """What is seen at the pick and the place (B, 2, 5), interpolated to the point: (B, 2, dim)."""
         (x0, x1), (y0, y1) = self.config.bounds
         grid = torch.stack([(points[..., 1] - y0) / (y1 - y0), (points[..., 0] - x0) / (x1 - x0)], -1) * 2 - 1

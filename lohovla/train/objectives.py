@@ -117,7 +117,7 @@ def progress_loss(model: LoHoVLA, batch: LabelledBatch, seen: DetectionMap, afte
     points = torch.nan_to_num(batch.points, nan=0.05)
     with torch.no_grad():
         before, now, others, others_now = (
-            model.progress.remember(m, p)
+            model.progress.sample_features(m, p)
             for m, p in (
                 (seen, points[:, 0]),
                 (after, points[:, 0]),

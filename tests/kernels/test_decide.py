@@ -14,7 +14,13 @@ from lohovla.evaluate.protocol import seeds_of, tasks_of
 from lohovla.evaluate.subgoal.subgoal_image_metrics import cases
 from lohovla.model.backends.graph_runners import EagerRunner
 from lohovla.model.backends.inference_backend import InferenceBackend
-from lohovla.model.backends.single_graph import ANY, NONE, DecisionConfig, DecisionInputs, kept_words
+from lohovla.model.backends.single_graph import (
+    ALWAYS_REPLAN,
+    NEVER_REPLAN,
+    DecisionConfig,
+    DecisionInputs,
+    pad_subtask_tokens,
+)
 from lohovla.model.checkpoint import load_checkpoint
 from lohovla.model.inference import action_sampling, pick_place_prediction
 from lohovla.model.inference.action_sampling import ActionContext
@@ -51,7 +57,7 @@ def noise_of(model, control, rows):
 
 
 def asked_of(model, control, rows):
-    return DecisionInputs.new(model, torch.full((rows, 4), 0.01), noise_of(model, control, rows))
+    return DecisionInputs.for_first_subtasks(model, torch.full((rows, 4), 0.01), noise_of(model, control, rows))
 
 
 def by_passes(model, processor, inputs, how, asked, words=None):
@@ -81,17 +87,17 @@ def test_it_is_the_passes_one_after_the_other(loaded, observations, control, pad
         inputs, asked = processor(some), asked_of(model, control, len(some))
         words, points, chunk, prefix = by_passes(model, processor, inputs, how, asked)
         made = fast.decide(how, inputs, asked)
-        assert made.fresh.all()
+        assert made.replanned.all()
         assert made.complete.all()
-        assert made.words(how.end) == words.tokens
-        assert (made.attended.points - points).abs().max() < BOUND
+        assert made.token_lists(how.end) == words.tokens
+        assert (made.action_context.points - points).abs().max() < BOUND
         assert made.action.shape == chunk.shape
         assert (made.action - chunk).abs().max() < BOUND
-        assert (made.before - model.progress.remember(prefix.seen, points)).abs().max() < 1e-3
+        assert (made.initial_features - model.progress.sample_features(prefix.seen, points)).abs().max() < 1e-3
         again = (
-            fast.pick_place(made.attended, 3, asked.noise)
+            fast.pick_place(made.action_context, 3, asked.noise)
             if control == "pick_place"
-            else fast.ee(made.attended, inputs.state, asked.motion, 3, asked.noise)
+            else fast.ee(made.action_context, inputs.state, asked.motion, 3, asked.noise)
         )
         assert (again - chunk).abs().max() < BOUND  # later chunks of the sub-task go on from it
 
@@ -110,9 +116,9 @@ def test_it_says_where_words_are_not_complete(loaded, observations, accept, coun
         found.add(complete)
         assert complete == (words.forwards <= forwards)
         if complete:
-            assert made.words(how.end) == words.tokens
+            assert made.token_lists(how.end) == words.tokens
         # Where it is not, one goes on from its prefix.
-        prefix = made.prefix()
+        prefix = made.encoded_observation()
         later = fast.plan_d2f(prefix, how.start, how.end, how.mask, accept)
         assert later.tokens == words.tokens
         assert (fast.point(prefix, later).points - points).abs().max() < BOUND
@@ -125,25 +131,29 @@ def test_subtasks_under_way_go_on_unless_they_seem_done(loaded, observations):
     some, fast, how = observations[:4], InferenceBackend(model, "fused"), whole(processor, forwards=20)
     inputs, asked = processor(some), asked_of(model, "ee", 4)
     fresh, points, _, prefix = by_passes(model, processor, inputs, how, asked)
-    asked.points, asked.before = points, model.progress.remember(prefix.seen, points) + 0.3
+    asked.points, asked.initial_features = points, model.progress.sample_features(prefix.seen, points) + 0.3
     asked.prefix = torch.full((4, 2, 7), 0.2)
-    chances = torch.sigmoid(model.progress(asked.before, model.progress.remember(prefix.seen, points), points))
+    chances = torch.sigmoid(
+        model.progress(asked.initial_features, model.progress.sample_features(prefix.seen, points), points)
+    )
     other = [*fresh.tokens[1:], fresh.tokens[0][:2]]
-    asked.kept = kept_words(model, other, how.end)
-    asked.limit = torch.tensor([ANY, NONE, float(chances[2]) - 0.01, float(chances[3]) + 0.01])
+    asked.previous_tokens = pad_subtask_tokens(model, other, how.end)
+    asked.replan_threshold = torch.tensor(
+        [ALWAYS_REPLAN, NEVER_REPLAN, float(chances[2]) - 0.01, float(chances[3]) + 0.01]
+    )
     made = fast.decide(how, inputs, asked)
     assert (made.progress - chances).abs().max() < 1e-4
-    assert made.fresh.tolist() == [True, False, True, False]
-    words = [own if new else old for own, old, new in zip(fresh.tokens, other, made.fresh, strict=True)]
-    assert made.words(how.end) == words
+    assert made.replanned.tolist() == [True, False, True, False]
+    words = [own if new else old for own, old, new in zip(fresh.tokens, other, made.replanned, strict=True)]
+    assert made.token_lists(how.end) == words
     _, points, joined, _ = by_passes(model, processor, inputs, how, asked, words)
     asked.prefix = None
     _, _, free, _ = by_passes(model, processor, inputs, how, asked, words)
-    chunk = torch.where(made.fresh[:, None, None], free, joined)  # only those that go on continue what was begun
-    assert (made.attended.points - points).abs().max() < BOUND
+    chunk = torch.where(made.replanned[:, None, None], free, joined)  # only those that go on continue what was begun
+    assert (made.action_context.points - points).abs().max() < BOUND
     assert (made.action - chunk).abs().max() < BOUND
     assert (joined - free).abs().max() > 10 * BOUND
-    asked.limit = torch.full((4,), NONE)
+    asked.replan_threshold = torch.full((4,), NEVER_REPLAN)
     assert fast.decide(how, inputs, asked).complete.all()  # nothing is to be said
 
 
@@ -173,10 +183,10 @@ def test_a_graph_of_it_serves_all_that_fits_its_sizes(loaded, observations, monk
         inputs = processor([{**observation, "instruction": goal}])
         asked = asked_of(model, "ee", 1)
         made, want = fast.decide(how, inputs, asked), InferenceBackend(model, "fused").decide(how, inputs, asked)
-        assert made.words(how.end) == want.words(how.end)
+        assert made.token_lists(how.end) == want.token_lists(how.end)
         assert torch.equal(made.complete, want.complete)
         assert (made.action - want.action).abs().max() < BOUND
-        again = fast.plan_d2f(made.prefix(), how.start, how.end, how.mask)
+        again = fast.plan_d2f(made.encoded_observation(), how.start, how.end, how.mask)
         assert again.tokens == by_passes(model, processor, inputs, how, asked)[0].tokens
     sizes = {-(-processor([{**observations[0], "instruction": goal}]).goal.shape[1] // 8) for goal in goals}
     assert len(tapes) == len(sizes) + len({key for key in runner._graphs if key[0].startswith("diffusion_step")})
@@ -206,8 +216,8 @@ def policy_of(loaded, control="pick_place", in_one=True, **rules):
     made = LoHoVLAPolicy(
         env, *loaded, LoHoVLAPolicyConfig(backend="fused" if in_one else "eager", planner="d2f", **rules)
     )
-    assert not made._fast.whole  # without a GPU
-    made._fast.whole = in_one
+    assert not made._backend.prefers_single_graph  # without a GPU
+    made._backend.prefers_single_graph = in_one
     return made
 
 
@@ -247,7 +257,7 @@ def test_the_policy_decides_as_it_does_pass_by_pass(loaded, observations, contro
 def test_the_policy_goes_on_pass_by_pass_where_that_does_not_hold(loaded, observations, monkeypatch, why):
     policy, other = policy_of(loaded, grammar="all"), policy_of(loaded, in_one=False, grammar="all")
     if why == "incomplete":
-        policy._whole = dataclasses.replace(policy._whole, forwards=0)
+        policy._decision_config = dataclasses.replace(policy._decision_config, forwards=0)
     else:
         only = policy.processor.subtask_constraints().everything
         methods = {"allowed_next": only.allowed_next, "__contains__": lambda self, words: False}
@@ -264,8 +274,8 @@ def test_the_policy_goes_on_pass_by_pass_where_that_does_not_hold(loaded, observ
 def test_nothing_is_said_where_no_subtask_can_be_due(loaded, observations, monkeypatch):
     policy = policy_of(loaded, grammar="none", replan="never")
     asked = []
-    decide = policy._fast.decide
-    monkeypatch.setattr(policy._fast, "decide", lambda *given: asked.append(given) or decide(*given))
+    decide = policy._backend.decide
+    monkeypatch.setattr(policy._backend, "decide", lambda *given: asked.append(given) or decide(*given))
     play(policy, observations[:1], [0, 0, 0, 1])
     assert len(asked) == 2
 
@@ -274,7 +284,7 @@ def test_nothing_is_said_where_no_subtask_can_be_due(loaded, observations, monke
 def test_what_cannot_be_in_one_is_not(loaded, observations, rules):
     env = BlocksEnv("pick-and-place-primitive", control="pick_place", cameras={})
     policy = LoHoVLAPolicy(env, *loaded, LoHoVLAPolicyConfig(**{"backend": "fused", "planner": "d2f", **rules}))
-    policy._fast.whole = True
+    policy._backend.prefers_single_graph = True
     assert play(policy, observations, [0])[1] == [[False]]
 
 

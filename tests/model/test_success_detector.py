@@ -10,7 +10,7 @@ def test_shapes(tiny, inputs):
     points = torch.rand(3, 2, 5) * 0.3 + 0.3
     with torch.no_grad():
         seen, _ = model.see(inputs)
-        before = model.progress.remember(seen, points)
+        before = model.progress.sample_features(seen, points)
         logit = model.progress(before, before, points)
     assert before.shape == (3, 2, model.config.stem_dim + 3 * (1 + ATTRIBUTE_DIM))
     assert logit.shape == (3,)
@@ -24,12 +24,14 @@ def test_what_is_remembered_is_what_lies_at_the_points(tiny):
     )
     points = torch.zeros(1, 2, 5)
     points[0, :, :2] = cell_centres(model.config, torch.tensor([125, 431]))
-    found = model.progress.remember(seen, points)
+    found = model.progress.sample_features(seen, points)
     torch.testing.assert_close(found[0, :, 0], torch.tensor([125.0, 431.0]), atol=1e-3, rtol=0)
     points[0, 0, 1] += model.config.cell_size[1] / 2  # halfway to the next column
-    torch.testing.assert_close(model.progress.remember(seen, points)[0, 0, 0], torch.tensor(125.5), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        model.progress.sample_features(seen, points)[0, 0, 0], torch.tensor(125.5), atol=1e-3, rtol=0
+    )
     points[0, :, :2] = torch.tensor([[-3.0, -3.0], [3.0, 3.0]])  # beyond the table: what lies at its border
-    assert model.progress.remember(seen, points)[0, :, 0].tolist() == [0.0, 799.0]
+    assert model.progress.sample_features(seen, points)[0, :, 0].tolist() == [0.0, 799.0]
 
 
 def test_it_judges_by_what_changed_and_by_heights(tiny, monkeypatch):

@@ -451,7 +451,7 @@ def test_a_slow_arm_has_the_time_that_its_way_takes(make, scripted):
     for velocity in (np.inf, 1.5, 0.05):
         policy.reset(0)
         assert planned(0, velocity)
-        way = policy._memories[0].way
+        way = policy._episodes[0].path_length
         assert 0.6 < way < 5.0
         allowed = max(8.0, 2.0 * way / velocity)
         assert allowed > 24.0 if velocity == 0.05 else allowed == 8.0

@@ -183,7 +183,7 @@ class Engine:
             text.pages += self.pool.take(needed)
             text.cached = known * self.pool.size
             if text.request.prefix is not None:
-                self.runner.lay(text.request.prefix, text.pages)
+                self.runner.import_prefix(text.request.prefix, text.pages)
                 text.cached = text.request.prefix.length
             computing.update(keys)
             self._enter(text, lane)

@@ -48,7 +48,7 @@ class ModelRunner:
             direct=self.fused,
         )
 
-    def lay(self, prefix: CachedPrefix, pages: list[int]) -> None:
+    def import_prefix(self, prefix: CachedPrefix, pages: list[int]) -> None:
         """Put what was run elsewhere into pages."""
         place = torch.arange(prefix.length, device=self.paged.keys[0].device)
         slots = torch.tensor(pages, device=place.device)[place // self.size] * self.size + place % self.size
@@ -75,7 +75,7 @@ class ModelRunner:
             self.seconds += time.perf_counter() - began
 
     @torch.inference_mode()
-    def likeliest(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def argmax_tokens(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The likeliest word (r,), the mask excepted, its probability and the logarithm of that.
 
         By the kernel where it is used, without logits in memory.

@@ -34,7 +34,7 @@ def propose(runner: ModelRunner, hidden: Tensor, lane: RequestGroup, sections: l
             rows, columns = section.rows[tile], section.columns[tile]
             picked = _picked(hidden, lane, rows, section.states[tile])
             if chance is None:
-                found.append(runner.likeliest(picked))
+                found.append(runner.argmax_tokens(picked))
             else:
                 logits = _adjusted(runner, picked, lane, section, rows, columns)
                 found.append(_choose(logits, lane, rows, chance[rows, columns]))

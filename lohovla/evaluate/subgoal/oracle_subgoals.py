@@ -138,7 +138,7 @@ class OracleSubgoalPolicy(LoHoVLAPolicy):
     def __init__(
         self, env: Any, model: LoHoVLA, processor: Processor, rules: LoHoVLAPolicyConfig, kind: type[OracleSubgoals]
     ):
-        if not rules.pictured:
+        if not rules.uses_subgoal_images:
             raise UserError(f"policy.subtasks={rules.subtasks} acts on no pictures", "choose image or text+image")
         super().__init__(env, model, processor, rules)
         self._kind = kind
@@ -147,7 +147,7 @@ class OracleSubgoalPolicy(LoHoVLAPolicy):
     def reset(self, seed: int, slot: int = 0) -> None:
         """Begin an episode."""
         super().reset(seed, slot)
-        self._shown[slot] = self._memories[slot].pictures = self._kind(self.model, self.processor, seed)
+        self._shown[slot] = self._episodes[slot].subgoal_source = self._kind(self.model, self.processor, seed)
 
     def act_batch(self, observations: Sequence[Mapping[str, Any]], contexts: Sequence[Context]) -> list[Decision]:
         """Decide for several episodes in one pass."""

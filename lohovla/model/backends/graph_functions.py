@@ -228,11 +228,11 @@ class GraphFunctions:
         """
         observation = self.encode(inputs)
         layout, past, detector = observation.layout, observation.cache, self._model.progress
-        now = detector.remember(observation.seen, asked.points)
-        progress = torch.sigmoid(detector(asked.before, now, asked.points))
-        fresh = progress > asked.limit
+        now = detector.sample_features(observation.seen, asked.points)
+        progress = torch.sigmoid(detector(asked.initial_features, now, asked.points))
+        fresh = progress > asked.replan_threshold
         said, complete = self._decode_words(config, waits, fresh, layout.kind != int(TokenType.PAD), past)
-        words = torch.where(fresh[:, None], said, asked.kept)
+        words = torch.where(fresh[:, None], said, asked.previous_tokens)
         tokens, valid = F.pad(words, (1, 0), value=config.start), (words == config.end).cumsum(1) == 0
         valid = F.pad(valid, (1, 0), value=True)
         if waits:
@@ -254,11 +254,11 @@ class GraphFunctions:
             action = self.pick_place(config.steps, context, asked.noise)
         return DecisionTensors(
             progress=progress,
-            fresh=fresh,
+            replanned=fresh,
             complete=complete,
-            said=words,
-            context=context,
-            before=detector.remember(observation.seen, pointed.points),
+            subtask_tokens=words,
+            action_context=context,
+            initial_features=detector.sample_features(observation.seen, pointed.points),
             action=action,
             observation=observation,
         )

@@ -121,21 +121,21 @@ class DecisionTensors:
 
     Attributes:
         progress: chance that the sub-task under way is done (B,).
-        fresh: where a new one took its place (B,).
+        replanned: where a new one took its place (B,).
         complete: whether its words were all decided (B,).
-        said: words of the sub-tasks (B, max_subtask), the end behind them.
-        context: what the action expert read.
-        before: features of the points as they are now (B, 2, dim).
+        subtask_tokens: words of the sub-tasks (B, max_subtask), the end behind them.
+        action_context: what the action expert read.
+        initial_features: features of the points as they are now (B, 2, dim).
         action: the chunks.
         observation: as it was encoded.
     """
 
     progress: Tensor
-    fresh: Tensor
+    replanned: Tensor
     complete: Tensor
-    said: Tensor
-    context: ActionContext
-    before: Tensor
+    subtask_tokens: Tensor
+    action_context: ActionContext
+    initial_features: Tensor
     action: Tensor
     observation: ObservationTensors
 

@@ -59,7 +59,8 @@ class InferenceBackend:
         runner: how passes are carried out; None chooses by device and backend.
 
     Attributes:
-        whole: whether decisions are better made in one (:meth:`decide`): it saves launches, of which a CPU has none.
+        prefers_single_graph: whether decisions are better made in one (:meth:`decide`): it saves launches, of
+            which a CPU has none.
 
     Raises:
         UserError: there is no such backend, or it does not know the model's decoder.
@@ -69,11 +70,11 @@ class InferenceBackend:
         if backend not in BACKENDS:
             raise UserError(f"there is no backend {backend!r}", f"choose {', '.join(BACKENDS)}")
         self.model, self.backend = model, backend
-        self.whole = backend != "eager" and model.device.type == "cuda"
+        self.prefers_single_graph = backend != "eager" and model.device.type == "cuda"
         self._functions: GraphFunctions | None = None
         if backend != "eager":
             self._functions = GraphFunctions(model, "auto" if backend == "fused" else "reference")
-            self._run = runner or _runner(backend, model.device)
+            self._runner = runner or choose_runner(backend, model.device)
 
     @torch.no_grad()
     def encode(self, inputs: ModelInputs) -> EncodedObservation:
@@ -118,18 +119,18 @@ class InferenceBackend:
         given = inputs, replace(asked, prefix=None), first
         rows = next_power_of_two(len(inputs.state))
         shapes = self._input_shapes(inputs), *(padded_shapes(part, rows) for part in given[1:])
-        work = partial(self._functions.decide, config, not self._run.fixed)
+        work = partial(self._functions.decide, config, not self._runner.fixed)
         made: DecisionTensors = self._pass(f"decide {config}", work, given, shapes)
         return DecisionOutputs(
             progress=made.progress,
-            fresh=made.fresh,
+            replanned=made.replanned,
             complete=made.complete,
-            said=made.said,
+            subtask_tokens=made.subtask_tokens,
             objects=made.observation.objects,
-            attended=made.context,
-            before=made.before,
+            action_context=made.action_context,
+            initial_features=made.initial_features,
             action=made.action,
-            prefix=partial(self._encoded, inputs, made.observation),
+            encoded_observation=partial(self._encoded, inputs, made.observation),
         )
 
     @torch.no_grad()
@@ -255,7 +256,7 @@ class InferenceBackend:
     def _pass(self, name: str, work: Pass, given: tuple[Any, ...], shapes: tuple[Any, ...]) -> Any:
         """What ``work`` makes of the rows that are given, which are widened to ``shapes``."""
         rows = len(tensors_of(given)[0][0])
-        return pytree.tree_map_only(Tensor, lambda x: x[:rows], self._run(name, work, given, shapes))
+        return pytree.tree_map_only(Tensor, lambda x: x[:rows], self._runner(name, work, given, shapes))
 
     def _cache(self, layers: Pairs) -> DynamicCache:
         cache = DynamicCache(config=self.model.decoder.config)
@@ -264,7 +265,8 @@ class InferenceBackend:
         return cache
 
 
-def _runner(backend: str, device: torch.device) -> EagerRunner:
+def choose_runner(backend: str, device: torch.device) -> EagerRunner:
+    """How a backend runs its functions on a device."""
     if backend == "compile":
         return CompiledRunner()
     return CudaGraphRunner() if device.type == "cuda" else EagerRunner()

@@ -14,7 +14,7 @@ from lohovla.model.modeling_lohovla import EncodedObservation, LoHoVLA
 from lohovla.model.tensor_batch import tensor_tree
 
 FORWARDS = 5  # of block diffusion; how many sub-tasks need: `lohovla bench decision`
-ANY, NONE = -1.0, 2.0  # chances of completion that all and none are above
+ALWAYS_REPLAN, NEVER_REPLAN = -1.0, 2.0  # chances of completion that all and none are above
 
 
 @dataclass(frozen=True)
@@ -61,31 +61,31 @@ class DecisionInputs:
     """What a batch of decisions is made from, beside the observations.
 
     Attributes:
-        kept: words of the sub-tasks under way (B, max_subtask), the end behind them.
-        limit: chance of completion above which a new sub-task takes its place (B,), perhaps :data:`ANY` or
-            :data:`NONE`.
-        before: what was seen when they began (B, 2, dim), see ``ProgressHead.remember``.
+        previous_tokens: words of the sub-tasks under way (B, max_subtask), the end behind them.
+        replan_threshold: chance of completion above which a new sub-task takes its place (B,), perhaps
+            :data:`ALWAYS_REPLAN` or :data:`NEVER_REPLAN`.
+        initial_features: of the detector when they began (B, 2, dim), see ``ProgressHead.sample_features``.
         points: where they pick and place (B, 2, 5).
         motion: difference of the last two commands, x, y, z, yaw (B, 4); only ``ee`` reads it.
         noise: of the chunks (B, H, A).
         prefix: first actions (B, d, 7), which the chunks of sub-tasks that go on continue.
     """
 
-    kept: Tensor
-    limit: Tensor
-    before: Tensor
+    previous_tokens: Tensor
+    replan_threshold: Tensor
+    initial_features: Tensor
     points: Tensor
     motion: Tensor
     noise: Tensor
     prefix: Tensor | None = None
 
     @classmethod
-    def new(cls, model: LoHoVLA, motion: Tensor, noise: Tensor) -> DecisionInputs:
+    def for_first_subtasks(cls, model: LoHoVLA, motion: Tensor, noise: Tensor) -> DecisionInputs:
         """Where a sub-task is due for each, and none was under way."""
         rows, dim = noise.shape[0], model.progress.dim
         return cls(
-            kept_words(model, [[]] * rows, 0),
-            noise.new_full((rows,), ANY),
+            pad_subtask_tokens(model, [[]] * rows, 0),
+            noise.new_full((rows,), ALWAYS_REPLAN),
             noise.new_zeros(rows, 2, dim),
             noise.new_zeros(rows, 2, 5),
             motion,
@@ -99,32 +99,32 @@ class DecisionOutputs:
 
     Attributes:
         progress: chance that the sub-task under way is done (B,).
-        fresh: where a new one took its place (B,).
+        replanned: where a new one took its place (B,).
         complete: whether its words were all decided (B,); true where none took its place.
-        said: words of the sub-tasks (B, max_subtask), the end behind them.
+        subtask_tokens: words of the sub-tasks (B, max_subtask), the end behind them.
         objects: that the stem saw.
-        attended: what the action expert read.
-        before: what is seen now at the points (B, 2, dim).
+        action_context: what the action expert read.
+        initial_features: what is seen now at the points (B, 2, dim).
         action: the chunks.
-        prefix: makes the encoded observations, for going on pass by pass.
+        encoded_observation: makes the encoded observations, for going on pass by pass.
     """
 
     progress: Tensor
-    fresh: Tensor
+    replanned: Tensor
     complete: Tensor
-    said: Tensor
+    subtask_tokens: Tensor
     objects: Detections
-    attended: ActionContext
-    before: Tensor
+    action_context: ActionContext
+    initial_features: Tensor
     action: Tensor
-    prefix: Callable[[], EncodedObservation]
+    encoded_observation: Callable[[], EncodedObservation]
 
-    def words(self, end: int) -> list[list[int]]:
+    def token_lists(self, end: int) -> list[list[int]]:
         """Of each sub-task, without the end."""
-        return [row[: row.index(end)] if end in row else row for row in self.said.tolist()]
+        return [row[: row.index(end)] if end in row else row for row in self.subtask_tokens.tolist()]
 
 
-def kept_words(model: LoHoVLA, words: Sequence[Sequence[int]], end: int) -> Tensor:
+def pad_subtask_tokens(model: LoHoVLA, words: Sequence[Sequence[int]], end: int) -> Tensor:
     """Sub-tasks as :class:`DecisionInputs` keeps them."""
     longest = model.config.max_subtask
     return torch.tensor([[*row, *[end] * (longest - len(row))] for row in words], device=model.device)

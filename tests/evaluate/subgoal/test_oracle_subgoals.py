@@ -155,7 +155,7 @@ def test_what_is_shown_does_not_depend_on_other_episodes(painter, monkeypatch, k
     texts = {id(env): text for env, text in zip(envs, right, strict=True)}
 
     def oracle(self, prefix, memories):
-        said = [texts[id(memory.pictures.world)] for memory in memories]
+        said = [texts[id(memory.subgoal_source.world)] for memory in memories]
         words = [processor.tokenizer.encode(text, add_special_tokens=False) for text in said]
         return pick_place_prediction.subtask_from_tokens(model, prefix, words, processor.start)
 

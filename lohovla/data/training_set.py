@@ -167,6 +167,16 @@ class TrainingSet:
             chunk_size,
         )
 
+    @property
+    def sentences(self) -> list[str]:
+        """Every sentence of tasks and sub-tasks."""
+        return list(self._table.texts)
+
+    @property
+    def has_subtasks(self) -> bool:
+        """Whether any frame has a sub-task."""
+        return bool((self._table.subtask >= 0).any())
+
     def steps_per_epoch(self, batch_size: int) -> int:
         """Batches, over all ranks, in which as many frames are read as there are."""
         return max(1, -(-self.frames // batch_size))

@@ -115,8 +115,13 @@ class SequenceLayout(TensorBatch):
         return ((may & ~is_(seen, TokenType.PAD)) | itself)[:, None]
 
 
-def expert_attention_mask(layout: SequenceLayout, group: int) -> Tensor:
-    """Which cached positions the action expert may see (B, L): the prefix, the sub-task's words, picture and points."""
+def expert_attention_mask(layout: SequenceLayout, group: int | Tensor) -> Tensor:
+    """Which cached positions the action expert may see (B, L): the prefix, the sub-task's words, picture and points.
+
+    Args:
+        layout: of the cache.
+        group: the sub-task's number, of all rows or of each (B, 1).
+    """
     own = (layout.group == group) & is_(layout.kind, TokenType.TEXT, TokenType.SUBGOAL, TokenType.POINT)
     return own | ((layout.group == -1) & ~is_(layout.kind, TokenType.PAD))
 

@@ -39,7 +39,13 @@ _UNUSED = re.compile(r"<unused(\d+)>")
 
 
 def pretrained(name: str | Path, settings: Mapping[str, Any]) -> tuple[LoHoVLA, Processor]:
-    """A core on a published backbone, and its processor.
+    """A core of the block world on a published backbone, and its processor; see :func:`pretrained_parts`."""
+    model, tokenizer = pretrained_parts(name, settings)
+    return model, Processor.of(model.config, tokenizer)
+
+
+def pretrained_parts(name: str | Path, settings: Mapping[str, Any]) -> tuple[LoHoVLA, PreTrainedTokenizerBase]:
+    """A core on a published backbone, and its tokenizer.
 
     Args:
         name: a folder, or OWNER/NAME on the hub.
@@ -66,7 +72,7 @@ def pretrained(name: str | Path, settings: Mapping[str, Any]) -> tuple[LoHoVLA, 
         model.projector.load_state_dict(projector.state_dict())
     # At the start the backbone sees words and patches just as it was trained to.
     nn.init.zeros_(model.kind_entry.weight)
-    return model, Processor.of(config, tokenizer)
+    return model, tokenizer
 
 
 def _read(folder: Path, dtype: torch.dtype) -> PreTrainedModel:

@@ -21,11 +21,14 @@ from lohovla.model.action.action_expert import ActionExpert
 from lohovla.model.configuration import LoHoVLAConfig
 from lohovla.model.modeling_lohovla import PICTURE_PARTS, LoHoVLA
 from lohovla.model.processor import Processor
+from lohovla.model.robot_processor import RobotProcessor
 
 NANO = Path(__file__).parent / "weights" / "nano"
 
 
-def save_checkpoint(model: LoHoVLA, processor: Processor, folder: Path | str, dtype: torch.dtype | None = None) -> None:
+def save_checkpoint(
+    model: LoHoVLA, processor: Processor | RobotProcessor, folder: Path | str, dtype: torch.dtype | None = None
+) -> None:
     """Write weights (as ``dtype``, if given; else each as it is), configuration, tokenizer and statistics."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -41,7 +44,7 @@ def save_checkpoint(model: LoHoVLA, processor: Processor, folder: Path | str, dt
 def load_checkpoint(
     folder: Path | str | None = None, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> tuple[LoHoVLA, Processor]:
-    """A checkpoint, ready to use; ``nano`` or None is the one in the package.
+    """A checkpoint of the block world, ready to use; ``nano`` or None is the one in the package.
 
     Args:
         folder: of :func:`save_checkpoint`.
@@ -51,32 +54,76 @@ def load_checkpoint(
     Raises:
         UserError: the folder is missing, damaged, or holds another model.
     """
-    check_device(device)
     folder = NANO if folder in (None, "nano") else Path(str(folder))
+    if _config_of(folder).get("detector", True) is False:
+        raise UserError(
+            f"{folder} learned from a robot's demonstrations, and has no parts for the block world's detector",
+            "it plays where its cameras, state and action fit: lohovla evaluate world=..., lohovla ros",
+        )
+    model = _load_model(folder, device, dtype)
+    stem = model.stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.stem = stem
+    return model, Processor.from_pretrained(folder)
+
+
+def load_robot_checkpoint(
+    folder: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> tuple[LoHoVLA, RobotProcessor]:
+    """A checkpoint that ``lohovla train dataset=...`` made, ready to use; see :func:`load_checkpoint`."""
+    folder = NANO if folder == "nano" else Path(str(folder))
+    if not reads_features(folder):
+        raise UserError(
+            f"{folder} is a checkpoint of the block world: it has no features of a robot",
+            "`lohovla train dataset=...` makes one that has",
+        )
+    return _load_model(folder, device, dtype), RobotProcessor.from_pretrained(folder)
+
+
+def reads_features(folder: Path | str | None) -> bool:
+    """Whether a checkpoint reads the cameras, state and action of a data set.
+
+    Raises:
+        UserError: the folder is missing, or holds no checkpoint.
+    """
+    return bool(_config_of(NANO if folder in (None, "nano") else Path(str(folder))).get("features"))
+
+
+def _config_of(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise UserError(f"there is no checkpoint in {folder}", _MAKE)
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).exists():
             raise UserError(f"{folder} is no checkpoint: it has no {name}", _MAKE)
-    logging.disable_progress_bar()
     try:
         raw, _ = LoHoVLAConfig.get_config_dict(str(folder))
-        if (kind := raw.get("model_type")) != LoHoVLAConfig.model_type:
-            raise UserError(f"{folder} holds a model of type {kind}, not {LoHoVLAConfig.model_type}", _MAKE)
+        kind = raw.get("model_type")
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise _damaged(folder, error) from None
+    if kind != LoHoVLAConfig.model_type:
+        raise UserError(f"{folder} holds a model of type {kind}, not {LoHoVLAConfig.model_type}", _MAKE)
+    return raw
+
+
+def _load_model(folder: Path, device: torch.device | str, dtype: torch.dtype) -> LoHoVLA:
+    check_device(device)
+    raw = _config_of(folder)
+    logging.disable_progress_bar()
+    try:
         config = LoHoVLAConfig.from_dict(raw)
         with quiet():
             model, report = LoHoVLA.from_pretrained(  # type: ignore
                 str(folder), config=config, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
             )
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise UserError(
-            f"{folder} is damaged: {str(error).strip().splitlines()[0]}", "copy or train it again"
-        ) from None
-    renew_picture_parts(model, report)
+        raise _damaged(folder, error) from None
+    if config.detector:
+        renew_picture_parts(model, report)
     refuse_other_weights(folder, report, "it was saved by another version; train it again")
-    stem = model.stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model.stem = stem
-    return model.to(device).eval(), Processor.from_pretrained(folder)
+    return model.to(device).eval()
+
+
+def _damaged(folder: Path, error: Exception) -> UserError:
+    return UserError(f"{folder} is damaged: {str(error).strip().splitlines()[0]}", "copy or train it again")
 
 
 def renew_picture_parts(model: LoHoVLA, report: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from lohovla.errors import UserError
 ACTION_DIMS = {"ee": 7, "pick_place": 8}
 DEPTH_UNIT = 0.1  # m, of the stem's picture
 PRECISIONS = ("float32", "bfloat16")
+NORMALIZATIONS = ("mean_std", "quantiles", "min_max")
 
 
 class LoHoVLAConfig(PretrainedConfig):
@@ -19,6 +20,16 @@ class LoHoVLAConfig(PretrainedConfig):
     Args:
         text_config: the decoder, any decoder-only configuration of transformers (``qwen3``, ``gemma``), or its dict.
         vision_config: a SigLIP configuration whose patches join the prefix, or its dict, or None.
+        detector: the parts that read the block world: the detector of objects, the pick-and-place pointer, the
+            way-point action heads, the sub-goal head, and the success detector at the pointer's places.
+        features: what a core that learns from demonstrations reads and says, as
+            :meth:`lohovla.data.features.RobotFeatures.to_dict` gives it; None is none of that.
+        normalization: of its states and actions: ``mean_std``, ``quantiles`` or ``min_max``.
+        chunk_size: its actions in a chunk.
+        camera_tokens: tokens of each camera.
+        camera_width: channels of the camera encoder.
+        keypoint_maps: attention maps of a camera token, each of which gives a place in the picture.
+        keyframes: it predicts the state at the next keyframe, and the chunk is conditioned on it.
         picture: rows and columns of the top view that the stem sees.
         stem_width: channels at a quarter of the resolution.
         stem_dim: channels at an eighth, where the stem's map is read.
@@ -63,6 +74,14 @@ class LoHoVLAConfig(PretrainedConfig):
         self,
         text_config: PretrainedConfig | dict[str, Any] | None = None,
         vision_config: PretrainedConfig | dict[str, Any] | None = None,
+        detector: bool = True,
+        features: dict[str, Any] | None = None,
+        normalization: str = "mean_std",
+        chunk_size: int = 16,
+        camera_tokens: int = 8,
+        camera_width: int = 48,
+        keypoint_maps: int = 4,
+        keyframes: bool = True,
         picture: tuple[int, int] = (160, 320),
         stem_width: int = 48,
         stem_dim: int = 128,
@@ -95,9 +114,13 @@ class LoHoVLAConfig(PretrainedConfig):
     ):
         self.text_config = _config_of(text_config or {"model_type": "qwen3", **NANO_DECODER})
         self.vision_config = _config_of(vision_config) if vision_config else None
+        self.detector, self.features, self.normalization = detector, features, normalization
+        self.chunk_size, self.keyframes = chunk_size, keyframes
+        self.camera_tokens, self.camera_width, self.keypoint_maps = camera_tokens, camera_width, keypoint_maps
         self.picture, self.bounds = tuple(picture), tuple(tuple(limits) for limits in bounds)
         self.stem_width, self.stem_dim, self.stem_blocks = stem_width, stem_dim, tuple(stem_blocks)
-        self.objects, self.state_dim = objects, state_dim
+        self.objects = objects
+        self.state_dim = len(features["state_names"]) if features else state_dim
         self.max_goal, self.max_subtask, self.block_size = max_goal, max_subtask, block_size
         self.key_dim, self.max_prefix = key_dim, max_prefix
         self.look = tuple(look)
@@ -130,14 +153,33 @@ class LoHoVLAConfig(PretrainedConfig):
                 f"max_subtask is {self.max_subtask}, no multiple of block_size {self.block_size}",
                 "sentences are whole blocks",
             )
+        if not self.detector and self.features is None:
+            raise UserError("a model with detector=false has no features", "give it the features of a data set")
+        if self.normalization not in NORMALIZATIONS:
+            raise UserError(f"normalization cannot be {self.normalization!r}", f"choose {', '.join(NORMALIZATIONS)}")
+        if self.max_prefix >= self.chunk_size:
+            raise UserError(
+                f"max_prefix is {self.max_prefix} of {self.chunk_size} actions in a chunk", "it is below chunk_size"
+            )
         if self.backbone_dtype not in PRECISIONS:
             raise UserError(f"backbone_dtype cannot be {self.backbone_dtype!r}", f"choose {' or '.join(PRECISIONS)}")
 
     @property
+    def cameras(self) -> list[str]:
+        """Names of the cameras that the camera encoder reads."""
+        return [camera["name"] for camera in (self.features or {}).get("cameras", ())]
+
+    @property
+    def action_dim(self) -> int:
+        """Numbers of an action of the data set that it learned from; 0 where there is none."""
+        return len((self.features or {}).get("action_names", ()))
+
+    @property
     def patches(self) -> int:
-        """Patches of the vision tower, which are tokens of the prefix; 0 where there is none."""
+        """Patches of the vision tower, of all cameras, which are tokens of the prefix; 0 where there is none."""
         vision: Any = self.vision_config
-        return (vision.image_size // vision.patch_size) ** 2 if vision is not None else 0
+        one = (vision.image_size // vision.patch_size) ** 2 if vision is not None else 0
+        return one * max(1, len(self.cameras))
 
     @property
     def cells(self) -> tuple[int, int]:

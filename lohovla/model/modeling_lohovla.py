@@ -15,6 +15,7 @@ from lohovla.d2f.denoiser import CACHE, attention_bias
 from lohovla.model.action.action_expert import ActionExpert
 from lohovla.model.attention_mask import PositionIds, SequenceLayout, TokenType
 from lohovla.model.configuration import LoHoVLAConfig
+from lohovla.model.encoders.camera_encoder import CameraEncoder
 from lohovla.model.encoders.detector import (
     COMPANY_DIM,
     DetectionMap,
@@ -27,7 +28,9 @@ from lohovla.model.encoders.detector import (
 from lohovla.model.encoders.fourier import FOURIER_DIM, fourier_features
 from lohovla.model.encoders.object_schema import FACT_DIM
 from lohovla.model.encoders.subgoal_encoder import SubgoalEncoder
+from lohovla.model.keyframes.keyframe_head import KeyframeHead
 from lohovla.model.keyframes.pick_place_head import PickPlaceHead
+from lohovla.model.robot_inputs import EncodedRobotObservation, RobotInputs
 from lohovla.model.subgoal.autoencoder import Autoencoder
 from lohovla.model.subgoal.subgoal_generator import SubgoalGenerator
 from lohovla.model.success_detector import ProgressHead
@@ -41,7 +44,7 @@ PICTURE_PARTS = ("autoencoder.", "painter.", "image_entry.")
 @tensor_tree
 @dataclass
 class ModelInputs:
-    """A batch of observations, as the processor makes them.
+    """A batch of observations of the block world, as the processor makes them.
 
     Attributes:
         picture: colour in [-1, 1] and depth in decimetres (B, 4, rows, columns).
@@ -62,7 +65,7 @@ class ModelInputs:
 
 @dataclass
 class EncodedObservation:
-    """An encoded observation: what everything after it is made from.
+    """An encoded observation of the block world, an :class:`~lohovla.model.robot_inputs.EncodedPrefix`.
 
     Attributes:
         seen: the stem's map.
@@ -101,22 +104,33 @@ class LoHoVLA(PreTrainedModel):
         super().__init__(config)
         hidden = config.text_config.hidden_size
         self.places = PositionIds.from_config(config)
-        self.stem = ObjectDetector(config)
+        # The first weights tell the heads' precision (``dtype``): float32, whatever the backbone's is.
+        if config.detector:
+            self.stem = ObjectDetector(config)
+        if config.features:
+            self.keyframe_head = KeyframeHead(config)
+            if not config.vision_config:
+                self.camera_encoder = CameraEncoder(config)
         self.decoder = decoder if decoder is not None else AutoModel.from_config(config.text_config)
-        self.object_entry = nn.Sequential(
-            nn.Linear(config.stem_dim + FACT_DIM + FOURIER_DIM + 2 + COMPANY_DIM, hidden),
-            nn.SiLU(),
-            nn.Linear(hidden, hidden),
-        )
+        if config.detector:
+            self.object_entry = nn.Sequential(
+                nn.Linear(config.stem_dim + FACT_DIM + FOURIER_DIM + 2 + COMPANY_DIM, hidden),
+                nn.SiLU(),
+                nn.Linear(hidden, hidden),
+            )
         self.state_entry = nn.Sequential(nn.Linear(config.state_dim, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
-        self.kind_entry = nn.Embedding(int(TokenType.PATCH) + bool(config.vision_config), hidden)
-        self.point_entry = nn.Embedding(2, hidden)
-        self.subgoal_entry = SubgoalEncoder(config)
-        self.pointer = PickPlaceHead(config)
-        self.roles = nn.Linear(hidden, ROLES)  # of objects, given the goal: a dense target of training alone
-        self.progress = ProgressHead(config)
-        self.experts = nn.ModuleDict({control: ActionExpert(config, control) for control in config.horizons})
-        self.add_picture_parts()
+        patches = bool(config.vision_config or config.features)
+        self.kind_entry = nn.Embedding(int(TokenType.PATCH) + patches, hidden)
+        if config.detector:
+            self.point_entry = nn.Embedding(2, hidden)
+            self.subgoal_entry = SubgoalEncoder(config)
+            self.pointer = PickPlaceHead(config)
+            self.roles = nn.Linear(hidden, ROLES)  # of objects, given the goal: a dense target of training alone
+            self.progress = ProgressHead(config)
+        spaces = [*(config.horizons if config.detector else ()), *(("action",) if config.features else ())]
+        self.experts = nn.ModuleDict({space: ActionExpert(config, space) for space in spaces})
+        if config.detector:
+            self.add_picture_parts()
         if config.vision_config:
             self.vision = vision if vision is not None else AutoModel.from_config(config.vision_config)
             self.projector = nn.Linear(config.vision_config.hidden_size, hidden)
@@ -168,11 +182,26 @@ class LoHoVLA(PreTrainedModel):
 
     def prefix_tokens(self, inputs: ModelInputs, objects: Detections) -> tuple[Tensor, SequenceLayout, Tensor]:
         """The prefix embedded (B, L, hidden), its layout, and its position numbers (B, L)."""
-        batch, device = inputs.state.shape[0], inputs.state.device
-        state = self.state_entry(inputs.state)[:, None] + self.kind_entry.weight[int(TokenType.STATE)]
         parts = {TokenType.OBJECT: self.object_tokens(objects)}
         if self.config.vision_config:
             parts[TokenType.PATCH] = self.patch_tokens(inputs.picture)
+        return self._join_prefix(parts, inputs)
+
+    def robot_prefix_tokens(self, inputs: RobotInputs) -> tuple[Tensor, SequenceLayout, Tensor]:
+        """The same of a robot's cameras and state."""
+        if self.config.vision_config:
+            tokens = torch.cat([self.patch_tokens(inputs.images[name]) for name in self.config.cameras], 1)
+        else:
+            told = self.decoder.get_input_embeddings()(inputs.told).to(self.dtype)
+            tokens = self.camera_encoder(inputs.images, told, inputs.told_valid)
+            tokens = tokens + self.kind_entry.weight[int(TokenType.PATCH)]
+        return self._join_prefix({TokenType.PATCH: tokens}, inputs)
+
+    def _join_prefix(
+        self, parts: dict[TokenType, Tensor], inputs: ModelInputs | RobotInputs
+    ) -> tuple[Tensor, SequenceLayout, Tensor]:
+        batch, device = inputs.state.shape[0], inputs.state.device
+        state = self.state_entry(inputs.state)[:, None] + self.kind_entry.weight[int(TokenType.STATE)]
         # The goal is last, as its padding must be at the end of the prefix.
         parts |= {TokenType.STATE: state, TokenType.GOAL: self.words(inputs.goal, TokenType.GOAL)}
         valid = {kind: torch.ones(part.shape[:2], dtype=torch.bool, device=device) for kind, part in parts.items()} | {
@@ -186,7 +215,9 @@ class LoHoVLA(PreTrainedModel):
             TokenType.STATE: own.state,
             TokenType.GOAL: own.goal,
         }
-        step = {kind: int(kind is not TokenType.OBJECT) for kind in parts}
+        # Objects and the camera encoder's tokens are sets: each set stands at one position.
+        sets = {TokenType.OBJECT} | (set() if self.config.vision_config else {TokenType.PATCH})
+        step = {kind: int(kind not in sets) for kind in parts}
         places = torch.cat(
             [first[kind] + step[kind] * torch.arange(part.shape[1], device=device) for kind, part in parts.items()]
         )
@@ -240,6 +271,14 @@ class LoHoVLA(PreTrainedModel):
         cache = DynamicCache(config=self.decoder.config)
         states = self.run(tokens, layout, places, cache)
         return EncodedObservation(seen, objects, states[:, : objects.cell.shape[1]], layout, cache, inputs.state)
+
+    @torch.no_grad()
+    def encode_robot(self, inputs: RobotInputs) -> EncodedRobotObservation:
+        """Run an observation of a robot through camera encoder and decoder."""
+        tokens, layout, places = self.robot_prefix_tokens(inputs)
+        cache = DynamicCache(config=self.decoder.config)
+        self.run(tokens, layout, places, cache)
+        return EncodedRobotObservation(layout, cache, inputs.state)
 
     def vocabulary_logits(self, states: Tensor) -> Tensor:
         """Logits (..., vocabulary) of decoder states; the head is tied to the embeddings."""

@@ -1,4 +1,4 @@
-"""From observations to the model's inputs, and from words to tokens; saved beside the weights."""
+"""From observations of the block world to the model's inputs, and from words to tokens; saved beside the weights."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from lohovla.errors import UserError
 from lohovla.model.configuration import DEPTH_UNIT, LoHoVLAConfig
 from lohovla.model.language.subtask_constraints import SubtaskConstraints
-from lohovla.model.language.tokenizer import sentence_of, spells_words
+from lohovla.model.language.text_processor import TextProcessor
+from lohovla.model.language.tokenizer import spells_words
 from lohovla.model.modeling_lohovla import ModelInputs
 
-_FILE = "processor_config.json"
+PROCESSOR_FILE = "processor_config.json"
 KEYS = ("images.top", "depth.top", "state", "instruction")
 
 
-class Processor:
+class Processor(TextProcessor):
     """Checks and scales observations, and tokenises sentences.
 
     Args:
@@ -43,8 +44,8 @@ class Processor:
         max_subtask: int = 20,
         statistics: Mapping[str, Any] | None = None,
     ):
-        self.tokenizer, self.picture, self.state_dim = tokenizer, tuple(picture), state_dim
-        self.max_goal, self.max_subtask = max_goal, max_subtask
+        super().__init__(tokenizer, max_goal, max_subtask)
+        self.picture, self.state_dim = tuple(picture), state_dim
         self.statistics = dict(statistics or {})
 
     @classmethod
@@ -72,21 +73,6 @@ class Processor:
             self.check(observation)
         stacked = [np.stack([o[key] for o in observations]) for key in ("images.top", "depth.top", "state")]
         return [stacked[0], *(values.astype(np.float32, copy=False) for values in stacked[1:])]
-
-    @property
-    def start(self) -> int:
-        """The token that begins a sentence."""
-        return int(self.tokenizer.bos_token_id)  # type: ignore[arg-type]
-
-    @property
-    def end(self) -> int:
-        """The token that ends one."""
-        return int(self.tokenizer.eos_token_id)  # type: ignore[arg-type]
-
-    @property
-    def mask(self) -> int:
-        """The token that stands for a word not decided."""
-        return int(self.tokenizer.mask_token_id)  # type: ignore[arg-type]
 
     def check(self, observation: Mapping[str, Any]) -> None:
         """Refuse an observation that the model cannot read, in one line."""
@@ -116,26 +102,6 @@ class Processor:
             kind = type(observation["instruction"]).__name__
             raise UserError(f"instruction is of type {kind}, not str", "say the goal as a sentence")
 
-    def goals(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Tokens (B, G) of goal sentences and which are real (B, G), padded to the longest."""
-        rows = [self._tokens(text, self.max_goal, "goal") for text in sentences]
-        return self._pad(rows)
-
-    def subtasks(self, sentences: Sequence[str]) -> Tensor:
-        """Tokens (B, max_subtask) of sub-task sentences, the end included and repeated to the full length."""
-        end = self.tokenizer.eos_token_id
-        rows = [self._tokens(text, self.max_subtask - 1, "sub-task") for text in sentences]
-        return torch.tensor([row + [end] * (self.max_subtask - len(row)) for row in rows])
-
-    def sentence(self, tokens: Sequence[int] | Tensor) -> str:
-        """The sentence of tokens, up to the end."""
-        row = [int(token) for token in tokens]
-        if spells_words(self.tokenizer):
-            return sentence_of(self.tokenizer, row)
-        end = self.tokenizer.eos_token_id
-        row = row[: row.index(end)] if end in row else row
-        return str(self.tokenizer.decode(row, skip_special_tokens=True)).strip()
-
     def subtask_constraints(self, stop: bool = True) -> SubtaskConstraints | None:
         """The sub-tasks that the model was trained to say, if the checkpoint lists what they are made of.
 
@@ -155,26 +121,6 @@ class Processor:
             said = [[self._encode(start + a["text"] + middle + b["text"] + last) for b in places] for a in picks]
         return SubtaskConstraints(picks, places, said, others, self.end)
 
-    def _encode(self, text: str) -> list[int]:
-        return self.tokenizer.encode(text, add_special_tokens=False)
-
-    def _tokens(self, text: str, most: int, what: str) -> list[int]:
-        # A goal of ten thousand characters is refused before it is tokenised.
-        tokens = self.tokenizer.encode(text, add_special_tokens=False) if len(text) < 40 * most else None
-        if tokens is None or len(tokens) > most:
-            count = len(tokens) if tokens is not None else f"{len(text)} characters"
-            raise UserError(f"the {what} is too long: {count} for {most} tokens", "say it in fewer words")
-        if not tokens:
-            raise UserError(f"the {what} is empty", "say what is to be done")
-        return tokens
-
-    def _pad(self, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
-        longest = max(map(len, rows))
-        fill = self.tokenizer.pad_token_id
-        tokens = torch.tensor([row + [fill] * (longest - len(row)) for row in rows])
-        valid = torch.tensor([[True] * len(row) + [False] * (longest - len(row)) for row in rows])
-        return tokens, valid
-
     def save_pretrained(self, folder: Path | str) -> None:
         """Write the tokenizer and ``processor_config.json``."""
         folder = Path(folder)
@@ -186,7 +132,7 @@ class Processor:
             "max_subtask": self.max_subtask,
             "statistics": self.statistics,
         }
-        (folder / _FILE).write_text(json.dumps(settings, indent=2), encoding="utf-8")
+        (folder / PROCESSOR_FILE).write_text(json.dumps(settings, indent=2), encoding="utf-8")
 
     @classmethod
     def from_pretrained(cls, folder: Path | str) -> Processor:
@@ -197,7 +143,7 @@ class Processor:
         """
         folder = Path(folder)
         try:
-            settings = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+            settings = json.loads((folder / PROCESSOR_FILE).read_text(encoding="utf-8"))
             tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder))
             settings["picture"] = tuple(settings["picture"])
             return cls(tokenizer, **settings)

@@ -29,7 +29,10 @@ _TWIST = 0.5  # rad
 
 
 class ActionExpert(nn.Module):
-    """Velocity of a noisy chunk, given the cached prefix, the points and the state.
+    """Velocity of a noisy chunk, given the cached prefix and, by the action space, the points or the state.
+
+    ``action`` is the head that learns from demonstrations: chunks of a data set's own normalised actions. ``ee`` and
+    ``pick_place`` are those of the block world, told the two points.
 
     Each layer attends to the keys and values of one of the decoder's last layers and to the chunk itself; time, the
     same for all actions or one each (0 for actions given clean), scales and shifts every layer (Peebles & Xie, DiT).
@@ -37,15 +40,20 @@ class ActionExpert(nn.Module):
 
     def __init__(self, config: LoHoVLAConfig, control: str):
         super().__init__()
-        text, width, dim = config.text_config, config.expert_dim, ACTION_DIMS[control]
+        text, width = config.text_config, config.expert_dim
+        dim = config.action_dim if control == "action" else ACTION_DIMS[control]
         self.heads, self.head_dim = config.expert_heads, head_dim(text)
         self.enter, self.leave = nn.Linear(dim, width), nn.Linear(width, dim)
         self.blend = nn.Linear(width, 4 * ANCHORS) if control == "ee" and config.ee_waypoints else None
         self._says_clean = control == "ee"
-        given = EE_CONDITION_DIM if control == "ee" else 2 * POINT_DIM
+        own = config.state_dim + config.text_config.hidden_size
+        given = {"ee": EE_CONDITION_DIM, "pick_place": 2 * POINT_DIM, "action": own}[control]
+        horizon = config.chunk_size if control == "action" else config.horizons[control]
         self.condition = nn.Sequential(nn.Linear(given, width), nn.SiLU(), nn.Linear(width, width))
         self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
-        self.place = nn.Parameter(torch.randn(config.horizons[control], width) * 0.02)
+        self.place = nn.Parameter(torch.randn(horizon, width) * 0.02)
+        # Actions given clean are marked where they enter, so that one noise level, the others', modulates the layers.
+        self.clean = nn.Parameter(torch.randn(width) * 0.02) if control == "action" else None
         self.layers = nn.ModuleList(
             ActionExpertLayer(width, self.heads, self.head_dim) for _ in range(config.expert_layers)
         )
@@ -71,14 +79,18 @@ class ActionExpert(nn.Module):
         Args:
             x: noisy chunk (B, H, A), scaled.
             t: noise level of each action (B, H).
-            condition: (B, n) as :func:`ee_condition` or :func:`pick_place_condition` give it.
+            condition: (B, n) as :func:`ee_condition` or :func:`pick_place_condition` give it; for ``action`` the
+                normalised state and the decoder's state of the last token before the chunk.
             cache: keys and values (B, heads, L, head_dim) of the decoder's last layers.
             valid: which cached positions may be seen (B, L).
             anchors: of :func:`ee_waypoints` (B, 4, ANCHORS), scaled as actions are.
         """
         given = self.condition(condition)[:, None]
-        time = self.time(sinusoidal_embedding(t)) + given
         y = self.enter(x) + self.place[: x.shape[1]] + given
+        if self.clean is not None:
+            y = y + (t == 0)[..., None] * self.clean
+            t = t.amax(1, keepdim=True)
+        time = self.time(sinusoidal_embedding(t)) + given
         bias = torch.zeros(valid.shape[0], 1, 1, valid.shape[1] + x.shape[1], dtype=y.dtype, device=y.device)
         bias[..., : valid.shape[1]].masked_fill_(~valid[:, None, None], torch.finfo(y.dtype).min)
         for layer, (keys, values) in zip(self.layers, cache, strict=True):

@@ -14,6 +14,7 @@ from lohovla.model.attention_mask import SequenceLayout, TokenType, expert_atten
 from lohovla.model.encoders.detector import DetectionMap, Detections
 from lohovla.model.keyframes.pick_place_head import to_points
 from lohovla.model.modeling_lohovla import EncodedObservation, LoHoVLA
+from lohovla.model.robot_inputs import EncodedPrefix
 
 
 @dataclass
@@ -85,7 +86,7 @@ def select_rows(model: LoHoVLA, prefix: EncodedObservation, rows: Sequence[int])
 
 
 def subtask_from_tokens(
-    model: LoHoVLA, prefix: EncodedObservation, tokens: Sequence[Sequence[int]], start: int
+    model: LoHoVLA, prefix: EncodedPrefix, tokens: Sequence[Sequence[int]], start: int
 ) -> SubtaskTokens:
     """Sub-tasks that are known already."""
     rows = [list(row) for row in tokens]

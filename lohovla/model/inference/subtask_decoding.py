@@ -21,7 +21,8 @@ from lohovla.model.inference.pick_place_prediction import (
     subtask_from_tokens,
 )
 from lohovla.model.language.token_trie import TokenTrie
-from lohovla.model.modeling_lohovla import EncodedObservation, LoHoVLA
+from lohovla.model.modeling_lohovla import LoHoVLA
+from lohovla.model.robot_inputs import EncodedPrefix
 
 # Of a cache, its layout, the words of each row that it lacks, and how many it has: logits (B, V), and a layout.
 Feed = Callable[[DynamicCache, SequenceLayout, list[list[int]], list[int]], tuple[Tensor, SequenceLayout]]
@@ -30,7 +31,7 @@ Feed = Callable[[DynamicCache, SequenceLayout, list[list[int]], list[int]], tupl
 @torch.no_grad()
 def decode_autoregressive(
     model: LoHoVLA,
-    prefix: EncodedObservation,
+    prefix: EncodedPrefix,
     start: int,
     end: int,
     grammar: TokenTrie | Sequence[TokenTrie] | None = None,
@@ -119,7 +120,7 @@ def next_token_logits(
 
 @torch.inference_mode()
 def decode_block_diffusion(
-    model: LoHoVLA, prefix: EncodedObservation, start: int, end: int, mask: int, accept: float = 0.9
+    model: LoHoVLA, prefix: EncodedPrefix, start: int, end: int, mask: int, accept: float = 0.9
 ) -> SubtaskTokens:
     """Sub-tasks by block diffusion (:mod:`lohovla.d2f`): several words a pass, both blocks at once.
 

@@ -1,0 +1,117 @@
+"""Camera pictures as a few tokens: a convolutional encoder shared by all cameras, read at learned keypoints.
+
+The mean place of an attention map (spatial soft-argmax, Levine et al., 1504.00702) is finer than the grid of features.
+Words and camera scale and shift the features (FiLM, Perez et al., 1709.07871), so that the keypoints are those of the
+task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lohovla.model.configuration import LoHoVLAConfig
+
+_BLOCKS = 3
+_GROUPS = 8
+_SHARPNESS = 5.0  # of attention maps at the start: flat ones all have the same mean place, and are slow to part
+
+
+class CameraEncoder(nn.Module):
+    """Tokens of any number of cameras, of any sizes.
+
+    Attributes:
+        names: of the cameras, in the order of their tokens.
+    """
+
+    def __init__(self, config: LoHoVLAConfig):
+        super().__init__()
+        width, hidden = config.camera_width, config.text_config.hidden_size
+        self.names = list(config.cameras)
+        self.tokens, self.maps = config.camera_tokens, config.keypoint_maps
+        self.patchify = nn.Conv2d(3, width, 8, stride=4, padding=2)
+        self.blocks = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(_BLOCKS))
+        self.norms = nn.ModuleList(nn.GroupNorm(_GROUPS, width, affine=False) for _ in range(_BLOCKS))
+        self.words = nn.Sequential(nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
+        self.film = nn.Linear(hidden, 2 * width * _BLOCKS)
+        self.attend = nn.Conv2d(width, self.tokens * self.maps, 1)
+        self.attend.weight.data.mul_(_SHARPNESS)
+        self.project = nn.Linear(2 * self.maps + width, hidden)
+        self.token_entry = nn.Parameter(torch.randn(self.tokens, hidden) * 0.02)
+        self.camera_entry = nn.Embedding(len(self.names), hidden)
+
+    def forward(self, pictures: Mapping[str, Tensor], words: Tensor, valid: Tensor) -> Tensor:
+        """Tokens (B, cameras x tokens, hidden).
+
+        Args:
+            pictures: colour in [-1, 1] (B, 3, h, w) of each camera.
+            words: embeddings of the words that are acted on, which the features are conditioned on (B, T, hidden).
+            valid: which of them are real (B, T).
+        """
+        # Sentences differ in a word or two: each is transformed before the mean is taken.
+        each = self.words(F.layer_norm(words, words.shape[-1:])) * valid[..., None]
+        sentence = each.sum(1) / valid.sum(1, keepdim=True)
+        parts: list[Tensor] = [Tensor()] * len(self.names)
+        for group in self._same_size(pictures):
+            # Cameras of one size run as one batch.
+            stacked = torch.cat([pictures[self.names[number]] for number in group])
+            cameras = torch.tensor(group, device=words.device).repeat_interleave(len(words))
+            entry = self.camera_entry(cameras)
+            told = sentence.repeat(len(group), 1) + entry
+            tokens = self._tokens(stacked.to(memory_format=torch.channels_last), told) + entry[:, None]
+            for number, part in zip(group, tokens.chunk(len(group)), strict=True):
+                parts[number] = part
+        return torch.cat(parts, 1)
+
+    def _same_size(self, pictures: Mapping[str, Tensor]) -> Sequence[list[int]]:
+        sizes: dict[torch.Size, list[int]] = {}
+        for number, name in enumerate(self.names):
+            sizes.setdefault(pictures[name].shape[2:], []).append(number)
+        return list(sizes.values())
+
+    def _tokens(self, pictures: Tensor, told: Tensor) -> Tensor:
+        features = F.silu(self.patchify(pictures))
+        film = self.film(told).view(len(told), _BLOCKS, 2, -1, 1, 1)
+        for number, (block, norm) in enumerate(zip(self.blocks, self.norms, strict=True)):
+            scaled = norm(block(features)) * (1 + film[:, number, 0]) + film[:, number, 1]
+            features = features + F.silu(scaled)
+        height, width = features.shape[2:]
+        weights = self.attend(features).flatten(2).float().softmax(-1)  # (B, tokens * maps, places)
+        places = weights @ pixel_grid(height, width, features.device)
+        first = weights.view(len(weights), self.tokens, self.maps, -1)[:, :, 0]
+        pooled = first.to(features.dtype) @ features.flatten(2).transpose(1, 2)
+        where = places.view(len(places), self.tokens, -1).to(features.dtype)
+        return self.project(torch.cat([where, pooled], -1)) + self.token_entry
+
+
+def pixel_grid(height: int, width: int, device: torch.device) -> Tensor:
+    """Horizontal and vertical places a grid (height * width, 2), from -1 to 1, row by row."""
+    rows, columns = (torch.linspace(-1, 1, n, device=device) for n in (height, width))
+    return torch.stack([columns.repeat(height), rows.repeat_interleave(width)], -1)
+
+
+def augment(pictures: Tensor, shift: int, color: float, generator: torch.Generator | None = None) -> Tensor:
+    """Pictures (B, 3, h, w) in [-1, 1], each moved and with another brightness and contrast.
+
+    Args:
+        pictures: of one camera.
+        shift: most pixels along each axis; what comes in repeats the edge. Less along an axis than a quarter of it.
+        color: largest change of brightness and of contrast.
+        generator: of the changes.
+    """
+    count, _, height, width = pictures.shape
+    draw = {"generator": generator, "device": pictures.device}
+    if color:
+        gain, offset = ((torch.rand(count, 1, 1, 1, **draw) * 2 - 1) * color for _ in range(2))
+        pictures = pictures * (1 + gain) + offset
+    if shift:
+        padded = F.pad(pictures, (shift,) * 4, mode="replicate")
+        rows, columns = (torch.randint(2 * shift + 1, (count,), **draw) for _ in range(2))
+        batch = torch.arange(count, device=pictures.device)[:, None, None]
+        row = (rows[:, None] + torch.arange(height, device=pictures.device))[:, :, None]
+        column = (columns[:, None] + torch.arange(width, device=pictures.device))[:, None]
+        pictures = padded.permute(0, 2, 3, 1)[batch, row, column].permute(0, 3, 1, 2)
+    return pictures

@@ -1,0 +1,84 @@
+"""Sentences in tokens and back: what every processor of the core does, whatever it reads beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from lohovla.errors import UserError
+from lohovla.model.language.tokenizer import sentence_of, spells_words
+
+
+class TextProcessor:
+    """Tokenises goals and sub-tasks.
+
+    Args:
+        tokenizer: with tokens that begin and end a sentence, pad it, and stand for a masked word.
+        max_goal: most tokens of a goal.
+        max_subtask: most tokens of a sub-task, the end included.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_goal: int, max_subtask: int):
+        self.tokenizer, self.max_goal, self.max_subtask = tokenizer, max_goal, max_subtask
+
+    @property
+    def start(self) -> int:
+        """The token that begins a sentence."""
+        return int(self.tokenizer.bos_token_id)  # type: ignore[arg-type]
+
+    @property
+    def end(self) -> int:
+        """The token that ends one."""
+        return int(self.tokenizer.eos_token_id)  # type: ignore[arg-type]
+
+    @property
+    def mask(self) -> int:
+        """The token that stands for a word not decided."""
+        return int(self.tokenizer.mask_token_id)  # type: ignore[arg-type]
+
+    def goals(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Tokens (B, G) of goal sentences and which are real (B, G), padded to the longest."""
+        rows = [self._tokens(text, self.max_goal, "goal") for text in sentences]
+        return self._pad(rows)
+
+    def subtasks(self, sentences: Sequence[str]) -> Tensor:
+        """Tokens (B, max_subtask) of sub-task sentences, the end included and repeated to the full length."""
+        end = self.tokenizer.eos_token_id
+        rows = [self._tokens(text, self.max_subtask - 1, "sub-task") for text in sentences]
+        return torch.tensor([row + [end] * (self.max_subtask - len(row)) for row in rows])
+
+    def words(self, text: str) -> list[int]:
+        """Tokens of a sub-task, without start and end; none for ""."""
+        return self._tokens(text, self.max_subtask - 1, "sub-task") if text else []
+
+    def sentence(self, tokens: Sequence[int] | Tensor) -> str:
+        """The sentence of tokens, up to the end."""
+        row = [int(token) for token in tokens]
+        if spells_words(self.tokenizer):
+            return sentence_of(self.tokenizer, row)
+        end = self.tokenizer.eos_token_id
+        row = row[: row.index(end)] if end in row else row
+        return str(self.tokenizer.decode(row, skip_special_tokens=True)).strip()
+
+    def _encode(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def _tokens(self, text: str, most: int, what: str) -> list[int]:
+        # A goal of ten thousand characters is refused before it is tokenised.
+        tokens = self.tokenizer.encode(text, add_special_tokens=False) if len(text) < 40 * most else None
+        if tokens is None or len(tokens) > most:
+            count = len(tokens) if tokens is not None else f"{len(text)} characters"
+            raise UserError(f"the {what} is too long: {count} for {most} tokens", "say it in fewer words")
+        if not tokens:
+            raise UserError(f"the {what} is empty", "say what is to be done")
+        return tokens
+
+    def _pad(self, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
+        longest = max(map(len, rows))
+        fill = self.tokenizer.pad_token_id
+        tokens = torch.tensor([row + [fill] * (longest - len(row)) for row in rows])
+        valid = torch.tensor([[True] * len(row) + [False] * (longest - len(row)) for row in rows])
+        return tokens, valid

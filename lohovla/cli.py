@@ -130,8 +130,10 @@ COMMANDS = {
     ),
     "train": Subcommand(
         "lohovla.commands.train",
-        "Train the model, stage by stage, on scenes drawn from the simulator.",
+        "Train on LeRobot data sets of any robot (dataset=...), or the block world's model on drawn scenes.",
         (
+            "lohovla train dataset=demos/mine steps=20000 output=outputs/train/mine",
+            "lohovla train dataset=OWNER/NAME init=outputs/train/mine/checkpoint freeze=[vision]",
             "lohovla train recipe=nano output=outputs/train/nano",
             "lohovla train stage=see threads=2 recipe.stages.see.steps=100",
             "lohovla train init=outputs/train/new pictures=nano stage=paint recipe.stages.paint.steps=200",

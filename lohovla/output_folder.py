@@ -6,7 +6,8 @@ import errno
 import fcntl
 import os
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -77,3 +78,15 @@ def _refusal(error: Exception) -> str | None:
     # safetensors has an exception of its own, which has the system's number in its text alone.
     found = re.search(r"\(os error (\d+)\)", str(error))
     return os.strerror(int(found[1])) if found and int(found[1]) in _REFUSED else None
+
+
+def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Write a folder in place of the one there; a kill leaves one of the two, whole."""
+    new, old = folder.with_suffix(".new"), folder.with_suffix(".old")
+    for left in (new, old):
+        shutil.rmtree(left, ignore_errors=True)
+    write(new)
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""``lohovla train``: all stages of a recipe, or one of them."""
+"""``lohovla train``: from data sets of demonstrations, or the block world's stages, all of a recipe or one."""
 
 from __future__ import annotations
 
@@ -24,11 +24,26 @@ def run(config: DictConfig) -> int:
     if config.threads:
         torch.set_num_threads(config.threads)
     settings: Any = OmegaConf.to_container(config, resolve=True)
+    if "dataset" in config:
+        return _imitate(config, settings)
     ready = Run(settings, Path(config.output) if config.output else None)
     folder = Path(results_folder(config, "train"))
     print(f"to go on after an interruption, run again with output={folder}")
     checkpoint = ready.train(folder, closed_loop)
     print(f"checkpoint in {checkpoint}; try it: lohovla rollout policy=lohovla policy.checkpoint={checkpoint}")
+    return 0
+
+
+def _imitate(config: DictConfig, settings: Any) -> int:
+    from lohovla.train.run_imitation import ImitationRun
+
+    ready = ImitationRun(settings, Path(config.output) if config.output else None)
+    folder = Path(results_folder(config, "train"))
+    print(f"to go on after an interruption, run again with output={folder}")
+    checkpoint = ready.train(folder)
+    if (folder / "open_loop.png").exists():
+        print(f"predicted over true actions of a held-out episode: {folder / 'open_loop.png'}")
+    print(f"checkpoint in {checkpoint}; a policy of it: policy=lohovla policy.checkpoint={checkpoint}")
     return 0
 
 

@@ -34,7 +34,8 @@ _POSITIONAL = {
     "serve-text": ("what",),
 }
 _FREE = ("prompt", "dataset", "runs...")  # of those, what may look like a setting
-_VARIANTS = ("serve-text",)  # commands whose first word decides what their settings are
+# Root configurations that a command's words choose, and what is typed for them.
+_VARIANTS = {"serve-text": "serve text", "train-dataset": "train"}
 _GROUPS = ("env", "policy", "loop", "recipe", "robot", "world")
 _UNREADABLE = object()
 
@@ -62,14 +63,19 @@ class TypedWord:
 
 
 def root_of(command: str, words: list[str]) -> str:
-    """The root configuration of a command line: ``serve text`` has one of its own, as ``serve policy`` has not."""
+    """The root configuration of a command line.
+
+    ``serve text`` has one of its own, as ``serve policy`` has not, and so has ``train`` with ``dataset=``.
+    """
+    if command == "train":
+        return "train-dataset" if any(word.startswith("dataset=") for word in words) else command
     named = next((word.removeprefix("what=") for word in words if "=" not in word or word.startswith("what=")), "")
     return f"{command}-{named}" if f"{command}-{named}" in _VARIANTS else command
 
 
 def said(command: str) -> str:
     """A root configuration's command as it is typed."""
-    return command.replace("-", " ", 1) if command in _VARIANTS else command
+    return _VARIANTS.get(command, command)
 
 
 def choices_of(words: list[str], defaults: DictConfig) -> list[str]:

@@ -51,6 +51,12 @@ class BatchSource:
         tables = self._batches(Stage("read", stage.steps, stage.tables, fresh=1.0), start, rank, world)
         return ({**batch, "tables": read} for batch, read in zip(own, tables, strict=True))
 
+    def settings(self) -> dict[str, Any]:
+        """What samples are drawn from, by the names that people type."""
+        told: dict[str, Any] = {f"data.{name}": getattr(self, name) for name in ("tasks", "seed", "ring", "overfit")}
+        told |= {f"data.weights.{name}": weight for name, weight in (self.weights or {}).items()}
+        return told | {f"data.noise.{name}": size for name, size in self.noise.items()}
+
     def _batches(self, stage: Stage, start: int, rank: int, world: int) -> Iterator[dict[str, Any]]:
         if self.overfit:
             kept = list(islice(iter(self.samples(stage, 0, rank, world)), self.overfit))

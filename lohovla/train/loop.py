@@ -6,7 +6,8 @@ import copy
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -17,11 +18,13 @@ from accelerate.utils import broadcast
 from torch import Tensor
 from tqdm import tqdm
 
+from lohovla.errors import UserError
 from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.model.processor import Processor
-from lohovla.train.batch_source import BatchSource
+from lohovla.model.robot_processor import RobotProcessor
+from lohovla.train.imitation.demonstration_batch import ImitationSettings
 from lohovla.train.metrics_logger import MetricsLogger
-from lohovla.train.resume import Made, resumed
+from lohovla.train.resume import Batches, Made, resumed
 from lohovla.train.sharding import shard, whole
 from lohovla.train.tracking import Tracking
 from lohovla.train.training_stages import Stage, StageLosses
@@ -49,15 +52,16 @@ class Trainer:
         origin: what the weights that the stage does not move came from, for those who go on with it.
         fsdp: share weights out over processes: a sharded copy of ``model`` is trained, and ``model``, which may stay
             in the host's memory, gets what came of it.
+        imitation: how demonstrations are learned from, for the stage of that name.
     """
 
     def __init__(
         self,
         accelerator: Accelerator,
         model: LoHoVLA,
-        processor: Processor,
+        processor: Processor | RobotProcessor,
         stage: Stage,
-        source: BatchSource,
+        source: Batches,
         folder: Path,
         save_seconds: float = 30.0,
         log_every: int = 20,
@@ -67,6 +71,7 @@ class Trainer:
         tracking: Tracking | None = None,
         origin: Mapping[str, Any] | None = None,
         fsdp: bool = False,
+        imitation: ImitationSettings | None = None,
     ):
         self.accelerator, self.stage, self.source = accelerator, stage, source
         self.model = copy.deepcopy(model) if fsdp else model
@@ -75,7 +80,7 @@ class Trainer:
         self._tracking = tracking
         world, precision = accelerator.num_processes, accelerator.mixed_precision
         self._made = Made.of(stage, source, world, precision, origin or {})
-        losses = StageLosses(self.model, processor, stage)
+        losses = StageLosses(self.model, processor, stage, imitation)
         if fsdp:
             shard(losses, cast(torch.nn.ModuleList, self.model.decoder.layers), accelerator)
             self._norms_every = 0  # what a loss's gradient is by itself is not to be had from parts
@@ -100,14 +105,17 @@ class Trainer:
 
     def _train(self, start: int) -> None:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        batches = self.source.batches(self.stage, start, rank, world)
+        batches = self.source.batches(self.stage, start * self.stage.accumulate, rank, world)
         saved = time.monotonic()
         with self._journal(start) as journal, self._bar(start) as bar:
             for step in range(start, self.stage.steps):
-                batch = next(batches)
+                began = time.perf_counter()
+                several = [next(batches) for _ in range(self.stage.accumulate)]
+                waited = time.perf_counter() - began
                 # Noise follows from the step alone, so that a resumed run draws what it would have drawn.
                 torch.manual_seed(_seed(self.source.seed, step, rank))
-                values = self._step(batch, step)
+                values = self._step(several, step)
+                values["data_wait"] = waited / (time.perf_counter() - began)
                 self.state.average(_EMA)
                 bar.update()
                 if journal is not None:
@@ -139,21 +147,25 @@ class Trainer:
         silent = None if self.accelerator.is_main_process else True
         return tqdm(total=self.stage.steps, initial=start, desc=self.stage.name, unit="step", disable=silent)
 
-    def _step(self, batch: Mapping[str, Any], step: int) -> dict[str, float]:
+    def _step(self, batches: Sequence[Mapping[str, Any]], step: int) -> dict[str, float]:
         rate = self._rates(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with self.accelerator.autocast():
-            losses = self.losses(batch, step)
-            total = self.accelerator.unwrap_model(self.losses).total(losses)
-        values = {name: float(loss.detach()) for name, loss in losses.items()}
-        if self._norms_every and step % self._norms_every == 0:
-            values |= self._norms(losses)
         self.optimizer.zero_grad()
-        self.accelerator.backward(total)
+        sums: dict[str, float] = defaultdict(float)
+        for number, batch in enumerate(batches):
+            with self.accelerator.autocast():
+                losses = self.losses(batch, step)
+                total = self.accelerator.unwrap_model(self.losses).total(losses) / len(batches)
+            for name, loss in losses.items():
+                sums[name] += float(loss.detach()) / len(batches)
+            sums["loss"] += float(total.detach())
+            if number == 0 and self._norms_every and step % self._norms_every == 0:
+                sums |= self._norms(losses)
+            self.accelerator.backward(total)
         norm = self.accelerator.clip_grad_norm_(self.losses.parameters(), 1.0)
         self.optimizer.step()
-        return {**values, "loss": float(total.detach()), "norm": float(whole(torch.as_tensor(norm))), "rate": rate}
+        return {**sums, "norm": float(whole(torch.as_tensor(norm))), "rate": rate}
 
     def _norms(self, losses: Mapping[str, Tensor]) -> dict[str, float]:
         """The gradient norm of each loss on its own, over all weights that the stage moves."""
@@ -179,3 +191,20 @@ def _seed(seed: int, step: int, rank: int) -> int:
 
 def _due(step: int, every: int) -> bool:
     return bool(every) and step % every == 0
+
+
+def make_accelerator(device: str, precision: str) -> Accelerator:
+    """Devices, processes and precision.
+
+    Args:
+        device: ``auto``, ``cpu`` or ``cuda``.
+        precision: ``no``, ``bf16`` or ``fp16``.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device cannot be {device!r}", "choose auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda, but there is no CUDA device", "device=cpu trains here")
+    return Accelerator(cpu=device == "cpu", mixed_precision=precision)

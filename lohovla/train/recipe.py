@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import torch
-from accelerate import Accelerator
 
 from lohovla.collect.training_stream import check_training, training_tasks
 from lohovla.envs.tasks.registry import get_task
@@ -19,9 +17,9 @@ from lohovla.model.configuration import NANO_DECODER, LoHoVLAConfig
 from lohovla.model.language.tokenizer import make_tokenizer
 from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.model.processor import Processor
-from lohovla.output_folder import disk_errors, lock_folder
+from lohovla.output_folder import disk_errors, lock_folder, replace_folder
 from lohovla.train.batch_source import BatchSource
-from lohovla.train.loop import Trainer
+from lohovla.train.loop import Trainer, make_accelerator
 from lohovla.train.resume import refuse_other_origin
 from lohovla.train.sharding import check_sharding
 from lohovla.train.subgoal_statistics import measure_pictures
@@ -67,7 +65,7 @@ class Run:
         self._config = config
         self._lock: IO[str] | None = None
         self._tracking = Tracking(config["track"], config["track_project"], config) if config["track"] else None
-        self._accelerator = _accelerator(config)
+        self._accelerator = make_accelerator(config["device"], config["precision"])
         if config["fsdp"]:
             check_sharding(self._accelerator)
         self._stages = _stages(config["recipe"]["stages"], config["stage"])
@@ -139,9 +137,9 @@ class Run:
             model.config.learned = sorted({*model.config.learned, stage.name})
             accelerator.wait_for_everyone()
             if accelerator.is_main_process:
-                _replace(checkpoint, lambda new: save_checkpoint(model, self._processor, new))
+                replace_folder(checkpoint, lambda new: save_checkpoint(model, self._processor, new))
         if not self._stages and accelerator.is_main_process:
-            _replace(checkpoint, lambda new: save_checkpoint(model, self._processor, new))
+            replace_folder(checkpoint, lambda new: save_checkpoint(model, self._processor, new))
         return checkpoint
 
     def _hold(self, folder: Path | None) -> None:
@@ -176,33 +174,12 @@ def _begin(config: Any, folder: Path | None) -> tuple[LoHoVLA, Processor, dict[s
     return model, processor, origin
 
 
-def _replace(folder: Path, write: Callable[[Path], None]) -> None:
-    """Write a folder in place of the one there; a kill leaves one of the two, whole."""
-    new, old = folder.with_suffix(".new"), folder.with_suffix(".old")
-    for left in (new, old):
-        shutil.rmtree(left, ignore_errors=True)
-    write(new)
-    if folder.exists():
-        folder.rename(old)
-    new.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def _validation(config: Any, stage: Stage, processor: Processor, closed_loop: ClosedLoop | None) -> Any:
     control = {"plan": "pick_place", "act": "ee"}.get(stage.name)
     episodes = config["validate_episodes"]
     if control is None or not episodes or closed_loop is None:
         return None
     return lambda model: closed_loop(model, processor, control, config["validate_tasks"], episodes)
-
-
-def _accelerator(config: Any) -> Accelerator:
-    device = config["device"]
-    if device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device cannot be {device!r}", "choose auto, cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device=cuda, but there is no CUDA device", "device=cpu trains here")
-    return Accelerator(cpu=device == "cpu", mixed_precision=config["precision"])
 
 
 def _stages(stages: Mapping[str, Any], chosen: str) -> list[Stage]:

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lohovla.errors import UserError
-from lohovla.train.batch_source import BatchSource
 from lohovla.train.learning_rate_schedule import schedule
 from lohovla.train.learning_rates import LearningRates
 from lohovla.train.training_stages import Stage
+
+
+class Batches(Protocol):
+    """Where a stage's batches come from."""
+
+    @property
+    def seed(self) -> int:
+        """Of everything that is drawn."""
+        ...
+
+    def batches(self, stage: Stage, start: int, rank: int, world: int) -> Iterator[dict[str, Any]]:
+        """Endless batches; ``start`` is the number of the first one."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """By the names that people type: what they are drawn from, which may change between two runs."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -28,14 +44,13 @@ class Made:
     origin: Mapping[str, Any]
 
     @classmethod
-    def of(cls, stage: Stage, source: BatchSource, processes: int, precision: str, origin: Mapping[str, Any]) -> Made:
+    def of(cls, stage: Stage, source: Batches, processes: int, precision: str, origin: Mapping[str, Any]) -> Made:
         """Of a stage and what it learns from."""
         own = f"recipe.stages.{stage.name}."
-        told: dict[str, Any] = {own + name: getattr(stage, name) for name in ("batch", "fresh", "tables")}
+        parts = ("batch", "fresh", "tables", "accumulate", "freeze")
+        told: dict[str, Any] = {own + name: getattr(stage, name) for name in parts}
         told |= {f"{own}weights.{name}": weight for name, weight in stage.weights.items()}
-        told |= {f"data.{name}": getattr(source, name) for name in ("tasks", "seed", "ring", "overfit")}
-        told |= {f"data.weights.{name}": weight for name, weight in (source.weights or {}).items()}
-        told |= {f"data.noise.{name}": size for name, size in source.noise.items()}
+        told |= source.settings()
         told |= {"precision": precision, "processes": processes}
         return cls(*(json.loads(json.dumps(dict(part))) for part in (told, origin)))
 

@@ -54,22 +54,9 @@ class TrainingForward:
         self.read_cell = cells_of(model.config, self.points[..., :2] + jitter * size)  # (B, S, 2)
         self.true_cell = cells_of(model.config, self.points[..., :2])
         if noised:
-            self._noise_words()
+            words = batch.subtasks[:, 0]
+            self.noised, self.masked, self.ratio = noise_words(words, model.config.block_size, self.mask_id)
         self._run(noised)
-
-    def _noise_words(self) -> None:
-        """Mask the oracle's sentence for block diffusion: each block more than the one before (D2F, 2508.09192)."""
-        tokens = self.batch.subtasks[:, 0]
-        batch, length = tokens.shape
-        block = self.model.config.block_size
-        blocks = length // block
-        low = torch.rand(batch, 1) * 0.5 + 0.2
-        steps = torch.rand(batch, blocks - 1) * (0.95 - low) / max(1, blocks - 1)
-        self.ratio = torch.cat([low, low + steps.cumsum(1)], 1).to(tokens.device).repeat_interleave(block, 1)
-        everything = torch.rand(batch, 1, device=tokens.device) < 0.25  # as at the start of decoding
-        self.ratio = torch.where(everything, torch.ones_like(self.ratio), self.ratio)
-        self.masked = torch.rand_like(self.ratio) < self.ratio
-        self.noised = torch.where(self.masked, self.mask_id, tokens)
 
     def _run(self, noised: bool) -> None:
         model, batch = self.model, self.batch
@@ -220,3 +207,25 @@ class TrainingForward:
 def masked_mean(values: Tensor, chosen: Tensor) -> Tensor:
     """The mean of ``values`` where they are ``chosen``; 0 where none is."""
     return torch.where(chosen, values, 0.0).sum() / chosen.sum().clamp(min=1)
+
+
+def noise_words(tokens: Tensor, block: int, mask: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mask sentences for block diffusion: each block more than the one before (D2F, 2508.09192).
+
+    Args:
+        tokens: (B, T), whole blocks.
+        block: tokens of a block.
+        mask: the token that stands for a word not decided.
+
+    Returns:
+        The masked sentences (B, T), what is masked (B, T), and the share that was to be masked there (B, T).
+    """
+    batch, length = tokens.shape
+    blocks = length // block
+    low = torch.rand(batch, 1) * 0.5 + 0.2
+    steps = torch.rand(batch, blocks - 1) * (0.95 - low) / max(1, blocks - 1)
+    ratio = torch.cat([low, low + steps.cumsum(1)], 1).to(tokens.device).repeat_interleave(block, 1)
+    everything = torch.rand(batch, 1, device=tokens.device) < 0.25  # as at the start of decoding
+    ratio = torch.where(everything, torch.ones_like(ratio), ratio)
+    masked = torch.rand_like(ratio) < ratio
+    return torch.where(masked, mask, tokens), masked, ratio

@@ -13,11 +13,22 @@ from lohovla.errors import UserError
 from lohovla.model.configuration import LoHoVLAConfig
 from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.model.processor import Processor
+from lohovla.model.robot_processor import RobotProcessor
 from lohovla.train import objectives, subgoal_losses
+from lohovla.train.imitation.demonstration_batch import ImitationSettings, demonstration_batch
+from lohovla.train.imitation.demonstration_forward import DemonstrationForward
 from lohovla.train.symbolic_pretraining import table_losses
 from lohovla.train.training_batch import ActionChunks, labelled_batch
 
-STAGES = ("see", "read", "code", "plan", "act", "paint")
+STAGES = ("see", "read", "code", "plan", "act", "paint", "imitation")
+# What the stage ``imitation`` moves, by the names that ``freeze`` takes.
+PARTS = {
+    "vision": ("camera_encoder.", "vision.", "projector."),
+    "language": ("decoder.", "kind_entry."),
+    "state": ("state_entry.",),
+    "keyframes": ("keyframe_head.",),
+    "action": ("experts.action.",),
+}
 _TRAINS = {
     "see": ("stem.",),
     "read": (
@@ -46,6 +57,7 @@ _TRAINS = {
     "act": ("experts.ee.",),
     "code": ("autoencoder.",),
     "paint": ("painter.",),
+    "imitation": tuple(prefix for part in PARTS.values() for prefix in part),
 }
 _PRETRAINED = ("decoder.", "vision.", "projector.")
 
@@ -57,13 +69,16 @@ class Stage:
     Attributes:
         name: one of :data:`STAGES`: ``see`` (the stem, on what the simulator knows), ``read`` (sub-tasks, from tables
             instead of pictures), ``plan`` (sub-tasks, pointing, pick-and-place actions, progress), ``act`` (continuous
-            commands), ``code`` (the autoencoder of sub-goal pictures), ``paint`` (the image head).
+            commands), ``code`` (the autoencoder of sub-goal pictures), ``paint`` (the image head), ``imitation`` (from
+            demonstrations of any robot).
         steps: optimiser steps.
         batch: samples a step and process.
         lr: the highest learning rate.
         fresh: share of each batch that is new.
         weights: of the losses; 1 where none is given.
         tables: examples of ``read`` in each step of ``plan`` beside the pictures, so that what they taught stays known.
+        accumulate: batches whose gradients are summed for one optimiser step.
+        freeze: of ``imitation``: parts that stay as they are, of :data:`PARTS`.
     """
 
     name: str
@@ -73,6 +88,8 @@ class Stage:
     fresh: float = 0.5
     weights: Mapping[str, float] = field(default_factory=dict)
     tables: int = 0
+    accumulate: int = 1
+    freeze: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name not in STAGES:
@@ -81,6 +98,13 @@ class Stage:
             raise UserError(f"stage {self.name}: steps and batch are at least 1, fresh in (0, 1]", "see configs/train")
         if self.lr <= 0:
             raise UserError(f"stage {self.name}: lr is {self.lr:g}", "it is above 0, 1e-3 for example")
+        if self.accumulate < 1:
+            raise UserError(f"stage {self.name}: accumulate is {self.accumulate}", "it is at least 1")
+        for part in self.freeze:
+            if part not in PARTS:
+                raise UserError(f"freeze has no part {part!r}", f"choose of {', '.join(PARTS)}")
+        if self.freeze and set(self.freeze) >= PARTS.keys():
+            raise UserError("freeze names every part, so that nothing is learned", "leave out action, at least")
         if self.tables < 0 or (self.tables and self.name != "plan"):
             raise UserError(f"stage {self.name}: tables are for stage plan, at least 0", "see configs/recipe/nano.yaml")
 
@@ -91,8 +115,11 @@ class Stage:
             parameter: its name.
             lora: the decoder has LoRA adapters: they alone are moved of it, and the vision tower stays as it is.
         """
+        frozen = tuple(prefix for part in self.freeze for prefix in PARTS[part])
+        if frozen and parameter.startswith(frozen):
+            return False
         if lora and parameter.startswith(_PRETRAINED):
-            return self.name in ("read", "plan") and ".lora_" in parameter
+            return self.name in ("read", "plan", "imitation") and ".lora_" in parameter
         return parameter.startswith(_TRAINS[self.name]) or bool(self.tables and parameter.startswith("roles."))
 
 
@@ -116,11 +143,19 @@ class StageLosses(nn.Module):
         model: the core.
         processor: its processor.
         stage: which losses.
+        imitation: how demonstrations are learned from, for the stage of that name.
     """
 
-    def __init__(self, model: LoHoVLA, processor: Processor, stage: Stage):
+    def __init__(
+        self,
+        model: LoHoVLA,
+        processor: Processor | RobotProcessor,
+        stage: Stage,
+        imitation: ImitationSettings | None = None,
+    ):
         super().__init__()
         self.model, self.processor, self.stage = model, processor, stage
+        self._imitation = imitation or ImitationSettings()
         check_taught(model.config, stage)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(stage.trains(name, bool(model.config.lora_rank)))
@@ -128,6 +163,9 @@ class StageLosses(nn.Module):
     def forward(self, batch: dict[str, Any], step: int) -> dict[str, Tensor]:
         """Unweighted losses by name."""
         device = self.model.device
+        if isinstance(self.processor, RobotProcessor):
+            demonstrations = demonstration_batch(batch, self.processor, self._imitation).to(device)
+            return DemonstrationForward(self.model, demonstrations, self.processor, self._imitation).losses()
         if self.stage.name == "read":
             return table_losses(self.model, batch, self.processor)
         given = labelled_batch(batch, self.processor).to(device)

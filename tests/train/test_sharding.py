@@ -71,7 +71,7 @@ def curve(folder):
         (row["step"], name): value
         for row in rows
         for name, value in row.items()
-        if name not in ("stage", "step", "steps_per_second")
+        if name not in ("stage", "step", "steps_per_second", "data_wait")
     }
 
 

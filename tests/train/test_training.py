@@ -21,7 +21,8 @@ from lohovla.train.training_state import TrainingState
 def curve(folder):
     """What was logged, without the speed."""
     rows = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
-    return [{name: value for name, value in row.items() if name != "steps_per_second"} for row in rows]
+    timed = ("steps_per_second", "data_wait")
+    return [{name: value for name, value in row.items() if name not in timed} for row in rows]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Training from demonstrations of any robot: LeRobot data sets, no simulator, no privileged labels."""

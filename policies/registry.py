@@ -87,11 +87,43 @@ def _import(name: str) -> ModuleType:
         raise
 
 
-def _lohovla(env: Any, checkpoint: str | None = None, device: str = "cpu", **rules: Any) -> Policy:
-    from lohovla.policies.lohovla import make
+# Settings of the block world's policy that the policy of a robot's checkpoint has too.
+_SHARED_SETTINGS = (
+    "num_inference_steps",
+    "n_action_steps",
+    "planner",
+    "success_threshold",
+    "subtask_timeout",
+    "allow_done",
+)
+
+
+def _lohovla(
+    env: Any, checkpoint: str | None = None, device: str = "cpu", rename: Mapping[str, str] | None = None, **rules: Any
+) -> Policy:
+    from lohovla.model.checkpoint import reads_features
     from lohovla.policies.policy_config import LoHoVLAPolicyConfig
 
     check_settings("lohovla", LoHoVLAPolicyConfig, rules, env=False)
+    if checkpoint is not None and reads_features(checkpoint):
+        from lohovla.policies.robot_policy import make_robot_policy
+
+        defaults = vars(LoHoVLAPolicyConfig())
+        changed = {name: value for name, value in rules.items() if value != defaults[name]}
+        if other := [name for name in changed if name not in _SHARED_SETTINGS]:
+            raise UserError(
+                f"policy.{other[0]} is a setting of the block world's checkpoints, which {checkpoint} is not",
+                f"of its settings, this one takes {', '.join(_SHARED_SETTINGS)}",
+            )
+        # What counts as done differs: a chance there, a share of the sub-task here.
+        own = {name: rules[name] for name in rules if name in changed or name in _SHARED_SETTINGS}
+        if "success_threshold" not in changed:
+            own.pop("success_threshold", None)
+        return make_robot_policy(env, checkpoint, device, rename, **own)
+    from lohovla.policies.lohovla import make
+
+    if rename:
+        raise UserError("policy.rename is for checkpoints of `lohovla train dataset=...`", "leave it out")
     return make(env, checkpoint, device, **rules)
 
 

@@ -73,5 +73,6 @@ class SoftwareRenderer:
 
     def close(self) -> None:
         """Free the context."""
+        self._gl.make_current()  # what is freed goes by numbers, which another context has given out as well
         self._context.free()
         self._gl.free()

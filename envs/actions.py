@@ -7,11 +7,17 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from lohovla.data.dataset_layout import EE_NAMES
 from lohovla.envs.control.end_effector import REACH
 from lohovla.envs.errors import ActionError
 from lohovla.geometry.workspace import WORKSPACE
 
 CONTROLS = ("ee", "pick_place")
+# Names of an action's numbers, in order: m and rad; the gripper is 0 open, 1 closed.
+ACTION_NAMES = {
+    "ee": EE_NAMES,
+    "pick_place": tuple(f"{part}.{axis}" for part in ("pick", "place") for axis in ("x", "y", "z", "yaw")),
+}
 _TALLEST = 0.40  # m, the highest z of a pick or place
 
 

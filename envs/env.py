@@ -10,7 +10,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from lohovla.envs.actions import CONTROLS, action_space, check_action, clip_action
+from lohovla.data.features import CameraFeature, RobotFeatures
+from lohovla.envs.actions import ACTION_NAMES, CONTROLS, action_space, check_action, clip_action
 from lohovla.envs.control.simulation import Simulation
 from lohovla.envs.episode import SUCCESS, Episode, EpisodeConfig, EpisodeState
 from lohovla.envs.errors import EpisodeOver
@@ -232,6 +233,17 @@ class BlocksEnv(gym.Env):
     def watch(self, on_tick: Callable[[], None] | None) -> None:
         """Have ``on_tick`` called after every control period of this episode, within actions too."""
         self.simulation.on_tick = on_tick
+
+    @property
+    def features(self) -> RobotFeatures:
+        """Cameras, state and actions, to be matched with those of a checkpoint; a recorded set has the same."""
+        spaces = self.observation_space.spaces
+        cameras = [
+            CameraFeature(name, camera["height"], camera["width"], f"depth.{name}" in spaces)
+            for name, camera in self.sensors.calibration().items()
+        ]
+        rate = 1.0 if self.control == "pick_place" else self.control_hz
+        return RobotFeatures(tuple(cameras), tuple(STATE_NAMES), ACTION_NAMES[self.control], rate)
 
     def describe(self) -> dict[str, Any]:
         """Metadata that travels with observations: calibration, names, rates, limits."""

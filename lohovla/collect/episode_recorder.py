@@ -11,14 +11,14 @@ import numpy as np
 from lohovla import __version__
 from lohovla.collect.action_noise import ActionNoise, NoiseSettings
 from lohovla.data import dataset_layout
-from lohovla.data.dataset_layout import EE_NAMES, depth_feature, feature, frame_features, quantise_depth, video_feature
+from lohovla.data.dataset_layout import depth_feature, feature, frame_features, quantise_depth, video_feature
 from lohovla.data.episode_record import EpisodeRecord
+from lohovla.envs.actions import ACTION_NAMES
 from lohovla.envs.language import vocabulary
 from lohovla.geometry.workspace import STATE_NAMES
 from lohovla.mujoco_import import mujoco
 from lohovla.policies.base import Context, Policy
 
-_PICK_PLACE_NAMES = [f"{part}.{axis}" for part in ("pick", "place") for axis in ("x", "y", "z", "yaw")]
 _NOTHING = np.array([[0.3, -0.45, 0.0, 0.0]] * 2, np.float32)  # the pick and place that says "done"
 
 
@@ -36,10 +36,9 @@ def features_of(env: Any) -> dict[str, Any]:
         features[f"observation.images.{name}"] = video_feature(*size, fps)
         if f"depth.{name}" in env.observation_space.spaces:
             features[dataset_layout.feature_name(f"depth.{name}")] = depth_feature(*size, camera["depth_unit"])
-    names = EE_NAMES if env.control == "ee" else _PICK_PLACE_NAMES
     return {
         **features,
-        **frame_features(STATE_NAMES, names),
+        **frame_features(STATE_NAMES, ACTION_NAMES[env.control]),
         "hash.physics": feature("int64", (1,)),
         "hash.observation": feature("int64", (1,)),
     }

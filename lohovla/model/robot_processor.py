@@ -49,7 +49,8 @@ class RobotProcessor(TextProcessor):
     ):
         super().__init__(tokenizer, max_goal, max_subtask)
         self.features, self.normalization, self.subtasks_known = features, normalization, subtasks
-        self.state = Normalizer(features.statistics["state"], normalization)
+        none: dict[str, list[float]] = {name: [] for name in ("mean", "std", "min", "max", "q01", "q99")}
+        self.state = Normalizer(features.statistics.get("state", none), normalization)  # a robot may tell no state
         self.action = Normalizer(features.statistics["action"], normalization)
 
     @classmethod

@@ -102,7 +102,9 @@ class ImitationRun:
         config = self._config
         if self._begun is not None:
             model, processor = self._begun
-            match_features(processor.features, self._set.features, {}, str(config["dataset"]))
+            match_features(
+                processor.features, self._set.features, {}, str(config["dataset"]), renamed=config["rename"] or {}
+            )
             if source == config["init"]:
                 for line in drift_lines(processor.features, self._set.features):
                     self._say(line)
@@ -253,6 +255,8 @@ def new_robot_model(
     """
     torch.manual_seed(seed)
     given = {**settings, "features": features.to_dict()}
+    if not features.state_names:
+        given["keyframes"] = False  # they are states
     if name := given.pop("backbone", None):
         model, tokenizer = pretrained_parts(name, given)
         return model, RobotProcessor.of(model.config, tokenizer, subtasks)

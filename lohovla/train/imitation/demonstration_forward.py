@@ -143,8 +143,10 @@ class DemonstrationForward:
         count, horizon = data.shape[:2]
         noise = torch.randn_like(data)
         t = sample_time((count, 1), data.device).expand(-1, horizon)
-        given = torch.randint(1, model.config.max_prefix + 1, (count, 1), device=data.device)
-        given = torch.where(torch.rand(count, 1, device=data.device) < self.settings.prefix_share, given, 0)
+        most = model.config.max_prefix
+        given = torch.randint(1, max(most, 1) + 1, (count, 1), device=data.device)
+        begun = torch.rand(count, 1, device=data.device) < (self.settings.prefix_share if most else 0.0)
+        given = torch.where(begun, given, 0)
         clean = torch.arange(horizon, device=data.device) < given
         t = torch.where(clean, 0.0, t)
         x = t[..., None] * noise + (1 - t[..., None]) * data

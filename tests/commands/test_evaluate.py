@@ -132,7 +132,7 @@ def test_a_run_leaves_its_results_and_can_be_taken_up_and_compared(tmp_path, cap
         (["evaluate", "tasks=[]"], "empty list", "name tasks"),
         (["evaluate", "episodes=0"], "at least 1", "episodes=200"),
         (["evaluate", "split=train"], "split cannot be 'train'", "test or val"),
-        (["evaluate", "batch=0"], "batch must be at least 1", "batch=1"),
+        (["evaluate", "batch=0"], "batch must be at least 1", "batch=null is the default"),
         (["evaluate", "videos=-1"], "videos must be at least 0, not -1", "videos="),
         (["evaluate", "workers=0"], "workers must be at least 1", "workers=null"),
         (["evaluate", "runner=slurm"], "runner cannot be 'slurm'", "local, ray"),

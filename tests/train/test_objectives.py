@@ -14,7 +14,7 @@ from lohovla.model.keyframes.pick_place_head import to_readout
 from lohovla.train import objectives
 from lohovla.train.objectives import progress_loss
 from lohovla.train.training_batch import ActionChunks, labelled_batch
-from lohovla.train.training_forward import TrainingForward
+from lohovla.train.training_forward import TrainingForward, noise_words
 
 
 @pytest.fixture
@@ -81,23 +81,21 @@ def test_masked_words_count_by_one_over_their_ratio(tiny, sequence, batch):
 def test_later_blocks_are_masked_more_and_some_sentences_wholly(tiny, batch):
     """The ratios of D2F: each block at least as noisy as the one before; the share that is masked is the ratio."""
     model, processor = tiny
-    made = TrainingForward.__new__(TrainingForward)
-    made.model, made.mask_id = model, processor.tokenizer.mask_token_id
-    made.batch = type("Rows", (), {"subtasks": batch.subtasks[:1].repeat(4000, 1, 1)})
+    sentences, mask = batch.subtasks[:1, 0].repeat(4000, 1), processor.tokenizer.mask_token_id
     torch.manual_seed(0)
-    made._noise_words()
     size = model.config.block_size
-    first, second = made.ratio[:, 0], made.ratio[:, size]
-    assert (made.ratio.view(4000, 2, size) == made.ratio.view(4000, 2, size)[..., :1]).all()
+    noised, masked, ratio = noise_words(sentences, size, mask)
+    first, second = ratio[:, 0], ratio[:, size]
+    assert (ratio.view(4000, 2, size) == ratio.view(4000, 2, size)[..., :1]).all()
     assert (second >= first).all()
-    whole = (made.ratio == 1).all(1)
+    whole = (ratio == 1).all(1)
     assert whole.float().mean().item() == pytest.approx(0.25, abs=0.03)
     assert first[~whole].min() >= 0.2
     assert first[~whole].max() <= 0.7
     assert second[~whole].max() <= 0.95
-    assert (made.masked.float() - made.ratio).mean().abs() < 0.01
-    assert (made.masked.float() / made.ratio).mean().item() == pytest.approx(1, abs=0.01)
-    assert torch.equal(made.noised, torch.where(made.masked, made.mask_id, made.batch.subtasks[:, 0]))
+    assert (masked.float() - ratio).mean().abs() < 0.01
+    assert (masked.float() / ratio).mean().item() == pytest.approx(1, abs=0.01)
+    assert torch.equal(noised, torch.where(masked, mask, sentences))
 
 
 def test_pointing_is_scored_at_the_true_cell_of_subtasks_that_exist(tiny, sequence, batch):

@@ -43,9 +43,9 @@ def test_a_stage_learns_a_handful_by_heart_and_moves_only_its_own(make_tiny, tra
 
 
 def test_every_weight_belongs_to_one_stage(tiny):
-    """``read`` prepares a part of what ``plan`` moves."""
+    """``read`` prepares a part of what ``plan`` moves; ``imitation`` is a training of its own, on other data."""
     for name, _ in tiny[0].named_parameters():
-        stages = [stage for stage in STAGES if Stage(stage, 1).trains(name)]
+        stages = [stage for stage in STAGES if stage != "imitation" and Stage(stage, 1).trains(name)]
         assert len(stages) == 1 or stages == ["read", "plan"], name
 
 

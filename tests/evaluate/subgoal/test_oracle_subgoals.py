@@ -159,7 +159,7 @@ def test_what_is_shown_does_not_depend_on_other_episodes(painter, monkeypatch, k
         words = [processor.tokenizer.encode(text, add_special_tokens=False) for text in said]
         return pick_place_prediction.subtask_from_tokens(model, prefix, words, processor.start)
 
-    monkeypatch.setattr(SubtaskPlanner, "_new_words", oracle)
+    monkeypatch.setattr(SubtaskPlanner, "_decode_subtasks", oracle)
     policy = OracleSubgoalPolicy(envs[0], *painter, LoHoVLAPolicyConfig(subtasks="image"), kind)
 
     def play(slots):

@@ -10,6 +10,8 @@ from torch import Tensor
 from lohovla.d2f.block_state import Array, array_namespace
 from lohovla.errors import UserError
 
+_LEAST = 1e-30  # of temperatures and penalties: smaller ones are 0 in float32, and give no numbers
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -100,7 +102,10 @@ def choose(logits: Tensor, sampling: Sampling, chance: Tensor | None) -> tuple[T
         confidence, tokens = log_probabilities.max(-1)
         return tokens, confidence.exp(), log_probabilities
     assert chance is not None
-    ranked, order = (logits / sampling.temperature).softmax(-1).sort(stable=True, dim=-1, descending=True)
+    # From the likeliest down, so that a temperature near 0 divides to minus infinity and not to infinity.
+    below = logits - logits.amax(-1, keepdim=True)
+    scaled = below / max(sampling.temperature, _LEAST)
+    ranked, order = scaled.softmax(-1).sort(stable=True, dim=-1, descending=True)
     # A token stays while what is likelier does not yet make up top_p; the likeliest always stays.
     before = ranked.cumsum(-1) - ranked
     drop = before >= sampling.top_p
@@ -116,4 +121,5 @@ def choose(logits: Tensor, sampling: Sampling, chance: Tensor | None) -> tuple[T
 
 def penalize(logits: Tensor, present: Tensor, penalty: float) -> Tensor:
     """Make tokens that are ``present`` (m, vocabulary) less likely."""
+    penalty = min(max(penalty, _LEAST), 1 / _LEAST)
     return torch.where(present, torch.where(logits > 0, logits / penalty, logits * penalty), logits)

@@ -237,7 +237,7 @@ class BlocksEnv(gym.Env):
     @property
     def features(self) -> RobotFeatures:
         """Cameras, state and actions, to be matched with those of a checkpoint; a recorded set has the same."""
-        spaces = self.observation_space.spaces
+        spaces = self.sensors.space.spaces
         cameras = [
             CameraFeature(name, camera["height"], camera["width"], f"depth.{name}" in spaces)
             for name, camera in self.sensors.calibration().items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase
 
 from lohovla.errors import UserError
 from lohovla.model.configuration import DEPTH_UNIT, LoHoVLAConfig
 from lohovla.model.language.subtask_constraints import SubtaskConstraints
-from lohovla.model.language.text_processor import TextProcessor
+from lohovla.model.language.text_processor import TextProcessor, read_processor
 from lohovla.model.language.tokenizer import spells_words
 from lohovla.model.modeling_lohovla import ModelInputs
 
-PROCESSOR_FILE = "processor_config.json"
 KEYS = ("images.top", "depth.top", "state", "instruction")
 
 
@@ -123,8 +121,6 @@ class Processor(TextProcessor):
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Write the tokenizer and ``processor_config.json``."""
-        folder = Path(folder)
-        self.tokenizer.save_pretrained(str(folder))
         settings = {
             "picture": list(self.picture),
             "state_dim": self.state_dim,
@@ -132,7 +128,7 @@ class Processor(TextProcessor):
             "max_subtask": self.max_subtask,
             "statistics": self.statistics,
         }
-        (folder / PROCESSOR_FILE).write_text(json.dumps(settings, indent=2), encoding="utf-8")
+        self.save_settings(folder, settings)
 
     @classmethod
     def from_pretrained(cls, folder: Path | str) -> Processor:
@@ -141,17 +137,12 @@ class Processor(TextProcessor):
         Raises:
             UserError: something is missing or damaged.
         """
-        folder = Path(folder)
-        try:
-            settings = json.loads((folder / PROCESSOR_FILE).read_text(encoding="utf-8"))
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder))
-            settings["picture"] = tuple(settings["picture"])
-            return cls(tokenizer, **settings)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{folder} has no readable processor: {str(error).splitlines()[0]}",
-                "a checkpoint has one; save it again",
-            ) from None
+        return read_processor(
+            folder,
+            lambda tokenizer, s: cls(tokenizer, **{**s, "picture": tuple(s["picture"])}),
+            "processor",
+            "a checkpoint has one; save it again",
+        )
 
 
 def picture_of(colors: Tensor, depths: Tensor) -> Tensor:

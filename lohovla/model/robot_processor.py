@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase
 
 from lohovla.data.features import RobotFeatures
 from lohovla.data.images import resize_pictures
 from lohovla.errors import UserError
 from lohovla.model.configuration import LoHoVLAConfig
-from lohovla.model.language.text_processor import TextProcessor
+from lohovla.model.language.text_processor import TextProcessor, read_processor
 from lohovla.model.normalization import Normalizer
-from lohovla.model.processor import PROCESSOR_FILE
 from lohovla.model.robot_inputs import RobotInputs
 
 
@@ -141,8 +139,6 @@ class RobotProcessor(TextProcessor):
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Write the tokenizer and ``processor_config.json``."""
-        folder = Path(folder)
-        self.tokenizer.save_pretrained(str(folder))
         settings = {
             "features": self.features.to_dict(),
             "normalization": self.normalization,
@@ -150,7 +146,7 @@ class RobotProcessor(TextProcessor):
             "max_subtask": self.max_subtask,
             "subtasks": self.subtasks_known,
         }
-        (folder / PROCESSOR_FILE).write_text(json.dumps(settings, indent=2), encoding="utf-8")
+        self.save_settings(folder, settings)
 
     @classmethod
     def from_pretrained(cls, folder: Path | str) -> RobotProcessor:
@@ -159,13 +155,9 @@ class RobotProcessor(TextProcessor):
         Raises:
             UserError: something is missing or damaged.
         """
-        folder = Path(folder)
-        try:
-            settings = json.loads((folder / PROCESSOR_FILE).read_text(encoding="utf-8"))
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder))
-            return cls(tokenizer, **{**settings, "features": RobotFeatures.from_dict(settings["features"])})
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{folder} has no readable processor of a robot's features: {str(error).splitlines()[0]}",
-                "`lohovla train dataset=...` makes such a checkpoint",
-            ) from None
+        return read_processor(
+            folder,
+            lambda tokenizer, s: cls(tokenizer, **{**s, "features": RobotFeatures.from_dict(s["features"])}),
+            "processor of a robot's features",
+            "`lohovla train dataset=...` makes such a checkpoint",
+        )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from lohovla.errors import UserError
 from lohovla.model.language.tokenizer import sentence_of, spells_words
+
+PROCESSOR_FILE = "processor_config.json"
+Made = TypeVar("Made")
 
 
 class TextProcessor:
@@ -82,3 +88,29 @@ class TextProcessor:
         tokens = torch.tensor([row + [fill] * (longest - len(row)) for row in rows])
         valid = torch.tensor([[True] * len(row) + [False] * (longest - len(row)) for row in rows])
         return tokens, valid
+
+    def save_settings(self, folder: Path | str, settings: Mapping[str, Any]) -> None:
+        """Write the tokenizer and ``processor_config.json``."""
+        self.tokenizer.save_pretrained(str(folder))
+        (Path(folder) / PROCESSOR_FILE).write_text(json.dumps(dict(settings), indent=2), encoding="utf-8")
+
+
+def read_processor(
+    folder: Path | str, make: Callable[[PreTrainedTokenizerBase, dict[str, Any]], Made], what: str, remedy: str
+) -> Made:
+    """A processor of what :meth:`TextProcessor.save_settings` wrote.
+
+    Args:
+        folder: of the checkpoint.
+        make: the processor of a tokenizer and its settings.
+        what: it is, for the message.
+        remedy: of the error.
+
+    Raises:
+        UserError: something is missing or damaged.
+    """
+    try:
+        settings = json.loads((Path(folder) / PROCESSOR_FILE).read_text(encoding="utf-8"))
+        return make(PreTrainedTokenizerFast.from_pretrained(str(folder)), settings)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder} has no readable {what}: {str(error).splitlines()[0]}", remedy) from None

@@ -32,6 +32,7 @@ from lohovla.ros.transport.transport import ServiceFailed
 
 _log = logging.getLogger("lohovla.ros")
 _LOOK_EVERY, _ASK_EVERY, _ASK_FIRST, _ADVISE_AFTER = 0.02, 5.0, 1.0, 3.0  # s
+_CERTAIN = 0.1  # s that the offset of the robot's clock may be off
 _SAME_RATE = 0.02  # between rates of the robot's clock that are said once
 _SETTLED = 0.3  # s of rest at the end before the bridge leaves
 _OVER = {
@@ -308,8 +309,11 @@ class RobotSession:
                 advised = bool(advice)
                 for line in advice:
                     _log.warning("%s", line)
-            # Two answers tell how fast its clock runs; until then a rate that messages show is not proven.
-            self._closed.wait(_ASK_EVERY if clock.proven and clock.slipping == 1.0 else _ASK_FIRST)
+            # Two answers tell how fast its clock runs; until then a rate that messages show is not proven. An answer
+            # that took long, because a packet was lost, leaves the offset uncertain: it is asked for again.
+            certain = clock.error is not None and clock.error < _CERTAIN
+            settled = clock.proven and clock.slipping == 1.0 and certain
+            self._closed.wait(_ASK_EVERY if settled else _ASK_FIRST)
 
 
 def clock_words(clock: ClockOffset) -> str:

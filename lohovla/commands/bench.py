@@ -50,6 +50,7 @@ _BENCHMARKS: dict[str, tuple[str, tuple[str, ...]]] = {
     "kernels": ("gpu.roofline", ()),
     "ros": ("ros.ros", ("seconds", "camera_hz", "checkpoint")),
     "ros-stops": ("ros.ros_stops", ("kinds", "trials")),
+    "page-stop": ("ros.page_stop", ("presses",)),
     "gpu": ("gpu.gpu", ("tune", "dry", "parts")),
 }
 # What those that write as they go take besides.

@@ -324,6 +324,7 @@ ALLOWED: dict[str, SettingType] = {
     "delays": many(number(0)),
     "rates": many(_COUNT),
     "trials": _COUNT,
+    "presses": _COUNT,
     "faults": _COUNT,
 }
 # What may be added to with "+", beside what the defaults hold.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lohovla.benchmarks.ros import ros, ros_stops
+from lohovla.benchmarks.ros import page_stop, ros, ros_stops
 from lohovla.errors import UserError
 
 
@@ -67,3 +67,24 @@ def test_an_arm_that_goes_on_or_sets_off_again_is_seen():
 def test_stops_that_cannot_be_measured(kinds, trials, cause):
     with pytest.raises(UserError, match=cause):
         ros_stops.run(kinds, trials)
+
+
+def twists(*speeds, before=5):
+    """When twists came, 10 ms apart, and how fast they were: the press is at 0, after so many of them."""
+    return np.array([((k - before + 0.5) * 0.01, speed) for k, speed in enumerate(speeds)])
+
+
+def test_a_press_is_measured_to_the_brake_and_to_rest():
+    even = [0.25] * 8
+    brake, rest = page_stop.brake_of(twists(*even, 0.2, 0.1, 0.0, 0.0), 0.0)
+    assert (brake, rest) == pytest.approx((0.035, 0.055))
+    faster = [0.1, 0.12, 0.14, 0.16, 0.18, 0.2, 0.22, 0.24]  # the policy speeds up until the brake
+    assert page_stop.brake_of(twists(*faster, 0.2, 0.1, 0.0), 0.0) == pytest.approx((0.035, 0.055))
+    slower = [0.25, 0.24, 0.23, 0.22, 0.21, 0.2, 0.19]  # it slows down anyway: no later than the press
+    assert page_stop.brake_of(twists(*slower, 0.1, 0.0), 0.0) == pytest.approx((0.005, 0.035))
+    assert page_stop.brake_of(twists(*[0.25] * 5, 0.0), 0.0) == pytest.approx((0.005, 0.005))
+
+
+def test_presses_that_cannot_be_made():
+    with pytest.raises(UserError, match="presses"):
+        page_stop.run(0)

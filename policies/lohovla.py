@@ -26,7 +26,7 @@ from lohovla.model.inference.action_sampling import ActionContext
 from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.model.processor import KEYS, Processor
 from lohovla.policies.base import Context, Decision, Policy, PolicySpec
-from lohovla.policies.policy_config import EpisodeState, LoHoVLAPolicyConfig, last_action_delta
+from lohovla.policies.policy_config import PolicyState, LoHoVLAPolicyConfig, last_action_delta
 from lohovla.policies.realtime_policy import SubtaskPlan
 from lohovla.policies.replan_rule import SubtaskFailures
 from lohovla.policies.subgoal_source import ModelSubgoals
@@ -65,12 +65,12 @@ class LoHoVLAPolicy(Policy):
         )
         self.flow_steps = config.num_inference_steps
         self._home = np.array(model.config.look)
-        self._episodes: dict[int, EpisodeState] = {}
+        self._episodes: dict[int, PolicyState] = {}
 
     def reset(self, seed: int, slot: int = 0) -> None:
         """Begin an episode."""
         noise, failures = torch.Generator().manual_seed(seed), SubtaskFailures(self.config.failures_allowed)
-        self._episodes[slot] = EpisodeState(noise, ModelSubgoals(self.model, seed), failures)
+        self._episodes[slot] = PolicyState(noise, ModelSubgoals(self.model, seed), failures)
 
     def act(self, observation: Mapping[str, Any], context: Context) -> Decision:
         """Decide for one episode."""
@@ -89,14 +89,14 @@ class LoHoVLAPolicy(Policy):
             for action, memory, new in zip(actions, memories, planned, strict=True)
         ]
 
-    def _decision(self, memory: EpisodeState, actions: np.ndarray, planned: bool, act_ms: float | None) -> Decision:
+    def _decision(self, memory: PolicyState, actions: np.ndarray, planned: bool, act_ms: float | None) -> Decision:
         timing = memory.timing if act_ms is None else {**memory.timing, "act": act_ms}
         text = self._subtask_text(memory)
         return Decision(
             actions, text, planned, memory.subgoal, memory.progress, timing, memory.over, memory.path_length
         )
 
-    def _subtask_text(self, memory: EpisodeState) -> str:
+    def _subtask_text(self, memory: PolicyState) -> str:
         return (
             vocabulary()["nothing"]
             if memory.over == "nothing"
@@ -107,7 +107,7 @@ class LoHoVLAPolicy(Policy):
         self,
         observations: Sequence[Mapping[str, Any]],
         contexts: Sequence[Context],
-        memories: Sequence[EpisodeState],
+        memories: Sequence[PolicyState],
         prefix: np.ndarray | None = None,
     ) -> tuple[list[bool], list[np.ndarray], float | None]:
         """Where a new sub-task begins, the chunks, and the time that they took; none where all was decided in one.
@@ -136,7 +136,7 @@ class LoHoVLAPolicy(Policy):
         return planned, actions, None if in_one else (time.perf_counter() - began) * 1e3
 
     def _motions_over(
-        self, observations: Sequence[Mapping[str, Any]], contexts: Sequence[Context], memories: Sequence[EpisodeState]
+        self, observations: Sequence[Mapping[str, Any]], contexts: Sequence[Context], memories: Sequence[PolicyState]
     ) -> list[int]:
         """Which look again, as their motion is over."""
         for memory, context in zip(memories, contexts, strict=True):
@@ -153,7 +153,7 @@ class LoHoVLAPolicy(Policy):
         self,
         observations: Sequence[Mapping[str, Any]],
         contexts: Sequence[Context],
-        memories: Sequence[EpisodeState],
+        memories: Sequence[PolicyState],
         turn: Sequence[int] | None = None,
     ) -> list[bool]:
         """Those whose ``turn`` it is look, judge and plan; returns where a new sub-task begins."""
@@ -167,12 +167,12 @@ class LoHoVLAPolicy(Policy):
         return planned
 
     @staticmethod
-    def _begin_motions(contexts: Sequence[Context], memories: Sequence[EpisodeState]) -> None:
+    def _begin_motions(contexts: Sequence[Context], memories: Sequence[PolicyState]) -> None:
         """Motions begin."""
         for context, memory in zip(contexts, memories, strict=True):
             memory.motion_start, memory.has_gripped, memory.reward = context.step, False, 0.0
 
-    def _motion_over(self, memory: EpisodeState, observation: Mapping[str, Any], context: Context) -> bool:
+    def _motion_over(self, memory: PolicyState, observation: Mapping[str, Any], context: Context) -> bool:
         """Whether it is time to look again: always with ``pick_place``; with ``ee`` when the tool is back to look."""
         if memory.subtask_tokens is None or self.spec.control == "pick_place":
             return True
@@ -184,7 +184,7 @@ class LoHoVLAPolicy(Policy):
         back = memory.has_gripped and state[6] < 0.5 and away < 0.03
         return back or seconds >= allowed
 
-    def _path_length(self, memory: EpisodeState, observation: Mapping[str, Any]) -> float:
+    def _path_length(self, memory: PolicyState, observation: Mapping[str, Any]) -> float:
         """How far the tool has to go, m, from where it is by pick and place to where it looks again."""
         if memory.action_context is None or self.spec.control == "pick_place":
             return 0.0
@@ -196,7 +196,7 @@ class LoHoVLAPolicy(Policy):
 
     # -- acting --------------------------------------------------------------------------------------------
 
-    def _chunk_inputs(self, memories: Sequence[EpisodeState], prefix: np.ndarray | None) -> ChunkInputs:
+    def _chunk_inputs(self, memories: Sequence[PolicyState], prefix: np.ndarray | None) -> ChunkInputs:
         device = self.model.device
         noise = action_sampling.sample_action_noise(
             self.model, self.spec.control, [memory.noise for memory in memories]
@@ -205,7 +205,7 @@ class LoHoVLAPolicy(Policy):
         return ChunkInputs(motion, noise, None if prefix is None else torch.from_numpy(prefix)[None].to(device))
 
     def _chunks(
-        self, observations: Sequence[Mapping[str, Any]], memories: Sequence[EpisodeState], given: ChunkInputs
+        self, observations: Sequence[Mapping[str, Any]], memories: Sequence[PolicyState], given: ChunkInputs
     ) -> torch.Tensor:
         attended = ActionContext.stack(
             [memory.action_context for memory in memories if memory.action_context is not None]

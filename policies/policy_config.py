@@ -97,7 +97,7 @@ class LoHoVLAPolicyConfig:
 
 
 @dataclass
-class EpisodeState:
+class PolicyState:
     """What is remembered of one episode.
 
     Attributes:

@@ -1,6 +1,6 @@
 """The planning part of the LoHoVLA policy: success detection, the next sub-task, its sub-goal picture, grasp and place.
 
-It works on a batch of looks; what it knows of each episode is in :class:`lohovla.policies.policy_config.EpisodeState`.
+It works on a batch of looks; what it knows of each episode is in :class:`lohovla.policies.policy_config.PolicyState`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from lohovla.model.inference.subgoal_generation import picture_to_rgb, require_s
 from lohovla.model.language.token_trie import TokenTrie
 from lohovla.model.modeling_lohovla import EncodedObservation, LoHoVLA, ModelInputs
 from lohovla.model.processor import Processor
-from lohovla.policies.policy_config import EpisodeState, LoHoVLAPolicyConfig
+from lohovla.policies.policy_config import PolicyState, LoHoVLAPolicyConfig
 from lohovla.policies.subgoal_source import PlannedSubtask
 
 _REWARDED = 1e-6
@@ -64,7 +64,7 @@ class SubtaskPlanner:
             processor.subtask_constraints(config.allow_done) if config.grammar != "none" else None
         )
 
-    def plan(self, observations: Sequence[Mapping[str, Any]], memories: Sequence[EpisodeState]) -> list[bool]:
+    def plan(self, observations: Sequence[Mapping[str, Any]], memories: Sequence[PolicyState]) -> list[bool]:
         """Look, judge the sub-task, plan another where one is due, and point; returns where one was planned."""
         began = time.perf_counter()
         inputs = self._inputs(observations)
@@ -78,7 +78,7 @@ class SubtaskPlanner:
         self._plan_and_point(inputs, prefix, memories, due, timing)
         return due
 
-    def can_use_single_graph(self, memories: Sequence[EpisodeState]) -> bool:
+    def can_use_single_graph(self, memories: Sequence[PolicyState]) -> bool:
         """Whether :meth:`decide` does these in one: by block diffusion, not eagerly, where a sub-task may be due."""
         rules = self.config
         possible = (
@@ -92,7 +92,7 @@ class SubtaskPlanner:
     def decide(
         self,
         observations: Sequence[Mapping[str, Any]],
-        memories: Sequence[EpisodeState],
+        memories: Sequence[PolicyState],
         whole: DecisionConfig,
         acting: Callable[[], ChunkInputs],
     ) -> tuple[list[bool], Tensor | None]:
@@ -116,7 +116,7 @@ class SubtaskPlanner:
         self._note_episode_end(decided.objects, memories, due)
         return due, decided.action
 
-    def _decision_inputs(self, memories: Sequence[EpisodeState], acting: ChunkInputs) -> DecisionInputs:
+    def _decision_inputs(self, memories: Sequence[PolicyState], acting: ChunkInputs) -> DecisionInputs:
         asked = DecisionInputs.for_first_subtasks(self.model, acting.motion, acting.noise)
         asked.replan_threshold = asked.replan_threshold.new_tensor(
             [self._replan_threshold(memory) for memory in memories]
@@ -133,7 +133,7 @@ class SubtaskPlanner:
         asked.prefix = acting.prefix
         return asked
 
-    def _set_goals(self, observations: Sequence[Mapping[str, Any]], memories: Sequence[EpisodeState]) -> None:
+    def _set_goals(self, observations: Sequence[Mapping[str, Any]], memories: Sequence[PolicyState]) -> None:
         for memory, observation in zip(memories, observations, strict=True):
             memory.goal = str(observation["instruction"])
 
@@ -141,7 +141,7 @@ class SubtaskPlanner:
         self,
         inputs: ModelInputs,
         prefix: EncodedObservation,
-        memories: Sequence[EpisodeState],
+        memories: Sequence[PolicyState],
         due: Sequence[bool],
         timing: dict[str, float],
     ) -> None:
@@ -158,7 +158,7 @@ class SubtaskPlanner:
         self._store(memories, words.tokens, ActionContext.from_predictions(pointed), before, timing)
         self._note_episode_end(prefix.objects, memories, due)
 
-    def _note_episode_end(self, objects: Detections, memories: Sequence[EpisodeState], due: Sequence[bool]) -> None:
+    def _note_episode_end(self, objects: Detections, memories: Sequence[PolicyState], due: Sequence[bool]) -> None:
         """Note where what was planned ends an episode: all is done, or nothing can be."""
         for row in [
             row
@@ -175,7 +175,7 @@ class SubtaskPlanner:
 
     def _store(
         self,
-        memories: Sequence[EpisodeState],
+        memories: Sequence[PolicyState],
         words: Sequence[list[int]],
         attended: ActionContext,
         before: Tensor,
@@ -190,7 +190,7 @@ class SubtaskPlanner:
         picture: torch.Tensor,
         prefix: EncodedObservation,
         words: SubtaskTokens,
-        memories: Sequence[EpisodeState],
+        memories: Sequence[PolicyState],
         due: Sequence[bool],
     ) -> PickPlacePrediction:
         """Where the sub-tasks pick and place, told by their words, by pictures of their ends, or by both."""
@@ -204,7 +204,7 @@ class SubtaskPlanner:
         return self._backend.point(prefix, self._with_subgoal_images(prefix, words, memories))
 
     def _with_subgoal_images(
-        self, prefix: EncodedObservation, words: SubtaskTokens, memories: Sequence[EpisodeState]
+        self, prefix: EncodedObservation, words: SubtaskTokens, memories: Sequence[PolicyState]
     ) -> SubtaskTokens:
         """What is acted on where pictures are: the words or none, and what the kept pictures would change."""
         kept = [memory.subgoal_input for memory in memories if memory.subgoal_input is not None]
@@ -219,7 +219,7 @@ class SubtaskPlanner:
         seen: DetectionMap,
         words: SubtaskTokens,
         pointed: PickPlacePrediction,
-        memories: Sequence[EpisodeState],
+        memories: Sequence[PolicyState],
         due: Sequence[bool],
     ) -> None:
         """Picture where new sub-tasks lead, one by one: an episode's pictures must not depend on its neighbours."""
@@ -232,14 +232,14 @@ class SubtaskPlanner:
             memory.subgoal = picture_to_rgb(memory.subgoal_input[0])
             memory.timing = {"imagine": (time.perf_counter() - began) * 1e3}
 
-    def _success_probability(self, memory: EpisodeState, seen: DetectionMap) -> float:
+    def _success_probability(self, memory: PolicyState, seen: DetectionMap) -> float:
         """Chance that the sub-task under way is done; none before the first."""
         if memory.initial_features is None or memory.action_context is None:
             return 0.0
         points, judge = memory.action_context.points, self.model.progress
         return float(torch.sigmoid(judge(memory.initial_features, judge.sample_features(seen, points), points)))
 
-    def _replan_due(self, memory: EpisodeState, progress: float) -> bool:
+    def _replan_due(self, memory: PolicyState, progress: float) -> bool:
         """Whether a new sub-task is due; counts failures."""
         if memory.subtask_tokens is None:
             return True
@@ -257,7 +257,7 @@ class SubtaskPlanner:
             return True
         return False
 
-    def _replan_threshold(self, memory: EpisodeState) -> float:
+    def _replan_threshold(self, memory: PolicyState) -> float:
         """Chance of completion above which :meth:`_due` will want a new sub-task."""
         if memory.subtask_tokens is None or memory.failures.next_gives_up:
             return ALWAYS_REPLAN
@@ -266,7 +266,7 @@ class SubtaskPlanner:
         return ALWAYS_REPLAN if memory.reward > _REWARDED else NEVER_REPLAN
 
     def _subtask_words(
-        self, prefix: EncodedObservation, memories: Sequence[EpisodeState], due: Sequence[bool]
+        self, prefix: EncodedObservation, memories: Sequence[PolicyState], due: Sequence[bool]
     ) -> SubtaskTokens:
         """New sub-tasks where they are due, the old ones elsewhere."""
         if self.config.subtasks == "none":
@@ -281,7 +281,7 @@ class SubtaskPlanner:
             words = _replaced(words, rows, new.tokens)
         return pick_place_prediction.subtask_from_tokens(self.model, prefix, words, self._start)
 
-    def _decode_subtasks(self, prefix: EncodedObservation, memories: Sequence[EpisodeState]) -> SubtaskTokens:
+    def _decode_subtasks(self, prefix: EncodedObservation, memories: Sequence[PolicyState]) -> SubtaskTokens:
         grammars = self._scene_constraints(prefix.objects, memories)
         if self.config.planner == "ar":
             return self._backend.plan_ar(prefix, self._start, self._end, grammars)
@@ -295,7 +295,7 @@ class SubtaskPlanner:
             self.model, prefix, _replaced(words.tokens, rows, again.tokens), self._start
         )
 
-    def _scene_constraints(self, objects: Detections, memories: Sequence[EpisodeState]) -> list[TokenTrie] | None:
+    def _scene_constraints(self, objects: Detections, memories: Sequence[PolicyState]) -> list[TokenTrie] | None:
         if self.subtask_constraints is None:
             return None
         if self.config.grammar == "all":
@@ -306,7 +306,7 @@ class SubtaskPlanner:
         ]
 
     def _violates_constraints(
-        self, objects: Detections, words: Sequence[list[int]], memories: Sequence[EpisodeState], due: Sequence[bool]
+        self, objects: Detections, words: Sequence[list[int]], memories: Sequence[PolicyState], due: Sequence[bool]
     ) -> bool:
         """Whether any of what is new may not be said."""
         rows = [row for row, new in enumerate(due) if new]

@@ -26,7 +26,7 @@ from lohovla.model.inference.action_sampling import ActionContext
 from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.model.processor import KEYS, Processor
 from lohovla.policies.base import Context, Decision, Policy, PolicySpec
-from lohovla.policies.policy_config import PolicyState, LoHoVLAPolicyConfig, last_action_delta
+from lohovla.policies.policy_config import LoHoVLAPolicyConfig, PolicyState, last_action_delta
 from lohovla.policies.realtime_policy import SubtaskPlan
 from lohovla.policies.replan_rule import SubtaskFailures
 from lohovla.policies.subgoal_source import ModelSubgoals

@@ -31,7 +31,7 @@ from lohovla.model.inference.subgoal_generation import picture_to_rgb, require_s
 from lohovla.model.language.token_trie import TokenTrie
 from lohovla.model.modeling_lohovla import EncodedObservation, LoHoVLA, ModelInputs
 from lohovla.model.processor import Processor
-from lohovla.policies.policy_config import PolicyState, LoHoVLAPolicyConfig
+from lohovla.policies.policy_config import LoHoVLAPolicyConfig, PolicyState
 from lohovla.policies.subgoal_source import PlannedSubtask
 
 _REWARDED = 1e-6

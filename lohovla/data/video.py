@@ -33,6 +33,9 @@ def write_video(path: Path, frames: Sequence[np.ndarray], fps: int, fine: bool =
             "preset": "veryfast",
             "g": str(_KEY_FRAME_EVERY),
             "bf": "0",
+            # Quality propagated back from later frames has nothing to gain with key frames this close, and x264 then
+            # gives other bytes for the same frames once in some hundred videos.
+            "mbtree": "0",
         }
         stream: Any = container.add_stream("libx264", rate=fps, options=options)
         stream.width, stream.height = width + width % 2, height + height % 2

@@ -75,6 +75,11 @@ class Area:
     name: str
 
     @property
+    def key(self) -> str:
+        """Its name in a goal's formal notation: ``top-left``."""
+        return self.name.replace(" ", "-")
+
+    @property
     def bounds(self) -> tuple[float, float, float, float]:
         """X and y limits as (x_min, x_max, y_min, y_max)."""
         (x0, x1), (y0, y1) = WORKSPACE[0], WORKSPACE[1]
@@ -85,6 +90,12 @@ class Area:
         xs = (x0, middle_x) if row == "top" else (middle_x, x1)
         ys = (y0, middle_y) if column == "left" else (middle_y, y1)
         return *xs, *ys
+
+    @property
+    def inset(self) -> float:
+        """How far from its borders blocks are put, m."""
+        x0, x1, _, _ = self.bounds
+        return 0.03 if x1 - x0 > 0.1 else 0.02
 
     def contains(self, x: float, y: float) -> bool:
         """Whether a point lies in the area."""

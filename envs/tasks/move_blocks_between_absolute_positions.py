@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from lohovla.envs.tasks.entities import QUADRANTS, Area
-from lohovla.envs.tasks.goals import Goal
+from lohovla.envs.tasks.grammar.meaning import Meaning, Place, who
 from lohovla.envs.tasks.registry import Split, Task
 from lohovla.envs.tasks.scene_sampler import SceneSampler
-from lohovla.envs.tasks.sort import MoveToArea
 
 
 class MoveBlocksBetweenAbsolutePositions(Task):
@@ -17,13 +16,17 @@ class MoveBlocksBetweenAbsolutePositions(Task):
     letter = "J"
     spare = 7
 
-    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Meaning, dict[str, str]]:
         source, target = (Area(name) for name in layout.choose(QUADRANTS, 2))
         colors = layout.pick_colors(layout.count(3, 5))
-        blocks = tuple(layout.block(color, within=source.contains) for color in colors)
+        for color in colors:
+            layout.block(color, within=source.contains)
         for color in layout.other_colors(colors)[: layout.count(0, 4)]:
             layout.block(color, within=lambda x, y: not source.contains(x, y))
-        return MoveToArea(blocks, target), {"source": source.name, "target": target.name}
+        return Meaning("place", who(area=source.key), where=Place("area", target.key)), {
+            "source": source.name,
+            "target": target.name,
+        }
 
 
 TASK = MoveBlocksBetweenAbsolutePositions

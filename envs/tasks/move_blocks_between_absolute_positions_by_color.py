@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from lohovla.envs.language import vocabulary
 from lohovla.envs.tasks.entities import QUADRANTS, Area
-from lohovla.envs.tasks.goals import Goal
+from lohovla.envs.tasks.grammar.meaning import Meaning, Place, who
 from lohovla.envs.tasks.registry import Split, Task
 from lohovla.envs.tasks.scene_sampler import NoRoom, SceneSampler
-from lohovla.envs.tasks.sort import MoveToArea
 
 
 class MoveBlocksBetweenAbsolutePositionsByColor(Task):
@@ -17,7 +16,7 @@ class MoveBlocksBetweenAbsolutePositionsByColor(Task):
     split = Split.ADDITIONAL
     spare = 7
 
-    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Meaning, dict[str, str]]:
         source, target = (Area(name) for name in layout.choose(QUADRANTS, 2))
         category = layout.choose(list(vocabulary()["color_categories"]))[0]
         members = [c for c in layout.palette if c in vocabulary()["color_categories"][category]]
@@ -25,12 +24,14 @@ class MoveBlocksBetweenAbsolutePositionsByColor(Task):
         if len(members) < 2 or not others:  # the palette has too few: draw another group
             raise NoRoom
         wanted = layout.choose(members, layout.count(2, 4))
-        blocks = tuple(layout.block(color, within=source.contains) for color in wanted)
+        for color in wanted:
+            layout.block(color, within=source.contains)
         for color in layout.choose(others, layout.count(1, 2)):
             layout.block(color, within=source.contains)
         for color in layout.other_colors([*wanted])[: layout.count(0, 3)]:
             layout.block(color, within=lambda x, y: not source.contains(x, y))
-        return MoveToArea(blocks, target), {
+        meant = who(category=category, area=source.key)
+        return Meaning("place", meant, where=Place("area", target.key)), {
             "category": category,
             "source": source.name,
             "target": target.name,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lohovla.envs.language import place_phrase
-from lohovla.envs.tasks.goals import Goal, block_phrase
-from lohovla.envs.tasks.put_one import PutOne, draw_clutter
+from lohovla.envs.language import block_phrase, place_phrase
+from lohovla.envs.tasks.grammar.meaning import Meaning, Noun, Place, who
+from lohovla.envs.tasks.put_one import draw_clutter
 from lohovla.envs.tasks.registry import Split, Task
 from lohovla.envs.tasks.scene_sampler import SceneSampler
 
@@ -17,15 +17,14 @@ class PickAndPlacePrimitive(Task):
     letter = "A"
     palette = "all"
 
-    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Meaning, dict[str, str]]:
         blocks, bowls, zones = draw_clutter(layout, layout.count(2, 3), layout.count(2, 3), layout.count(1, 2))
         target = layout.choose([*blocks[1:], *bowls, *zones])[0]
         kind = target.rstrip("0123456789")
-        words = place_phrase(kind, color=layout.entities[target].color)
-        return PutOne(blocks[0], target), {
-            "pick": block_phrase(layout.entities[blocks[0]].color),
-            "place": words,
-        }
+        color, there = layout.entities[blocks[0]].color, layout.entities[target].color
+        where = Place("block", str(Noun("block", there))) if kind == "block" else Place(kind, there)
+        fields = {"pick": block_phrase(color), "place": place_phrase(kind, color=there)}
+        return Meaning("place", who(color=color), where=where), fields
 
 
 TASK = PickAndPlacePrimitive

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from lohovla.envs.language import place_phrase, vocabulary
+from lohovla.envs.language import block_phrase, place_phrase, vocabulary
 from lohovla.envs.tasks.entities import Area
-from lohovla.envs.tasks.goals import Goal, block_phrase
+from lohovla.envs.tasks.grammar.meaning import Meaning, Place, who
 from lohovla.envs.tasks.put_one import draw_clutter
 from lohovla.envs.tasks.registry import Split, Task
 from lohovla.envs.tasks.scene_sampler import SceneSampler
-from lohovla.envs.tasks.sort import MoveToArea
 
 
 class PickAndPlacePrimitiveWithAbsolutePosition(Task):
@@ -18,16 +17,14 @@ class PickAndPlacePrimitiveWithAbsolutePosition(Task):
     split = Split.PRIMITIVE
     palette = "all"
 
-    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Meaning, dict[str, str]]:
         area = Area(layout.choose(vocabulary()["areas"])[0])
         if area.name == "center":
             layout.keep_clear(0.5, 0.0, 0.08)
         blocks, _, _ = draw_clutter(layout, layout.count(2, 3), layout.count(2, 3), layout.count(1, 2))
-        fields = {
-            "pick": block_phrase(layout.entities[blocks[0]].color),
-            "place": place_phrase("area", area=area.name),
-        }
-        return MoveToArea((blocks[0],), area), fields
+        color = layout.entities[blocks[0]].color
+        fields = {"pick": block_phrase(color), "place": place_phrase("area", area=area.name)}
+        return Meaning("place", who(color=color), where=Place("area", area.key)), fields
 
 
 TASK = PickAndPlacePrimitiveWithAbsolutePosition

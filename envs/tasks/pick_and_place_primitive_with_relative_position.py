@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lohovla.envs.language import place_phrase, vocabulary
-from lohovla.envs.tasks.goals import Goal, block_phrase
-from lohovla.envs.tasks.put_one import PutBeside, beside, draw_clutter
+from lohovla.envs.language import block_phrase, place_phrase, vocabulary
+from lohovla.envs.tasks.grammar.meaning import Meaning, Noun, Place, who
+from lohovla.envs.tasks.put_one import beside, draw_clutter
 from lohovla.envs.tasks.registry import Split, Task
 from lohovla.envs.tasks.scene_sampler import SceneSampler
 
@@ -16,16 +16,17 @@ class PickAndPlacePrimitiveWithRelativePosition(Task):
     split = Split.PRIMITIVE
     palette = "all"
 
-    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Meaning, dict[str, str]]:
         relation = layout.choose(vocabulary()["relations"])[0]
         pick_color, reference_color = layout.pick_colors(2)
         reference = layout.block(reference_color, within=lambda x, y: layout.on_table(*beside(x, y, relation), 0.06))
         pose = layout.poses[reference]
         layout.keep_clear(*beside(pose.x, pose.y, relation), 0.06)
-        pick = layout.block(pick_color)
+        layout.block(pick_color)
         draw_clutter(layout, layout.count(0, 1), layout.count(2, 3), layout.count(1, 2), (pick_color, reference_color))
         words = place_phrase("relation", relation=relation, color=reference_color)
-        return PutBeside(pick, reference, relation), {"pick": block_phrase(pick_color), "place": words}
+        where = Place(relation, str(Noun("block", reference_color)))
+        return Meaning("place", who(color=pick_color), where=where), {"pick": block_phrase(pick_color), "place": words}
 
 
 TASK = PickAndPlacePrimitiveWithRelativePosition

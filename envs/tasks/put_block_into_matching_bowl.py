@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from lohovla.envs.tasks.goals import Goal
+from lohovla.envs.tasks.grammar.meaning import Meaning, Place
 from lohovla.envs.tasks.registry import Split, Task
 from lohovla.envs.tasks.scene_sampler import SceneSampler
-from lohovla.envs.tasks.sort import Sort
 
 
 class PutBlockIntoMatchingBowl(Task):
@@ -15,12 +14,14 @@ class PutBlockIntoMatchingBowl(Task):
     split = Split.SEEN
     letter = "B"
 
-    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Meaning, dict[str, str]]:
         colors = layout.pick_colors(layout.count(5, 7))
-        bowls = [layout.bowl(color) for color in colors]
-        blocks = [layout.block(color) for color in colors[: layout.count(5, len(colors))]]
+        for color in colors:
+            layout.bowl(color)
+        for color in colors[: layout.count(5, len(colors))]:
+            layout.block(color)
         layout.distractors(6, used=colors, kinds=("block", "bowl"))
-        return Sort({block: (bowl,) for block, bowl in zip(blocks, bowls, strict=False)}), {}
+        return Meaning("place", where=Place("bowl", "same")), {}
 
 
 TASK = PutBlockIntoMatchingBowl

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from lohovla.envs.tasks.goals import Goal
+from lohovla.envs.tasks.grammar.meaning import Meaning, Place
 from lohovla.envs.tasks.registry import Split, Task
 from lohovla.envs.tasks.scene_sampler import SceneSampler
-from lohovla.envs.tasks.sort import Sort
 
 
 class PutBlockIntoMismatchingZone(Task):
@@ -14,12 +13,13 @@ class PutBlockIntoMismatchingZone(Task):
     name = "put-block-into-mismatching-zone"
     split = Split.ADDITIONAL
 
-    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Meaning, dict[str, str]]:
         colors = layout.pick_colors(layout.count(3, 5))
-        zones = {layout.zone(color): color for color in colors}
-        blocks = {layout.block(color): color for color in colors}
-        allowed = {b: tuple(z for z, tint in zones.items() if tint != color) for b, color in blocks.items()}
-        return Sort(allowed, exclusive=True), {}
+        for color in colors:
+            layout.zone(color)
+        for color in colors:
+            layout.block(color)
+        return Meaning("each", where=Place("zone", "other")), {}
 
 
 TASK = PutBlockIntoMismatchingZone

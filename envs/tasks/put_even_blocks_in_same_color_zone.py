@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from lohovla.envs.tasks.goals import Goal
+from lohovla.envs.tasks.grammar.meaning import Meaning, Place, who
 from lohovla.envs.tasks.registry import Split, Task
 from lohovla.envs.tasks.scene_sampler import SceneSampler
-from lohovla.envs.tasks.sort import Sort
 
 
 class PutEvenBlocksInSameColorZone(Task):
@@ -15,17 +14,16 @@ class PutEvenBlocksInSameColorZone(Task):
     split = Split.SEEN
     letter = "E"
 
-    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Meaning, dict[str, str]]:
         colors = layout.pick_colors(layout.count(2, 3))
-        zones = [layout.zone(color, 0.15) for color in colors]
+        for color in colors:
+            layout.zone(color, 0.15)
         n = len(colors)
         counts = [total // n + (i < total % n) for total in [self._total(layout, n)] for i in range(n)]
-        allowed = {}
-        for color, zone, count in zip(colors, zones, counts, strict=True):
-            for block in [layout.block(color) for _ in range(count)]:
-                if count % 2 == 0:
-                    allowed[block] = (zone,)
-        return Sort(allowed), {}
+        for color, count in zip(colors, counts, strict=True):
+            for _ in range(count):
+                layout.block(color)
+        return Meaning("place", who(count="even"), where=Place("zone", "same")), {}
 
     @staticmethod
     def _total(layout: SceneSampler, n_colors: int) -> int:

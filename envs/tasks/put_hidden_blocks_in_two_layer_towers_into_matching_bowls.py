@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lohovla.envs.tasks.goals import Goal
+from lohovla.envs.tasks.grammar.meaning import Meaning
 from lohovla.envs.tasks.registry import Split, Task
 from lohovla.envs.tasks.scene_sampler import SceneSampler
 from lohovla.envs.tasks.towers import two_layer_towers
@@ -15,7 +15,7 @@ class PutHiddenBlocksInTwoLayerTowersIntoMatchingBowls(Task):
     split = Split.ADDITIONAL
     spare = 4  # two a layer
 
-    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Meaning, dict[str, str]]:
         return two_layer_towers(layout, matching=True), {}
 
 

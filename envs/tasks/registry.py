@@ -14,6 +14,9 @@ import numpy as np
 from lohovla.envs.language import goal_sentence, vocabulary
 from lohovla.envs.tasks.entities import Block, Scene
 from lohovla.envs.tasks.goals import Goal
+from lohovla.envs.tasks.grammar.meaning import Meaning
+from lohovla.envs.tasks.grammar.resolve import goal_of
+from lohovla.envs.tasks.grammar.selection import ImpossibleGoal
 from lohovla.envs.tasks.names import TASKS
 from lohovla.envs.tasks.scene_sampler import NoRoom, SceneSampler
 from lohovla.errors import UserError
@@ -39,12 +42,14 @@ class TaskInstance:
         layout: what there is and where.
         goal: what to reach.
         max_steps: pick-and-place actions allowed.
+        meaning: the goal in the grammar of goals, if it was given so.
     """
 
     instruction: str
     layout: SceneSampler
     goal: Goal
     max_steps: int
+    meaning: Meaning | None = None
 
 
 class Task(ABC):
@@ -65,8 +70,11 @@ class Task(ABC):
     spare: ClassVar[int] = 2
 
     @abstractmethod
-    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Goal | Meaning, dict[str, str]]:
         """Fill ``layout`` and return the goal and the fields of the goal sentence.
+
+        The goal is a meaning of the grammar of goals (:mod:`lohovla.envs.tasks.grammar.meaning`), whose score and
+        oracle follow from it, or a :class:`Goal` of one's own.
 
         Raises:
             NoRoom: the table was full; the problem is drawn again.
@@ -83,13 +91,17 @@ class Task(ABC):
         for _ in range(_DRAWS):
             layout = SceneSampler(rng, colors or self.palette)
             try:
-                goal, fields = self.build(layout)
-            except NoRoom:
+                built, fields = self.build(layout)
+                scene = initial_scene(layout)
+                goal = goal_of(built, scene) if isinstance(built, Meaning) else built
+            except (NoRoom, ImpossibleGoal):
                 continue
-            if goal.score(initial_scene(layout)) == 0.0:
+            if goal.score(scene) == 0.0:
                 # Drawn last: the words must not change what is drawn.
                 variant = int(rng.integers(1, len(vocabulary()["goals"][self.name]))) if paraphrase else 0
-                return TaskInstance(goal_sentence(self.name, variant, **fields), layout, goal, goal.moves + self.spare)
+                sentence = goal_sentence(self.name, variant, **fields)
+                meaning = built if isinstance(built, Meaning) else None
+                return TaskInstance(sentence, layout, goal, goal.moves + self.spare, meaning)
         raise RuntimeError(f"{self.name}: no layout found in {_DRAWS} draws")
 
 

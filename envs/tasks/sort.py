@@ -120,7 +120,7 @@ class MoveToArea(Goal):
         first = uncovered(scene, block)
         if first not in open_blocks:
             return put_aside(scene, first)
-        return put_in_area(scene, first, self.area, inset=0.03 if x1 - x0 > 0.1 else 0.02)
+        return put_in_area(scene, first, self.area, self.area.inset)
 
 
 def _inside(scene: Scene, block: str, container: str) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from lohovla.envs.tasks.beside import Beside
 from lohovla.envs.tasks.entities import STACK_TOLERANCE, Area, Scene, in_area, in_zone, is_on, rests_on_table
-from lohovla.envs.tasks.goals import Goal, Subtask, put_aside, put_in_zone, put_on_block, uncovered
-from lohovla.envs.tasks.scene_sampler import SceneSampler
+from lohovla.envs.tasks.goals import Goal, Subtask, put_aside, put_in_area, put_in_zone, put_on_block, uncovered
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,15 @@ class Column:
         layers: which blocks may stand at each height, from the table up; one of each is used.
         zone: the zone where its foot must stand, if any. Then the lowest block has to be put there too.
         area: the area where its foot must stand, if any.
+        carried: no block lies in the area yet, so that its foot has to be put there too.
+        beside: what its foot must stand beside, if anything. Then the lowest block has to be put there too.
     """
 
     layers: tuple[frozenset[str], ...]
     zone: str | None = None
     area: Area | None = None
+    carried: bool = False
+    beside: Beside | None = None
 
     @property
     def blocks(self) -> frozenset[str]:
@@ -30,23 +34,14 @@ class Column:
         return frozenset().union(*self.layers)
 
     @property
+    def standing(self) -> int:
+        """How many need not be moved: the foot, or none."""
+        return int(self.zone is None and self.beside is None and not self.carried)
+
+    @property
     def moves(self) -> int:
         """How many of them have to be moved."""
-        return len(self.layers) - (self.zone is None)
-
-
-def any_order(blocks: list[str] | tuple[str, ...], **where: object) -> Column:
-    """A tower of ``blocks`` in whatever order."""
-    return Column((frozenset(blocks),) * len(blocks), **where)  # type: ignore[arg-type]
-
-
-def pairs_on_zones(layout: SceneSampler, colors: list[str], lower: float, upper: float) -> tuple[Column, ...]:
-    """For each colour a zone and two blocks, of edges ``lower`` and ``upper``, to be stacked there."""
-    zones = [layout.zone(color, 0.15) for color in colors]
-    return tuple(
-        Column((frozenset({layout.block(color, lower)}), frozenset({layout.block(color, upper)})), zone=zone)
-        for color, zone in zip(colors, zones, strict=True)
-    )
+        return len(self.layers) - self.standing
 
 
 @dataclass(frozen=True)
@@ -61,7 +56,7 @@ class Stack(Goal):
         return sum(column.moves for column in self.columns)
 
     def score(self, scene: Scene) -> float:
-        done = sum(max(0, len(self._tower(scene, c)) - (c.zone is None)) for c in self.columns)
+        done = sum(max(0, len(self._tower(scene, c)) - c.standing) for c in self.columns)
         return done / self.moves
 
     def next(self, scene: Scene) -> Subtask | None:
@@ -96,6 +91,7 @@ class Stack(Goal):
             if rests_on_table(scene, block)
             and (column.zone is None or in_zone(scene, block, column.zone))
             and (column.area is None or in_area(scene, block, column.area))
+            and (column.beside is None or column.beside.holds(scene, block))
         ]
         return sorted(feet, key=lambda b: (-scene.blocks[b].edge, math.hypot(*scene.centre(b)[:2]), b))
 
@@ -106,6 +102,8 @@ class Stack(Goal):
         elif column.zone is not None:
             pose = scene.fixture_poses[column.zone]
             target = (pose.x, pose.y)
+        elif column.carried or column.beside is not None:
+            return self._carry(scene, column, candidates)
         else:
             return self._found(scene, column, candidates)
         intruder = self._intruder(scene, column, tower)
@@ -120,6 +118,17 @@ class Stack(Goal):
             return put_on_block(scene, block, tower[-1])
         assert column.zone is not None
         return put_in_zone(scene, block, column.zone)
+
+    def _carry(self, scene: Scene, column: Column, candidates: list[str]) -> Subtask | None:
+        """Put the foot into its area, or beside what it must stand beside."""
+        block = min(candidates, key=lambda b: (-scene.blocks[b].edge, math.hypot(*scene.centre(b)[:2]), b))
+        first = uncovered(scene, block)
+        if first != block:
+            return put_aside(scene, first)
+        if column.beside is not None:
+            return column.beside.put(scene, block)
+        assert column.area is not None
+        return put_in_area(scene, block, column.area, column.area.inset)
 
     def _found(self, scene: Scene, column: Column, candidates: list[str]) -> Subtask | None:
         """No block can be the foot as it lies (fallen onto others, or out of the area): put one down flat."""

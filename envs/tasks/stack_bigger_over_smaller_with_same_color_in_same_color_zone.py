@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from lohovla.envs.tasks.entities import BIG, SMALL
-from lohovla.envs.tasks.goals import Goal
+from lohovla.envs.tasks.grammar.meaning import Meaning, Place
 from lohovla.envs.tasks.registry import Split, Task
 from lohovla.envs.tasks.scene_sampler import SceneSampler
-from lohovla.envs.tasks.stack import Stack, pairs_on_zones
 
 
 class StackBiggerOverSmallerWithSameColorInSameColorZone(Task):
@@ -16,8 +15,14 @@ class StackBiggerOverSmallerWithSameColorInSameColorZone(Task):
     split = Split.ADDITIONAL
     spare = 3
 
-    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
-        return Stack(pairs_on_zones(layout, layout.pick_colors(layout.count(3, 5)), SMALL, BIG)), {}
+    def build(self, layout: SceneSampler) -> tuple[Meaning, dict[str, str]]:
+        colors = layout.pick_colors(layout.count(3, 5))
+        for color in colors:
+            layout.zone(color, 0.15)
+        for color in colors:
+            for edge in (SMALL, BIG):
+                layout.block(color, edge)
+        return Meaning("tower", by="color", order="smaller-first", where=Place("zone", "same")), {}
 
 
 TASK = StackBiggerOverSmallerWithSameColorInSameColorZone

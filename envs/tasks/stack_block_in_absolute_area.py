@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from lohovla.envs.tasks.entities import BIG, QUADRANTS, SMALL, Area
-from lohovla.envs.tasks.goals import Goal
+from lohovla.envs.tasks.grammar.meaning import Meaning, Place, who
 from lohovla.envs.tasks.registry import Split, Task
 from lohovla.envs.tasks.scene_sampler import NoRoom, SceneSampler
-from lohovla.envs.tasks.stack import Stack, any_order
 
 
 class StackBlockInAbsoluteArea(Task):
@@ -19,14 +18,14 @@ class StackBlockInAbsoluteArea(Task):
     split = Split.SEEN
     letter = "D"
 
-    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Meaning, dict[str, str]]:
         area = Area(layout.choose(QUADRANTS)[0])
         colors = layout.pick_colors(layout.count(5, 7))
         blocks = [layout.block(color, edge) for color in colors for edge in (SMALL, BIG)]
         inside = [name for name in blocks if area.contains(layout.poses[name].x, layout.poses[name].y)]
         if not 3 <= len(inside) <= 6:
             raise NoRoom
-        return Stack((any_order(inside, area=area),)), {"area": area.name}
+        return Meaning("tower", who(area=area.key), where=Place("area", area.key)), {"area": area.name}
 
 
 TASK = StackBlockInAbsoluteArea

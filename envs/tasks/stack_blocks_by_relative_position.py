@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from lohovla.envs.language import block_phrase, vocabulary
 from lohovla.envs.tasks.entities import APART, DIRECTIONS
-from lohovla.envs.tasks.goals import Goal
+from lohovla.envs.tasks.grammar.meaning import Condition, Meaning, Noun, Place
 from lohovla.envs.tasks.registry import Split, Task
 from lohovla.envs.tasks.scene_sampler import NoRoom, SceneSampler
-from lohovla.envs.tasks.stack import Stack, any_order
 
 
 class StackBlocksByRelativePosition(Task):
@@ -16,10 +15,10 @@ class StackBlocksByRelativePosition(Task):
     name = "stack-blocks-by-relative-position"
     split = Split.ADDITIONAL
 
-    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Meaning, dict[str, str]]:
         relation = layout.choose(vocabulary()["relations"])[0]
         zone_color = layout.pick_colors(1)[0]
-        zone = layout.zone(zone_color)
+        layout.zone(zone_color)
         colors = layout.pick_colors(layout.count(4, 7))
         reference, *others = (layout.block(color) for color in colors)
         dx, dy = DIRECTIONS[relation]
@@ -32,7 +31,8 @@ class StackBlocksByRelativePosition(Task):
         if unclear or not 2 <= len(chosen) <= 5:
             raise NoRoom
         fields = {"relation": relation, "reference": block_phrase(colors[0]), "color": zone_color}
-        return Stack((any_order(chosen, zone=zone),)), fields
+        meant = frozenset({Condition(f"{relation}-of", str(Noun("block", colors[0])))})
+        return Meaning("tower", meant, where=Place("zone", zone_color)), fields
 
 
 TASK = StackBlocksByRelativePosition

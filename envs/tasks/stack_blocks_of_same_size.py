@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from lohovla.envs.tasks.entities import BIG, SMALL
-from lohovla.envs.tasks.goals import Goal
+from lohovla.envs.tasks.grammar.meaning import Meaning
 from lohovla.envs.tasks.registry import Split, Task
-from lohovla.envs.tasks.scene_sampler import NoRoom, SceneSampler
-from lohovla.envs.tasks.stack import Stack, any_order
+from lohovla.envs.tasks.scene_sampler import SceneSampler
 
 
 class StackBlocksOfSameSize(Task):
@@ -16,14 +15,11 @@ class StackBlocksOfSameSize(Task):
     split = Split.UNSEEN
     letter = "G"
 
-    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
-        groups = [
-            [layout.block(color, edge) for color in layout.pick_colors(layout.count(1, 4))] for edge in (BIG, SMALL)
-        ]
-        columns = tuple(any_order(group) for group in groups if len(group) > 1)
-        if not columns:  # one of each: nothing to stack
-            raise NoRoom
-        return Stack(columns), {}
+    def build(self, layout: SceneSampler) -> tuple[Meaning, dict[str, str]]:
+        for edge in (BIG, SMALL):
+            for color in layout.pick_colors(layout.count(1, 4)):
+                layout.block(color, edge)
+        return Meaning("tower", by="size"), {}  # one of each is nothing to stack, and drawn again
 
 
 TASK = StackBlocksOfSameSize

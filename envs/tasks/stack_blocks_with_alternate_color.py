@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from lohovla.envs.tasks.goals import Goal
+from lohovla.envs.tasks.grammar.meaning import Meaning
 from lohovla.envs.tasks.registry import Split, Task
 from lohovla.envs.tasks.scene_sampler import SceneSampler
-from lohovla.envs.tasks.stack import Column, Stack
 
 
 class StackBlocksWithAlternateColor(Task):
@@ -16,11 +15,12 @@ class StackBlocksWithAlternateColor(Task):
     letter = "H"
     spare = 3
 
-    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Meaning, dict[str, str]]:
         often, seldom = layout.pick_colors(2)
-        odd = frozenset(layout.block(often) for _ in range(3))
-        even = frozenset(layout.block(seldom) for _ in range(2))
-        return Stack((Column((odd, even, odd, even, odd)),)), {}
+        for color, count in ((often, 3), (seldom, 2)):
+            for _ in range(count):
+                layout.block(color)
+        return Meaning("tower", order="alternating"), {}
 
 
 TASK = StackBlocksWithAlternateColor

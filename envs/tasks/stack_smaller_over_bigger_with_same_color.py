@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from lohovla.envs.tasks.entities import BIG, SMALL
-from lohovla.envs.tasks.goals import Goal
+from lohovla.envs.tasks.grammar.meaning import Meaning
 from lohovla.envs.tasks.registry import Split, Task
 from lohovla.envs.tasks.scene_sampler import SceneSampler
-from lohovla.envs.tasks.stack import Column, Stack
 
 
 class StackSmallerOverBiggerWithSameColor(Task):
@@ -16,13 +15,13 @@ class StackSmallerOverBiggerWithSameColor(Task):
     split = Split.SEEN
     letter = "C"
 
-    def build(self, layout: SceneSampler) -> tuple[Goal, dict[str, str]]:
+    def build(self, layout: SceneSampler) -> tuple[Meaning, dict[str, str]]:
         colors = layout.pick_colors(layout.count(5, 7))
-        columns = [
-            Column((frozenset({layout.block(color, BIG)}), frozenset({layout.block(color, SMALL)}))) for color in colors
-        ]
+        for color in colors:
+            for edge in (BIG, SMALL):
+                layout.block(color, edge)
         layout.distractors(2, used=colors, kinds=("block", "big"))
-        return Stack(tuple(columns)), {}
+        return Meaning("tower", by="color", order="bigger-first"), {}
 
 
 TASK = StackSmallerOverBiggerWithSameColor

@@ -23,6 +23,8 @@ def read_adapter(
 ) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
     """An adapter for ``model``: its settings, and for each of the model's modules the matrices A and B.
 
+    The settings also have ``alphas``: of each module the number that scales it, which ``alpha_pattern`` may set.
+
     Raises:
         UserError: it is damaged, or fits another model.
     """
@@ -31,6 +33,7 @@ def read_adapter(
         raise UserError(f"{folder} is an adapter of kind {settings['peft_type']}", "LoRA adapters load")
     modules = dict(model.named_modules())
     pairs: dict[str, dict[str, Tensor]] = {}
+    alphas: dict[str, float] = {}
     for key, tensor in read_safetensors(folder / "adapter_model.safetensors"):
         found = _KEY.fullmatch(key)
         # Adapters made here carry the names of transformers' classes, published ones those of their base model.
@@ -45,12 +48,27 @@ def read_adapter(
                 f"{folder} fits a model of another size: {key} is {tuple(tensor.shape)}, {wide} wanted", _BASE
             )
         pairs.setdefault(name, {})[found[2]] = tensor
+        alphas[name] = _of_pattern(settings.get("alpha_pattern"), found[1], settings["lora_alpha"])
+        rank = _of_pattern(settings.get("rank_pattern"), found[1], settings.get("r"))
+        if rank is not None and tensor.shape[1 - side] != rank:
+            raise UserError(
+                f"{folder}: {key} has rank {tensor.shape[1 - side]}, and adapter_config.json says {rank}", _AGAIN
+            )
     halves = [name for name, pair in pairs.items() if pair.keys() != {"A", "B"}]
     if halves or not pairs:
-        raise UserError(f"{folder} is incomplete: {halves[0] if halves else 'it is empty'}", "download it again")
-    return settings, pairs
+        raise UserError(f"{folder} is incomplete: {halves[0] if halves else 'it is empty'}", _AGAIN)
+    return settings | {"alphas": alphas}, pairs
 
 
+def _of_pattern(patterns: dict[str, float] | None, name: str, otherwise: Any) -> Any:
+    """What PEFT's ``alpha_pattern`` and ``rank_pattern`` say of a module: the first that fits the end of its name."""
+    for pattern, value in (patterns or {}).items():
+        if re.fullmatch(rf"(.*\.)?({pattern})", name):
+            return value
+    return otherwise
+
+
+_AGAIN = "download it again"
 _BASE = "give the base model that the adapter was trained on"
 
 
@@ -60,7 +78,7 @@ def merge(model: PreTrainedModel, settings: dict[str, Any], pairs: dict[str, dic
     modules = dict(model.named_modules())
     for name, pair in pairs.items():
         rank = pair["A"].shape[0]
-        scale = settings["lora_alpha"] / (rank**0.5 if settings.get("use_rslora") else rank)
+        scale = settings["alphas"][name] / (rank**0.5 if settings.get("use_rslora") else rank)
         weight: Tensor = modules[name].weight  # type: ignore[assignment]
         update = scale * pair["B"].double() @ pair["A"].double()
         weight.copy_(weight.double() + update.to(weight.device))
@@ -76,6 +94,8 @@ def attach(model: PreTrainedModel, settings: dict[str, Any], pairs: dict[str, di
         lora_alpha=settings["lora_alpha"],
         lora_dropout=settings.get("lora_dropout", 0.0),
         target_modules=list(pairs),
+        rank_pattern={name: pair["A"].shape[0] for name, pair in pairs.items()},
+        alpha_pattern=settings["alphas"],
         use_rslora=bool(settings.get("use_rslora", False)),
         bias="none",
     )

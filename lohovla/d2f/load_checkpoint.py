@@ -131,12 +131,16 @@ def _tensors(folder: Path, device: str) -> Iterator[tuple[str, Tensor]]:
         pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
         remedy = "convert it to safetensors; other formats can run code" if pickled else _AGAIN
         raise UserError(f"{folder} has no safetensors", remedy)
-    index = folder / "model.safetensors.index.json"
+    # Files that lie there besides (an adapter, the same weights in other names) are not of the model.
+    index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
     if index.exists():
         wanted = set(read_json(index).get("weight_map", {}).values())
         absent = sorted(wanted - {file.name for file in files})
         if absent:
             raise UserError(f"{folder} lacks {absent[0]}", _AGAIN)
+        files = [file for file in files if file.name in wanted]
+    elif single in files:
+        files = [single]
     for file in files:
         yield from read_safetensors(file, device)
 
@@ -184,6 +188,12 @@ def denoiser_of(model: PreTrainedModel, layout: CheckpointFormat, raw: dict[str,
     if mask_id is None or eos in (None, ()):
         raise UserError("the model has no mask or end token", "add mask_token_id and eos_token_id to its config.json")
     eos_ids = (eos,) if isinstance(eos, int) else tuple(eos)
+    size = model.get_input_embeddings().weight.shape[0]
+    for name, number in (("mask_token_id", mask_id), *(("eos_token_id", number) for number in eos_ids)):
+        if not 0 <= number < size:
+            raise UserError(
+                f"{name} is {number}, and the model has {size} tokens", f"correct {name} in its config.json"
+            )
     if layout.eos_ids and set(eos_ids) < set(layout.eos_ids):
         eos_ids = layout.eos_ids
     return DecoderDenoiser(

@@ -316,3 +316,35 @@ def test_adapters_that_do_not_fit_give_one_clear_line(tmp_path):
     pairs.pop(next(key for key in pairs if "lora_B" in key))
     save_file(pairs, lora / "adapter_model.safetensors")
     refuse("incomplete", lambda: adapters.read_adapter(lora, layout, model))
+
+
+@pytest.mark.parametrize("way", ["merged", "live"])
+def test_patterns_of_peft_scale_single_modules(tmp_path, way):
+    tensors, _ = make(tmp_path / "base", "llada")
+    modules = llada_modules()
+    pairs = make_adapter(tmp_path / "lora", tensors, modules, alpha_pattern={"v_proj": 2, r"blocks\.1\.q_proj": 16})
+    changed = dict(tensors)
+    for key in modules:
+        scale = (2 if "v_proj" in key else 16 if "blocks.1.q_proj" in key else 8) / 4
+        a, b = (pairs[f"base_model.model.{key}.lora_{side}.weight"] for side in "AB")
+        changed[f"{key}.weight"] = tensors[f"{key}.weight"] + scale * b @ a
+    names, kv_heads, theta, eps, _, _ = FAMILIES["llada"]
+    run = reference.forward(changed, names, heads=HEADS, kv_heads=kv_heads, layers=LAYERS, theta=theta, eps=eps)
+    ids, allowed = torch.tensor([3, 17, 5, 39]), torch.ones(4, 4, dtype=torch.bool)
+    model, layout, raw = load_model(tmp_path / "base")
+    settings, read = adapters.read_adapter(tmp_path / "lora", layout, model)
+    (adapters.merge if way == "merged" else adapters.attach)(model, settings, read)
+    denoiser = denoiser_of(model, layout, raw)
+    hidden = denoiser.forward(ids[None], torch.arange(4)[None], allowed[None], denoiser.new_cache(1))
+    torch.testing.assert_close(denoiser.logits(hidden[0]), run(ids, allowed), atol=1e-4, rtol=1e-4)
+    make_adapter(tmp_path / "lora", tensors, modules, rank_pattern={"v_proj": 2})
+    refuse("has rank 4", lambda: adapters.read_adapter(tmp_path / "lora", layout, load_model(tmp_path / "base")[0]))
+
+
+def test_files_beside_the_weights_and_tokens_past_the_vocabulary(tmp_path):
+    make(tmp_path, "dream")
+    save_file({"another": torch.zeros(3)}, tmp_path / "stray.safetensors")
+    load_model(tmp_path)
+    for name in ("mask_token_id", "eos_token_id"):
+        (tmp_path / "config.json").write_text(json.dumps({**HF, "model_type": "Dream", name: V}))
+        refuse(f"{name} is {V}", lambda: denoiser_in(tmp_path))

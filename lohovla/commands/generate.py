@@ -28,13 +28,27 @@ def run(config: DictConfig) -> int:
     from lohovla.d2f.text_model import TextModel
 
     example = None if config.example is None else text_task(config.example).draw(config.seed)
-    names = ("max_tokens", "min_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed", "logprobs")
+    names = (
+        "max_tokens",
+        "min_tokens",
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "repetition_penalty",
+        "presence_penalty",
+        "frequency_penalty",
+        "seed",
+        "logprobs",
+    )
     stops = tuple(map(_stop, config.stop))
     sampling = Sampling(stop=stops, **{name: config[name] for name in names})  # type: ignore[arg-type]
     model = TextModel.load(
         config.model, config.adapter, live=config.adapter_live, dtype=config.dtype, device=config.device
     )
     prompt = config.prompt if example is None else example.prompt
+    if config.chat or (config.chat is None and example is None and model.has_chat_template):
+        prompt = [{"role": "user", "content": prompt}]
     results = _generate(model, prompt, sampling, config)
     for number, result in enumerate(results, 1):
         if len(results) > 1:
@@ -62,7 +76,7 @@ def _stop(typed: str) -> str:
     return re.sub(r"\\([nrt\\])", lambda found: meant[found[1]], typed)
 
 
-def _generate(model: Any, prompt: str, sampling: Any, config: DictConfig) -> list[Any]:
+def _generate(model: Any, prompt: Any, sampling: Any, config: DictConfig) -> list[Any]:
     """The answers; a single one is shown as it comes, and filmed if asked for."""
     limits = model.limits(**{name: config[name] for name in ("accept", "add", "activate")})
     settings = {"thresholds": limits, "size": config.block, "width": config.width}
@@ -84,11 +98,11 @@ def _generate(model: Any, prompt: str, sampling: Any, config: DictConfig) -> lis
         terminal.clear()
     assert result is not None
     if config.picture is not None:
-        draw(views, prompt, Path(config.picture))
+        draw(views, prompt if isinstance(prompt, str) else prompt[-1]["content"], Path(config.picture))
     return [result]
 
 
-def _write(folder: Path, prompt: str, results: list[Any]) -> None:
+def _write(folder: Path, prompt: Any, results: list[Any]) -> None:
     record = {
         "prompt": prompt,
         "answers": [{"text": r.text, "seconds": r.seconds, **vars(r.answer)} for r in results],

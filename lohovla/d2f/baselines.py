@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lohovla.d2f.decode_loop import GenerationOutput
 from lohovla.d2f.denoiser import BlockDenoiser
-from lohovla.d2f.sampling import Sampling, choose, penalize
+from lohovla.d2f.sampling import Sampling, adjust_logits, choose
 from lohovla.d2f.stop_strings import Stopped, stopped
 
 
@@ -48,10 +48,7 @@ def autoregress(
         logits[:, denoiser.mask_id] = -torch.inf
         if len(answer.tokens) < sampling.min_tokens:
             logits[:, list(denoiser.eos_ids)] = -torch.inf
-        if sampling.repetition_penalty != 1.0:
-            present = torch.zeros_like(logits, dtype=torch.bool)
-            present[0, [*prompt, *answer.tokens]] = True
-            logits = penalize(logits, present, sampling.repetition_penalty)
+        logits = adjust_logits(logits, sampling, prompt, answer.tokens)
         chance = torch.rand(1, generator=generator).to(device) if sampling.temperature else None
         token, sure, logprobs = choose(logits, sampling, chance)
         forwards = answer.forwards + 1
@@ -107,10 +104,8 @@ def diffuse(
         logits[:, denoiser.mask_id] = -torch.inf
         if sampling.min_tokens:
             logits[(places < sampling.min_tokens).nonzero(), ends] = -torch.inf
-        if sampling.repetition_penalty != 1.0:
-            present = torch.zeros_like(logits, dtype=torch.bool)
-            present[:, [*prompt, *canvas[canvas != denoiser.mask_id].tolist()]] = True
-            logits = penalize(logits, present, sampling.repetition_penalty)
+        if sampling.adjusts:
+            logits = adjust_logits(logits, sampling, prompt, canvas[canvas != denoiser.mask_id].tolist())
         chance = torch.rand(length, generator=generator).to(device)[places] if sampling.temperature else None
         tokens, confidence, logprobs = choose(logits, sampling, chance)
         best = confidence.topk(min(each, len(places))).indices

@@ -13,7 +13,7 @@ from lohovla.d2f.block_state import DecodeState, Thresholds
 from lohovla.d2f.denoiser import BlockCache, BlockDenoiser
 from lohovla.d2f.forward_window import ForwardWindow
 from lohovla.d2f.parallel_verification import PlainVerifier, Verifier
-from lohovla.d2f.sampling import Proposals, Sampling, choose, penalize
+from lohovla.d2f.sampling import Proposals, Sampling, adjust_logits, choose
 from lohovla.d2f.stop_strings import stopped
 from lohovla.errors import UserError
 
@@ -245,14 +245,13 @@ class DecodeSession:
         if sampling.min_tokens:
             early = columns - self.canvas.given[rows, 0] < sampling.min_tokens
             logits[early.nonzero(), torch.tensor(self.denoiser.eos_ids, device=logits.device)] = -torch.inf
-        if sampling.repetition_penalty != 1.0:
-            present = torch.cat(
-                [
-                    self._present(canvas, logits.shape[1])[where[0]]
-                    for canvas, where in zip(versions, places, strict=True)
-                ]
-            )
-            logits = penalize(logits, present, sampling.repetition_penalty)
+        if sampling.adjusts:
+            at = 0
+            for canvas, (own, _) in zip(versions, places, strict=True):
+                for row in own.unique().tolist():
+                    mine = at + (own == row).nonzero()[:, 0]
+                    logits[mine] = adjust_logits(logits[mine], sampling, *self._said(canvas, row))
+                at += len(own)
         tokens, confidence, logprobs = choose(logits, sampling, None if chance is None else chance[rows, columns])
         logprob = logprobs.gather(1, tokens[:, None])[:, 0]
         ranked_logprob, ranked = logprobs.topk(sampling.logprobs, -1)
@@ -264,14 +263,12 @@ class DecodeSession:
             made.append(Proposals(*(b.index_put(where, value) for b, value in zip(blank, values, strict=True))))
         return made
 
-    def _present(self, canvas: DecodeState, vocabulary: int) -> Tensor:
-        """(n, vocabulary) bool: tokens of the prompt and of what is decided."""
-        found = torch.zeros(len(canvas.tokens), vocabulary, dtype=torch.bool, device=canvas.tokens.device)
-        inside = torch.arange(self.prompt.shape[1], device=found.device) < self.length[:, None]
-        for tokens, where in ((self.prompt, inside), (canvas.tokens, ~canvas.masked)):
-            rows, columns = where.nonzero(as_tuple=True)
-            found[rows, tokens[rows, columns]] = True
-        return found
+    def _said(self, canvas: DecodeState, row: int) -> tuple[list[int], list[int]]:
+        """The tokens of a sequence's prompt, and those of its answer that are decided."""
+        given = self._given(row)
+        decided, whole = ~canvas.masked[row], canvas.tokens[row]
+        prompt = [*self.prompt[row, : int(self.length[row])].tolist(), *whole[:given].tolist()]
+        return prompt, whole[given:][decided[given:]].tolist()
 
     def _finish(self) -> None:
         """Take out the sequences that are complete."""

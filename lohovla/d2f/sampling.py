@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,8 +24,12 @@ class Sampling:
         temperature: 0 takes the most likely token; above, tokens are drawn.
         top_p: draw from the likeliest tokens that make up this much probability.
         top_k: draw from so many likeliest tokens; 0 is all.
+        min_p: draw from tokens that have at least this share of the likeliest one's probability; 0 is all.
         repetition_penalty: logits of tokens already in the prompt or the answer are divided by this where positive
             and multiplied where negative; 1 is none.
+        presence_penalty: taken from the logits of tokens that are in the answer; 0 is none.
+        frequency_penalty: taken from a token's logit for each time that it is in the answer; 0 is none.
+        logit_bias: pairs of a token and what is added to its logit.
         seed: of the draws; answer i of a call uses ``seed + i``.
         stop: strings that end an answer and are cut off with what follows.
         logprobs: alternatives to report for each token.
@@ -35,7 +40,11 @@ class Sampling:
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
+    min_p: float = 0.0
     repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
     seed: int = 0
     stop: tuple[str, ...] = ()
     logprobs: int = 0
@@ -47,13 +56,22 @@ class Sampling:
             (self.temperature >= 0.0, "temperature", "0 or more"),
             (0.0 < self.top_p <= 1.0, "top_p", "above 0 and at most 1"),
             (self.top_k >= 0, "top_k", "0 or more"),
+            (0.0 <= self.min_p <= 1.0, "min_p", "between 0 and 1"),
             (self.repetition_penalty > 0.0, "repetition_penalty", "above 0"),
+            (abs(self.presence_penalty) <= 1e6, "presence_penalty", "a number such as 0.5"),
+            (abs(self.frequency_penalty) <= 1e6, "frequency_penalty", "a number such as 0.5"),
             (self.logprobs >= 0, "logprobs", "0 or more"),
             (all(self.stop), "stop", "a list of strings that are not empty"),
         )
         for fine, name, wanted in checks:
             if not fine:
                 raise UserError(f"{name} is {getattr(self, name)!r}", f"it is {wanted}")
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether logits change with what was said, or by a bias: see :func:`adjust_logits`."""
+        penalties = self.repetition_penalty != 1.0 or self.presence_penalty != 0.0 or self.frequency_penalty != 0.0
+        return penalties or bool(self.logit_bias)
 
 
 @dataclass(frozen=True)
@@ -111,12 +129,39 @@ def choose(logits: Tensor, sampling: Sampling, chance: Tensor | None) -> tuple[T
     drop = before >= sampling.top_p
     if sampling.top_k:
         drop[:, sampling.top_k :] = True
+    if sampling.min_p:
+        drop |= ranked < sampling.min_p * ranked[:, :1]
     ranked = ranked.masked_fill(drop, 0.0)
     ranked = ranked / ranked.sum(-1, keepdim=True)
     # Inverse of the cumulative distribution: one number a position decides, whatever else is in the batch.
     place = (ranked.cumsum(-1) <= chance[:, None]).sum(-1)
     place = torch.minimum(place, (ranked > 0).sum(-1) - 1)[:, None]
     return order.gather(1, place)[:, 0], ranked.gather(1, place)[:, 0], log_probabilities
+
+
+def adjust_logits(logits: Tensor, sampling: Sampling, prompt: Sequence[int], said: Sequence[int]) -> Tensor:
+    """Logits with the penalties and the bias of one answer.
+
+    Args:
+        logits: (m, vocabulary) of places in it.
+        sampling: what is asked.
+        prompt: tokens before the answer; for ``repetition_penalty``.
+        said: tokens of the answer that are decided, in any order.
+    """
+    if sampling.repetition_penalty != 1.0:
+        present = torch.zeros_like(logits[:1], dtype=torch.bool)
+        present[0, torch.tensor([*prompt, *said], dtype=torch.long, device=logits.device)] = True
+        logits = penalize(logits, present, sampling.repetition_penalty)
+    if sampling.presence_penalty or sampling.frequency_penalty:
+        tokens = torch.tensor([*said], dtype=torch.long, device=logits.device)
+        counts = torch.bincount(tokens, minlength=logits.shape[1])[None].to(logits.dtype)
+        logits = logits - sampling.frequency_penalty * counts - sampling.presence_penalty * (counts > 0)
+    if sampling.logit_bias:
+        tokens, values = zip(*sampling.logit_bias, strict=True)
+        bias = torch.zeros_like(logits[:1])
+        bias[0, list(tokens)] = torch.tensor(values, dtype=logits.dtype, device=logits.device)
+        logits = logits + bias
+    return logits
 
 
 def penalize(logits: Tensor, present: Tensor, penalty: float) -> Tensor:

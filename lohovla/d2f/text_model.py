@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,12 +22,14 @@ from lohovla.d2f.baselines import autoregress, diffuse
 from lohovla.d2f.block_state import DecodeState, Thresholds
 from lohovla.d2f.decode_loop import DecodeSession, DecodeSettings, GenerationOutput
 from lohovla.d2f.denoiser import DecoderDenoiser
-from lohovla.d2f.encode_prompt import encode_prompt
+from lohovla.d2f.encode_prompt import encode_prompt, knows_words_only
+from lohovla.d2f.end_tokens import end_token_ids
 from lohovla.d2f.load_checkpoint import check_device, denoiser_of, find, load_model, read_json
 from lohovla.d2f.parallel_verification import LookaheadBranches, PlainVerifier, SpeculativeDrafts, Verifier
 from lohovla.d2f.sampling import Sampling
 from lohovla.errors import UserError
 
+Conversation = Sequence[Mapping[str, str]]
 MODES = ("ar", "diffusion", "cache", "block", "d2f", "d2f+branch", "d2f+chain")
 
 
@@ -114,6 +116,8 @@ class TextModel:
         folder = find(model)
         kind = _dtype(dtype or ("float32" if model is None else None))
         bare, layout, raw = load_model(folder, kind, device)
+        tokenizer = load_tokenizer(folder)
+        raw = raw | {"eos_token_id": list(end_token_ids(folder, raw, layout.eos_ids, tokenizer)) or None}
         base = denoiser_of(bare, layout, raw)
         where = find(adapter) if adapter is not None else folder / "adapter"
         student = None
@@ -129,11 +133,11 @@ class TextModel:
                 settings = settings | read_json(where / "d2f.json")
             student = denoiser_of(own, layout, raw | {"d2f": settings})
         limits = Thresholds(**settings["thresholds"]) if "thresholds" in settings else None
-        return cls(load_tokenizer(folder), base, student, limits, settings.get("decode_block"))
+        return cls(tokenizer, base, student, limits, settings.get("decode_block"))
 
     def generate(
         self,
-        prompt: str,
+        prompt: str | Conversation,
         mode: str = "d2f",
         sampling: Sampling | None = None,
         *,
@@ -145,7 +149,8 @@ class TextModel:
         """``n`` answers to a prompt.
 
         Args:
-            prompt: text; a line end is added where the shipped model's prompts have one.
+            prompt: a text to go on from, or a conversation ``[{"role": "user", "content": ...}, ...]``, which the
+                model's chat template writes out.
             mode: ``ar`` one token at a time; ``diffusion`` the whole answer at once without a cache; ``cache``
                 block after block, one token a forward, exact cache; ``block`` the same with all tokens that are sure;
                 ``d2f`` several blocks at once; ``d2f+branch`` and ``d2f+chain`` with parallel verification.
@@ -164,7 +169,7 @@ class TextModel:
 
     def watch(
         self,
-        prompt: str,
+        prompt: str | Conversation,
         mode: str = "d2f",
         sampling: Sampling | None = None,
         *,
@@ -188,26 +193,54 @@ class TextModel:
         return replace(self.thresholds, **{name: value for name, value in given.items() if value is not None})
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of token ids."""
-        return self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+        """Text of token ids; control tokens are no text."""
+        return _decoded(self.tokenizer, ids)
 
     def decoder(self) -> Callable[[Sequence[int]], str]:
         """As :meth:`decode`, by a tokenizer of its own: tokenizers are not made for several threads."""
         own = copy.deepcopy(self.tokenizer)
-        return lambda ids: own.decode(list(ids), clean_up_tokenization_spaces=False)
+        return lambda ids: _decoded(own, ids)
+
+    def piece(self, token: int) -> str:
+        """How a token looks by itself, control tokens too; for displays."""
+        return self.tokenizer.decode([token], clean_up_tokenization_spaces=False)
 
     def encode(self, prompt: str) -> list[int]:
-        """Token ids of a prompt; a UserError where it has words that the tokenizer does not know."""
-        if self.tokenizer.unk_token_id is not None and not prompt.endswith("\n"):
-            prompt += "\n"  # the small models' prompts end in a line end
-        ids = encode_prompt(self.tokenizer, prompt)
+        """Token ids of a text to go on from.
+
+        Raises:
+            UserError: it is empty, or has words that the tokenizer does not know.
+        """
+        if knows_words_only(self.tokenizer) and not prompt.endswith("\n"):
+            prompt += "\n"  # the prompts of the small models that are trained here end in a line end
+        ids = encode_prompt(self.tokenizer, prompt, special=True)
         if not ids:
             raise UserError("the prompt is empty", "say something: `lohovla generate --help` has examples")
         return ids
 
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the model was made for conversations."""
+        return bool(getattr(self.tokenizer, "chat_template", None))
+
+    def encode_chat(self, messages: Conversation) -> list[int]:
+        """Token ids of a conversation, up to where the model's next turn begins.
+
+        Raises:
+            UserError: the model has no chat template, or the template refuses the conversation.
+        """
+        if not self.has_chat_template:
+            raise UserError("this model has no chat template", "give its prompt as a text")
+        try:
+            told = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # templates refuse in many ways
+            cause = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(f"the chat template refuses this conversation: {cause[:200]}", "change the roles") from None
+        return encode_prompt(self.tokenizer, told)
+
     def _run(
         self,
-        prompt: str,
+        prompt: str | Conversation,
         mode: str,
         sampling: Sampling,
         n: int,
@@ -220,7 +253,7 @@ class TextModel:
             raise UserError(f"there is no mode {mode!r}", f"there are {', '.join(MODES)}")
         if n < 1:
             raise UserError(f"{n} answers", "n is at least 1")
-        ids = self.encode(prompt)
+        ids = self.encode(prompt) if isinstance(prompt, str) else self.encode_chat(prompt)
         if mode == "ar":
             if not self.base.shift:
                 raise UserError("this model cannot decode ar: it does not predict the next token", "use mode=d2f")
@@ -288,7 +321,11 @@ class TextModel:
 
     def _view(self, ids: list[int], born: list[int], size: int, forwards: int) -> DecodeView:
         mask = self.base.mask_id
-        return DecodeView([None if i == mask else self.decode([i]) for i in ids], born, size, forwards)
+        return DecodeView([None if i == mask else self.piece(i) for i in ids], born, size, forwards)
+
+
+def _decoded(tokenizer: Any, ids: Sequence[int]) -> str:
+    return tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 def _dtype(name: str | None) -> torch.dtype | None:

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from lohovla.d2f.engine.forward_batch import Section
-from lohovla.d2f.engine.model_runner import ModelRunner
+from lohovla.d2f.engine.model_runner import ROWS, ModelRunner
 from lohovla.d2f.engine.request_group import RequestGroup
-from lohovla.d2f.sampling import Proposals, Sampling, choose, penalize
+from lohovla.d2f.sampling import Proposals, Sampling, adjust_logits, choose
 
-_TILE = 1024  # rows whose logits are in memory at once
+_TILE = 2**25  # logits that are in memory at once
 
 
 @torch.inference_mode()
@@ -26,11 +26,11 @@ def propose(runner: ModelRunner, hidden: Tensor, lane: RequestGroup, sections: l
     """
     plain = lane.texts[0].kind.ranks == 0 and all(_greedy(text.request.sampling) for text in lane.texts)
     chance = None if plain else _chance(lane)
-    made = []
+    made, step = [], max(ROWS, _TILE // runner.config.vocab_size // ROWS * ROWS)
     for section in sections:
         found: list[tuple[Tensor, ...]] = []
-        for start in range(0, max(1, len(section.rows)), _TILE):
-            tile = slice(start, start + _TILE)
+        for start in range(0, max(1, len(section.rows)), step):
+            tile = slice(start, start + step)
             rows, columns = section.rows[tile], section.columns[tile]
             picked = _picked(hidden, lane, rows, section.states[tile])
             if chance is None:
@@ -68,7 +68,7 @@ def _chance(lane: RequestGroup) -> np.ndarray:
 
 def _greedy(sampling: Sampling) -> bool:
     """Whether nothing is asked for but the likeliest tokens."""
-    return not sampling.temperature and not sampling.min_tokens and sampling.repetition_penalty == 1.0
+    return not sampling.temperature and not sampling.min_tokens and not sampling.adjusts
 
 
 def _adjusted(
@@ -84,23 +84,22 @@ def _adjusted(
         early = np.flatnonzero(columns - lane.canvas.given[rows, 0] < least[rows])
         logits[torch.from_numpy(early)[:, None], torch.tensor(denoiser.eos_ids)] = -torch.inf
     for row, (text, sampling) in enumerate(zip(lane.texts, samplings, strict=True)):
-        if sampling.repetition_penalty != 1.0 and (own := rows == row).any():
-            canvas = section.canvas
-            said = np.concatenate([text.request.prompt, canvas.tokens[row][~canvas.masked[row]]]).astype(np.int64)
-            present = torch.zeros_like(logits[:1], dtype=torch.bool)
-            present[0, torch.from_numpy(said)] = True
+        if sampling.adjusts and (own := rows == row).any():
+            canvas, given = section.canvas, len(text.tail)
+            decided = canvas.tokens[row, given:][~canvas.masked[row, given:]].tolist()
             mine = torch.from_numpy(own)
-            logits[mine] = penalize(logits[mine], present, sampling.repetition_penalty)
+            logits[mine] = adjust_logits(logits[mine], sampling, text.request.prompt, decided)
     return logits
 
 
 def _choose(logits: Tensor, lane: RequestGroup, rows: np.ndarray, chance: np.ndarray) -> tuple[Tensor, ...]:
     """Tokens, confidences, log-probabilities, and the likeliest with theirs; of each request by its own settings."""
     drawn, device = torch.from_numpy(chance).to(logits.device), logits.device
-    groups: dict[tuple[float, float, int], list[int]] = {}
+    groups: dict[tuple[float, float, int, float], list[int]] = {}
     for row, text in enumerate(lane.texts):
         sampling = text.request.sampling
-        key = (sampling.temperature, sampling.top_p, sampling.top_k) if sampling.temperature else (0.0, 1.0, 0)
+        key = (sampling.temperature, sampling.top_p, sampling.top_k, sampling.min_p)
+        key = key if sampling.temperature else (0.0, 1.0, 0, 0.0)
         groups.setdefault(key, []).append(row)
     ranks = lane.texts[0].kind.ranks
     if len(groups) == 1:

@@ -19,7 +19,12 @@ Ranks = Annotated[int, Field(ge=0, le=20), BeforeValidator(_whole)]
 Seed = Annotated[int, Field(ge=-(2**53), le=2**53), BeforeValidator(_whole)]
 Block = Annotated[int, Field(ge=1, le=1024), BeforeValidator(_whole)]
 Stop = Annotated[str, Field(min_length=1, max_length=200)]
-Zero = Annotated[float, Field(ge=0, le=0)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+TokenId = Annotated[str, Field(pattern="^[0-9]{1,9}$")]
+Bias = Annotated[dict[TokenId, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)]
+Nothing = Annotated[list[Any], Field(max_length=0)]
+
+NOT_SUPPORTED = "Not supported; what asks for nothing is taken."
 
 
 class StreamOptions(BaseModel):
@@ -36,7 +41,7 @@ class Common(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
     model: Annotated[str, Field(max_length=300)] = Field(description="One of `/v1/models`; `NAME:MODE` picks a mode.")
-    n: Few = Field(1, description="Answers to each prompt.")
+    n: Few | None = Field(1, description="Answers to each prompt.")
     temperature: float | None = Field(None, ge=0, le=2, description="0, the default, takes the likeliest tokens.")
     top_p: float | None = Field(None, gt=0, le=1)
     seed: Seed | None = Field(None, description="Of the draws; a new one each time if null.")
@@ -44,10 +49,19 @@ class Common(BaseModel):
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     user: str | None = Field(None, description="Not used.")
-    frequency_penalty: Zero | None = Field(None, description="Not supported: 0.")
-    presence_penalty: Zero | None = Field(None, description="Not supported: 0.")
-    logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = Field(None, description="Not supported: empty.")
+    frequency_penalty: Penalty | None = Field(None, description="Taken from a token's logit for each time it was said.")
+    presence_penalty: Penalty | None = Field(None, description="Taken from the logits of tokens that were said.")
+    logit_bias: Bias | None = Field(None, description="Token ids, each with what is added to its logit.")
+    metadata: Annotated[dict[str, Any], Field(max_length=0)] | None = Field(None, description=NOT_SUPPORTED)
+    store: Literal[False] | None = Field(None, description=NOT_SUPPORTED)
+    service_tier: Literal["auto", "default"] | None = Field(None, description=NOT_SUPPORTED)
+    safety_identifier: str | None = Field(None, description="Not used.")
+    prompt_cache_key: str | None = Field(None, description="Not used: what begins alike shares its cache.")
 
+    min_p: float | None = Field(
+        None, ge=0, le=1, description="Drop tokens less likely than this share of the likeliest."
+    )
+    ignore_eos: bool | None = Field(False, description="Go on to max_tokens, whatever the model would end with.")
     top_k: Natural | None = Field(None, description="Draw from so many likeliest tokens; 0 is all.")
     min_tokens: Natural | None = Field(None, description="No end before so many.")
     repetition_penalty: float | None = Field(None, gt=0, le=100)
@@ -57,6 +71,11 @@ class Common(BaseModel):
     activate: float | None = Field(None, ge=0, le=1, description="Progress of the block before that forces this one.")
     width: Few | None = Field(None, description="Branches or drafts, in the modes that have them.")
     provisional: bool = Field(False, description="In a stream, also show the blocks that are not decided yet.")
+
+    @property
+    def answers(self) -> int:
+        """Answers to each prompt."""
+        return self.n or 1
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -74,6 +93,14 @@ class Common(BaseModel):
         return None
 
 
+class TextFormat(BaseModel):
+    """Of an answer: text as it comes."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    type: Literal["text"]
+
+
 class CompletionRequest(Common):
     """A text to go on from."""
 
@@ -85,8 +112,9 @@ class CompletionRequest(Common):
     ) = Field(description="A text, token ids, or a list of either.")
     max_tokens: Positive | None = None
     logprobs: Ranks | None = Field(None, description="Alternatives to report for each token.")
-    echo: Literal[False] | None = Field(None, description="Not supported: false.")
-    suffix: None = Field(None, description="Not supported: null.")
+    echo: bool | None = Field(False, description="Begin each answer's text with its prompt.")
+    suffix: None = Field(None, description=NOT_SUPPORTED)
+    best_of: Annotated[int, Field(ge=1, le=1), BeforeValidator(_whole)] | None = Field(None, description=NOT_SUPPORTED)
 
     @property
     def ranks(self) -> int | None:
@@ -130,6 +158,17 @@ class ChatRequest(Common):
     max_completion_tokens: Positive | None = None
     logprobs: bool | None = False
     top_logprobs: Ranks | None = None
+    response_format: TextFormat | None = Field(None, description=NOT_SUPPORTED)
+    tools: Nothing | None = Field(None, description=NOT_SUPPORTED)
+    tool_choice: Literal["none", "auto"] | None = Field(None, description=NOT_SUPPORTED)
+    parallel_tool_calls: bool | None = Field(None, description="Not used: there are no tools.")
+    functions: Nothing | None = Field(None, description=NOT_SUPPORTED)
+    function_call: Literal["none", "auto"] | None = Field(None, description=NOT_SUPPORTED)
+    modalities: Annotated[list[Literal["text"]], Field(max_length=1)] | None = Field(None, description=NOT_SUPPORTED)
+    audio: None = Field(None, description=NOT_SUPPORTED)
+    prediction: None = Field(None, description=NOT_SUPPORTED)
+    reasoning_effort: Literal["none"] | None = Field(None, description=NOT_SUPPORTED)
+    web_search_options: None = Field(None, description=NOT_SUPPORTED)
 
     @property
     def ranks(self) -> int | None:
@@ -140,6 +179,14 @@ class ChatRequest(Common):
     def most(self) -> int | None:
         """Tokens at most."""
         return self.max_completion_tokens or self.max_tokens
+
+
+UNSUPPORTED = frozenset(
+    name
+    for kind in (CompletionRequest, ChatRequest)
+    for name, field in kind.model_fields.items()
+    if field.description == NOT_SUPPORTED
+)
 
 
 class ErrorBody(BaseModel):

@@ -103,7 +103,11 @@ class CompletionHandler:
             raise to_api_error(error) from None
         self.jobs.add(job)
         chat = isinstance(body, ChatRequest)
-        return job, plan, ResponseBuilder(body.model, chat, self.service.decode, plan.ranks, plan.most)
+        return (
+            job,
+            plan,
+            ResponseBuilder(body.model, chat, self.service.decode, self.service.token_bytes, plan.ranks, plan.most),
+        )
 
     def _end(self, job: RequestHandle) -> None:
         self.worker.leave(job)
@@ -125,7 +129,10 @@ class CompletionHandler:
                 if update.answer is not None:
                     answers[index] = update.answer
         ordered = [answers[index] for index in sorted(answers)]
-        texts = [StreamDetokenizer(self.service.decode, plan.stops, plan.most).rest(answer) for answer in ordered]
+        texts = [
+            before + StreamDetokenizer(self.service.decode, plan.stops, plan.most).rest(answer)
+            for before, answer in zip(plan.before, ordered, strict=True)
+        ]
         return PlainJson(form.answer(ordered, texts, plan.prompt_tokens))
 
     async def _events(
@@ -137,11 +144,13 @@ class CompletionHandler:
         for index in range(len(plan.requests)):
             if (chunk := form.opening(index)) is not None:
                 yield chunk
+            if plan.before[index]:
+                yield form.piece(index, plan.before[index])
         while len(answers) < len(plan.requests):
             for index, update in sorted((await job.news()).items()):
                 _check(update)
                 shown = (
-                    stream_canvas(update, self.service.decode, plan.requests[index].size) if body.provisional else None
+                    stream_canvas(update, self.service.piece, plan.requests[index].size) if body.provisional else None
                 )
                 if update.answer is not None:
                     answers[index] = update.answer

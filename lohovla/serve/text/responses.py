@@ -9,6 +9,7 @@ from typing import Any
 
 from lohovla.d2f.decode_loop import GenerationOutput
 from lohovla.d2f.engine import RequestOutput
+from lohovla.d2f.token_bytes import TokenBytes
 from lohovla.serve.text.stream_detokenizer import finish_answer
 
 
@@ -19,11 +20,21 @@ class ResponseBuilder:
         model: as it was asked for.
         chat: whether it is a conversation.
         decode: turns ids into text.
+        token_bytes: tells a token's bytes.
         ranks: alternatives to report; None reports no log-probabilities.
         most: tokens of an answer at most.
     """
 
-    def __init__(self, model: str, chat: bool, decode: Callable[[Sequence[int]], str], ranks: int | None, most: int):
+    def __init__(
+        self,
+        model: str,
+        chat: bool,
+        decode: Callable[[Sequence[int]], str],
+        token_bytes: TokenBytes,
+        ranks: int | None,
+        most: int,
+    ):
+        self._bytes = token_bytes
         self.chat, self._decode, self._ranks, self._most = chat, decode, ranks, most
         kind = "chat.completion" if chat else "text_completion"
         head = {
@@ -85,37 +96,38 @@ class ResponseBuilder:
         if self._ranks is None:
             return None
         count = len(finish_answer(answer, self._most)[0])
-        pieces = [self._decode([token]) for token in answer.tokens[:count]]
-        own = [round(value, 6) for value in answer.logprob[:count]]
-        ranked = [[(self._decode([t]), round(value, 6)) for t, value in place] for place in answer.ranked[:count]]
+        tokens, own, ranked = answer.tokens[:count], answer.logprob[:count], answer.ranked[:count]
         if self.chat:
             return {
                 "refusal": None,
                 "content": [
-                    {**_entry(piece, value), "top_logprobs": [_entry(*pair) for pair in others]}
-                    for piece, value, others in zip(pieces, own, ranked, strict=True)
+                    {
+                        **self._entry(token, value, not k),
+                        "top_logprobs": [self._entry(other, likely, not k) for other, likely in others],
+                    }
+                    for k, (token, value, others) in enumerate(zip(tokens, own, ranked, strict=True))
                 ],
             }
-        offsets = [len(self._decode(answer.tokens[:k])) for k in range(count)]
+        offsets = [len(self._decode(tokens[:k])) for k in range(count)]
         return {
-            "tokens": pieces,
-            "token_logprobs": own,
-            "top_logprobs": [dict(reversed(p)) for p in ranked],
+            "tokens": [self._decode([token]) for token in tokens],
+            "token_logprobs": [round(value, 6) for value in own],
+            "top_logprobs": [{self._decode([t]): round(value, 6) for t, value in reversed(p)} for p in ranked],
             "text_offset": offsets,
         }
 
+    def _entry(self, token: int, value: float, first: bool) -> dict[str, Any]:
+        own = list(self._bytes(token, first))
+        return {"token": self._decode([token]), "logprob": round(value, 6), "bytes": own}
 
-def _entry(piece: str, value: float) -> dict[str, Any]:
-    return {"token": piece, "logprob": value, "bytes": list(piece.encode())}
 
-
-def stream_canvas(update: RequestOutput, decode: Callable[[Sequence[int]], str], size: int) -> dict[str, Any]:
+def stream_canvas(update: RequestOutput, piece: Callable[[int], str], size: int) -> dict[str, Any]:
     """The blocks of an answer as they stand, undecided ones too: what a stream shows beside its text if asked."""
     return {
         "lohovla": {
             "forwards": update.forwards,
             "block": size,
             "born": update.born,
-            "canvas": [None if token is None else decode([token]) for token in update.canvas],
+            "canvas": [None if token is None else piece(token) for token in update.canvas],
         }
     }

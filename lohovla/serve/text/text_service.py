@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from lohovla.d2f.block_state import Thresholds
+from lohovla.d2f.end_tokens import control_tokens
 from lohovla.d2f.engine import Engine, EngineSettings, GenerationRequest
 from lohovla.d2f.engine.model_runner import ModelRunner
 from lohovla.d2f.sampling import Sampling
 from lohovla.d2f.text_model import TextModel
+from lohovla.d2f.token_bytes import TokenBytes
 from lohovla.errors import UserError
 from lohovla.serve.text.api_errors import ApiError
 from lohovla.serve.text.api_schema import ChatRequest, Common, CompletionRequest, Message
@@ -33,6 +36,7 @@ class PreparedRequest:
         most: tokens of an answer at most; the engine fills whole blocks.
         stops: strings that end one.
         ranks: alternatives to report; None reports no log-probabilities.
+        before: of each answer the text that is told before it: its prompt, with ``echo``.
     """
 
     engine: Engine
@@ -41,6 +45,7 @@ class PreparedRequest:
     most: int
     stops: tuple[str, ...]
     ranks: int | None
+    before: list[str]
 
 
 class TextService:
@@ -67,6 +72,10 @@ class TextService:
         self.engines = [Engine(denoiser, limits, own, runner(number)) for number, denoiser in enumerate(text.denoisers)]
         self.student, self.base = self.engines[0], self.engines[-1]
         self.modes = tuple(mode for mode in MODES if mode != "ar" or text.base.shift)
+        self._control = set(control_tokens(text.tokenizer).values())
+        shown = copy.deepcopy(text.tokenizer)  # of the event loop
+        self.token_bytes = TokenBytes(shown)
+        self.piece = lambda token: shown.decode([token], clean_up_tokenization_spaces=False)
         self._preparing = ThreadPoolExecutor(1, thread_name_prefix="lohovla-tokenize")
 
     @property
@@ -101,8 +110,8 @@ class TextService:
             prompts = self._prompts(body)
             seams = [()] * len(prompts)
         engine = self.base if mode == "ar" else self.student
-        if len(prompts) * body.n > 64:
-            raise UserError(f"{len(prompts) * body.n} answers at once", "64 are the most")
+        if len(prompts) * body.answers > 64:
+            raise UserError(f"{len(prompts) * body.answers} answers at once", "64 are the most")
         requests, most = [], body.most or _ROOM
         seed = secrets.randbits(62) if body.seed is None else body.seed
         for prompt, parts in zip(prompts, seams, strict=True):
@@ -114,8 +123,13 @@ class TextService:
                     f"prompt and answer may have {engine.longest} tokens, not {len(prompt)} + {most}", "ask for fewer"
                 )
             most = min(most, room)
-            requests += [self._request(body, mode, prompt, parts, most, seed, number) for number in range(body.n)]
-        return PreparedRequest(engine, requests, sum(map(len, prompts)), most, body.stops, body.ranks)
+            requests += [self._request(body, mode, prompt, parts, most, seed, number) for number in range(body.answers)]
+        before = [""] * len(requests)
+        if isinstance(body, CompletionRequest) and body.echo:
+            if body.logprobs is not None:
+                raise UserError("echo with logprobs is not supported", "leave one of them out")
+            before = [self.text.decode(prompt) for prompt in prompts for _ in range(body.answers)]
+        return PreparedRequest(engine, requests, sum(map(len, prompts)), most, body.stops, body.ranks, before)
 
     def _mode(self, model: str) -> str:
         if model == self.name:
@@ -135,8 +149,12 @@ class TextService:
             "temperature": body.temperature or 0.0,
             "top_p": body.top_p or 1.0,
             "top_k": body.top_k or 0,
-            "min_tokens": min(body.min_tokens or 0, most),
+            "min_p": body.min_p or 0.0,
+            "min_tokens": most if body.ignore_eos else min(body.min_tokens or 0, most),
             "repetition_penalty": body.repetition_penalty or 1.0,
+            "presence_penalty": body.presence_penalty or 0.0,
+            "frequency_penalty": body.frequency_penalty or 0.0,
+            "logit_bias": self._bias(body),
             "seed": seed,
             "stop": body.stops,
             "logprobs": body.ranks or 0,
@@ -166,6 +184,12 @@ class TextService:
             number=number,
         )
 
+    def _bias(self, body: Common) -> tuple[tuple[int, float], ...]:
+        found = {int(token): value for token, value in (body.logit_bias or {}).items()}
+        if found and max(found) >= self.vocabulary:
+            raise UserError(f"logit_bias: there is no token {max(found)}", f"the vocabulary has {self.vocabulary}")
+        return tuple(sorted(found.items()))
+
     def _prompts(self, body: CompletionRequest) -> list[list[int]]:
         given: Any = body.prompt
         if isinstance(given, str):
@@ -176,35 +200,24 @@ class TextService:
 
     def _conversation(self, messages: list[Message]) -> tuple[list[int], tuple[int, ...]]:
         """Token ids of a conversation, and the places where the model's turns in it began."""
-        tokenizer = self.text.tokenizer
-        if not tokenizer.chat_template:
+        if not self.text.has_chat_template:
             if len(messages) != 1 or messages[0].role != "user":
                 raise UserError(
                     "this model has no chat template", "send one message of the user, or use /v1/completions"
                 )
             return self.text.encode(messages[0].text), ()
-        special = {str(token) for token in tokenizer.all_special_tokens if token}
         for number, message in enumerate(messages):
-            if found := sorted(token for token in special if token in message.text):
+            if found := sorted(token for token in self._control if token in message.text):
                 raise UserError(f"message {number} holds the token {found[0]}", "leave it out")
         turns = [{"role": message.role, "content": message.text} for message in messages]
-        whole = self._rendered(turns)
+        whole = self.text.encode_chat(turns)
         seams = []
         for number, message in enumerate(messages):
             if message.role == "assistant" and number:
-                begun = self._rendered(turns[:number])
+                begun = self.text.encode_chat(turns[:number])
                 if whole[: len(begun)] == begun:  # what follows did not change how the beginning is written
                     seams.append(len(begun))
         return whole, tuple(seams)
-
-    def _rendered(self, turns: list[dict[str, str]]) -> list[int]:
-        tokenizer = self.text.tokenizer
-        try:
-            told = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        except Exception as error:  # templates refuse in many ways
-            cause = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(f"the chat template refuses this conversation: {cause[:200]}", "change the roles") from None
-        return self.text.encode(told)
 
 
 def to_api_error(error: UserError) -> ApiError:

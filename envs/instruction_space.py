@@ -23,7 +23,7 @@ class InstructionSpace(gym.spaces.Text):
     """
 
     def __init__(self) -> None:
-        super().__init__(LONGEST, charset=string.ascii_letters + string.digits + " .,-")
+        super().__init__(LONGEST, charset=string.ascii_letters + string.digits + " .,-?!:;'()")
 
     def view(self, memory: Any) -> np.ndarray:
         """The sentences in shared memory, an array (n,) of strings that may be written to."""

@@ -12,6 +12,8 @@ from lohovla.envs.env import BlocksEnv
 from lohovla.envs.tasks.entities import Scene
 from lohovla.envs.tasks.goals import Subtask
 
+_CORNERS = ((0.3, -0.45), (0.3, 0.45), (0.7, -0.45), (0.7, 0.45))
+
 
 def pick_place_action(scene: Scene, subtask: Subtask) -> np.ndarray:
     """The ``pick_place`` action (2, 4) that carries a sub-task out: pick and place as (x, y, z, yaw)."""
@@ -62,7 +64,7 @@ class Oracle:
     def _next_pick_place(self) -> np.ndarray:
         scene, subtask = self._plan()
         if subtask is None:  # nothing left to do, or nothing possible: touch an empty corner
-            return np.array([[0.3, -0.45, 0.0, 0.0]] * 2, np.float32)
+            return np.array([[*_empty_corner(scene), 0.0, 0.0]] * 2, np.float32)
         return pick_place_action(scene, subtask)
 
     def _plan_motion(self) -> Iterator[Waypoint]:
@@ -76,3 +78,10 @@ class Oracle:
     def _stay(self) -> Iterator[Waypoint]:
         position, rotation = self.env.simulation.tcp()
         yield Waypoint(position, math.atan2(rotation[1, 0], rotation[0, 0]), 0.0)
+
+
+def _empty_corner(scene: Scene) -> tuple[float, float]:
+    """The first corner of the table with no block near it, or the one that is farthest from all."""
+    centres = [scene.centre(block)[:2] for block in scene.blocks]
+    room = {corner: min((math.dist(corner, at) for at in centres), default=1.0) for corner in _CORNERS}
+    return next((corner for corner in _CORNERS if room[corner] > 0.1), max(_CORNERS, key=room.__getitem__))

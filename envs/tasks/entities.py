@@ -232,3 +232,12 @@ def resting_above(scene: Scene, block: str) -> list[str]:
         if w > z + 0.4 * edge and max(abs(u - x), abs(v - y)) < 0.52 * (edge + other.edge):
             above.append((w, name))
     return [name for _, name in sorted(above, reverse=True)]
+
+
+def block_moved_to(scene: Scene, block: str, place: Pose) -> Scene:
+    """The scene with one block set down at a place (its foot)."""
+    at = list(scene.blocks).index(block)
+    positions, quats = scene.positions.copy(), scene.quats.copy()
+    positions[at] = place.x, place.y, place.z + scene.blocks[block].edge / 2
+    quats[at] = np.cos(place.yaw / 2), 0.0, 0.0, np.sin(place.yaw / 2)
+    return Scene(scene.blocks, scene.fixtures, scene.fixture_poses, positions, quats)

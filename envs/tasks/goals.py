@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from lohovla.envs.language import block_phrase, place_phrase, subtask_sentence
+from lohovla.envs.language import block_phrase, place_phrase, subtask_sentence, vocabulary
 from lohovla.envs.scene.objects import BOWL_FLOOR
 from lohovla.envs.tasks.entities import Area, Pose, Scene, Zone, resting_above
 from lohovla.envs.tasks.scene_sampler import free_spot
@@ -53,6 +53,11 @@ class Goal(ABC):
     @abstractmethod
     def moves(self) -> int:
         """How many blocks have to be moved in all, for the step limit."""
+
+    @property
+    def ending(self) -> str:
+        """What is to be said where there is no next sub-task: "Done.", or why nothing can be done."""
+        return vocabulary()["done"]
 
 
 def name_of(scene: Scene, block: str) -> str:

@@ -17,7 +17,7 @@ from lohovla.envs.tasks.goals import Goal
 from lohovla.envs.tasks.grammar.meaning import Meaning
 from lohovla.envs.tasks.grammar.resolve import goal_of
 from lohovla.envs.tasks.grammar.selection import ImpossibleGoal
-from lohovla.envs.tasks.names import TASKS
+from lohovla.envs.tasks.names import COMPOSED, TASKS
 from lohovla.envs.tasks.scene_sampler import NoRoom, SceneSampler
 from lohovla.errors import UserError
 
@@ -25,12 +25,13 @@ _DRAWS = 400
 
 
 class Split(enum.StrEnum):
-    """How the published work uses a task."""
+    """How the published work uses a task; goals composed by the grammar are none of its."""
 
     PRIMITIVE = "primitive"
     SEEN = "seen"
     UNSEEN = "unseen"
     ADDITIONAL = "additional"
+    COMPOSED = "composed"
 
 
 @dataclass(frozen=True)
@@ -124,12 +125,12 @@ def get_task(name: str) -> Task:
     Raises:
         UserError: there is none; the message names the nearest.
     """
-    if name in TASKS:
+    if name in TASKS or name in COMPOSED:
         module = importlib.import_module(f"lohovla.envs.tasks.{name.replace('-', '_')}")
         return module.TASK()
     if len(name) == 1 and name.upper() in "ABCDEFGHIJK":
         return next(task for task in map(get_task, TASKS) if task.letter == name.upper())
-    nearest = difflib.get_close_matches(name, TASKS, n=3, cutoff=0.3)
+    nearest = difflib.get_close_matches(name, (*TASKS, *COMPOSED), n=3, cutoff=0.3)
     raise UserError(
         f"there is no task {name!r}",
         f"did you mean {' or '.join(nearest)}?" if nearest else "`lohovla tasks` lists them",

@@ -34,7 +34,8 @@ def objects_of(scene: Scene) -> np.ndarray:
     """
     rows = [_block_row(scene, name) if name in scene.blocks else _fixture_row(scene, name) for name in visible(scene)]
     table = np.full((MAX_OBJECTS, len(LABELS)), -1.0, np.float32)
-    table[: len(rows)] = rows
+    if rows:  # an empty table has none
+        table[: len(rows)] = rows
     return table
 
 

@@ -14,8 +14,7 @@ from lohovla.collect.privileged_labels import any_subtasks, objects_of, points_o
 from lohovla.collect.rendered_scenes import primitive_goal, scene_env
 from lohovla.collect.training_stream import PARAPHRASED, FailureInjection, TrainingStream
 from lohovla.data.samples import Sample
-from lohovla.envs.language import vocabulary
-from lohovla.envs.tasks.entities import Pose, Scene, free_blocks
+from lohovla.envs.tasks.entities import Pose, Scene, block_moved_to, free_blocks
 from lohovla.envs.tasks.goals import Subtask, find_spot
 from lohovla.envs.tasks.registry import TaskInstance, get_task, initial_scene
 
@@ -72,7 +71,7 @@ class TableScenes(TrainingStream):
         return {
             "state": self._state,
             "instruction": instruction,
-            "subtask": subtask.text if subtask else vocabulary()["done"],
+            "subtask": subtask.text if subtask else problem.goal.ending,
             "points": points_of(scene, subtask),
             "objects": objects_of(scene),
             "roles": roles_of(scene, list(remaining_plan(problem, scene)) if future is None else future),
@@ -121,12 +120,3 @@ def _anywhere(rng: np.random.Generator) -> Any:
     """A random half of the table."""
     x, y, angle = rng.uniform(0.35, 0.65), rng.uniform(-0.35, 0.35), rng.uniform(0, 2 * np.pi)
     return lambda u, v: bool((u - x) * np.cos(angle) + (v - y) * np.sin(angle) > 0)
-
-
-def block_moved_to(scene: Scene, block: str, place: Pose) -> Scene:
-    """The scene with one block set down at a place (its foot)."""
-    at = list(scene.blocks).index(block)
-    positions, quats = scene.positions.copy(), scene.quats.copy()
-    positions[at] = place.x, place.y, place.z + scene.blocks[block].edge / 2
-    quats[at] = np.cos(place.yaw / 2), 0.0, 0.0, np.sin(place.yaw / 2)
-    return Scene(scene.blocks, scene.fixtures, scene.fixture_poses, positions, quats)

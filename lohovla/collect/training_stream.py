@@ -16,6 +16,8 @@ from lohovla.errors import UserError
 
 PARAPHRASED = 0.3  # share of episodes whose goal is said in other words
 TRAINING_SPLITS = (Split.PRIMITIVE, Split.SEEN, Split.ADDITIONAL)
+# Goals of the grammar that may be trained beside them; a recipe names them if it wants them.
+TRAINING_COMPOSED = ("composed-goals", "impossible-goals", "reached-goals")
 # The published protocol trains on the other primitives; this one it leaves out.
 _UNTRAINED = ("pick-and-place-primitive-with-relative-position",)
 
@@ -103,7 +105,7 @@ def check_training(tasks: Sequence[str], seed: int) -> None:
     Raises:
         UserError: naming the task or the seed.
     """
-    allowed = training_tasks()
+    allowed = (*training_tasks(), *TRAINING_COMPOSED)
     if not tasks:
         raise UserError("there is no task to train on", f"name some of {', '.join(allowed[:3])}, ...")
     for name in tasks:

@@ -170,6 +170,11 @@ COMMANDS = {
             "lohovla ros-guard robot=sim transport=rosbridge enable=always",
         ),
     ),
+    "new": Subcommand(
+        "lohovla.commands.new",
+        "Make a package with a policy, a task or a robot profile of one's own, and its test.",
+        ("lohovla new task my-task", "lohovla new policy my-policy", "lohovla new robot my-arm folder=robots/my-arm"),
+    ),
     "bench": Subcommand(
         "lohovla.commands.bench",
         "Measure: sim, data, evaluate, policy (ablations), serve (policy server), picture (sub-goals), control (loop),"

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import inspect
 import os
-import sys
 from collections.abc import Callable, Mapping
-from types import ModuleType
 from typing import Any
 
 from lohovla.errors import UserError
+from lohovla.extensions import load, load_path, refuse_unknown_name
 from lohovla.policies.base import Policy
 from lohovla.settings.renamed_settings import refuse_old_choice, refuse_old_setting
 
@@ -58,33 +55,21 @@ def _random_waypoints(env: Any) -> Policy:
 
 
 def _custom(env: Any, factory: str | None, **settings: Any) -> Policy:
-    module, _, function = str(factory or "").partition(":")
-    if not module or not function:
-        raise UserError(f"policy.factory cannot be {factory!r}", "name it as policy.factory=package.module:function")
-    try:
-        make = getattr(_import(module), function)
-    except (ImportError, AttributeError) as error:
+    make = load_path(str(factory or ""), "policy.factory")
+    return _of_another_package(str(factory), make, env, settings)
+
+
+def _of_another_package(name: str, make: Callable[..., Policy], env: Any, settings: Mapping[str, Any]) -> Policy:
+    check_settings(name, make, settings)
+    for key, parameter in inspect.signature(make).parameters.items():
+        if parameter.default is parameter.empty and key in settings and settings[key] is None:
+            raise UserError(f"policy {name} needs {key}", f"give it as policy.{key}=VALUE")
+    policy = make(env, **settings)
+    if not isinstance(policy, Policy):
         raise UserError(
-            f"policy.factory={factory}: {error}", "a module in this folder or an installed package is found"
-        ) from None
-    check_settings(factory, make, settings)
-    return make(env, **settings)
-
-
-def _import(name: str) -> ModuleType:
-    """A module that is installed, or else one of the working folder, where the command line does not look."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        here = os.getcwd()
-        if error.name not in (name, name.partition(".")[0]) or here in sys.path:
-            raise
-    sys.path.append(here)  # for worker processes too, which are given it
-    try:
-        return importlib.import_module(name)
-    except BaseException:
-        sys.path.remove(here)
-        raise
+            f"policy {name} made a {type(policy).__name__}", "its function returns a lohovla.policies.base.Policy"
+        )
+    return policy
 
 
 # Settings of the block world's policy that the policy of a robot's checkpoint has too.
@@ -143,17 +128,20 @@ def make_policy(name: str, env: Any, **settings: Any) -> Policy:
     """The policy of that name for an environment.
 
     Args:
-        name: one of those registered here, or ``custom`` with ``factory="package.module:function"``.
+        name: one of those registered here, of an installed package (entry point ``lohovla.policies``), or
+            ``package.module:function``; all but the first kind are called as ``function(env, **settings)``.
         env: the environment whose observations and actions it is for.
         settings: the policy's own; ``configs/policy/<name>.yaml`` lists them.
 
     Raises:
-        UserError: there is none of that name, or it has no such setting; the message names the nearest.
+        UserError: there is none of that name, or it has no such setting; the message names what there is.
     """
     if name not in _POLICIES:
         refuse_old_choice("policy", name)
-        nearest = difflib.get_close_matches(name, _POLICIES, n=1, cutoff=0.0)[0]
-        raise UserError(f"there is no policy {name!r}", f"did you mean {nearest!r}? choose of {', '.join(_POLICIES)}")
+        if ":" not in name:
+            refuse_unknown_name("policy", name, _POLICIES)
+        make = load_path(name, "policy") if ":" in name else load("policy", name)
+        return _of_another_package(name, make, env.unwrapped, settings)
     check_settings(name, _POLICIES[name], settings)
     return _POLICIES[name](env.unwrapped, **settings)
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from lohovla.envs.language import goal_sentence, vocabulary
+from lohovla.envs.language import vocabulary
 from lohovla.envs.tasks.entities import Block, Scene
 from lohovla.envs.tasks.goals import Goal
 from lohovla.envs.tasks.grammar.meaning import Meaning
@@ -20,6 +20,7 @@ from lohovla.envs.tasks.grammar.selection import ImpossibleGoal
 from lohovla.envs.tasks.names import COMPOSED, TASKS
 from lohovla.envs.tasks.scene_sampler import NoRoom, SceneSampler
 from lohovla.errors import UserError
+from lohovla.extensions import installed, load
 
 _DRAWS = 400
 
@@ -32,6 +33,7 @@ class Split(enum.StrEnum):
     UNSEEN = "unseen"
     ADDITIONAL = "additional"
     COMPOSED = "composed"
+    OTHER = "other"  # of another package, and of no published work
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,21 @@ class Task(ABC):
         letter: its row in the published table, if it has one.
         palette: colours it draws from when the environment asks for none.
         spare: pick-and-place actions allowed beyond the moves needed.
+        sentences: the goal in words, its fields in braces, and other ways to say it; empty where
+            ``language.yaml`` has them, as of this project's own tasks.
     """
 
     name: ClassVar[str]
-    split: ClassVar[Split]
+    split: ClassVar[Split] = Split.OTHER
     letter: ClassVar[str] = ""
     palette: ClassVar[str] = "train"
     spare: ClassVar[int] = 2
+    sentences: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def wordings(self) -> tuple[str, ...]:
+        """The goal sentence with its fields in braces, then its paraphrases."""
+        return self.sentences or tuple(vocabulary()["goals"][self.name])
 
     @abstractmethod
     def build(self, layout: SceneSampler) -> tuple[Goal | Meaning, dict[str, str]]:
@@ -99,8 +109,9 @@ class Task(ABC):
                 continue
             if goal.score(scene) == 0.0:
                 # Drawn last: the words must not change what is drawn.
-                variant = int(rng.integers(1, len(vocabulary()["goals"][self.name]))) if paraphrase else 0
-                sentence = goal_sentence(self.name, variant, **fields)
+                words = self.wordings
+                variant = int(rng.integers(1, len(words))) if paraphrase and len(words) > 1 else 0
+                sentence = words[variant].format(**fields)
                 meaning = built if isinstance(built, Meaning) else None
                 return TaskInstance(sentence, layout, goal, goal.moves + self.spare, meaning)
         raise RuntimeError(f"{self.name}: no layout found in {_DRAWS} draws")
@@ -122,6 +133,8 @@ def initial_scene(layout: SceneSampler) -> Scene:
 def get_task(name: str) -> Task:
     """The task of a name such as ``put-block-into-matching-bowl``, or of a letter A-K of the table.
 
+    Names of other packages' tasks (entry point ``lohovla.tasks``) are found too.
+
     Raises:
         UserError: there is none; the message names the nearest.
     """
@@ -130,8 +143,29 @@ def get_task(name: str) -> Task:
         return module.TASK()
     if len(name) == 1 and name.upper() in "ABCDEFGHIJK":
         return next(task for task in map(get_task, TASKS) if task.letter == name.upper())
-    nearest = difflib.get_close_matches(name, (*TASKS, *COMPOSED), n=3, cutoff=0.3)
-    raise UserError(
-        f"there is no task {name!r}",
-        f"did you mean {' or '.join(nearest)}?" if nearest else "`lohovla tasks` lists them",
-    )
+    others = installed("task")
+    if name in others:
+        return _of_another_package(name)
+    nearest = difflib.get_close_matches(name, [*TASKS, *COMPOSED, *others], n=3, cutoff=0.3)
+    also = f"; other packages have {', '.join(others)}" if others else ""
+    remedy = f"did you mean {' or '.join(nearest)}? " if nearest else ""
+    raise UserError(f"there is no task {name!r}", f"{remedy}`lohovla tasks` lists them{also}")
+
+
+def _of_another_package(name: str) -> Task:
+    found = load("task", name)
+    if not (isinstance(found, type) and issubclass(found, Task)):
+        raise UserError(
+            f"task {name!r} is a {type(found).__name__}",
+            "its entry point names a class of lohovla.envs.tasks.registry.Task",
+        )
+    try:
+        task = found()
+    except TypeError as error:  # an abstract method is missing
+        raise UserError(f"task {name!r}: {error}", "docs/extend.md has a task on one page") from None
+    if getattr(found, "name", None) != name or not found.sentences:
+        raise UserError(
+            f"task {name!r} has name = {getattr(found, 'name', None)!r} and {len(found.sentences)} sentences",
+            f"its class needs name = {name!r} and sentences = (...,)",
+        )
+    return task

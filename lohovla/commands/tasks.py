@@ -9,10 +9,10 @@ from typing import Any
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from lohovla.envs.language import vocabulary
 from lohovla.envs.tasks.names import TASKS, gym_name
 from lohovla.envs.tasks.registry import Split, Task, get_task
 from lohovla.errors import UserError
+from lohovla.extensions import installed
 
 _SPLITS = {
     Split.PRIMITIVE: "Primitives",
@@ -28,11 +28,16 @@ def run(config: DictConfig) -> int:
     if config.pictures and not folder.is_dir():
         raise UserError(f"there is no folder {folder}", "name the folder that is to hold tasks.md with docs=FOLDER")
     tasks = [get_task(name) for name in TASKS]
+    others = [get_task(name) for name in installed("task")]
     for split, title in _SPLITS.items():
         print(title)
         for task in tasks:
             if task.split is split:
-                print(f"  {task.letter or ' '}  {task.name:76s} {vocabulary()['goals'][task.name][0]}")
+                print(f"  {task.letter or ' '}  {task.name:76s} {task.wordings[0]}")
+    if others:
+        print("Tasks of other packages")
+    for task in others:
+        print(f"     {task.name:76s} {task.wordings[0]}")
     if config.pictures:
         _write_page(folder, tasks, config.seed)
         print(f"wrote {folder / 'tasks.md'}")
@@ -63,13 +68,13 @@ def _describe(task: Task, pictures: Path, seed: int) -> str:
     save_jpeg(env.picture("film"), pictures / f"{task.name}.jpg")
     result: Any = run_episode(env, make_policy("oracle", env), seed)
     plan = "\n".join(f"{i}. {span.text}" for i, span in enumerate(result.subtasks, 1))
-    others = "; ".join(f"“{line}”" for line in vocabulary()["goals"][task.name][1:])
+    others = "; ".join(f"“{line}”" for line in task.wordings[1:])
     letter = f" ({task.letter})" if task.letter else ""
     return f"""### {task.name}{letter}
 
 ![{task.name}](images/tasks/{task.name}.jpg)
 
-**{vocabulary()["goals"][task.name][0]}** {inspect.getdoc(type(task))}
+**{task.wordings[0]}** {inspect.getdoc(type(task))}
 
 - `gymnasium.make("lohovla/{gym_name(task.name)}")`; {env.problem.max_steps} actions allowed in the state shown
 - in the picture: “{result.instruction}”

@@ -19,15 +19,17 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from lohovla.errors import UserError
+from lohovla.settings.installed_choices import is_of_another_package, takes_any
 from lohovla.settings.renamed_settings import refuse_old_setting
 from lohovla.settings.setting_ranges import ADDED, kind_of, listed
-from lohovla.settings.setting_types import SettingType, shown
+from lohovla.settings.setting_types import SettingType, like, shown
 
 # What bare words fill, in order; the last setting takes all that remain where it ends in an ellipsis.
 _POSITIONAL = {
     "bench": ("what",),
     "replay": ("dataset",),
     "data": ("action", "dataset"),
+    "new": ("what", "name"),
     "compare": ("runs...",),
     "generate": ("prompt",),
     "serve": ("what",),
@@ -84,7 +86,7 @@ def choices_of(words: list[str], defaults: DictConfig) -> list[str]:
     for word in words:
         typed = TypedWord.of(word)
         if typed.text is not None and _chooses(typed, defaults):
-            if not isinstance(_read(typed.text), str):
+            if not isinstance(read_value(typed.text), str):
                 raise UserError(f"there is no {typed.key} {typed.text!r}", f"leave {shlex.quote(word)} out")
             chosen.append(word)
     return chosen
@@ -171,11 +173,13 @@ def _known(command: str, typed: TypedWord, defaults: DictConfig, known: list[str
     """The kind of a setting that there is, or that may be added."""
     key, mark = typed.key, typed.mark
     default = _select(defaults, key)
-    custom = key.startswith("policy.") and _select(defaults, "policy.name") == "custom"
+    policy = _select(defaults, "policy.name") if key.startswith("policy.") else None
+    own = is_of_another_package("policy", policy)
+    custom = policy is not None and takes_any(policy)
     opened = custom or any(fnmatchcase(key, pattern) for pattern in ADDED)
     if key.startswith("recipe.stages.") and listed(command, key) is None:
         opened = False
-    if key not in known and not custom:
+    if key not in known and not custom and not own:
         refuse_old_setting(command, key)
     if (mark and not opened) or (not mark and key not in known):
         word, cause = f"{key}={typed.text}", f"`lohovla {said(command)}` has no setting {key!r}"
@@ -193,14 +197,14 @@ def _known(command: str, typed: TypedWord, defaults: DictConfig, known: list[str
         raise UserError(f"{key} is a setting already", f"leave the + out: {shlex.quote(f'{key}={typed.text}')}")
     if mark.startswith("~") and key not in known:
         raise UserError(f"there is no {key!r} to remove", f"`lohovla {said(command)} --help` lists the settings")
-    return kind_of(command, key, default)
+    return like(default) if own else kind_of(command, key, default)
 
 
 def _raw(command: str, typed: TypedWord, kind: SettingType | None, word: str, defaults: DictConfig) -> str | None:
     """The value as it stands where Hydra's grammar does not give a word; None where it does."""
     if typed.text is None:
         return None
-    value = _read(typed.text)
+    value = read_value(typed.text)
     unread = value is _UNREADABLE
     worded = kind is None or kind.worded
     if worded and not unread and isinstance(value, list | dict) and kind is not None and not kind.many:
@@ -231,7 +235,7 @@ def _refers(key: str, value: str, defaults: DictConfig) -> bool:
     return True
 
 
-def _read(text: str) -> Any:
+def read_value(text: str) -> Any:
     """A value by Hydra's grammar: a text, number, flag, list, mapping or None."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import QuotedString

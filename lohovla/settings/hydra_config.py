@@ -18,10 +18,11 @@ from omegaconf import DictConfig, OmegaConf
 from lohovla import __version__
 from lohovla.errors import UserError
 from lohovla.output_folder import write_atomically
-from lohovla.settings.command_words import choices_of, examples, overrides_of, root_of, said
+from lohovla.settings.command_words import choices_of, examples, overrides_of, read_value, root_of, said
+from lohovla.settings.installed_choices import add_choice, is_of_another_package, takes_any
 from lohovla.settings.renamed_settings import refuse_old_choice, refuse_old_setting
 from lohovla.settings.setting_ranges import kind_of
-from lohovla.settings.setting_types import plain
+from lohovla.settings.setting_types import like, plain
 
 __all__ = ["check", "compose", "describe", "drop_results_folder", "results_folder", "root_of", "with_loop"]
 
@@ -57,6 +58,9 @@ def _defaults(command: str, words: list[str]) -> DictConfig:
     """The configuration with the groups that the words choose, and nothing else; not to be changed."""
     plainly = _chosen(command, ())
     chosen = choices_of(words, plainly)
+    for word in chosen:
+        group, _, name = word.partition("=")
+        add_choice(group, str(read_value(name)))
     return _chosen(command, tuple(chosen)) if chosen else plainly
 
 
@@ -97,10 +101,13 @@ def check(command: str, config: DictConfig, defaults: DictConfig, prefix: str = 
     for key in list(config):
         name, value = f"{prefix}{key}", config[key]
         default = defaults.get(key) if isinstance(defaults, DictConfig) else None
-        if key not in defaults and defaults.get("name") != "custom":
+        policy = config.get("name") if prefix == "policy." else None
+        own = is_of_another_package("policy", policy)
+        if key not in defaults and not own and not takes_any(policy):
             refuse_old_setting(command, name)
-        refuse_old_choice(name, value)
-        kind = kind_of(command, name, default)
+        if not own:
+            refuse_old_choice(name, value)
+        kind = like(default) if own else kind_of(command, name, default)
         grouped = isinstance(default, DictConfig)
         if isinstance(value, DictConfig) and (grouped or kind is None or DictConfig in kind.types):
             check(command, value, default if grouped else OmegaConf.create({}), f"{name}.")

@@ -175,6 +175,9 @@ ALLOWED: dict[str, SettingType] = {
     "tasks": maybe(_TASKS),
     "evaluate:batch": maybe(_COUNT),
     "videos": whole(0),
+    # new
+    "new:what": _NAME,
+    "folder": _WHERE,
     # compare, replay
     "runs": many(path()),
     "episode": maybe(SettingType((str, int), "a number, or all")),

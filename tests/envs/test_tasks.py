@@ -208,7 +208,8 @@ def as_pattern(template: str) -> str:
 
 def test_there_are_the_24_tasks_of_the_reference():
     assert set(TASKS) == set(CONTENT) == set(SENTENCES)
-    splits = {split: [task for task in TASKS if get_task(task).split is split] for split in Split}
+    published = [split for split in Split if split not in (Split.COMPOSED, Split.OTHER)]
+    splits = {split: [task for task in TASKS if get_task(task).split is split] for split in published}
     assert {split.value: len(tasks) for split, tasks in splits.items()} == {
         "primitive": 4,
         "seen": 4,

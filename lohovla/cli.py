@@ -93,6 +93,7 @@ COMMANDS = {
             "lohovla evaluate suite=lohoravens policy=oracle control=pick_place episodes=20",
             "lohovla evaluate tasks=[B,K] policy=random workers=2",
             "lohovla evaluate world=metaworld tasks=[push-v3,easy] policy=expert episodes=20",
+            "lohovla evaluate planner=symbolic episodes=20",
         ),
     ),
     "compare": Subcommand(

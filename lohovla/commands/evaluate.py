@@ -22,6 +22,10 @@ def run(config: DictConfig) -> int:
     from lohovla.evaluate.report.evaluation_report import write_report
     from lohovla.evaluate.run_evaluation import evaluate, film_some
 
+    if config.planner is not None:
+        from lohovla.commands.evaluate_planner import run_planner
+
+        return run_planner(config)
     if config.world.name != "blocks":
         from lohovla.commands.evaluate_world import run_world
 

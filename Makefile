@@ -5,13 +5,15 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ROS2 := $(VENV)/.ros2
 
-.PHONY: help demo test test-slow lint types format bench numbers ros clean
+.PHONY: help demo test test-slow lint types docs package format bench numbers ros clean
 
 help:
 	@echo "make demo       solve a long-horizon task and film it"
 	@echo "make test       run the tests"
 	@echo "make test-slow  the checks that take minutes"
 	@echo "make lint types style and types, as CI checks them"
+	@echo "make docs       the documentation site, in site/"
+	@echo "make package    wheel and source package, in dist/"
 	@echo "make ros        install Debian's ROS 1, for the tests of real nodes"
 	@echo "make bench      the simulator's speed"
 	@echo "make numbers    the oracle's success on every task (about ten minutes)"
@@ -43,13 +45,22 @@ test-slow: $(ROS2)
 	$(BIN)/python -m pytest -n auto -m 'slow and not ros1'
 	$(BIN)/python -m pytest -m 'slow and ros1' tests/ros/test_ros1.py || [ $$? -eq 5 ]
 
-lint: $(READY)
+lint: $(READY) docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
 types: $(READY)
 	$(BIN)/pyright
+
+# Strictly: a page that is not listed, or a link that leads nowhere, is an error.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+package: $(READY)
+	rm -rf build dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/twine check --strict dist/*
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
@@ -68,4 +79,4 @@ ros:
 	@sh scripts/ros.sh
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf build dist site *.egg-info .pytest_cache .ruff_cache

@@ -78,3 +78,17 @@ def test_command_lines_are_understood(line):
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+def test_the_site_is_built_by_lint_and_lists_every_page():
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("nav:")[2]
+    listed = set(re.findall(r"([\w-]+\.md)", nav))
+    assert listed == {page.name for page in PAGES[1:]}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.search(r"^lint:.* docs$", makefile, re.MULTILINE)
+    assert "mkdocs build --strict" in makefile
+
+
+def test_the_page_of_commands_names_each():
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert [name for name in COMMANDS if f"`{name}`" not in page] == []

@@ -35,8 +35,8 @@ class PolicyClient:
         url: ``ws://host:port`` or ``wss://...``.
         api_key: what the server asks for, if it does.
         timeout: seconds to wait for a reply before the connection counts as broken.
-        patience: seconds to go on trying to connect again.
-        first_patience: the same for the first connection, which is made here.
+        reconnect_timeout: seconds to go on trying to connect again.
+        connect_timeout: the same for the first connection, which is made here.
 
     Raises:
         UserError: there is no server, or it refuses.

@@ -12,22 +12,12 @@ from omegaconf import DictConfig
 from lohovla.commands.serve_checks import check_server
 from lohovla.errors import SetupError
 
-_LIMITS = (
-    "block_size",
-    "cache_mb",
-    "max_num_seqs",
-    "max_queue",
-    "max_num_batched_tokens",
-    "max_model_len",
-    "enable_prefix_caching",
-)
+_LIMITS = ("block_size", "cache_mb", "max_num_seqs", "max_queue", "max_num_batched_tokens", "enable_prefix_caching")
 
 
 async def serve_text(config: DictConfig) -> int:
     """Serve; returns when the drain after SIGTERM or Ctrl-C is over."""
-    keys, tls = check_server(
-        config, {"block": 1, "max_connections": 1, "max_model_len": 2}, ("body_mb", "cache_mb", "patience")
-    )
+    keys, tls = check_server(config, {"block": 1}, ("body_mb", "cache_mb"))
     try:
         from lohovla.serve.text.text_server import TextServer, TextServerSettings
         from lohovla.serve.text.text_service import TextService
@@ -48,15 +38,7 @@ async def serve_text(config: DictConfig) -> int:
         else {"runner": lambda number: partial(tensor_parallel.TensorParallelDriver, number=number)}
     )
     try:
-        settings = TextServerSettings(
-            config.host,
-            config.port,
-            config.body_mb,
-            config.drain,
-            config.max_connections,
-            config.patience,
-            config.access_log,
-        )
+        settings = TextServerSettings(config.host, config.port, config.body_mb, config.drain)
         server = TextServer(TextService(text, name, limits, **lead), settings, keys, tls)
         await server.start()
         server.drain.on_signals()

@@ -130,7 +130,7 @@ class CompletionHandler:
                     answers[index] = update.answer
         ordered = [answers[index] for index in sorted(answers)]
         texts = [
-            before + StreamDetokenizer(self.service.decode, plan.stops, plan.most).decode_remaining_text(answer)
+            before + StreamDetokenizer(self.service.decode, plan.stops, plan.most).rest(answer)
             for before, answer in zip(plan.before, ordered, strict=True)
         ]
         return PlainJson(form.answer(ordered, texts, plan.prompt_tokens))
@@ -154,9 +154,9 @@ class CompletionHandler:
                 )
                 if update.answer is not None:
                     answers[index] = update.answer
-                    text = spoken[index].decode_remaining_text(update.answer)
+                    text = spoken[index].rest(update.answer)
                     yield form.ending(index, text, update.answer, shown)
-                elif (text := spoken[index].decode_new_text(update.tokens)) or shown:
+                elif (text := spoken[index].further(update.tokens)) or shown:
                     yield form.piece(index, text, shown)
         if body.stream_options is not None and body.stream_options.include_usage:
             yield form.closing([answers[index] for index in sorted(answers)], plan.prompt_tokens)
@@ -206,17 +206,16 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def build(answering: CompletionHandler, pages: HealthEndpoints, body_mb: float, patience: float) -> FastAPI:
+def build(answering: CompletionHandler, pages: HealthEndpoints, body_mb: float) -> FastAPI:
     """The application.
 
     Args:
         answering: of requests.
         pages: health and metrics, and who may come in.
         body_mb: largest body, MB.
-        patience: seconds in which a body has to come.
     """
     app = FastAPI(title="LoHoVLA text server", version=__version__, docs_url=None, redoc_url=None)
-    app.add_middleware(BodyLimit, most=int(body_mb * 2**20), patience=patience, refused=answering.refused)
+    app.add_middleware(BodyLimit, most=int(body_mb * 2**20), refused=answering.refused)
     api_errors.install(app, answering.refused)
     service, started = answering.service, int(time.time())
 
@@ -257,15 +256,6 @@ def build(answering: CompletionHandler, pages: HealthEndpoints, body_mb: float, 
         answer = pages.answer(request.url.path, request.headers.get("Authorization"))
         assert answer is not None
         return PlainTextResponse(answer.body, answer.status, headers=answer.headers)
-
-    @app.get("/readyz", include_in_schema=False)
-    async def ready() -> Response:
-        """Whether a request sent now would be taken: as ``/healthz``, and 503 while the queue is full."""
-        health = pages.answer("/healthz", None)
-        assert health is not None
-        if health.status == 200 and service.full:
-            return PlainTextResponse("the queue is full\n", 503, headers={"Retry-After": "1"})
-        return PlainTextResponse(health.body, health.status)
 
     app.add_api_route("/healthz", page, include_in_schema=False)
     app.add_api_route("/metrics", page, include_in_schema=False)

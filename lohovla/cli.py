@@ -176,6 +176,11 @@ COMMANDS = {
         "Make a package with a policy, a task or a robot profile of one's own, and its test.",
         ("lohovla new task my-task", "lohovla new policy my-policy", "lohovla new robot my-arm folder=robots/my-arm"),
     ),
+    "completion": Subcommand(
+        "lohovla.commands.completion",
+        "Print what a shell needs to complete commands and settings: bash, zsh or fish.",
+        ("lohovla completion bash",),
+    ),
     "bench": Subcommand(
         "lohovla.commands.bench",
         "Measure: sim, data, evaluate, policy (ablations), serve (policy server), picture (sub-goals), control (loop),"
@@ -209,6 +214,11 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments[0] in ("-V", "--version"):
         print(f"lohovla {__version__}")
         return 0
+    if arguments[0] == "--complete":  # asked by what `lohovla completion` prints
+        from lohovla.commands.completion import candidates
+
+        print("\n".join(candidates(arguments[1:])))
+        return 0
     name, rest = arguments[0], arguments[1:]
     try:
         if name not in COMMANDS:
@@ -220,6 +230,9 @@ def main(arguments: list[str] | None = None) -> int:
             )
         if "-h" in rest or "--help" in rest:
             print(_help(name, rest))
+            return 0
+        if "--cfg" in rest:
+            print(_configuration(name, rest))
             return 0
         from lohovla.settings.hydra_config import compose, root_of
 
@@ -254,19 +267,31 @@ def _overview() -> str:
     lines += [f"  {name:10s} {command.summary}" for name, command in COMMANDS.items()]
     lines += [
         "",
-        "Settings are given as key=value. `lohovla COMMAND --help` shows a command's settings and examples.",
+        "Settings are given as key=value. `lohovla COMMAND --help` shows a command's settings and examples, and",
+        "`lohovla COMMAND key=value --cfg` the whole configuration, without running it.",
     ]
     return "\n".join(lines)
 
 
 def _help(name: str, words: list[str]) -> str:
-    from lohovla.settings.hydra_config import describe, root_of
+    from lohovla.settings.hydra_config import root_of
+    from lohovla.settings.setting_help import describe
 
     command = COMMANDS[name]
     lines = [f"lohovla {name}: {command.summary}", "", "Examples:"]
     lines += [f"  {example}" for example in command.examples]
     words = [word for word in words if word not in ("-h", "--help")]
-    return "\n".join([*lines, "", "Settings and their defaults:", describe(root_of(name, words), words)])
+    return "\n".join([*lines, "", describe(root_of(name, words), words)])
+
+
+def _configuration(name: str, words: list[str]) -> str:
+    """The whole configuration that a command line stands for, as YAML."""
+    from omegaconf import OmegaConf
+
+    from lohovla.settings.hydra_config import compose, root_of
+
+    words = [word for word in words if word != "--cfg"]
+    return OmegaConf.to_yaml(compose(root_of(name, words), words)).rstrip()
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ _POSITIONAL = {
     "replay": ("dataset",),
     "data": ("action", "dataset"),
     "new": ("what", "name"),
+    "completion": ("what",),
     "compare": ("runs...",),
     "generate": ("prompt",),
     "serve": ("what",),
@@ -38,7 +39,7 @@ _POSITIONAL = {
 _FREE = ("prompt", "dataset", "runs...")  # of those, what may look like a setting
 # Root configurations that a command's words choose, and what is typed for them.
 _VARIANTS = {"serve-text": "serve text", "train-dataset": "train"}
-_GROUPS = ("env", "policy", "loop", "recipe", "robot", "world")
+GROUPS = ("env", "policy", "loop", "recipe", "robot", "world")
 _UNREADABLE = object()
 
 
@@ -93,7 +94,7 @@ def choices_of(words: list[str], defaults: DictConfig) -> list[str]:
 
 
 def _chooses(typed: TypedWord, defaults: DictConfig) -> bool:
-    return not typed.mark and typed.key in _GROUPS and typed.key in defaults
+    return not typed.mark and typed.key in GROUPS and typed.key in defaults
 
 
 def names_of(config: DictConfig, prefix: str = "") -> list[str]:

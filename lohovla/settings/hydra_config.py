@@ -24,7 +24,7 @@ from lohovla.settings.renamed_settings import refuse_old_choice, refuse_old_sett
 from lohovla.settings.setting_ranges import kind_of
 from lohovla.settings.setting_types import like, plain
 
-__all__ = ["check", "compose", "describe", "drop_results_folder", "results_folder", "root_of", "with_loop"]
+__all__ = ["check", "compose", "defaults_of", "drop_results_folder", "results_folder", "root_of", "with_loop"]
 
 
 def compose(command: str, words: list[str]) -> DictConfig:
@@ -34,7 +34,7 @@ def compose(command: str, words: list[str]) -> DictConfig:
         UserError: a word is no setting, has no such choice, or is of another type or out of range; the message names
             the nearest, or what the setting takes.
     """
-    defaults = _defaults(command, words)
+    defaults = defaults_of(command, words)
     if not words:
         return copy.deepcopy(defaults)
     overrides, rest = overrides_of(command, words, defaults)
@@ -54,7 +54,7 @@ def with_loop(defaults: DictConfig) -> DictConfig:
     return known
 
 
-def _defaults(command: str, words: list[str]) -> DictConfig:
+def defaults_of(command: str, words: list[str]) -> DictConfig:
     """The configuration with the groups that the words choose, and nothing else; not to be changed."""
     plainly = _chosen(command, ())
     chosen = choices_of(words, plainly)
@@ -118,12 +118,6 @@ def check(command: str, config: DictConfig, defaults: DictConfig, prefix: str = 
             fitting = kind.check(name, value, default)
             if fitting is not value and fitting != value:
                 config[key] = fitting
-
-
-def describe(command: str, words: list[str]) -> str:
-    """The default configuration of ``command``, with the groups that ``words`` choose, as indented YAML."""
-    text = OmegaConf.to_yaml(_defaults(command, words))
-    return "\n".join(f"  {line}" for line in text.splitlines())
 
 
 def _explain(command: str, overrides: list[str], error: Exception) -> UserError:

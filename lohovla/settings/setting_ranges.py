@@ -177,6 +177,7 @@ ALLOWED: dict[str, SettingType] = {
     "videos": whole(0),
     # new
     "new:what": _NAME,
+    "completion:what": _NAME,
     "folder": _WHERE,
     # compare, replay
     "runs": many(path()),

@@ -108,12 +108,45 @@ def test_bad_input_gets_a_cause_and_a_remedy_and_exit_code_2(arguments, cause, r
 
 def test_help_shows_the_groups_that_are_chosen(capsys):
     assert main(["evaluate", "policy=lohovla", "--help"]) == 0
-    assert "replan: after_k_failures" in capsys.readouterr().out
+    assert "policy.replan=after_k_failures" in capsys.readouterr().out
     assert main(["help", "evaluate"]) == 0
     text = capsys.readouterr().out
     assert text.startswith("lohovla evaluate:")
-    assert "suite: lohoravens" in text
+    assert "suite=lohoravens" in text
     assert "replan" not in text
+
+
+def test_help_says_what_each_setting_means(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    assert main(["rollout", "env=disturbed", "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "  env.noise.depth=0.002               m" in lines  # the comment of the file that it differs from
+    assert "  env.control_hz=20                   a number" in lines  # no comment: what it takes
+    assert any(line.startswith("env=disturbed; or bare, default.") for line in lines)
+    assert max(map(len, lines)) <= 100
+    assert main(["train", "dataset=a", "--help"]) == 0
+    assert "recipe.model.normalization=mean_std" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_setting_has_a_meaning(command, capsys):
+    assert main([command, "--help"]) == 0
+    settings = re.findall(r"^  ([\w.-]+=.*)$", capsys.readouterr().out, re.MULTILINE)
+    bare = [line for line in settings if re.search(r"^\S+$", line) and not line.endswith(("{}", "[]"))]
+    assert len(bare) <= len(settings) // 4, bare
+
+
+def test_cfg_prints_the_configuration_and_runs_nothing(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["evaluate", "policy=lohovla", "policy.n_action_steps=3", "tasks=[B]", "--cfg"]
+    assert main(words) == 0
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert config["policy"]["n_action_steps"] == 3
+    assert config["tasks"] == ["B"]
+    assert config["env"]["control_hz"] == 20
+    assert list(tmp_path.iterdir()) == []
+    assert main(["evaluate", "plicy=lohovla", "--cfg"]) == 2
+    assert "did you mean policy" in capsys.readouterr().err
 
 
 def test_each_package_of_an_extra_is_known_by_its_import():

@@ -112,7 +112,8 @@ def test_what_is_installed_is_listed_for_an_unknown_name(here, words, cause, rem
 def test_help_shows_the_settings_of_the_function(here, capsys):
     assert main(["rollout", "policy=my-steps-policy", "--help"]) == 0
     text = capsys.readouterr().out
-    assert "name: my-steps-policy\n    step: 0.1" in text
+    assert "policy.step=0.1  " in text
+    assert "policy=my-steps-policy; or " in text
 
 
 @pytest.mark.parametrize(

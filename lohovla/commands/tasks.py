@@ -9,11 +9,12 @@ from typing import Any
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from lohovla.envs.tasks.names import TASKS, gym_name
+from lohovla.envs.tasks.names import COMPOSED, TASKS, gym_name
 from lohovla.envs.tasks.registry import Split, Task, get_task
 from lohovla.errors import UserError
 from lohovla.extensions import installed
 
+_GOALS = "## Goals as data\n"
 _SPLITS = {
     Split.PRIMITIVE: "Primitives",
     Split.SEEN: "Long-horizon tasks seen in training",
@@ -34,6 +35,9 @@ def run(config: DictConfig) -> int:
         for task in tasks:
             if task.split is split:
                 print(f"  {task.letter or ' '}  {task.name:76s} {task.wordings[0]}")
+    print("Goals of the grammar")
+    for task in map(get_task, COMPOSED):
+        print(f"     {task.name:76s} {(inspect.getdoc(type(task)) or '').splitlines()[0]}")
     if others:
         print("Tasks of other packages")
     for task in others:
@@ -53,7 +57,13 @@ def _write_page(folder: Path, tasks: list[Task], seed: int) -> None:
     page = [_INTRODUCTION]
     for split, title in _SPLITS.items():
         page += [f"## {title}\n", *sections[split]]
-    (folder / "tasks.md").write_text("\n".join(page), encoding="utf-8")
+    (folder / "tasks.md").write_text("\n".join(page) + _by_hand(folder / "tasks.md"), encoding="utf-8")
+
+
+def _by_hand(path: Path) -> str:
+    """What follows the tasks in a page that is there already: it was written by hand, and is kept."""
+    before, found, rest = path.read_text(encoding="utf-8").partition(_GOALS) if path.is_file() else ("", "", "")
+    return f"\n{found}{rest}" if before else ""
 
 
 def _describe(task: Task, pictures: Path, seed: int) -> str:
@@ -87,7 +97,8 @@ def _describe(task: Task, pictures: Path, seed: int) -> str:
 _INTRODUCTION = """# Tasks
 
 This page is written by `lohovla tasks pictures=true`: each picture is the initial state of seed 10001, each list the
-oracle's plan for it. Goal sentences, sub-task sentences, colours and sizes are data, in `envs/language.yaml`.
+oracle's plan for it. Goal sentences, sub-task sentences, colours and sizes are data, in `envs/language.yaml`; what each
+goal means is data too ([below](#goals-as-data)), and so are goals that no published task asks for.
 
 The tasks are those of LoHoRavens and LoHoSet (see [references](references.md)), rebuilt here from their description on
 MuJoCo. Top is the robot's side of the table (smaller x), left is negative y, as in the picture from above.

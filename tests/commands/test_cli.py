@@ -228,10 +228,15 @@ def test_a_reader_that_stops_early_is_no_error():
 def test_tasks_lists_them_and_writes_their_page(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("lohovla.commands.tasks.TASKS", ("pick-and-place-primitive", "stack-blocks-of-same-color"))
     assert main(["tasks", "pictures=true", f"docs={tmp_path}"]) == 0
-    assert "K  stack-blocks-of-same-color" in capsys.readouterr().out
+    listed = capsys.readouterr().out
+    assert "K  stack-blocks-of-same-color" in listed
+    assert "handwritten-goals" in listed
     page = (tmp_path / "tasks.md").read_text()
     assert "lohovla/StackBlocksOfSameColor-v1" in page
     assert "1. Pick up the " in page
+    (tmp_path / "tasks.md").write_text(page + "\n## Goals as data\n\nBy hand.\n")
+    assert main(["tasks", "pictures=true", f"docs={tmp_path}"]) == 0
+    assert (tmp_path / "tasks.md").read_text() == page + "\n## Goals as data\n\nBy hand.\n"
     for name in re.findall(r"\((images/.*?)\)", page):
         assert (tmp_path / name).stat().st_size > 2000
 

@@ -12,7 +12,15 @@ from omegaconf import DictConfig
 from lohovla.commands.serve_checks import check_server
 from lohovla.errors import SetupError
 
-_LIMITS = ("block_size", "cache_mb", "max_num_seqs", "max_queue", "max_num_batched_tokens", "enable_prefix_caching")
+_LIMITS = (
+    "block_size",
+    "cache_mb",
+    "max_num_seqs",
+    "max_queue",
+    "max_num_batched_tokens",
+    "max_model_len",
+    "enable_prefix_caching",
+)
 
 
 async def serve_text(config: DictConfig) -> int:

@@ -82,6 +82,7 @@ class DecodeState:
         ended: (n,) an end token was accepted: nothing more is appended.
         early: stop at the first end token whose left side is complete, and drop the blocks behind it. The text is
             the same, since a block never sees a later one, and what is filled never changes.
+        most_open: blocks that may be open (appended, and not yet ready for the cache) at once; None is any number.
     """
 
     tokens: Array
@@ -95,6 +96,7 @@ class DecodeState:
     retired: Array
     ended: Array
     early: bool = True
+    most_open: int | None = None
 
     # What follows from the state is computed once: a canvas never changes, and small operations add up.
 
@@ -220,6 +222,8 @@ def append_block(canvas: DecodeState, thresholds: ThresholdValues) -> DecodeStat
     before = lib.concatenate([lib.ones_like(progress[:, :1]), progress], 1)  # (n, blocks + 1): of the block before each
     last = before[_arange_like(canvas.open[None]), canvas.open]
     more = (last >= thresholds.add) & ~canvas.ended & (canvas.open < canvas.limit)
+    if canvas.most_open is not None:
+        more = more & (canvas.open - canvas.retired < canvas.most_open)
     opened = canvas.open + more
     full = canvas.full | ((before[:, :-1] >= thresholds.activate) & _prefix_mask(opened, canvas.blocks))
     return replace(canvas, open=opened, full=full)

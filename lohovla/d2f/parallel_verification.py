@@ -53,7 +53,14 @@ class Candidate:
 
 
 class Verifier(Protocol):
-    """What is tried in a forward, and what comes of it."""
+    """What is tried in a forward, and what comes of it.
+
+    Attributes:
+        most_versions: versions of the open blocks in a forward at most.
+    """
+
+    @property
+    def most_versions(self) -> int: ...
 
     def check(self, sampling: Sampling) -> None:
         """Refuse sampling that this cannot do."""
@@ -73,6 +80,11 @@ class Verifier(Protocol):
 @dataclass(frozen=True)
 class PlainVerifier:
     """The published decoder: one version."""
+
+    @property
+    def most_versions(self) -> int:
+        """Versions in a forward at most."""
+        return 1
 
     def check(self, sampling: Sampling) -> None:
         """Anything goes."""
@@ -106,6 +118,11 @@ class LookaheadBranches:
     def __post_init__(self) -> None:
         if self.width < 1:
             raise UserError(f"{self.width} branches", "branches=4 is usual")
+
+    @property
+    def most_versions(self) -> int:
+        """Versions in a forward at most."""
+        return self.width
 
     def check(self, sampling: Sampling) -> None:
         """Anything goes."""
@@ -155,6 +172,11 @@ class SpeculativeDrafts:
     def __post_init__(self) -> None:
         if self.depth < 1:
             raise UserError(f"{self.depth} drafts", "drafts=6 is usual")
+
+    @property
+    def most_versions(self) -> int:
+        """Versions in a forward at most."""
+        return self.depth + 1
 
     def check(self, sampling: Sampling) -> None:
         """Drafts can only come true where nothing is drawn by chance."""

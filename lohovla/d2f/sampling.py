@@ -60,6 +60,7 @@ class Sampling:
             (self.repetition_penalty > 0.0, "repetition_penalty", "above 0"),
             (abs(self.presence_penalty) <= 1e6, "presence_penalty", "a number such as 0.5"),
             (abs(self.frequency_penalty) <= 1e6, "frequency_penalty", "a number such as 0.5"),
+            (all(abs(value) <= 1e6 for _, value in self.logit_bias), "logit_bias", "numbers such as -100 or 100"),
             (self.logprobs >= 0, "logprobs", "0 or more"),
             (all(self.stop), "stop", "a list of strings that are not empty"),
         )
@@ -131,6 +132,7 @@ def choose(logits: Tensor, sampling: Sampling, chance: Tensor | None) -> tuple[T
         drop[:, sampling.top_k :] = True
     if sampling.min_p:
         drop |= ranked < sampling.min_p * ranked[:, :1]
+    drop[:, :1] = False  # a top_p that is 0 in float32 drops everything
     ranked = ranked.masked_fill(drop, 0.0)
     ranked = ranked / ranked.sum(-1, keepdim=True)
     # Inverse of the cumulative distribution: one number a position decides, whatever else is in the batch.

@@ -60,23 +60,23 @@ class BlockManager:
         self._idle: OrderedDict[int, None] = OrderedDict()  # known content, no holder; the longest unused first
 
     @property
-    def available(self) -> int:
-        """Pages that :meth:`take` could give."""
+    def num_free_blocks(self) -> int:
+        """Pages that :meth:`allocate_blocks` could give."""
         return len(self._free) + len(self._idle)
 
     @property
-    def held(self) -> int:
+    def num_held_blocks(self) -> int:
         """Pages that somebody holds."""
-        return self.count - self.available
+        return self.count - self.num_free_blocks
 
     @property
-    def remembered(self) -> int:
+    def num_cached_blocks(self) -> int:
         """Pages without a holder whose content may be used again."""
         return len(self._idle)
 
-    def take(self, number: int) -> list[int]:
+    def allocate_blocks(self, number: int) -> list[int]:
         """Pages for one's own use; OutOfBlocks (and none taken) if there are not so many."""
-        if number > self.available:
+        if number > self.num_free_blocks:
             raise OutOfBlocks
         taken = []
         for _ in range(number):
@@ -89,24 +89,24 @@ class BlockManager:
             taken.append(page)
         return taken
 
-    def known(self, keys: Sequence[bytes]) -> int:
+    def count_cached_prefix(self, keys: Sequence[bytes]) -> int:
         """How many of the leading ``keys`` have a page."""
         return next((k for k, key in enumerate(keys) if key not in self._page), len(keys))
 
-    def share(self, keys: Sequence[bytes]) -> list[int]:
+    def share_cached_prefix(self, keys: Sequence[bytes]) -> list[int]:
         """Hold the pages of the leading ``keys`` that have one."""
-        pages = [self._page[key] for key in keys[: self.known(keys)]]
+        pages = [self._page[key] for key in keys[: self.count_cached_prefix(keys)]]
         for page in pages:
             self._holders[page] += 1
             self._idle.pop(page, None)
         return pages
 
-    def name(self, page: int, key: bytes) -> None:
+    def register_block(self, page: int, key: bytes) -> None:
         """Let others share a page that is complete; where its content has a page already, that one stays."""
         if key not in self._page and page not in self._key:
             self._page[key], self._key[page] = page, key
 
-    def give_back(self, pages: Sequence[int]) -> None:
+    def free_blocks(self, pages: Sequence[int]) -> None:
         """Stop holding pages; of a text's pages the last ones are forgotten first."""
         for page in reversed(pages):
             self._holders[page] -= 1
@@ -118,7 +118,7 @@ class BlockManager:
                 else:
                     self._free.append(page)
 
-    def forget(self) -> None:
+    def clear_cached_blocks(self) -> None:
         """Drop what is remembered."""
         while self._idle:
             page, _ = self._idle.popitem()

@@ -16,7 +16,11 @@ class EngineSettings:
         cache_mb: memory for the KV cache, MB.
         max_num_seqs: requests decoded at once.
         max_queue: requests that may wait; the next one is refused.
-        max_num_batched_tokens: rows of a forward, above which nothing is added to it.
+        max_num_batched_tokens: rows of a forward at most: prompts, open blocks, and the branches or drafts of them.
+            A longer prompt is prefilled in chunks. A prompt that is read bidirectionally cannot be divided, so that it
+            may have so many tokens at most.
+        max_model_len: tokens of a prompt with its answer at most; None is what the model was made for
+            (``max_position_embeddings``), or what fits into the cache if that is less.
         enable_prefix_caching: use the KV cache of earlier requests that begin alike.
     """
 
@@ -26,8 +30,11 @@ class EngineSettings:
     max_queue: int = 256
     max_num_batched_tokens: int = 4096
     enable_prefix_caching: bool = True
+    max_model_len: int | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("block_size", 1), ("max_num_seqs", 1), ("max_queue", 0), ("max_num_batched_tokens", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} is {getattr(self, name)}", f"it is at least {least}")
+        if self.max_model_len is not None and self.max_model_len < 2:
+            raise UserError(f"max_model_len is {self.max_model_len}", "a prompt and an answer have at least 2 tokens")

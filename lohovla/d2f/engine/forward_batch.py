@@ -12,6 +12,7 @@ from lohovla.d2f.block_state import DecodeState
 from lohovla.d2f.engine.model_runner import ROWS
 from lohovla.d2f.engine.paged_attention import AttentionMetadata, KernelMetadata
 from lohovla.d2f.engine.request_group import RequestGroup, SequenceState
+from lohovla.d2f.engine.step_plan import PrefillChunk
 from lohovla.d2f.parallel_verification import Candidate
 
 
@@ -41,6 +42,7 @@ class ForwardBatch:
         plan: who sees whom.
         sections: of each lane, one a version.
         ends: of each lane and text, the row of the last token that is committed; -1 if none is.
+        chunk_ends: likewise of each prefill chunk.
         width: rows before padding.
     """
 
@@ -49,12 +51,14 @@ class ForwardBatch:
     plan: AttentionMetadata
     sections: list[list[Section]]
     ends: list[list[int]]
+    chunk_ends: list[int]
     width: int
 
 
 def build_batch(
     lanes: list[RequestGroup],
     versions: list[list[Candidate]],
+    chunks: list[PrefillChunk],
     page: int,
     shift: bool,
     direct: bool,
@@ -65,6 +69,7 @@ def build_batch(
     Args:
         lanes: what is decoded.
         versions: of each lane.
+        chunks: what is prefilled besides.
         page: tokens a page; each text already holds the pages that it commits to.
         shift: whether a row's hidden state predicts the next token.
         direct: whether pages are read where they lie.
@@ -91,7 +96,11 @@ def build_batch(
         sections.append(
             [_section(version.canvas, lane, firsts[k], np.array(befores), shift) for k, version in enumerate(made)]
         )
-    return rows.batch(sections, ends, direct, device)
+    chunk_ends = []
+    for chunk in chunks:
+        chunk_ends.append(rows.begin(chunk.text, chunk.end, chunk.size, chunk.canvas))
+        rows.end()
+    return rows.batch(sections, ends, chunk_ends, direct, device)
 
 
 def _section(version: DecodeState, lane: RequestGroup, firsts: np.ndarray, befores: np.ndarray, shift: bool) -> Section:
@@ -126,10 +135,10 @@ class _Rows:
         start, count = self._at, ready - first
         if count:
             places = np.arange(first, ready)
-            tokens, ends = canvas[first - prompt : ready - prompt], ((places - prompt) // size + 1) * size + prompt
-            if first < prompt:
-                tokens = np.concatenate([text.head[first:], canvas[: ready - prompt]])
-                ends[: prompt - first] = text.sees[first:]
+            said = slice(max(first - prompt, 0), max(ready - prompt, 0))  # what of the answer is among them
+            tokens = np.concatenate([text.head[first:ready], canvas[said]])
+            blocks = (np.arange(said.start, said.stop) // size + 1) * size + prompt
+            ends = np.concatenate([text.sees[first:ready], blocks])
             self._put(tokens, places, start + ends - first, 0, 0)
             if not again:
                 slots = np.asarray(text.pages)[places // self.page] * self.page + places % self.page
@@ -166,7 +175,12 @@ class _Rows:
             self.pages.append(self._text.pages[: -(-before // self.page)])
 
     def batch(
-        self, sections: list[list[Section]], ends: list[list[int]], direct: bool, device: torch.device
+        self,
+        sections: list[list[Section]],
+        ends: list[list[int]],
+        chunk_ends: list[int],
+        direct: bool,
+        device: torch.device,
     ) -> ForwardBatch:
         """All of them."""
         extra = -self._at % ROWS
@@ -197,7 +211,7 @@ class _Rows:
             slots,
             self._parts(own_end, lead_end) if direct else None,
         )
-        return ForwardBatch(tokens, positions, plan, sections, ends, self._at)
+        return ForwardBatch(tokens, positions, plan, sections, ends, chunk_ends, self._at)
 
     def _parts(self, own_end: Tensor, lead_end: Tensor) -> KernelMetadata:
         most = max(map(len, self.pages), default=0)

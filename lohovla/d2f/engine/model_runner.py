@@ -60,7 +60,7 @@ class ModelRunner:
     def forward(self, tokens: Tensor, positions: Tensor, plan: AttentionMetadata) -> Tensor:
         """Hidden states (rows, d) of ``tokens`` (rows,) at ``positions`` (rows,); keeps what the plan says."""
         began = time.perf_counter()
-        self.paged.begin(plan, self.dtype)
+        self.paged.begin(plan)
         chosen = self.config._attn_implementation
         self.config._attn_implementation = NAME  # the same weights may serve other callers with another one
         try:

@@ -21,6 +21,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from lohovla.kernels.paged_attention import paged_attention
 
 NAME = "lohovla_paged"
+TILE = 256  # rows of a window whose mask is in memory at once
 
 
 @dataclass(frozen=True)
@@ -68,14 +69,15 @@ class AttentionMetadata:
     slots: Tensor
     parts: KernelMetadata | None = None
 
-    def visible(self, text: int) -> Tensor:
-        """(w, cached + w) bool, on the host: what each row of a text's window sees."""
-        rows = slice(self.starts[text], self.starts[text + 1])
+    def visible(self, text: int, first: int = 0, count: int | None = None) -> Tensor:
+        """(count, cached + w) bool, on the host: what the rows from ``first`` on of a text's window (w rows) see."""
+        begin, stop = self.starts[text], self.starts[text + 1]
+        rows = slice(begin + first, stop if count is None else min(stop, begin + first + count))
         lead_end, own_start, own_end = (
             part[rows, None].numpy(force=True) for part in (self.lead_end, self.own_start, self.own_end)
         )
-        column = np.arange(rows.start, rows.stop)
-        sees = np.ones((len(column), self.cached[text] + len(column)), bool)
+        column = np.arange(begin, stop)
+        sees = np.ones((rows.stop - rows.start, self.cached[text] + len(column)), bool)
         sees[:, self.cached[text] :] = (column < lead_end) | ((column >= own_start) & (column < own_end))
         return torch.from_numpy(sees)
 
@@ -87,7 +89,7 @@ def attend(
     keys: Tensor,
     values: Tensor,
     plan: AttentionMetadata,
-    masks: list[Tensor],
+    masks: list[Tensor | None],
     scale: float,
 ) -> Tensor:
     """Attention of one layer, text after text, so that no text's result depends on another.
@@ -99,7 +101,8 @@ def attend(
         keys: (pages, page size, key heads, head size) of this layer; read only.
         values: as ``keys``.
         plan: who sees whom.
-        masks: :meth:`AttentionMetadata.visible` of each text, as what is added to scores; the same for all layers.
+        masks: :func:`added_mask` of each text, the same for all layers; None for a window of more than
+            :data:`TILE` rows, whose mask is made tile by tile, so that memory grows with its length and no faster.
         scale: of the scores.
 
     Returns:
@@ -113,16 +116,28 @@ def attend(
             v = torch.cat([values[table].flatten(0, 1)[:cached], value[rows]])
         else:
             k, v = key[rows], value[rows]
-        got = nn.functional.scaled_dot_product_attention(
-            query[rows].transpose(0, 1)[None],
-            k.transpose(0, 1)[None],
-            v.transpose(0, 1)[None],
-            masks[text],
-            scale=scale,
-            enable_gqa=query.shape[1] != key.shape[1],
-        )
-        out[rows] = got[0].transpose(0, 1)
+        k, v = k.transpose(0, 1)[None], v.transpose(0, 1)[None]
+        whole = masks[text]
+        step = rows.stop - rows.start if whole is not None else TILE
+        for first in range(0, rows.stop - rows.start, max(1, step)):
+            tile = slice(rows.start + first, min(rows.stop, rows.start + first + step))
+            mask = whole if whole is not None else added_mask(plan.visible(text, first, step), query)
+            got = nn.functional.scaled_dot_product_attention(
+                query[tile].transpose(0, 1)[None],
+                k,
+                v,
+                mask,
+                scale=scale,
+                enable_gqa=query.shape[1] != key.shape[1],
+            )
+            out[tile] = got[0].transpose(0, 1)
     return out
+
+
+def added_mask(visible: Tensor, like: Tensor) -> Tensor:
+    """What is added to scores: 0 where ``visible``, else the lowest number of ``like``'s type."""
+    hidden = visible.logical_not().to(like.device)
+    return like.new_zeros(hidden.shape).masked_fill_(hidden, torch.finfo(like.dtype).min)
 
 
 @dataclass
@@ -137,14 +152,14 @@ class PagedKVCache:
     values: list[Tensor]
     direct: bool = False
     plan: AttentionMetadata | None = None
-    masks: list[Tensor] | None = None
+    masks: list[Tensor | None] | None = None
 
-    def begin(self, plan: AttentionMetadata, dtype: torch.dtype) -> None:
+    def begin(self, plan: AttentionMetadata) -> None:
         """Set a forward up."""
         self.plan, self.masks = plan, []
         for text in range(0 if plan.parts is not None else len(plan.tables)):
-            hidden = plan.visible(text).logical_not_().to(self.keys[0].device)
-            self.masks.append(hidden.new_zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, torch.finfo(dtype).min))
+            long = plan.starts[text + 1] - plan.starts[text] > TILE
+            self.masks.append(None if long else added_mask(plan.visible(text), self.keys[0]))
 
     def layer(self, number: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """Attend, then keep what is committed."""

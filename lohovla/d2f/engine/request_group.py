@@ -48,6 +48,7 @@ class SequenceState:
         last: (d,) hidden state of the last committed token, which predicts the next one in models that shift.
         arrived, started: when (s of the monotonic clock) it was submitted, and first run.
         state: while it waits, a lane of its own.
+        last_step: the engine's step in which it last ran; 0 before.
     """
 
     number: int
@@ -65,6 +66,7 @@ class SequenceState:
     arrived: float = field(default_factory=time.monotonic)
     started: float | None = None
     state: RequestGroup | None = None
+    last_step: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,8 @@ class RequestGroup:
         self.kept, self.proposals, self.born, self.forwards = kept, proposals, born, forwards
 
     @classmethod
-    def begin(cls, text: SequenceState, denoiser: BlockDenoiser) -> RequestGroup:
-        """A text that has not begun."""
+    def begin(cls, text: SequenceState, denoiser: BlockDenoiser, budget: int) -> RequestGroup:
+        """A text that has not begun; its open blocks never need more than ``budget`` rows."""
         request, kind = text.request, text.kind
         canvas = block_state.start(
             1,
@@ -121,6 +123,7 @@ class RequestGroup:
             denoiser.eos_ids,
             [torch.from_numpy(text.tail)],
         ).on_host()
+        canvas = replace(canvas, most_open=budget // kind.size)
         given = request.thresholds
         # Confidences are float32, shares of a block are not: each is compared with a number of its own precision.
         limits = BatchedThresholds(

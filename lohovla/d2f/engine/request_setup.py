@@ -9,11 +9,12 @@ from lohovla.d2f.denoiser import DecoderDenoiser
 from lohovla.d2f.engine.block_manager import PrefixHash
 from lohovla.d2f.engine.request import CachedPrefix, GenerationRequest, Listener
 from lohovla.d2f.engine.request_group import GroupKey, SequenceState
+from lohovla.d2f.engine.step_plan import longest_group
 from lohovla.errors import UserError
 
 
 def begin(
-    number: int, request: GenerationRequest, listener: Listener, denoiser: DecoderDenoiser, page: int
+    number: int, request: GenerationRequest, listener: Listener, denoiser: DecoderDenoiser, page: int, budget: int
 ) -> SequenceState:
     """The text of a request.
 
@@ -23,6 +24,7 @@ def begin(
         listener: told of its answer.
         denoiser: the model.
         page: tokens a page.
+        budget: rows of a forward at most.
 
     Raises:
         UserError: the request cannot be carried out.
@@ -33,12 +35,19 @@ def begin(
     if not request.prompt and request.prefix is None:
         raise UserError("the prompt is empty", "say something")
     size = request.size
+    if size > budget:
+        raise UserError(f"a block of {size} tokens", f"a forward has {budget} rows at most (max_num_batched_tokens)")
     if request.prefix is not None:
         return _after(request.prefix, number, request, listener, denoiser, page)
     prompt = np.asarray(request.prompt, np.int64)
     tail = len(prompt) % size if denoiser.prompt == "blocks" and not request.causal else 0
     head = prompt[: len(prompt) - tail]
     sees = _sees(request, denoiser, len(head), size)
+    if (group := longest_group(sees)) > budget:
+        raise UserError(
+            f"{group} tokens of the prompt see each other, and a forward has {budget} rows at most",
+            "give a shorter prompt, or serve with a larger max_num_batched_tokens",
+        )
     chain = PrefixHash(page)
     at = 0
     for end in sorted(set(sees.tolist())):

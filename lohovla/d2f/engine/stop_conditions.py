@@ -9,8 +9,8 @@ from lohovla.d2f.engine.request_group import RequestGroup
 from lohovla.d2f.stop_strings import stopped
 
 
-def endings(lane: RequestGroup, text: Callable[[list[int]], str] | None) -> dict[int, GenerationOutput]:
-    """The answers of a lane that are over, by their row.
+def endings(lane: RequestGroup, text: Callable[[list[int]], str] | None) -> dict[int, GenerationOutput | Exception]:
+    """The answers of a lane that are over, by their row; or what went wrong with one.
 
     Args:
         lane: of the texts.
@@ -18,11 +18,16 @@ def endings(lane: RequestGroup, text: Callable[[list[int]], str] | None) -> dict
     """
     canvas = lane.canvas
     places = (part.tolist() for part in (canvas.done, canvas.gap, canvas.end, canvas.limit))
-    over = {}
+    over: dict[int, GenerationOutput | Exception] = {}
     for row, (own, done, gap, end, limit) in enumerate(zip(lane.texts, *places, strict=True)):
         given, room, stops = len(own.tail), limit * canvas.size, own.request.sampling.stop
         known = canvas.tokens[row, given : min(gap, end, room)].tolist() if stops else []
-        if (stop := stopped(known, stops, text)) is not None:
+        try:
+            stop = stopped(known, stops, text)
+        except Exception as error:  # of this text alone
+            over[row] = error
+            continue
+        if stop is not None:
             over[row] = lane.answer(row, given + stop.tokens, "stop", stop.characters)
         elif done:
             over[row] = lane.answer(row, min(end, room), "end" if end < room else "length")

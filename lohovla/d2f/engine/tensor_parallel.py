@@ -106,7 +106,7 @@ class TensorParallelDriver(ModelRunner):
         super().__init__(denoiser, pages, size)
         self.number = number
 
-    def lay(self, prefix: CachedPrefix, pages: list[int]) -> None:
+    def import_prefix(self, prefix: CachedPrefix, pages: list[int]) -> None:
         """Refused: the keys of a prefix are not shared out."""
         raise UserError("a prefix cannot be laid out over several processes", "serve with one process")
 

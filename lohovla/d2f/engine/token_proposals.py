@@ -15,7 +15,9 @@ _TILE = 2**25  # logits that are in memory at once
 
 
 @torch.inference_mode()
-def propose(runner: ModelRunner, hidden: Tensor, lane: RequestGroup, sections: list[Section]) -> list[Proposals]:
+def propose(
+    runner: ModelRunner, hidden: Tensor, lane: RequestGroup, sections: list[Section], chance: np.ndarray | None
+) -> list[Proposals]:
     """What the model proposes for each version of a lane's open blocks.
 
     Args:
@@ -23,9 +25,8 @@ def propose(runner: ModelRunner, hidden: Tensor, lane: RequestGroup, sections: l
         hidden: (rows, d) of the forward.
         lane: whose texts they are.
         sections: one a version.
+        chance: of :func:`draw_chances`.
     """
-    plain = lane.texts[0].kind.ranks == 0 and all(_greedy(text.request.sampling) for text in lane.texts)
-    chance = None if plain else _chance(lane)
     made, step = [], max(ROWS, _TILE // runner.config.vocab_size // ROWS * ROWS)
     for section in sections:
         found: list[tuple[Tensor, ...]] = []
@@ -56,8 +57,10 @@ def _picked(hidden: Tensor, lane: RequestGroup, rows: np.ndarray, states: np.nda
     return picked
 
 
-def _chance(lane: RequestGroup) -> np.ndarray:
-    """(n, length) uniform numbers for the draws."""
+def draw_chances(lane: RequestGroup) -> np.ndarray | None:
+    """(n, length) uniform numbers for the draws of a step; None where all is greedy and nothing else is asked for."""
+    if lane.texts[0].kind.ranks == 0 and all(_greedy(text.request.sampling) for text in lane.texts):
+        return None
     chance = np.zeros(lane.canvas.tokens.shape, np.float32)
     for row, text in enumerate(lane.texts):
         if text.request.sampling.temperature > 0:

@@ -130,7 +130,7 @@ class CompletionHandler:
                     answers[index] = update.answer
         ordered = [answers[index] for index in sorted(answers)]
         texts = [
-            before + StreamDetokenizer(self.service.decode, plan.stops, plan.most).rest(answer)
+            before + StreamDetokenizer(self.service.decode, plan.stops, plan.most).decode_remaining_text(answer)
             for before, answer in zip(plan.before, ordered, strict=True)
         ]
         return PlainJson(form.answer(ordered, texts, plan.prompt_tokens))
@@ -154,9 +154,9 @@ class CompletionHandler:
                 )
                 if update.answer is not None:
                     answers[index] = update.answer
-                    text = spoken[index].rest(update.answer)
+                    text = spoken[index].decode_remaining_text(update.answer)
                     yield form.ending(index, text, update.answer, shown)
-                elif (text := spoken[index].further(update.tokens)) or shown:
+                elif (text := spoken[index].decode_new_text(update.tokens)) or shown:
                     yield form.piece(index, text, shown)
         if body.stream_options is not None and body.stream_options.include_usage:
             yield form.closing([answers[index] for index in sorted(answers)], plan.prompt_tokens)

@@ -24,22 +24,22 @@ class StreamDetokenizer:
         self._decode, self._stops, self._most = decode, stops, most
         self._told = 0
 
-    def further(self, tokens: Sequence[int]) -> str:
+    def decode_new_text(self, tokens: Sequence[int]) -> str:
         """What can be told besides, when ``tokens`` (all so far) are decided."""
         text = self._decode(tokens[: self._most])
         cut = first_match(text, self._stops)
         if cut is None:
             text = text.rstrip("\ufffd")
             cut = len(text) - partial_match(text, self._stops)
-        return self._tell(text[:cut])
+        return self._take_new(text[:cut])
 
-    def rest(self, answer: GenerationOutput) -> str:
+    def decode_remaining_text(self, answer: GenerationOutput) -> str:
         """What is left to tell when the answer is complete."""
         if len(answer.tokens) > self._most:
-            return self._tell(self._decode(answer.tokens[: self._most]))
-        return self._tell(answer.text(self._decode))
+            return self._take_new(self._decode(answer.tokens[: self._most]))
+        return self._take_new(answer.text(self._decode))
 
-    def _tell(self, text: str) -> str:
+    def _take_new(self, text: str) -> str:
         further = text[self._told :]
         self._told += len(further)
         return further

@@ -166,8 +166,8 @@ def _measure(registry: Registry, service: TextService, server: TextServer) -> No
             "running": ("Answers being decoded.", lambda e=engine: e.running),
             "waiting": ("Answers that wait.", lambda e=engine: e.queued),
             "pages": ("Pages of the cache.", lambda p=pool: p.count),
-            "pages_held": ("Pages that answers hold.", lambda p=pool: p.held),
-            "pages_remembered": ("Pages kept for requests that begin alike.", lambda p=pool: p.remembered),
+            "pages_held": ("Pages that answers hold.", lambda p=pool: p.num_held_blocks),
+            "pages_remembered": ("Pages kept for requests that begin alike.", lambda p=pool: p.num_cached_blocks),
             "tokens_a_forward": ("Tokens of an answer for each forward.", lambda s=stats: s.tokens_a_forward),
         }
         for key, (help_, read) in totals.items():

@@ -117,10 +117,11 @@ class TextService:
         for prompt, parts in zip(prompts, seams, strict=True):
             if max(prompt) >= self.vocabulary:
                 raise UserError(f"there is no token {max(prompt)}", f"the vocabulary has {self.vocabulary}")
-            room = engine.longest - len(prompt)
+            room = engine.max_model_len - len(prompt)
             if room < 1 or (body.most or 1) > room:
                 raise UserError(
-                    f"prompt and answer may have {engine.longest} tokens, not {len(prompt)} + {most}", "ask for fewer"
+                    f"prompt and answer may have {engine.max_model_len} tokens, not {len(prompt)} + {most}",
+                    "ask for fewer",
                 )
             most = min(most, room)
             requests += [self._request(body, mode, prompt, parts, most, seed, number) for number in range(body.answers)]
@@ -173,7 +174,7 @@ class TextService:
         tail = len(prompt) % size if self.text.student.prompt == "blocks" else 0
         # Whole blocks are decoded, at least as many tokens as are wanted; where there is no room for the last block
         # the answer is a few tokens shorter.
-        room = min(-(-(most + tail) // size) * size - tail, self.student.longest - len(prompt))
+        room = min(-(-(most + tail) // size) * size - tail, self.student.max_model_len - len(prompt))
         return GenerationRequest(
             tuple(prompt),
             Sampling(max_tokens=room, **sampling),

@@ -40,7 +40,7 @@ def finish(engine, requests):
     while engine.step():
         pass
     assert (engine.running, engine.queued) == (0, 0)
-    assert engine.pool.held == 0
+    assert engine.pool.num_held_blocks == 0
     return [answers[n].answer for n in range(len(requests))]
 
 
@@ -123,10 +123,10 @@ def test_an_aborted_request_frees_its_pages_within_a_step(models):
     heard = []
     number = engine.submit(request(draw(1, 2, 16, 17)[0], LIMITS[3]), heard.append)
     engine.step()
-    assert engine.pool.held == 4
+    assert engine.pool.num_held_blocks == 4
     engine.abort(number)
     engine.step()
-    assert (engine.pool.held, engine.running, engine.stats.aborted, len(heard)) == (0, 0, 1, 1)
+    assert (engine.pool.num_held_blocks, engine.running, engine.stats.aborted, len(heard)) == (0, 0, 1, 1)
 
 
 def test_the_queue_is_bounded_and_bad_requests_are_refused(models):

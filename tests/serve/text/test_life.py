@@ -34,7 +34,7 @@ class Gate:
 
         def told():
             busy = step()
-            self.after.put(engine.pool.held)
+            self.after.put(engine.pool.num_held_blocks)
             return busy
 
         engine.runner.forward, engine.step = held_up, told
@@ -84,7 +84,7 @@ def test_a_client_that_leaves_frees_its_pages_within_one_step(serve, stream):
     gate.close()
     connection = begin(running, {**BODY, "stream": stream})
     gate.wait_until_inside()
-    assert engine.pool.held == 2  # the prompt's
+    assert engine.pool.num_held_blocks == 2  # the prompt's
     connection.close()
     assert left.wait(30)
     while not gate.after.empty():
@@ -158,7 +158,7 @@ def test_a_failing_step_is_an_error_to_its_clients_and_to_nobody_after(serve):
     running.engine.runner.forward = broken
     assert " 500 " in rest(begin(running)).splitlines()[0]
     assert " 200 " in rest(begin(running)).splitlines()[0]
-    assert running.engine.pool.held == 0
+    assert running.engine.pool.num_held_blocks == 0
 
 
 def test_thirty_two_at_once_get_what_each_gets_alone(serve):
@@ -171,7 +171,7 @@ def test_thirty_two_at_once_get_what_each_gets_alone(serve):
     with ThreadPoolExecutor(32) as pool:
         together = list(pool.map(text, bodies))
     assert [text(body) for body in bodies[::8]] == together[::8]
-    assert running.engine.pool.held == 0
+    assert running.engine.pool.num_held_blocks == 0
 
 
 def test_it_serves_over_tls(checkpoint, tmp_path):

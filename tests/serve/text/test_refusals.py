@@ -85,13 +85,13 @@ BAD = [
 
 @pytest.mark.parametrize(("body", "status", "param"), BAD, ids=range(len(BAD)))
 def test_a_malformed_completion_is_refused_in_one_line(tiny, body, status, param):
-    held = tiny.engine.pool.held
+    held = tiny.engine.pool.num_held_blocks
     found, _, answer = post(tiny.url, body)
     assert (found, answer["error"]["param"]) == (status, param)
     assert set(answer["error"]) == {"message", "type", "param", "code"}
     assert answer["error"]["message"]
     assert "\n" not in answer["error"]["message"]
-    assert tiny.engine.pool.held == held
+    assert tiny.engine.pool.num_held_blocks == held
 
 
 @pytest.mark.parametrize(
@@ -190,4 +190,4 @@ def test_the_servers_own_schema_holds(tiny, reached):
 
         check()
     assert statuses >= ({200, 400} if reached else {200, 404})
-    assert tiny.engine.pool.held == 0
+    assert tiny.engine.pool.num_held_blocks == 0

@@ -145,11 +145,11 @@ def test_models_are_listed(client):
 def test_what_may_still_change_is_not_told():
     spoken = StreamDetokenizer(lambda ids: bytes(ids).decode(errors="replace"), ("end", "nn"), 100)
     text = "Grün en".encode()
-    assert [spoken.further(text[:n]) for n in (2, 3, 4, 5, 6, 8)] == ["Gr", "", "ü", "", "n ", ""]
-    assert spoken.further(text + b"emy") == "enemy"
-    assert spoken.further(text + b"emy nn and more") == " "
+    assert [spoken.decode_new_text(text[:n]) for n in (2, 3, 4, 5, 6, 8)] == ["Gr", "", "ü", "", "n ", ""]
+    assert spoken.decode_new_text(text + b"emy") == "enemy"
+    assert spoken.decode_new_text(text + b"emy nn and more") == " "
     whole = GenerationOutput(list(text + b"emy nn"), [], [], [], [], 1, "stop", characters=len("Grün enemy "))
-    assert spoken.rest(whole) == ""
+    assert spoken.decode_remaining_text(whole) == ""
 
 
 def test_a_stop_string_inside_a_token_takes_nothing_from_before_it():
@@ -161,6 +161,6 @@ def test_a_stop_string_inside_a_token_takes_nothing_from_before_it():
 
     for stream in (False, True):
         spoken = StreamDetokenizer(decode, (". P",), 100)
-        told = spoken.further([0, 1]) if stream else ""
-        assert told + spoken.rest(answer) == "Lift it"
-    assert StreamDetokenizer(decode, (". P",), 1).rest(answer) == "Lift "
+        told = spoken.decode_new_text([0, 1]) if stream else ""
+        assert told + spoken.decode_remaining_text(answer) == "Lift it"
+    assert StreamDetokenizer(decode, (". P",), 1).decode_remaining_text(answer) == "Lift "

@@ -25,7 +25,9 @@ _LIMITS = (
 
 async def serve_text(config: DictConfig) -> int:
     """Serve; returns when the drain after SIGTERM or Ctrl-C is over."""
-    keys, tls = check_server(config, {"block": 1}, ("body_mb", "cache_mb"))
+    keys, tls = check_server(
+        config, {"block": 1, "max_connections": 1, "max_model_len": 2}, ("body_mb", "cache_mb", "patience")
+    )
     try:
         from lohovla.serve.text.text_server import TextServer, TextServerSettings
         from lohovla.serve.text.text_service import TextService
@@ -46,7 +48,15 @@ async def serve_text(config: DictConfig) -> int:
         else {"runner": lambda number: partial(tensor_parallel.TensorParallelDriver, number=number)}
     )
     try:
-        settings = TextServerSettings(config.host, config.port, config.body_mb, config.drain)
+        settings = TextServerSettings(
+            config.host,
+            config.port,
+            config.body_mb,
+            config.drain,
+            config.max_connections,
+            config.patience,
+            config.access_log,
+        )
         server = TextServer(TextService(text, name, limits, **lead), settings, keys, tls)
         await server.start()
         server.drain.on_signals()

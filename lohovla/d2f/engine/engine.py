@@ -81,6 +81,11 @@ class Engine:
         """Requests that wait."""
         return len(self._waiting) + len(self._arrived)
 
+    @property
+    def full(self) -> bool:
+        """Whether the next request would be refused because too many wait."""
+        return self.queued >= self.settings.max_queue and self.queued + self.running >= self.settings.max_num_seqs
+
     def submit(self, request: GenerationRequest, listener: Listener) -> int:
         """Queue a request; returns its number. ``listener`` is called in the engine's thread, after each forward.
 
@@ -91,7 +96,7 @@ class Engine:
         self._check(request)
         text = begin(next(self._numbers), request, listener, self.denoiser, self.pool.size, self._budget)
         with self._lock:
-            if self.queued >= self.settings.max_queue and self.queued + self.running >= self.settings.max_num_seqs:
+            if self.full:
                 raise QueueFull(self._patience())
             self._arrived.append(text)
         return text.number

@@ -107,8 +107,10 @@ class CompletionRequest(Common):
     prompt: (
         Annotated[str, Field(min_length=1)]
         | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=64)]
-        | Annotated[list[Natural], Field(min_length=1)]
-        | Annotated[list[Annotated[list[Natural], Field(min_length=1)]], Field(min_length=1, max_length=64)]
+        | Annotated[list[Natural], Field(min_length=1, max_length=2**17)]
+        | Annotated[
+            list[Annotated[list[Natural], Field(min_length=1, max_length=2**17)]], Field(min_length=1, max_length=64)
+        ]
     ) = Field(description="A text, token ids, or a list of either.")
     max_tokens: Positive | None = None
     logprobs: Ranks | None = Field(None, description="Alternatives to report for each token.")

@@ -206,16 +206,17 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def build(answering: CompletionHandler, pages: HealthEndpoints, body_mb: float) -> FastAPI:
+def build(answering: CompletionHandler, pages: HealthEndpoints, body_mb: float, patience: float) -> FastAPI:
     """The application.
 
     Args:
         answering: of requests.
         pages: health and metrics, and who may come in.
         body_mb: largest body, MB.
+        patience: seconds in which a body has to come.
     """
     app = FastAPI(title="LoHoVLA text server", version=__version__, docs_url=None, redoc_url=None)
-    app.add_middleware(BodyLimit, most=int(body_mb * 2**20), refused=answering.refused)
+    app.add_middleware(BodyLimit, most=int(body_mb * 2**20), patience=patience, refused=answering.refused)
     api_errors.install(app, answering.refused)
     service, started = answering.service, int(time.time())
 
@@ -256,6 +257,15 @@ def build(answering: CompletionHandler, pages: HealthEndpoints, body_mb: float) 
         answer = pages.answer(request.url.path, request.headers.get("Authorization"))
         assert answer is not None
         return PlainTextResponse(answer.body, answer.status, headers=answer.headers)
+
+    @app.get("/readyz", include_in_schema=False)
+    async def ready() -> Response:
+        """Whether a request sent now would be taken: as ``/healthz``, and 503 while the queue is full."""
+        health = pages.answer("/healthz", None)
+        assert health is not None
+        if health.status == 200 and service.full:
+            return PlainTextResponse("the queue is full\n", 503, headers={"Retry-After": "1"})
+        return PlainTextResponse(health.body, health.status)
 
     app.add_api_route("/healthz", page, include_in_schema=False)
     app.add_api_route("/metrics", page, include_in_schema=False)

@@ -21,7 +21,9 @@ from lohovla.serve.lifecycle import Drain, HealthEndpoints
 from lohovla.serve.metrics import Registry, resident_bytes
 from lohovla.serve.sockets import listen
 from lohovla.serve.text.app import GOING, CompletionHandler, build
+from lohovla.serve.text.connection_limits import connections_possible, limited_protocol, note_loop_errors
 from lohovla.serve.text.engine_thread import EngineThread
+from lohovla.serve.text.request_log import RequestLog
 from lohovla.serve.text.text_service import TextService
 
 _LOG = logging.getLogger(__name__)
@@ -36,12 +38,18 @@ class TextServerSettings:
         host, port: where to listen; port 0 takes a free one.
         body_mb: largest request, MB.
         drain: seconds after SIGTERM in which running requests may come to their end.
+        max_connections: at once; further ones are answered 503 and closed.
+        patience: seconds in which a request's header has to come, and then its body.
+        access_log: log a line for each request.
     """
 
     host: str = "127.0.0.1"
     port: int = 8080
     body_mb: float = 4.0
     drain: float = 30.0
+    max_connections: int = 1024
+    patience: float = 20.0
+    access_log: bool = False
 
 
 class TextServer:
@@ -71,12 +79,13 @@ class TextServer:
         _measure(registry, service, self)
         pages = HealthEndpoints(keys, registry, self.drain, self.worker.owner.ailment)
         config = uvicorn.Config(
-            build(self.answering, pages, settings.body_mb),
+            RequestLog(build(self.answering, pages, settings.body_mb, settings.patience), settings.access_log),
             log_config=None,
             access_log=False,
             lifespan="off",
             ws="none",
-            http="h11",
+            http=limited_protocol(connections_possible(settings.max_connections), settings.patience),
+            h11_max_incomplete_event_size=32 * 1024,  # of a header
             timeout_keep_alive=60,
             timeout_graceful_shutdown=10,
             server_header=False,
@@ -100,6 +109,7 @@ class TextServer:
         Raises:
             UserError: the place is taken or cannot be.
         """
+        note_loop_errors(asyncio.get_running_loop())
         self._socket = listen(self.settings.host, self.settings.port)
         self._serving = asyncio.ensure_future(self._server.serve([self._socket]))
         while not self._server.started:

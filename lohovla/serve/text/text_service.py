@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lohovla.d2f.block_state import Thresholds
+from lohovla.d2f.encode_prompt import longest_piece
 from lohovla.d2f.end_tokens import control_tokens
 from lohovla.d2f.engine import Engine, EngineSettings, GenerationRequest
 from lohovla.d2f.engine.model_runner import ModelRunner
@@ -72,6 +73,8 @@ class TextService:
         self.engines = [Engine(denoiser, limits, own, runner(number)) for number, denoiser in enumerate(text.denoisers)]
         self.student, self.base = self.engines[0], self.engines[-1]
         self.modes = tuple(mode for mode in MODES if mode != "ar" or text.base.shift)
+        # A text of more characters has more tokens than fit, whatever it says: it need not be tokenized.
+        self._most_characters = max(engine.max_model_len for engine in self.engines) * longest_piece(text.tokenizer)
         self._control = set(control_tokens(text.tokenizer).values())
         shown = copy.deepcopy(text.tokenizer)  # of the event loop
         self.token_bytes = TokenBytes(shown)
@@ -82,6 +85,11 @@ class TextService:
     def names(self) -> list[str]:
         """What can be asked for."""
         return [self.name, *(f"{self.name}:{mode}" for mode in self.modes if mode != "d2f")]
+
+    @property
+    def full(self) -> bool:
+        """Whether the next request would be told that too many wait."""
+        return all(engine.full for engine in self.engines)
 
     async def prepare(self, body: CompletionRequest | ChatRequest) -> PreparedRequest:
         """What a request means.
@@ -103,6 +111,7 @@ class TextService:
     def plan(self, body: CompletionRequest | ChatRequest) -> PreparedRequest:
         """As :meth:`prepare`, here and now; refusals are UserErrors too."""
         mode = self._mode(body.model)
+        self._check_length(body)
         if isinstance(body, ChatRequest):
             ids, seams = self._conversation(body.messages)
             prompts, seams = [ids], [seams]
@@ -184,6 +193,18 @@ class TextService:
             seams=seams,
             number=number,
         )
+
+    def _check_length(self, body: CompletionRequest | ChatRequest) -> None:
+        if isinstance(body, ChatRequest):
+            characters = sum(len(message.text) for message in body.messages)
+        else:
+            given: Any = [body.prompt] if isinstance(body.prompt, str) else body.prompt
+            characters = max(len(one) if isinstance(one, str) else 0 for one in given)
+        if characters > self._most_characters:
+            raise UserError(
+                f"the prompt has {characters} characters, and at most {self._most_characters} can fit",
+                "give a shorter one",
+            )
 
     def _bias(self, body: Common) -> tuple[tuple[int, float], ...]:
         found = {int(token): value for token, value in (body.logit_bias or {}).items()}

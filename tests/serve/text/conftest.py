@@ -89,12 +89,21 @@ class Running:
     """A server in a thread of its own."""
 
     def __init__(
-        self, folder: Path, keys: tuple[str, ...] = (), drain: float = 5.0, body_mb: float = 4.0, **limits: Any
+        self,
+        folder: Path,
+        keys: tuple[str, ...] = (),
+        drain: float = 5.0,
+        body_mb: float = 4.0,
+        connections: int = 1024,
+        patience: float = 20.0,
+        **limits: Any,
     ):
         self.service = TextService(TextModel.load(folder), "tiny", EngineSettings(**{"cache_mb": 4.0, **limits}))
         self.engine = self.service.student
         self._ready, self.whole = threading.Event(), None
-        settings = TextServerSettings(port=0, drain=drain, body_mb=body_mb)
+        settings = TextServerSettings(
+            port=0, drain=drain, body_mb=body_mb, max_connections=connections, patience=patience, access_log=True
+        )
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main(settings, ApiKeys(keys))), daemon=True)
         self._thread.start()
         assert self._ready.wait(120)

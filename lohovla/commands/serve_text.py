@@ -93,7 +93,9 @@ def _model(config: DictConfig, rank: int, processes: int) -> tuple[Any, str]:
 
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    text = TextModel.load(config.model, config.adapter, dtype=config.dtype, device=config.device)
+    text = TextModel.load(
+        config.model, config.adapter, live=config.adapter_live, dtype=config.dtype, device=config.device
+    )
     if processes > 1:
         for denoiser in text.denoisers:
             shard(denoiser, rank, processes)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lohovla.d2f.decode_loop import GenerationOutput
-from lohovla.d2f.denoiser import BlockDenoiser
+from lohovla.d2f.denoiser import BlockDenoiser, suppress_mask
 from lohovla.d2f.sampling import Sampling, adjust_logits, choose
 from lohovla.d2f.stop_strings import Stopped, stopped
 
@@ -45,7 +45,7 @@ def autoregress(
         hidden = denoiser.forward(window, positions, causal, cache, torch.tensor([width], device=device))
         place += width
         logits = denoiser.logits(hidden[:, -1])
-        logits[:, denoiser.mask_id] = -torch.inf
+        suppress_mask(logits, denoiser.mask_id)
         if len(answer.tokens) < sampling.min_tokens:
             logits[:, list(denoiser.eos_ids)] = -torch.inf
         logits = adjust_logits(logits, sampling, prompt, answer.tokens)
@@ -101,7 +101,7 @@ def diffuse(
         hidden = denoiser.forward(torch.cat([head, canvas])[None], positions, everything, denoiser.new_cache(1))[0]
         places = (canvas == denoiser.mask_id).nonzero()[:, 0]
         logits = denoiser.logits(hidden[places + len(head) - int(denoiser.shift)])
-        logits[:, denoiser.mask_id] = -torch.inf
+        suppress_mask(logits, denoiser.mask_id)
         if sampling.min_tokens:
             logits[(places < sampling.min_tokens).nonzero(), ends] = -torch.inf
         if sampling.adjusts:

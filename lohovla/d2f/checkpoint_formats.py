@@ -10,12 +10,18 @@ from typing import Any
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Olmo2Config,
+    Olmo2ForCausalLM,
     PretrainedConfig,
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
 )
 
 from lohovla.errors import UserError
@@ -35,6 +41,7 @@ class CheckpointFormat:
         block: the block size in training.
         mask_id: the mask token, where the configuration does not say.
         eos_ids: the end tokens, where it does not say.
+        autoregressive: it predicts the next token and nothing else, and has no mask token.
     """
 
     name: str
@@ -46,6 +53,7 @@ class CheckpointFormat:
     block: int | None
     mask_id: int | None = None
     eos_ids: tuple[int, ...] = ()
+    autoregressive: bool = False
 
 
 _LLADA_PARTS = {
@@ -141,14 +149,44 @@ LAYOUTS = {
 }
 
 
+def _autoregressive(name: str, model: type[PreTrainedModel], config: type[PretrainedConfig]) -> CheckpointFormat:
+    return CheckpointFormat(name, model, _plain_config(config), _same, True, "causal", None, autoregressive=True)
+
+
+# Plain autoregressive checkpoints. The first three become masked diffusion models when they are trained as such: then
+# their configuration names a mask token.
+AUTOREGRESSIVE = {
+    "qwen2": _autoregressive("Qwen2", Qwen2ForCausalLM, Qwen2Config),
+    "qwen3": _autoregressive("Qwen3", Qwen3ForCausalLM, Qwen3Config),
+    "llama": _autoregressive("Llama", LlamaForCausalLM, LlamaConfig),
+    "mistral": _autoregressive("Mistral", MistralForCausalLM, MistralConfig),
+    "olmo2": _autoregressive("OLMo 2", Olmo2ForCausalLM, Olmo2Config),
+    "smollm3": _autoregressive("SmolLM3", SmolLM3ForCausalLM, SmolLM3Config),
+}
+
+
 def checkpoint_format_of(raw: dict[str, Any], where: object) -> CheckpointFormat:
     """The layout that a ``config.json`` names.
 
     Raises:
-        UserError: it names none that is known.
+        UserError: it names none that is known, or one with parts that are not computed here.
     """
     kind = str(raw.get("model_type", "")).lower()
-    if kind not in LAYOUTS:
-        known = ", ".join(layout.name for layout in LAYOUTS.values())
+    known = ", ".join(dict.fromkeys(layout.name for layout in (*LAYOUTS.values(), *AUTOREGRESSIVE.values())))
+    experts = next((name for name in ("num_experts", "n_routed_experts", "num_local_experts") if raw.get(name)), None)
+    if experts is not None:
+        raise UserError(
+            f"{where} is a mixture of experts ({experts} is {raw[experts]})", f"layouts that load, all dense: {known}"
+        )
+    masked = any(raw.get(name) is not None for name in ("mask_token_id", "mask_id", "d2f"))
+    layout = None if masked else AUTOREGRESSIVE.get(kind)
+    layout = layout or LAYOUTS.get(kind)
+    if layout is None:
         raise UserError(f"{where} has layout {kind or 'unknown'!r}", f"layouts that load: {known}")
-    return LAYOUTS[kind]
+    windows = raw.get("sliding_window") and (kind == "mistral" or raw.get("use_sliding_window"))
+    if windows:
+        raise UserError(
+            f"{where} has attention over a sliding window of {raw['sliding_window']}",
+            "models with full attention in every layer load",
+        )
+    return layout

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lohovla.d2f import block_state
 from lohovla.d2f.block_state import DecodeState, Thresholds
-from lohovla.d2f.denoiser import BlockCache, BlockDenoiser
+from lohovla.d2f.denoiser import BlockCache, BlockDenoiser, suppress_mask
 from lohovla.d2f.forward_window import ForwardWindow
 from lohovla.d2f.parallel_verification import PlainVerifier, Verifier
 from lohovla.d2f.sampling import Proposals, Sampling, adjust_logits, choose
@@ -240,7 +240,7 @@ class DecodeSession:
             picked.append(states[rows, local])
             places.append((rows, columns))
         logits = self.denoiser.logits(torch.cat(picked))
-        logits[:, self.denoiser.mask_id] = -torch.inf
+        suppress_mask(logits, self.denoiser.mask_id)
         rows, columns = (torch.cat(part) for part in zip(*places, strict=True))
         if sampling.min_tokens:
             early = columns - self.canvas.given[rows, 0] < sampling.min_tokens

@@ -129,6 +129,7 @@ class BlockDenoiser(Protocol):
         prompt: who sees whom in the prompt: ``bidirectional``, ``causal``, or ``blocks`` (block-causal, blocks
             counted from the start of the sequence, so that a prompt's tail opens the first answer block).
         block: the block size that the model was trained with; None where any will do.
+        autoregressive: whether it predicts the next token and nothing else; then ``mask_id`` is the number of no token.
     """
 
     mask_id: int
@@ -136,6 +137,7 @@ class BlockDenoiser(Protocol):
     shift: bool
     prompt: str
     block: int | None
+    autoregressive: bool
 
     @property
     def device(self) -> torch.device:
@@ -183,6 +185,7 @@ class DecoderDenoiser:
         shift: see :class:`BlockDenoiser`.
         prompt: see :class:`BlockDenoiser`.
         block: see :class:`BlockDenoiser`.
+        autoregressive: see :class:`BlockDenoiser`.
     """
 
     def __init__(
@@ -196,10 +199,11 @@ class DecoderDenoiser:
         shift: bool,
         prompt: str = "bidirectional",
         block: int | None = None,
+        autoregressive: bool = False,
     ):
         self.decoder, self.embed, self.head = decoder, embed, head
         self.mask_id, self.eos_ids, self.shift = mask_id, eos_ids, shift
-        self.prompt, self.block = prompt, block
+        self.prompt, self.block, self.autoregressive = prompt, block, autoregressive
 
     @property
     def device(self) -> torch.device:
@@ -232,6 +236,12 @@ class DecoderDenoiser:
     def logits(self, hidden: Tensor) -> Tensor:
         """The language head on (r, d) hidden states, in float32."""
         return self.head(hidden).float()
+
+
+def suppress_mask(logits: Tensor, mask_id: int) -> None:
+    """Let the mask token never be chosen, in place: it is no answer. Models without one have no such logit."""
+    if mask_id < logits.shape[-1]:
+        logits[..., mask_id] = -torch.inf
 
 
 def attention_bias(allowed: Tensor, dtype: torch.dtype) -> Tensor:

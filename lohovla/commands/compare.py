@@ -8,10 +8,12 @@ from omegaconf import DictConfig
 
 from lohovla.settings.hydra_config import results_folder
 
+_SHOWN = 10  # episodes in the terminal; the page has all
+
 
 def run(config: DictConfig) -> int:
     """Print the comparison; write it to ``compare.md`` and ``compare.html``."""
-    from lohovla.evaluate import compare_runs
+    from lohovla.evaluate import compare_runs, episode_pairs
     from lohovla.evaluate.report.result_table import markdown
 
     words = [config.runs] if isinstance(config.runs, str) else list(config.runs)
@@ -21,6 +23,13 @@ def run(config: DictConfig) -> int:
     for first, second, pairs in comparisons:
         parts.append(f"{second.name} against {first.name}, {pairs[-1].shared} shared episodes:\n")
         parts.append(markdown(*compare_runs.pairs_table(first.name, second.name, pairs)))
+    for first, second, _ in comparisons:
+        pairs = episode_pairs.episode_pairs(first.rows, second.rows)
+        episode_pairs.film_pairs([first.folder, second.folder], pairs, config.films)
+        apart = [pair for pair in pairs if pair.solved_by.startswith("only")][:_SHOWN]
+        if apart:
+            parts.append(f"Episodes that only one of them solved, {len(apart)} shown:\n")
+            parts.append(markdown(*episode_pairs.pairs_as_table([first.name, second.name], apart)))
     header, differing = compare_runs.differing_settings(runs)
     if differing:
         parts += ["Settings that differ:\n", markdown(header[1:], [row[1:] for row in differing])]

@@ -12,6 +12,7 @@ from lohovla.envs.tasks.names import TASKS
 from lohovla.envs.tasks.registry import get_task
 from lohovla.errors import UserError
 from lohovla.evaluate.episode_log import Row, environment_of, flatten, read_rows, read_settings
+from lohovla.evaluate.episode_pairs import episode_pairs, pairs_section
 from lohovla.evaluate.report import html
 from lohovla.evaluate.report.result_table import percent
 from lohovla.evaluate.statistics import mcnemar
@@ -36,11 +37,13 @@ class EvaluationRun:
 
     Attributes:
         name: what it is called here.
+        folder: where it is.
         rows: its episodes by (task, seed).
         settings: what it was made with, by dotted name.
     """
 
     name: str
+    folder: Path
     rows: dict[tuple[str, int], Row]
     settings: dict[str, Any]
 
@@ -87,7 +90,7 @@ def read_runs(folders: Sequence[Path]) -> list[EvaluationRun]:
             raise UserError(f"the evaluation in {folder} has no episode yet", "let it run first")
         made = read_settings(folder)
         settings = {"environment": environment_of(made), **flatten(made.get("settings", {}))}
-        runs.append(EvaluationRun(name, {(row["task"], row["seed"]): row for row in rows}, settings))
+        runs.append(EvaluationRun(name, folder, {(row["task"], row["seed"]): row for row in rows}, settings))
     return runs
 
 
@@ -211,6 +214,8 @@ def _body(
             ]
         )
         yield html.table(*pairs_table(first.name, second.name, pairs), total=len(pairs) > 1)
+        names, folders = (first.name, second.name), (first.folder, second.folder)
+        yield from pairs_section(names, folders, episode_pairs(first.rows, second.rows))
     header, rows = differing_settings(runs)
     yield "<h2>Settings that differ</h2>"
     yield html.table(header, rows) if rows else "<p>None that could change an outcome.</p>"

@@ -180,6 +180,7 @@ ALLOWED: dict[str, SettingType] = {
     "completion:what": _NAME,
     "folder": _WHERE,
     # compare, replay
+    "films": whole(0),
     "runs": many(path()),
     "episode": maybe(SettingType((str, int), "a number, or all")),
     # generate

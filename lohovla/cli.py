@@ -217,7 +217,7 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments[0] == "--complete":  # asked by what `lohovla completion` prints
         from lohovla.commands.completion import candidates
 
-        print("\n".join(candidates(arguments[1:])))
+        print("\n".join(candidates(arguments[1:], COMMANDS)))
         return 0
     name, rest = arguments[0], arguments[1:]
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from omegaconf import DictConfig
 
@@ -42,19 +42,22 @@ def run(config: DictConfig) -> int:
     return 0
 
 
-def candidates(words: list[str]) -> list[str]:
+def candidates(words: list[str], commands: Iterable[str]) -> list[str]:
     """What the last of the words after ``lohovla`` may become.
 
-    >>> candidates(["evalu"])
+    >>> candidates(["evalu"], ["evaluate", "rollout"])
     ['evaluate']
-    """
-    from lohovla.cli import COMMANDS
 
+    Args:
+        words: as far as they are typed.
+        commands: the names of all commands.
+    """
+    commands = list(commands)
     *before, word = words or [""]
     if not before:
-        return sorted(name for name in (*COMMANDS, "help") if name.startswith(word))
-    if before[0] not in COMMANDS:
-        return sorted(name for name in COMMANDS if before == ["help"] and name.startswith(word))
+        return sorted(name for name in (*commands, "help") if name.startswith(word))
+    if before[0] not in commands:
+        return sorted(name for name in commands if before == ["help"] and name.startswith(word))
     return [found for found in _settings(before[0], before[1:], word) if found.startswith(word)]
 
 

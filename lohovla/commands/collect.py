@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from tqdm import tqdm
 
 from lohovla.errors import UserError
+from lohovla.progress import progress
 
 
 def run(config: DictConfig) -> int:
@@ -43,7 +43,7 @@ def run(config: DictConfig) -> int:
         noise=config.noise,
     )
     began = time.perf_counter()
-    with tqdm(total=len(tasks) * config.episodes, unit="episode", disable=None) as bar:
+    with progress(total=len(tasks) * config.episodes, unit="episode") as bar:
         writer = collect(plan, bar.update)
     seconds = time.perf_counter() - began
     print(f"{writer.episodes} episodes, {writer.frames} frames in {plan.root} after {seconds:.0f} s")

@@ -7,10 +7,10 @@ import sys
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from tqdm import tqdm
 
 from lohovla.errors import UserError
 from lohovla.output_folder import disk_errors, write_atomically
+from lohovla.progress import progress
 from lohovla.settings.hydra_config import results_folder
 
 PLANNERS = ("symbolic",)
@@ -42,7 +42,7 @@ def run_planner(config: DictConfig) -> int:
     print(f"results go to {folder}", file=sys.stderr)
     found, said = [], []
     played = measure(planner.say, rows, seeds, config.reading, reads=planner.reads)
-    for row, episodes in tqdm(played, total=len(rows), desc="planning", disable=None, leave=False):
+    for row, episodes in progress(played, total=len(rows), desc="planning", leave=False):
         found.append(row)
         said += [_spoken(row.name, episode) for episode in episodes]
     table = markdown(

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from lohovla.errors import UserError
+from lohovla.progress import colored
 from lohovla.settings.hydra_config import results_folder
 
 
@@ -87,7 +88,7 @@ def _generate(model: Any, prompt: Any, sampling: Any, config: DictConfig) -> lis
         raise UserError("a picture shows one answer", "n=1")
     from lohovla.d2f.denoising_display import Terminal, draw
 
-    terminal = Terminal(sys.stdout) if live else None
+    terminal = Terminal(colored(sys.stdout)) if live else None
     views, result = [], None
     for view, done in model.watch(prompt, config.mode, sampling, **settings):
         views.append(view)

@@ -109,12 +109,11 @@ def _episode(
 
 
 def _film(folder: Path, env: Any, recorder: Any, instruction: str, fps: int) -> None:
-    from tqdm import tqdm
-
     from lohovla.evaluate.report.video import EpisodeVideo
+    from lohovla.progress import progress
 
     film = EpisodeVideo(folder / "video.mp4", env, fps)
-    with tqdm(desc="filming", unit=" frames", disable=None, leave=False) as bar:
+    with progress(desc="filming", unit=" frames", leave=False) as bar:
         film.on_frame = bar.update
         recorder.draw(film, instruction)
         film.finish()

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from lohovla import __version__
 from lohovla.errors import UserError
 from lohovla.mujoco_import import mujoco
+from lohovla.progress import progress
 
 
 def run(config: DictConfig) -> int:
@@ -24,7 +25,7 @@ def run(config: DictConfig) -> int:
         raise UserError(f"episode cannot be {wanted!r}", "give a number, or all")
     numbers = range(len(data)) if wanted == "all" else [int(wanted)]
     wrong = 0
-    for number in tqdm(numbers, unit="episode", disable=None if len(numbers) > 1 else True):
+    for number in progress(numbers, unit="episode", quiet=len(numbers) == 1):
         report = data.replay(number)
         if report.physics is None and report.observation is None:
             if len(numbers) == 1:

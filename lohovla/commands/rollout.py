@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from tqdm import tqdm
 
 from lohovla.errors import UserError
+from lohovla.progress import progress
 from lohovla.settings.hydra_config import results_folder
 
 
@@ -37,7 +37,7 @@ def run(config: DictConfig) -> int:
     folder = results_folder(config, "rollout")
     results, began = [], time.perf_counter()
     seeds = [config.seed + 2 * k for k in range(config.episodes)]
-    for seed in tqdm(seeds, unit="episode", disable=None if len(seeds) > 1 else True):
+    for seed in progress(seeds, unit="episode", quiet=len(seeds) == 1):
         if config.video and not results:
             result = _filmed(env, policy, seed, folder, config.fps)
         else:
@@ -55,7 +55,7 @@ def _filmed(env: Any, policy: Any, seed: int, folder: Path, fps: int) -> Any:
     from lohovla.evaluate.report.video import EpisodeVideo
 
     film = EpisodeVideo(folder / "video.mp4", env, fps)
-    with tqdm(desc="filming", unit=" frames", disable=None, leave=False) as bar:
+    with progress(desc="filming", unit=" frames", leave=False) as bar:
         film.on_frame = bar.update
         result = run_episode(env, policy, seed, on_start=film.start, on_subtask=film.turn)
         film.finish()

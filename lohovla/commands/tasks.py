@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from tqdm import tqdm
 
 from lohovla.envs.tasks.names import COMPOSED, TASKS, gym_name
 from lohovla.envs.tasks.registry import Split, Task, get_task
 from lohovla.errors import UserError
 from lohovla.extensions import installed
+from lohovla.progress import progress
 
 _GOALS = "## Goals as data\n"
 _SPLITS = {
@@ -52,7 +52,7 @@ def _write_page(folder: Path, tasks: list[Task], seed: int) -> None:
     pictures = folder / "images" / "tasks"
     pictures.mkdir(parents=True, exist_ok=True)
     sections: dict[Split, list[str]] = {split: [] for split in _SPLITS}
-    for task in tqdm(tasks, desc="drawing", disable=None, leave=False):
+    for task in progress(tasks, desc="drawing", leave=False):
         sections[task.split].append(_describe(task, pictures, seed))
     page = [_INTRODUCTION]
     for split, title in _SPLITS.items():

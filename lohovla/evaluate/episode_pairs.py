@@ -8,8 +8,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from lohovla.envs.tasks.names import TASKS
 from lohovla.errors import UserError
 from lohovla.evaluate.episode_log import Row, read_settings
@@ -18,6 +16,7 @@ from lohovla.evaluate.report import html
 from lohovla.extensions import installed
 from lohovla.output_folder import write_atomically
 from lohovla.policies.registry import split_settings
+from lohovla.progress import progress
 
 _KINDS = ("only the first", "only the second", "neither", "both")  # who solved it; those that differ come first
 
@@ -92,7 +91,7 @@ def film_pairs(folders: Sequence[Path], pairs: Sequence[EpisodePair], count: int
         UserError: a run is of a world of others, or does not say what it was made with.
     """
     missing = [(folder, pair) for pair in pairs[:count] for folder in folders if not film_path(folder, pair).exists()]
-    for folder, pair in tqdm(missing, desc="filming", unit="film", disable=None):
+    for folder, pair in progress(missing, desc="filming", unit="film"):
         group = _group(folder, pair)
         film_path(folder, pair).parent.mkdir(exist_ok=True)
         write_atomically(film_path(folder, pair), film(group))

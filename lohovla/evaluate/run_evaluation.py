@@ -6,14 +6,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from lohovla.evaluate.episode_files import FAILURES, first_by_task, picture_path
 from lohovla.evaluate.episode_log import EpisodeLog, Row
 from lohovla.evaluate.evaluation_worker import EpisodeGroup, GroupResult, film, play_group
 from lohovla.evaluate.protocol import Protocol
 from lohovla.output_folder import write_atomically
 from lohovla.parallel_jobs import run_jobs
+from lohovla.progress import progress
 
 VIDEOS = "videos"
 _T = TypeVar("_T")
@@ -44,7 +43,7 @@ def evaluate(
     groups = [_group(protocol, task, seeds) for task in protocol.tasks for seeds in chunks(protocol.seeds, batch)]
     jobs = [group for group in groups if any((group.task, seed) not in log.rows for seed in group.seeds)]
     seconds = 0.0
-    with tqdm(total=len(protocol.episodes), initial=len(log.rows), unit="episode", disable=None) as bar:
+    with progress(total=len(protocol.episodes), initial=len(log.rows), unit="episode") as bar:
         for played in run_jobs(play_group, jobs, runner, workers):
             _write(log, played, pictures)
             seconds += played.seconds
@@ -75,8 +74,8 @@ def film_some(
     if missing:
         (folder / VIDEOS).mkdir(exist_ok=True)
         jobs = [(_group(protocol, row["task"], (row["seed"],)), path) for row, path in missing]
-        for path, data in tqdm(
-            run_jobs(_film, jobs, runner, workers), total=len(jobs), desc="filming", unit="film", disable=None
+        for path, data in progress(
+            run_jobs(_film, jobs, runner, workers), total=len(jobs), desc="filming", unit="film"
         ):
             write_atomically(path, data)
     return films

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from lohovla import __version__
 from lohovla.envs.worlds.shared import shared_world
@@ -20,6 +19,7 @@ from lohovla.evaluate.world_episodes import WorldEpisodeGroup, WorldGroupResult,
 from lohovla.evaluate.world_protocol import WorldProtocol
 from lohovla.output_folder import write_atomically
 from lohovla.parallel_jobs import run_jobs
+from lohovla.progress import progress
 
 ACTIONS = "actions"
 
@@ -46,7 +46,7 @@ def evaluate_world(
     ]
     jobs = [group for group in groups if any((group.task, seed) not in log.rows for seed in group.seeds)]
     seconds = 0.0
-    with tqdm(total=len(protocol.episodes), initial=len(log.rows), unit="episode", disable=None) as bar:
+    with progress(total=len(protocol.episodes), initial=len(log.rows), unit="episode") as bar:
         for played in run_jobs(play_world_group, jobs, runner, workers):
             _write(log, played, folder)
             seconds += played.seconds
@@ -77,7 +77,7 @@ def film_world(protocol: WorldProtocol, folder: Path, rows: Sequence[Row], count
     films = [(row, folder / VIDEOS / f"{row['task']}-{row['seed']}.mp4") for row in chosen]
     missing = [(row, path) for row, path in films if not path.exists() and _actions_path(folder, row).exists()]
     (folder / VIDEOS).mkdir(exist_ok=True)
-    for row, path in tqdm(missing, desc="filming", unit="film", disable=None):
+    for row, path in progress(missing, desc="filming", unit="film"):
         with tempfile.TemporaryDirectory() as scratch:
             film = Path(scratch) / "film.mp4"
             episode = shared_world(protocol.world).episode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ _LIMITS = (
     "max_num_seqs",
     "max_queue",
     "max_num_batched_tokens",
+    "long_prefill_tokens",
     "max_model_len",
     "enable_prefix_caching",
 )
@@ -28,6 +30,7 @@ async def serve_text(config: DictConfig) -> int:
     keys, tls = check_server(
         config, {"block": 1, "max_connections": 1, "max_model_len": 2}, ("body_mb", "cache_mb", "patience")
     )
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it tells what of its own it cannot import, line by line
     try:
         from lohovla.serve.text.text_server import TextServer, TextServerSettings
         from lohovla.serve.text.text_service import TextService

@@ -189,7 +189,8 @@ def denoiser_of(model: PreTrainedModel, layout: CheckpointFormat, raw: dict[str,
             an entry ``d2f`` may set ``shift``, ``prompt`` and ``block``.
     """
     own = raw.get("d2f", {})
-    size = model.get_input_embeddings().weight.shape[0]
+    table: Any = model.get_input_embeddings()
+    size = int(table.weight.shape[0])
     mask_id = raw.get("mask_token_id", raw.get("mask_id", layout.mask_id))
     if layout.autoregressive:
         mask_id = size  # what is not decided has a number that no token has
@@ -205,16 +206,9 @@ def denoiser_of(model: PreTrainedModel, layout: CheckpointFormat, raw: dict[str,
             )
     if layout.eos_ids and set(eos_ids) < set(layout.eos_ids):
         eos_ids = layout.eos_ids
-    embed: Any = model.get_input_embeddings()
-    if layout.autoregressive:
-        inner = embed
-
-        def embed(tokens: Tensor) -> Tensor:
-            return inner(tokens.clamp(max=size - 1))
-
     return DecoderDenoiser(
         model.base_model,
-        embed,
+        (lambda tokens: table(tokens.clamp(max=size - 1))) if layout.autoregressive else table,
         model.get_output_embeddings(),  # type: ignore
         mask_id=mask_id,
         eos_ids=eos_ids,

@@ -121,7 +121,10 @@ class TextModel:
         kind = _dtype(dtype or ("float32" if model is None else None))
         bare, layout, raw = load_model(folder, kind, device)
         tokenizer = load_tokenizer(folder)
-        raw = raw | {"eos_token_id": list(end_token_ids(folder, raw, layout.eos_ids, tokenizer)) or None}
+        raw: dict[str, Any] = {
+            **raw,
+            "eos_token_id": list(end_token_ids(folder, raw, layout.eos_ids, tokenizer)) or None,
+        }
         base = denoiser_of(bare, layout, raw)
         where = find(adapter) if adapter is not None else folder / "adapter"
         student = None

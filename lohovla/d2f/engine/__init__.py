@@ -1,8 +1,9 @@
 """The text engine: many requests decoded together over one paged cache of keys and values.
 
-Read it in this order: ``request`` (what is asked), ``pages`` (who holds which page), ``lane`` (the answers in the
-making), ``opening`` and ``ending`` (of an answer), ``batch`` (one forward's rows), ``attention`` and ``runner`` (the
-model over pages), ``engine`` (the loop).
+Read it in this order: ``request`` (what is asked), ``block_manager`` (who holds which page), ``request_group`` (the
+answers in the making), ``request_setup`` and ``stop_conditions`` (how an answer begins and ends), ``step_plan`` (what
+runs in a step), ``forward_batch`` (its rows), ``paged_attention`` and ``model_runner`` (the model over pages),
+``engine`` (the loop).
 """
 
 from __future__ import annotations

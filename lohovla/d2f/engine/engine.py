@@ -115,7 +115,7 @@ class Engine:
             self._dismiss_finished()  # an answer of no blocks needs no forward
         if not self._order:
             return False
-        self._run(plan_step(self._lanes.values(), self._budget, self.denoiser.shift))
+        self._run(plan_step(self._lanes.values(), self._budget, self.settings.long_prefill_tokens, self.denoiser.shift))
         self._dismiss_finished()
         self.stats.seconds += time.monotonic() - began
         return True

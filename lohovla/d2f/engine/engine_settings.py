@@ -19,6 +19,8 @@ class EngineSettings:
         max_num_batched_tokens: rows of a forward at most: prompts, open blocks, and the branches or drafts of them.
             A longer prompt is prefilled in chunks. A prompt that is read bidirectionally cannot be divided, so that it
             may have so many tokens at most.
+        long_prefill_tokens: a longer prompt is prefilled in chunks of so many rows, one prompt a step, where it can be
+            divided; so that others do not wait for it.
         max_model_len: tokens of a prompt with its answer at most; None is what the model was made for
             (``max_position_embeddings``), or what fits into the cache if that is less.
         enable_prefix_caching: use the KV cache of earlier requests that begin alike.
@@ -31,9 +33,11 @@ class EngineSettings:
     max_num_batched_tokens: int = 4096
     enable_prefix_caching: bool = True
     max_model_len: int | None = None
+    long_prefill_tokens: int = 256
 
     def __post_init__(self) -> None:
-        for name, least in (("block_size", 1), ("max_num_seqs", 1), ("max_queue", 0), ("max_num_batched_tokens", 1)):
+        counts = ("block_size", "max_num_seqs", "max_num_batched_tokens", "long_prefill_tokens")
+        for name, least in (*((name, 1) for name in counts), ("max_queue", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} is {getattr(self, name)}", f"it is at least {least}")
         if self.max_model_len is not None and self.max_model_len < 2:

@@ -41,14 +41,16 @@ class StepPlan:
     chunks: list[PrefillChunk]
 
 
-def plan_step(lanes: Iterable[RequestGroup], budget: int, shift: bool) -> StepPlan:
+def plan_step(lanes: Iterable[RequestGroup], budget: int, chunk: int, shift: bool) -> StepPlan:
     """Choose what runs, those first that have waited longest since their last step.
 
     Args:
         lanes: everything that was admitted.
         budget: rows of the forward at most.
+        chunk: rows of a long prompt in a step, where it can be divided; one such prompt has a part in a step.
         shift: whether the model predicts the next token.
     """
+    prefilling = False
     waiting = [(text.last_step, text.number, lane, row) for lane in lanes for row, text in enumerate(lane.texts)]
     decoding: set[int] = set()
     chunks: list[PrefillChunk] = []
@@ -57,6 +59,12 @@ def plan_step(lanes: Iterable[RequestGroup], budget: int, shift: bool) -> StepPl
         text, canvas = lane.texts[row], lane.canvas
         ready, lead = uncommitted(lane, row, shift)
         opened = int(canvas.open[row] - canvas.retired[row]) * canvas.size
+        if lead > chunk and (end := chunk_end(text, canvas.size, ready, min(left, chunk))) is not None:
+            if not prefilling:
+                prefilling = True
+                chunks.append(PrefillChunk(text, canvas.tokens[row].copy(), canvas.size, end))
+                left -= end - text.cached
+            continue
         cost = rows_at_most(lead, opened, canvas.size, text.kind.verifier.most_versions, budget)
         if cost <= left:
             decoding.add(number)

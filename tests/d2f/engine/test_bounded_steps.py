@@ -48,6 +48,24 @@ def test_a_long_prompt_in_chunks_gives_the_same_answer(models, shift, prompt):
     near(finish(engine, requests), wanted)  # with what the first ones left in the cache
 
 
+def test_a_short_prompt_does_not_wait_for_long_ones(models):
+    """Long prompts come first, and have one chunk a step among them; the short one is answered beside them."""
+    engine = Engine(
+        shared.wrap(models[True], True, prompt="causal"),
+        EngineSettings(block_size=4, cache_mb=4, long_prefill_tokens=32),
+    )
+    rows, heard = widths(engine), []
+    for prompt in draw(3, 3, 300, 320):
+        engine.submit(request(prompt, tokens=8), lambda update: heard.append("long"))
+    engine.submit(request(draw(1, 4, 9, 12)[0], tokens=8), lambda update: heard.append("short"))
+    engine.step()
+    assert heard == ["short"]
+    while engine.step():
+        pass
+    assert max(rows) <= 32 + 4 * 24
+    assert set(heard) == {"short", "long"}
+
+
 def test_a_conversation_in_chunks_of_its_turns(models):
     denoiser = shared.wrap(models[False], False)
     one = request(draw(1, 7, 60, 61)[0], seams=(20, 40))

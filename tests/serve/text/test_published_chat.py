@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
 from lohovla.cli import main
 from lohovla.d2f import Sampling, TextModel
 from lohovla.d2f.end_tokens import control_tokens, end_of_turn, end_token_ids
+from lohovla.d2f.engine import EngineSettings
 from lohovla.d2f.token_bytes import TokenBytes
+from lohovla.errors import UserError
+from lohovla.serve.text.text_service import TextService
 
 _spec = importlib.util.spec_from_file_location("refusals", Path(__file__).parent / "test_refusals.py")
 refusals = importlib.util.module_from_spec(_spec)
@@ -190,3 +194,23 @@ def test_generate_writes_the_prompt_as_a_turn_of_the_user(checkpoint, capsys):
     for more, wanted in ((), chat), (("chat=false",), bare):
         assert main(["generate", "Hi", f"model={checkpoint}", "max_tokens=16", "live=false", *more]) == 0
         assert capsys.readouterr().out == wanted.rstrip("\n") + "\n"
+
+
+def test_a_live_adapter_is_served_from_one_copy_of_the_weights(checkpoint, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    pairs = {}
+    for layer in range(2):
+        key = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
+        pairs[f"{key}.lora_A.weight"] = torch.randn(4, 32, generator=generator)
+        pairs[f"{key}.lora_B.weight"] = torch.randn(32, 4, generator=generator)
+    save_file(pairs, tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4, "lora_alpha": 4}))
+    merged, live = (TextModel.load(checkpoint, tmp_path, live=live) for live in (False, True))
+    services = [TextService(text, "tiny", EngineSettings(cache_mb=4)) for text in (merged, live)]
+    assert [len(service.engines) for service in services] == [2, 1]
+    assert "ar" in services[0].modes
+    assert "ar" not in services[1].modes
+    said = [text.generate("Hello", sampling=Sampling(24))[0].answer.tokens for text in (merged, live)]
+    assert said[0] == said[1] != TextModel.load(checkpoint).generate("Hello", sampling=Sampling(24))[0].answer.tokens
+    with pytest.raises(UserError, match="live adapter"):
+        live.generate("Hello", "ar")

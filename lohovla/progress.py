@@ -17,7 +17,6 @@ class ProgressLines(tqdm):
     """Says how far it is in lines of their own, each with the time gone and the time left."""
 
     def __init__(self, *arguments: Any, every: float = _EVERY, **settings: Any):
-        self._shown = False
         super().__init__(*arguments, **{"mininterval": every, "maxinterval": max(every, 1e-9), **settings})
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
@@ -34,10 +33,8 @@ class ProgressLines(tqdm):
         return True
 
     def close(self) -> None:
-        """End; what was done is told by the command itself."""
-        if not self.disable:
-            self.disable = True
-            self._decr_instances(self)
+        """End without a word: what was done is told by the command itself."""
+        self.disable = True
 
 
 def progress(iterable: Iterable[Any] | None = None, quiet: bool = False, **settings: Any) -> Any:

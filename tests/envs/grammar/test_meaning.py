@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lohovla.envs.tasks.beside import Beside
-from lohovla.envs.tasks.entities import Pose
+from lohovla.envs.tasks.entities import Pose, block_moved_to
 from lohovla.envs.tasks.grammar.meaning import canonical, parse_meaning, same_meaning
 from lohovla.envs.tasks.grammar.resolve import end_states, goal_of
 from lohovla.envs.tasks.grammar.selection import ImpossibleGoal, select, structures
@@ -214,3 +214,21 @@ def test_a_row_counts_from_its_left_end(hand_scene):
     assert subtask.place == Pose(0.5, pytest.approx(0.12), 0.0, subtask.place.yaw)
     at[2] = (0.52, 0.1, 0.0)
     assert goal.score(hand_scene({str(i): ("red", 0.04, *place) for i, place in enumerate(at)})) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "moves"),
+    [
+        ("what=tower who=color:red where=area:top-left", 1),  # one of them lies there
+        ("what=tower who=color:red where=area:bottom-left", 2),
+        ("what=tower who=color:red where=zone:red", 2),
+        ("what=tower who=color:red where=near:bowl-white", 2),
+        ("what=tower who=color:red where=block:block-green", 2),
+    ],
+)
+def test_a_foot_that_has_to_be_carried_is_a_move(table, text, moves):
+    goal = goal_of(parse_meaning(text), table)
+    assert goal.moves == moves
+    assert goal.score(table) == 0.0
+    subtask = goal.next(table)
+    assert goal.score(block_moved_to(table, subtask.pick, subtask.place)) == pytest.approx(1 / moves)

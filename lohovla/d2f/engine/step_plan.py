@@ -10,6 +10,8 @@ import numpy as np
 from lohovla.d2f.engine.request_group import RequestGroup, SequenceState
 from lohovla.d2f.parallel_verification import Candidate
 
+MOST_VERSION_ROWS = 1024  # rows of a request above which no further branch or draft of it runs
+
 
 @dataclass(frozen=True)
 class PrefillChunk:
@@ -87,7 +89,7 @@ def uncommitted(lane: RequestGroup, row: int, shift: bool) -> tuple[int, int]:
 
 def rows_at_most(lead: int, opened: int, size: int, versions: int, budget: int) -> int:
     """Rows of a request's step: more versions than fit the budget are not run, see :func:`fitting`."""
-    least = lead + opened
+    least, budget = lead + opened, min(budget, MOST_VERSION_ROWS)
     return least if versions == 1 or least >= budget else min(budget, least + (versions - 1) * (opened + size))
 
 
@@ -116,6 +118,7 @@ def fitting(lane: RequestGroup, versions: Sequence[Candidate], budget: int) -> l
 
     This depends on nothing but the request, so that its answer does not change with the others.
     """
+    budget = min(budget, MOST_VERSION_ROWS)
     cached = np.array([text.cached for text in lane.texts])
     begun = np.array([len(text.head) for text in lane.texts])
     retired, size = lane.canvas.retired, lane.canvas.size

@@ -95,6 +95,16 @@ def test_branches_drafts_and_open_blocks_are_counted(models, verifier):
         engine.submit(request([1], size=65), print)
 
 
+def test_a_wide_request_leaves_room_for_others(models):
+    """Blocks of 256 tokens with 16 branches would be 4096 rows and more."""
+    engine = Engine(shared.wrap(models[False], False), EngineSettings(cache_mb=4))
+    rows = widths(engine)
+    engine.submit(request([1, 2], (1.0, 1.0, 1.0), tokens=256, size=256, verifier=LookaheadBranches(16, 0.0)), id)
+    for _ in range(3):
+        engine.step()
+    assert 512 < max(rows) <= 1024
+
+
 def test_nobody_waits_for_more_than_a_round(models):
     """More requests than rows take turns."""
     denoiser = shared.wrap(models[False], False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -120,7 +121,7 @@ def cells() -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _towers(kinds: list[str]) -> list[tuple[str, str, str]]:
+def _towers(kinds: Sequence[str]) -> list[tuple[str, str, str]]:
     """Groups, orders and places of towers of blocks that conditions of these kinds choose."""
     sizes = [] if "size" in kinds else ["bigger-first", "smaller-first"]
     found = list(itertools.product([""], ["", *sizes, *_alternating(kinds)], ["here", "zone", "area", "near", "side"]))
@@ -133,12 +134,12 @@ def _towers(kinds: list[str]) -> list[tuple[str, str, str]]:
     return found
 
 
-def _alternating(kinds: list[str]) -> list[str]:
+def _alternating(kinds: Sequence[str]) -> list[str]:
     """Two colours take turns, where the conditions leave two, as many of the one as of the other or one more."""
     return [] if {"color", "cover", "number", "parity"} & set(kinds) else ["alternating"]
 
 
-def _rows(kinds: list[str]) -> list[tuple[str, str]]:
+def _rows(kinds: Sequence[str]) -> list[tuple[str, str]]:
     sizes = [] if "size" in kinds else ["bigger-first", "smaller-first"]
     groups = [by for by, kind in (("by color", "color"), ("by size", "size")) if kind not in kinds]
     return [*itertools.product([""], ["", *sizes, *_alternating(kinds)]), *((by, "") for by in groups)]

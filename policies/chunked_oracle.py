@@ -82,12 +82,12 @@ class ChunkedOraclePolicy(GaussianFlowMixin, Policy):
         context: Context,
         plan: SubtaskPlan,
         prefix: np.ndarray | None = None,
-        frozen: int = 0,
+        inference_delay: int = 0,
     ) -> Decision:
-        """The next actions; where ``frozen`` ones go before, they come first as they are."""
+        """The next actions; where ``inference_delay`` ones go before, they come first as they are."""
         first = np.zeros((0, 7), np.float32)
-        if prefix is not None and frozen:
-            first = prefix[:frozen].astype(np.float32)
+        if prefix is not None and inference_delay:
+            first = prefix[:inference_delay].astype(np.float32)
         at = self._take_up(context, first)
         self._extend(at + self.spec.horizon - len(first))
         actions = [*first, *self._actions[at : at + self.spec.horizon - len(first)]]

@@ -70,7 +70,7 @@ class GaussianFlowMixin:
         context: Context,
         plan: SubtaskPlan,
         prefix: np.ndarray | None = None,
-        frozen: int = 0,
+        inference_delay: int = 0,
     ) -> Decision:
         """The mean."""
         raise NotImplementedError

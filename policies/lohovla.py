@@ -211,9 +211,9 @@ class LoHoVLAPolicy(Policy):
             [memory.action_context for memory in memories if memory.action_context is not None]
         )
         if self.spec.control == "pick_place":
-            return self._backend.pick_place(attended, self.config.num_inference_steps, given.noise)
+            return self._backend.sample_pick_place(attended, self.config.num_inference_steps, given.noise)
         states = self._states(observations)
-        return self._backend.ee(
+        return self._backend.sample_ee_chunk(
             attended, states, given.motion, self.config.num_inference_steps, given.noise, given.prefix
         )
 
@@ -240,13 +240,13 @@ class LoHoVLAPolicy(Policy):
         context: Context,
         plan: SubtaskPlan,
         prefix: np.ndarray | None = None,
-        frozen: int = 0,
+        inference_delay: int = 0,
     ) -> Decision:
-        """The next actions; they continue the first ``frozen`` ones of ``prefix``."""
+        """The next actions; they continue the first ``inference_delay`` ones of ``prefix``."""
         memory = self._episodes[context.slot]
         given = None
-        if prefix is not None and frozen:
-            given = prefix[: min(frozen, self.model.config.max_prefix)].astype(np.float32)
+        if prefix is not None and inference_delay:
+            given = prefix[: min(inference_delay, self.model.config.max_prefix)].astype(np.float32)
         memory.last_action_delta = last_action_delta(context.commanded)
         planned, actions, act_ms = self._act([observation], [context], [memory], given)
         if planned[0]:

@@ -48,17 +48,17 @@ class RandomWaypointPolicy(GaussianFlowMixin, Policy):
         context: Context,
         plan: SubtaskPlan,
         prefix: np.ndarray | None = None,
-        frozen: int = 0,
+        inference_delay: int = 0,
     ) -> Decision:
         """The way to the goal, speeding up and slowing down."""
         dt, goal = 1.0 / self.spec.control_hz, plan.memory
         actions = np.zeros((self.spec.horizon, 7), np.float32)
         at, step = np.asarray(observation["state"][:6], np.float64), np.zeros(6)
-        if prefix is not None and frozen:
-            actions[:frozen] = prefix[:frozen]
-            path = np.vstack([at, prefix[:frozen, :6]])
+        if prefix is not None and inference_delay:
+            actions[:inference_delay] = prefix[:inference_delay]
+            path = np.vstack([at, prefix[:inference_delay, :6]])
             at, step = path[-1], path[-1] - path[-2]
-        for k in range(frozen if prefix is not None else 0, len(actions)):
+        for k in range(inference_delay if prefix is not None else 0, len(actions)):
             for part, speed, ramp in ((slice(0, 3), _SPEED, _RAMP), (slice(3, 6), _TURN, 2 * _RAMP)):
                 way = goal[part] - at[part]
                 far = float(np.linalg.norm(way))

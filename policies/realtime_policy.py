@@ -61,7 +61,7 @@ class RealtimePolicy(Protocol):
         context: Context,
         plan: SubtaskPlan,
         prefix: np.ndarray | None = None,
-        frozen: int = 0,
+        inference_delay: int = 0,
     ) -> Decision:
         """The next actions of a sub-task.
 
@@ -74,7 +74,7 @@ class RealtimePolicy(Protocol):
             prefix: what remains of the chunk before, float32 (n, A) with n <= H: ``prefix[i]`` belongs to the
                 same period as action i of the new chunk. In the units and frame of the policy's own actions
                 (relative ones are already re-anchored to this observation). None where nothing goes before.
-            frozen: how many actions of ``prefix`` will have been carried out when this chunk arrives. A policy
+            inference_delay: how many actions of ``prefix`` will have been carried out when this chunk arrives. A policy
                 with ``spec.prefix`` gives them back as they are and continues from them.
         """
         ...
@@ -127,7 +127,7 @@ class _ActsOnly:
         context: Context,
         plan: SubtaskPlan,
         prefix: np.ndarray | None = None,
-        frozen: int = 0,
+        inference_delay: int = 0,
     ) -> Decision:
         return self._policy.act(observation, context)
 

@@ -219,12 +219,12 @@ class RobotPolicy(Policy):
         context: Context,
         plan: SubtaskPlan,
         prefix: np.ndarray | None = None,
-        frozen: int = 0,
+        inference_delay: int = 0,
     ) -> Decision:
-        """The next actions of a sub-task, from the pictures of now; the first ``frozen`` of ``prefix`` are kept."""
+        """The next actions of a sub-task, from the pictures of now; keeps ``inference_delay`` actions of ``prefix``."""
         seen, episode = self.encode(observation, context, plan), self._episodes[context.slot]
         began = time.perf_counter()
-        kept = min(frozen, self.model.config.max_prefix)
+        kept = min(inference_delay, self.model.config.max_prefix)
         given = None if prefix is None or not kept else self.normalize(prefix[:kept])[None]
         actions = self._chunks(seen, [episode], given)[0]
         if prefix is not None and kept:

@@ -103,7 +103,7 @@ class SubtaskPlanner:
         """
         began = time.perf_counter()
         inputs = self._inputs(observations)
-        decided = self._backend.decide(whole, inputs, self._decision_inputs(memories, acting()))
+        decided = self._backend.decide_in_one_pass(whole, inputs, self._decision_inputs(memories, acting()))
         self._set_goals(observations, memories)
         progress, words = decided.progress.tolist(), decided.token_lists(self._end)
         due = [self._replan_due(memory, value) for memory, value in zip(memories, progress, strict=True)]
@@ -196,12 +196,12 @@ class SubtaskPlanner:
         """Where the sub-tasks pick and place, told by their words, by pictures of their ends, or by both."""
         painting = self.config.generates_subgoals and any(due)
         if painting or not self.config.uses_subgoal_images:
-            told = self._backend.point(prefix, words)
+            told = self._backend.predict_pick_place(prefix, words)
             if painting:
                 self._generate_subgoals(picture, prefix.seen, words, told, memories, due)
             if not self.config.uses_subgoal_images:
                 return told
-        return self._backend.point(prefix, self._with_subgoal_images(prefix, words, memories))
+        return self._backend.predict_pick_place(prefix, self._with_subgoal_images(prefix, words, memories))
 
     def _with_subgoal_images(
         self, prefix: EncodedObservation, words: SubtaskTokens, memories: Sequence[PolicyState]
@@ -284,13 +284,13 @@ class SubtaskPlanner:
     def _decode_subtasks(self, prefix: EncodedObservation, memories: Sequence[PolicyState]) -> SubtaskTokens:
         grammars = self._scene_constraints(prefix.objects, memories)
         if self.config.planner == "ar":
-            return self._backend.plan_ar(prefix, self._start, self._end, grammars)
-        words = self._backend.plan_d2f(prefix, self._start, self._end, self._mask)
+            return self._backend.decode_autoregressive(prefix, self._start, self._end, grammars)
+        words = self._backend.decode_block_diffusion(prefix, self._start, self._end, self._mask)
         rows = [row for row, said in enumerate(words.tokens) if grammars is not None and said not in grammars[row]]
         if grammars is None or not rows:
             return words
         part, own = pick_place_prediction.select_rows(self.model, prefix, rows), [grammars[row] for row in rows]
-        again = self._backend.plan_ar(part, self._start, self._end, own)
+        again = self._backend.decode_autoregressive(part, self._start, self._end, own)
         return pick_place_prediction.subtask_from_tokens(
             self.model, prefix, _replaced(words.tokens, rows, again.tokens), self._start
         )

@@ -144,7 +144,7 @@ def _play(job: tuple[tuple[str, dict[str, Any]], str, str, float, Sequence[int]]
         result, ran = realtime.episode(env, seed, lambda loop, play, path=path: path.append(loop.limiter.pose[:3]))
         jerk = np.diff(np.array(path), 3, axis=0) * _COMMAND_HZ**3
         rough = float(np.sqrt((jerk**2).sum(1).mean())) if len(jerk) else 0.0
-        leap = max(ran.accounts.joins, default=0.0)
+        leap = max(ran.latency_stats.handover_jumps, default=0.0)
         holds = ran.log.counts["hold"]
         trials.append(Trial(join, delay, result.success, result.simulated_seconds, leap, rough, holds))
     return trials
@@ -201,11 +201,11 @@ def jitter(chosen: tuple[str, dict[str, Any]], task: str, rate: float, seconds: 
         seed, until = 10001, time.monotonic() + seconds
         while time.monotonic() < until:
             _, loop = realtime.episode(env, seed)
-            accounts, seed = loop.accounts, seed + 2
-            gaps += np.abs(np.diff(accounts.moments) - 1.0 / rate).tolist()
-            late += accounts.lateness
-            missed, commands = missed + accounts.missed, commands + len(accounts.moments)
-            for stage, values in accounts.stages.items():
+            stats, seed = loop.latency_stats, seed + 2
+            gaps += np.abs(np.diff(stats.command_times) - 1.0 / rate).tolist()
+            late += stats.command_lateness
+            missed, commands = missed + stats.missed_commands, commands + len(stats.command_times)
+            for stage, values in stats.stages.items():
                 stages[stage] += values
     finally:
         realtime.close()

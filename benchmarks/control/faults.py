@@ -267,7 +267,7 @@ def _record(loop: ControlLoop, arm: Any) -> tuple[list[np.ndarray], list[np.ndar
         move(target, gripper)
 
     arm._move = moved
-    loop.on_tick = lambda loop: commands.append(loop.last.pose) if loop.last else None
+    loop.on_tick = lambda loop: commands.append(loop.last_command.pose) if loop.last_command else None
     return targets, commands, times
 
 
@@ -284,7 +284,7 @@ def _strike(trouble: _FaultInjector, loop: ControlLoop, arm: Any, clock: Simulat
     if trouble.kind == "emergency stop":
         loop.stop("somebody pressed the button")
     elif trouble.kind == "reset":
-        loop.reset(loop.asker.epoch)
+        loop.reset(loop.inference_client.epoch)
     elif trouble.kind in ("clock set", "suspended"):
         jump = float(trouble._rng.choice([0.3, 5.0, -0.3, -5.0]))
         if trouble.kind == "suspended":

@@ -110,7 +110,7 @@ def _nano(steps: int) -> dict[str, Any]:
     functions, context = GraphFunctions(model), ActionContext(torch.zeros(1, 2, 5), cache, valid)
     with torch.inference_mode():
         with _Launches() as counted:
-            functions.ee(steps, context, *given)
+            functions.sample_ee_chunk(steps, context, *given)
         with _Launches() as attended:
             expert_attention(heads, heads, heads, cache[0], valid)
     launched = counted.number - steps * config.expert_layers * (attended.number - 1)  # it is one kernel on a GPU

@@ -70,9 +70,9 @@ def _compared(fast: Any, eager: Any, processor: Any, observation: dict[str, Any]
     inputs, whole = processor([observation]), DecisionConfig(processor.start, processor.end, processor.mask, "ee", 4)
     noise = action_sampling.sample_action_noise(fast.model, "ee", [torch.Generator().manual_seed(0)])
     asked = DecisionInputs.for_first_subtasks(fast.model, torch.zeros(1, 4), noise)
-    made = fast.decide(whole, inputs, asked)
+    made = fast.decide_in_one_pass(whole, inputs, asked)
     prefix = eager.encode(inputs)
-    words = eager.plan_d2f(prefix, whole.start, whole.end, whole.mask)
+    words = eager.decode_block_diffusion(prefix, whole.start, whole.end, whole.mask)
     if bool(made.complete) != (words.forwards <= whole.forwards):
         return words.forwards, False, 0.0
     if not made.complete:

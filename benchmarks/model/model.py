@@ -84,10 +84,12 @@ def decision_parts(fast: Any, processor: Any, observation: dict[str, Any]) -> di
     inputs = upload([observation])
     prefix = fast.encode(inputs)
     grammar = subtask_constraints.for_scene(prefix.objects, 0)
-    words = fast.plan_ar(prefix, start, end, grammar)
+    words = fast.decode_autoregressive(prefix, start, end, grammar)
 
     def point() -> Any:
-        return fast.point(prefix, pick_place_prediction.subtask_from_tokens(fast.model, prefix, words.tokens, start))
+        return fast.predict_pick_place(
+            prefix, pick_place_prediction.subtask_from_tokens(fast.model, prefix, words.tokens, start)
+        )
 
     attended, still = ActionContext.from_predictions(point()), torch.zeros(1, 4, device=device)
     noise = {
@@ -96,14 +98,14 @@ def decision_parts(fast: Any, processor: Any, observation: dict[str, Any]) -> di
     }
     parts: dict[str, Callable[[], Any]] = {
         "prefix": lambda: fast.encode(upload([observation])),
-        "plan ar": lambda: fast.plan_ar(prefix, start, end),
-        "plan ar grammar": lambda: fast.plan_ar(prefix, start, end, grammar),
-        "plan d2f": lambda: fast.plan_d2f(prefix, start, end, mask),
+        "plan ar": lambda: fast.decode_autoregressive(prefix, start, end),
+        "plan ar grammar": lambda: fast.decode_autoregressive(prefix, start, end, grammar),
+        "plan d2f": lambda: fast.decode_block_diffusion(prefix, start, end, mask),
         "points": point,
-        "chunk pick_place 4": lambda: fast.pick_place(attended, 4, noise["pick_place"]),
+        "chunk pick_place 4": lambda: fast.sample_pick_place(attended, 4, noise["pick_place"]),
     }
     for steps in _STEPS:
-        parts[f"chunk ee {steps}"] = partial(fast.ee, attended, inputs.state, still, steps, noise["ee"])
+        parts[f"chunk ee {steps}"] = partial(fast.sample_ee_chunk, attended, inputs.state, still, steps, noise["ee"])
     how, asked = (
         DecisionConfig(start, end, mask, "ee", 4),
         DecisionInputs.for_first_subtasks(fast.model, still, noise["ee"]),
@@ -112,12 +114,16 @@ def decision_parts(fast: Any, processor: Any, observation: dict[str, Any]) -> di
     def by_passes() -> Any:
         inputs = upload([observation])
         prefix = fast.encode(inputs)
-        pointed = fast.point(prefix, fast.plan_d2f(prefix, start, end, mask))
-        return fast.ee(ActionContext.from_predictions(pointed), inputs.state, still, how.steps, asked.noise)
+        pointed = fast.predict_pick_place(prefix, fast.decode_block_diffusion(prefix, start, end, mask))
+        return fast.sample_ee_chunk(
+            ActionContext.from_predictions(pointed), inputs.state, still, how.steps, asked.noise
+        )
 
     parts["whole decision, by passes"] = by_passes
     in_one = fast.backend != "eager"
-    parts["whole decision"] = (lambda: fast.decide(how, upload([observation]), asked).action) if in_one else by_passes
+    parts["whole decision"] = (
+        (lambda: fast.decide_in_one_pass(how, upload([observation]), asked).action) if in_one else by_passes
+    )
     return parts
 
 

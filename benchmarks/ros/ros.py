@@ -190,7 +190,7 @@ def _heard(client: Any, kind: str) -> tuple[threading.Event, list[Any]]:
     from lohovla.ros.transport.time_sync import ClockOffset
 
     new, feeds = threading.Event(), Subscriptions(client, ClockOffset())
-    return new, [feeds.hear(_topic(name), _type(kind), 0.0, new.set) for name in CAMERAS]
+    return new, [feeds.subscribe(_topic(name), _type(kind), 0.0, new.set) for name in CAMERAS]
 
 
 def _answer(client: Any, stamp: Any) -> None:

@@ -94,8 +94,8 @@ def client(url: str, profile: Any, limits: dict[str, Any], guarded: bool, offset
     transport = Rosbridge(url, 2)
     transport.wait(10.0)
     feeds = Subscriptions(transport, ClockOffset())
-    tool = feeds.hear(profile.tool["topic"], "geometry_msgs/PoseStamped")
-    joints = feeds.hear(profile.joints["topic"], "sensor_msgs/JointState")
+    tool = feeds.subscribe(profile.tool["topic"], "geometry_msgs/PoseStamped")
+    joints = feeds.subscribe(profile.joints["topic"], "sensor_msgs/JointState")
     topic = COMMAND if guarded else profile.command["topic"]
     transport.advertise(topic, COMMANDS[profile.command["kind"]])
     known = MotionLimits(**limits)

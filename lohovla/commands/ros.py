@@ -310,7 +310,7 @@ class _Bridge:
             "event_list": [f"{e.time:.3f} s {e.kind}: {e.cause}" for e in outcome.events],
             "commands": self.robot.sent,
             "refused": self.robot.refused,
-            "loop": self.session.loop.accounts.summary(self.session.log, self.session.settings.command_hz),
+            "loop": self.session.loop.latency_stats.summary(self.session.log, self.session.settings.command_hz),
         }
         if simulated:
             record |= {"success": simulated.success, "score": simulated.score}

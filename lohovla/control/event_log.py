@@ -41,7 +41,7 @@ class EventLog:
         if len(self.events) < KEPT:
             self.events.append(Event(round(now - self.origin, 4), kind, cause))
 
-    def state(self, now: float, kind: str, standing: bool, cause: str = "") -> None:
+    def set_condition(self, now: float, kind: str, standing: bool, cause: str = "") -> None:
         """Log something that lasts, when it begins; it may begin again after it has ended.
 
         What comes and goes many times a second is logged once: to be logged again it has to have been away for

@@ -24,14 +24,14 @@ class LatencyStats:
 
     def __init__(self) -> None:
         self.stages: dict[str, list[float]] = defaultdict(list)
-        self.lateness: list[float] = []  # of each command's start
-        self.moments: list[float] = []  # when each command was sent
-        self.urgent = False  # whether the commands had real-time priority
-        self.missed = 0  # commands that were due and never sent
+        self.command_lateness: list[float] = []  # of each command's start
+        self.command_times: list[float] = []  # when each command was sent
+        self.real_time_priority = False  # whether the commands had real-time priority
+        self.missed_commands = 0  # commands that were due and never sent
         self.delays: list[int] = []  # actions that passed while each chunk was computed
         self.chunks: list[tuple[float, float]] = []  # observation taken, chunk joined
         self.modes: list[tuple[float, str]] = []  # what the loop did from when on
-        self.joins: list[float] = []  # m, leap of the commanded path where a chunk joined
+        self.handover_jumps: list[float] = []  # m, leap of the commanded path where a chunk joined
 
     def add(self, stage: str, seconds: float) -> None:
         """Note that a stage took that long."""
@@ -47,29 +47,29 @@ class LatencyStats:
 
     def start_command(self, due: float, now: float) -> None:
         """A command begins that was due at ``due``."""
-        self.lateness.append(now - due)
+        self.command_lateness.append(now - due)
 
     def send_command(self, now: float) -> None:
         """It is sent."""
-        self.moments.append(now)
+        self.command_times.append(now)
 
     def summary(self, log: EventLog, command_hz: float) -> dict[str, Any]:
         """Everything as plain numbers: milliseconds, counts, events."""
-        gaps = np.diff(self.moments) if len(self.moments) > 1 else np.zeros(0)
+        gaps = np.diff(self.command_times) if len(self.command_times) > 1 else np.zeros(0)
         jitter = np.abs(gaps - 1.0 / command_hz)
         return {
             "stages_ms": {stage: latency_percentiles(self.stages[stage]) for stage in STAGES if self.stages[stage]},
             "commands": {
-                "count": len(self.moments),
-                "missed": self.missed,
-                "real_time_priority": self.urgent,
-                "late_ms": latency_percentiles(self.lateness),
+                "count": len(self.command_times),
+                "missed": self.missed_commands,
+                "real_time_priority": self.real_time_priority,
+                "late_ms": latency_percentiles(self.command_lateness),
                 "jitter_ms": latency_percentiles(jitter),
             },
             "chunks": {
                 "count": len(self.chunks),
                 "delay_actions": {str(d): self.delays.count(d) for d in sorted(set(self.delays))},
-                "largest_leap_mm": round(1000.0 * max(self.joins, default=0.0), 3),
+                "largest_leap_mm": round(1000.0 * max(self.handover_jumps, default=0.0), 3),
             },
             "events": {
                 "counts": dict(sorted(log.counts.items())),

@@ -11,7 +11,7 @@ from lohovla.control.chunks.chunk_handover import ArmSnapshot, ChunkHandover
 from lohovla.control.chunks.trajectory import Setpoint, Trajectory
 from lohovla.control.clock import Clock
 from lohovla.control.event_log import EventLog
-from lohovla.control.inference.inference_client import InferenceClient, prefix_for
+from lohovla.control.inference.inference_client import InferenceClient, action_prefix
 from lohovla.control.inference.inference_messages import InferenceRequest
 from lohovla.control.inference.inference_worker import InferenceWorker
 from lohovla.control.inference.observation_monitor import ObservationMonitor
@@ -51,22 +51,22 @@ class ControlLoop:
                 "this policy was not trained to continue a chunk", "use loop.chunking_mode=sync, ensemble or rtc"
             )
         self.robot, self.spec, self.worker, self.settings, self.clock = robot, spec, worker, settings, clock
-        self._log, self.accounts = EventLog(), LatencyStats()
-        self.asker = InferenceClient(worker, spec, settings, self._log, self.accounts)
-        self.joiner = ChunkHandover(spec, settings, self.asker.period, self._log)
-        self.looking = ObservationMonitor(robot, spec, settings, self.asker.period, self._log)
+        self._log, self.latency_stats = EventLog(), LatencyStats()
+        self.inference_client = InferenceClient(worker, spec, settings, self._log, self.latency_stats)
+        self.chunk_handover = ChunkHandover(spec, settings, self.inference_client.period, self._log)
+        self.observation_monitor = ObservationMonitor(robot, spec, settings, self.inference_client.period, self._log)
         self.limiter = MotionLimiter(settings.limits, settings.period)
-        self.track = Trajectory(
+        self.trajectory = Trajectory(
             settings.blend_time, settings.temporal_ensemble_coeff if settings.chunking_mode == "ensemble" else None
         )
         self.deadman, self.emergency = Deadman(settings.safety.deadman_timeout), EmergencyStop()
         self.on_subtask: Callable[[str], None] = lambda text: None
         self.on_tick: Callable[[ControlLoop], None] = lambda loop: None
-        self.last: Command | None = None
+        self.last_command: Command | None = None
         self._sync = settings.chunking_mode == "sync"
         self.progress = 0.0  # of the sub-task, as the last chunk said
         self.subgoal: np.ndarray | None = None  # picture that it should lead to, where the policy has one
-        self.over = ""  # that the policy says that the episode is over, as a Decision has it
+        self.episode_over = ""  # that the policy says that the episode is over, as a Decision has it
 
     # -- the episode -------------------------------------------------------------------------------
 
@@ -77,7 +77,7 @@ class ControlLoop:
 
     @log.setter
     def log(self, log: EventLog) -> None:
-        self._log = self.asker.log = self.joiner.log = self.looking.log = log
+        self._log = self.inference_client.log = self.chunk_handover.log = self.observation_monitor.log = log
 
     def start(self, seed: int = 0, origin: float | None = None) -> None:
         """Begin an episode with the arm at rest: forget all before, also what the model still has in flight.
@@ -90,28 +90,30 @@ class ControlLoop:
         self.log.origin = now if origin is None else origin
         self.robot.start(now, self.settings, self.log)
         self.limiter.reset(self.robot.pose())
-        self.track.clear()
-        self.asker.begin(now, seed)
+        self.trajectory.clear()
+        self.inference_client.begin_episode(now, seed)
         self.emergency.release()
         self.deadman.release()
-        self.looking = ObservationMonitor(self.robot, self.spec, self.settings, self.asker.period, self.log)
-        self.looking.begin(now, 0.0)
-        self.mode, self.progress, self.subgoal, self.over = "wait", 0.0, None, ""
+        self.observation_monitor = ObservationMonitor(
+            self.robot, self.spec, self.settings, self.inference_client.period, self.log
+        )
+        self.observation_monitor.begin_episode(now, 0.0)
+        self.mode, self.progress, self.subgoal, self.episode_over = "wait", 0.0, None, ""
         self._gripper, self._chunks, self._commands = 0.0, 0, 0
         self._path: tuple[np.ndarray, np.ndarray] = self.limiter.pose, np.zeros(POSE)  # its last pose and velocity
         self._ticked: float | None = None
         self._halted = self._joined = False
         self._idle_since = now
-        self._posed: dict[int, ArmSnapshot] = {}
+        self._arm_snapshots: dict[int, ArmSnapshot] = {}
         self._expires = now  # when the path is too old to be followed
 
     def reset(self, seed: int = 0) -> None:
         """Begin another episode while the arm may still be moving: it brakes first, and nothing in flight survives."""
         now = self.clock.now()
         self._halt(now, "the episode was reset")
-        self.asker.begin(now, seed)
-        self.looking.begin(now, self.robot.reward)
-        self._posed, self.over = {}, ""
+        self.inference_client.begin_episode(now, seed)
+        self.observation_monitor.begin_episode(now, self.robot.reward)
+        self._arm_snapshots, self.episode_over = {}, ""
 
     def run(self, until: Callable[[], bool]) -> None:
         """Tick at the fixed rate until ``until()``. A command that is due and too late is left out, not caught up."""
@@ -119,7 +121,7 @@ class ControlLoop:
             self._run(until)
             return
         with uncollected(), urgent(self.settings.priority) as granted:
-            self.accounts.urgent = granted
+            self.latency_stats.real_time_priority = granted
             self._run(until)
 
     def _run(self, until: Callable[[], bool]) -> None:
@@ -130,13 +132,13 @@ class ControlLoop:
         while not until():
             self.clock.sleep_until(due)
             now = self.clock.now()
-            self.accounts.start_command(due, now)
+            self.latency_stats.start_command(due, now)
             self.tick()
             due += period
             behind = self.clock.now() - due
             if behind > period or behind < -2.0 * period:  # too slow, or a clock that was set
                 skipped = max(int(behind / period), 0)
-                self.accounts.missed += skipped
+                self.latency_stats.missed_commands += skipped
                 if skipped:
                     self.log.add(now, "missed", f"{skipped} commands")
                 due = due + skipped * period if skipped else self.clock.now() + period
@@ -146,20 +148,20 @@ class ControlLoop:
         now = self.clock.now()
         self._watch_clock(now)
         self.robot.advance(now)
-        for job, reply in self.asker.answers(now):
+        for job, reply in self.inference_client.poll_replies(now):
             if job.kind == "plan" and reply.result is not None:
                 self.subgoal = reply.result.subgoal
-                self.over = self.over or reply.result.over
+                self.episode_over = self.episode_over or reply.result.over
                 self.on_subtask(reply.result.subtask)
             elif job.kind == "chunk":
-                self._join(now, job, reply.result)  # type: ignore
-        self.asker.look_after_worker(now)
-        if self.asker.lost:
-            self.emergency.trigger(self.asker.lost)
+                self._accept_chunk(now, job, reply.result)  # type: ignore
+        self.inference_client.restart_failed_worker(now)
+        if self.inference_client.failure_cause:
+            self.emergency.trigger(self.inference_client.failure_cause)
         self._send(now)
         if not self.clock.simulated:
-            self.accounts.add("command", self.clock.now() - now)
-        self._ask(now)
+            self.latency_stats.add("command", self.clock.now() - now)
+        self._request_inference(now)
         self.on_tick(self)
 
     def stop(self, cause: str) -> None:
@@ -181,23 +183,23 @@ class ControlLoop:
             self.log.add(now, "clock jump", f"{gap:+.3f} s between two commands {self.settings.period:g} s apart")
             self._halt(now, "the clock jumped")
             self._idle_since = now
-            self.looking.jump(now, gap - self.settings.period)
-            self.asker.rebase(now)
+            self.observation_monitor.shift_clock(now, gap - self.settings.period)
+            self.inference_client.restart_timeouts(now)
 
     def _halt(self, now: float, cause: str) -> None:
         """Brake, and go on from rest with what the model says of the situation then."""
-        self.asker.drop(now, cause)
-        self.track.clear()
+        self.inference_client.discard_pending(now, cause)
+        self.trajectory.clear()
         self._halted = True
 
     def _send(self, now: float) -> None:
         ahead = now + self.settings.period
-        self.mode = self._prohibited(now) or self._pursue(now, ahead)
-        if not self.accounts.modes or self.accounts.modes[-1][1] != self.mode:
-            self.accounts.modes.append((now, self.mode))
+        self.mode = self._motion_stopped(now) or self._follow_trajectory(now, ahead)
+        if not self.latency_stats.modes or self.latency_stats.modes[-1][1] != self.mode:
+            self.latency_stats.modes.append((now, self.mode))
         self._commands += 1
-        self.looking.sent(ahead, self.limiter.pose, self._gripper)
-        self.last = Command(
+        self.observation_monitor.record_command(ahead, self.limiter.pose, self._gripper)
+        self.last_command = Command(
             self._commands,
             ahead,
             self.limiter.pose,
@@ -206,129 +208,141 @@ class ControlLoop:
             self._gripper,
             self.mode,
         )
-        self.robot.command(self.last, now)
-        self.accounts.send_command(self.clock.now())
+        self.robot.command(self.last_command, now)
+        self.latency_stats.send_command(self.clock.now())
 
-    def _prohibited(self, now: float) -> str:
+    def _motion_stopped(self, now: float) -> str:
         """The mode in which the arm brakes by command, or "" if it may move."""
         safety = self.settings.safety
-        self.log.state(now, "emergency stop", bool(self.emergency), self.emergency.cause)
+        self.log.set_condition(now, "emergency stop", bool(self.emergency), self.emergency.cause)
         released = safety.deadman and not self.deadman.held(now)
-        self.log.state(now, "deadman", released, "the deadman switch is not held")
+        self.log.set_condition(now, "deadman", released, "the deadman switch is not held")
         if not (self.emergency or released or self._halted):
             return ""
-        if self.track.newest is not None:
+        if self.trajectory.newest_chunk is not None:
             self._halt(now, self.emergency.cause or "the deadman switch was let go")
         elif (self.emergency or released) and self.mode not in ("emergency", "released"):
-            self.asker.drop(now, self.emergency.cause or "the deadman switch was let go")
+            self.inference_client.discard_pending(now, self.emergency.cause or "the deadman switch was let go")
         self._brake()
         self._idle_since = now
         if self.limiter.resting:
             self._halted = False
         return "emergency" if self.emergency else "released" if released else "stop"
 
-    def _pursue(self, now: float, ahead: float) -> str:
+    def _follow_trajectory(self, now: float, ahead: float) -> str:
         """Follow the path; hold at its end, and after a while stop."""
-        if self.track.newest is not None and now >= self._expires:  # it may still be coming to rest, or fading
-            self.log.state(now, "stop", True, "what the path was decided on is too old")
-            self.track.clear()
-        target = self.track.at(ahead, self.limiter.pose)
+        if (
+            self.trajectory.newest_chunk is not None and now >= self._expires
+        ):  # it may still be coming to rest, or fading
+            self.log.set_condition(now, "stop", True, "what the path was decided on is too old")
+            self.trajectory.clear()
+        target = self.trajectory.setpoint_at(ahead, self.limiter.pose)
         if target is None:
             self._brake()
             return "stop" if self._chunks else "wait"
-        self._follow(now, target)
-        if self.track.running(now):
+        self._follow_setpoint(now, target)
+        if self.trajectory.has_actions(now):
             self._idle_since = now
-            self.log.state(now, "hold", False)
-            self.log.state(now, "stop", False)
+            self.log.set_condition(now, "hold", False)
+            self.log.set_condition(now, "stop", False)
             return "run"
         waited = now - self._idle_since
-        self.log.state(now, "hold", not self._sync, "the chunk ended before the next was there")
+        self.log.set_condition(now, "hold", not self._sync, "the chunk ended before the next was there")
         if waited <= self.settings.safety.hold_timeout:
             return "hold"
-        self.log.state(now, "stop", True, f"no chunk for {waited:.2f} s")
-        self.track.clear()
+        self.log.set_condition(now, "stop", True, f"no chunk for {waited:.2f} s")
+        self.trajectory.clear()
         return "stop"
 
     def _brake(self) -> None:
         self.limiter.brake()
         self._path = self.limiter.pose, self.limiter.velocity
 
-    def _follow(self, now: float, target: Setpoint) -> None:
+    def _follow_setpoint(self, now: float, target: Setpoint) -> None:
         if self._joined:
             pose, velocity = self._path
             leap = target.pose - pose - velocity * self.settings.period
-            self.accounts.joins.append(float(np.linalg.norm(leap[:3])))
+            self.latency_stats.handover_jumps.append(float(np.linalg.norm(leap[:3])))
             self._joined = False
         self.limiter.follow(target.pose, target.velocity, target.acceleration)
         self._gripper = target.gripper
         self._path = target.pose, target.velocity
         lag = float(np.linalg.norm(self.limiter.pose[:3] - target.pose[:3]))
-        self.log.state(now, "limited", lag > _LAGGING, f"the limits hold the tool {1000 * lag:.0f} mm behind")
+        self.log.set_condition(now, "limited", lag > _LAGGING, f"the limits hold the tool {1000 * lag:.0f} mm behind")
 
     # -- the model ---------------------------------------------------------------------------------
 
-    def _ask(self, now: float) -> None:
+    def _request_inference(self, now: float) -> None:
         if self.mode in ("emergency", "released") or self._halted:
             return
-        kind = self.asker.due(now, self.robot.reward, self._chunk_due(now))
+        kind = self.inference_client.next_request_kind(now, self.robot.reward, self._chunk_due(now))
         if kind == "reset":
-            self.asker.ask(now, "reset")
-        elif kind and self.looking.ready(now) and not self.robot.ended:
-            self._ask_about(now, kind)
+            self.inference_client.submit_request(now, "reset")
+        elif kind and self.observation_monitor.ready_to_capture(now) and not self.robot.ended:
+            self._request_with_observation(now, kind)
 
     def _chunk_due(self, now: float) -> bool:
-        newest = self.track.newest
-        if newest is None or not self.track.running(now):
+        newest = self.trajectory.newest_chunk
+        if newest is None or not self.trajectory.has_actions(now):
             return True
         if self._sync:
             return False
         # Not so late that the old chunk ends before the new one is there.
-        executed = min(self.settings.n_action_steps, len(newest.actions) - self.asker.delay)
-        return now >= newest.start + executed * self.asker.period - 1e-9
+        executed = min(self.settings.n_action_steps, len(newest.actions) - self.inference_client.inference_delay)
+        return now >= newest.start + executed * self.inference_client.period - 1e-9
 
-    def _ask_about(self, now: float, kind: str) -> None:
+    def _request_with_observation(self, now: float, kind: str) -> None:
         sample = self.robot.observe(now, "world" in self.spec.observation_keys)
         if not self.clock.simulated:
-            self.accounts.add("capture", self.clock.now() - now)
-        if self.looking.blind(sample, now):
+            self.latency_stats.add("capture", self.clock.now() - now)
+        if self.observation_monitor.cameras_faulty(sample, now):
             return
         keys = {*self.spec.observation_keys, "state", "instruction"}
         seen = {key: value for key, value in sample.observation.items() if key in keys}
-        context = self.looking.context(sample)
+        context = self.observation_monitor.policy_context(sample)
         if kind == "plan":
-            self.asker.ask(now, "plan", observation=seen, context=context, taken=sample.taken)
+            self.inference_client.submit_request(now, "plan", observation=seen, context=context, taken=sample.taken)
             return
         horizon = max(self.spec.horizon, 1)
-        ahead = None if self._sync else self.track.remainder(sample.taken, self.asker.period, horizon)
+        remaining = (
+            None
+            if self._sync
+            else self.trajectory.remaining_actions(sample.taken, self.inference_client.period, horizon)
+        )
         measured = np.asarray(seen["state"][:POSE], dtype=np.float64)
-        frozen = 0 if ahead is None or self.settings.chunking_mode == "ensemble" else min(self.asker.delay, len(ahead))
-        job = self.asker.ask(
+        inference_delay = (
+            0
+            if remaining is None or self.settings.chunking_mode == "ensemble"
+            else min(self.inference_client.inference_delay, len(remaining))
+        )
+        job = self.inference_client.submit_request(
             now,
             "chunk",
             observation=seen,
             context=context,
             taken=sample.taken,
-            prefix=prefix_for(self.spec, ahead, measured),
-            frozen=frozen,
+            prefix=action_prefix(self.spec, remaining, measured),
+            inference_delay=inference_delay,
         )
-        self._posed = {job.number: ArmSnapshot.from_robot(measured, self.limiter.pose, ahead)}
+        self._arm_snapshots = {job.number: ArmSnapshot.from_robot(measured, self.limiter.pose, remaining)}
 
-    def _join(self, now: float, job: InferenceRequest, decision: Decision) -> None:
+    def _accept_chunk(self, now: float, job: InferenceRequest, decision: Decision) -> None:
         """Let a chunk take over, if it is sound and still of use."""
-        self.over = self.over or str(getattr(decision, "over", ""))
-        posed = self._posed.pop(job.number)
-        joined = self.joiner.join(now, job.taken, decision, posed, self.limiter.pose, self._chunks + 1)
+        self.episode_over = self.episode_over or str(getattr(decision, "over", ""))
+        snapshot = self._arm_snapshots.pop(job.number)
+        joined = self.chunk_handover.accept_chunk(
+            now, job.taken, decision, snapshot, self.limiter.pose, self._chunks + 1
+        )
         if joined is None:
             return
         self._chunks += 1
-        self.track.add(joined.chunk, alone=joined.alone)
+        self.trajectory.add_chunk(joined.chunk, replace_all=joined.replaces_trajectory)
         self._joined, self._expires = True, joined.expires
-        self.accounts.delays.append(math.ceil((now - job.taken) / self.asker.period - 1e-6))
-        self.accounts.chunks.append((job.taken, now))
+        self.latency_stats.delays.append(math.ceil((now - job.taken) / self.inference_client.period - 1e-6))
+        self.latency_stats.chunks.append((job.taken, now))
         self.progress = float(decision.progress)
-        self.asker.note_progress(job, decision.progress)
+        self.inference_client.note_progress(job, decision.progress)
         if decision.planned:
-            self.asker.note_planned(now, decision.way)
+            self.inference_client.note_new_subtask(now, decision.way)
             self.subgoal = decision.subgoal
             self.on_subtask(decision.subtask)

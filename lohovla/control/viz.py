@@ -44,27 +44,27 @@ class RerunLog:
 
     def __call__(self, loop: ControlLoop) -> None:
         """Log the last command, and the chunks and events that are new."""
-        if loop.last is None:
+        if loop.last_command is None:
             return
         rr, stream = self._rerun, self._stream
-        stream.set_time("loop", duration=loop.last.time - loop.log.origin)
-        for name, value in zip(("x", "y", "z", "rx", "ry", "rz"), loop.last.pose.tolist(), strict=True):
+        stream.set_time("loop", duration=loop.last_command.time - loop.log.origin)
+        for name, value in zip(("x", "y", "z", "rx", "ry", "rz"), loop.last_command.pose.tolist(), strict=True):
             stream.log(f"command/{name}", rr.Scalars(value))
-        stream.log("command/gripper", rr.Scalars(loop.last.gripper))
-        stream.log("tool/target", rr.Points3D([loop.last.pose[:3]], radii=0.008))
-        if loop.accounts.lateness:
-            stream.log("late_ms", rr.Scalars(1000.0 * loop.accounts.lateness[-1]))
-        if len(loop.accounts.chunks) > self._chunks:
-            self._chunks = len(loop.accounts.chunks)
-            taken, joined = loop.accounts.chunks[-1]
+        stream.log("command/gripper", rr.Scalars(loop.last_command.gripper))
+        stream.log("tool/target", rr.Points3D([loop.last_command.pose[:3]], radii=0.008))
+        if loop.latency_stats.command_lateness:
+            stream.log("late_ms", rr.Scalars(1000.0 * loop.latency_stats.command_lateness[-1]))
+        if len(loop.latency_stats.chunks) > self._chunks:
+            self._chunks = len(loop.latency_stats.chunks)
+            taken, joined = loop.latency_stats.chunks[-1]
             stream.log("chunk/reply_ms", rr.Scalars(1000.0 * (joined - taken)))
-            if loop.track.newest is not None:
-                stream.log("tool/chunk", rr.LineStrips3D([loop.track.newest.values[:, :3]]))
+            if loop.trajectory.newest_chunk is not None:
+                stream.log("tool/chunk", rr.LineStrips3D([loop.trajectory.newest_chunk.values[:, :3]]))
         for event in loop.log.events[self._events :]:
             stream.log("events", rr.TextLog(f"{event.kind}: {event.cause}", level="WARN"))
         self._events = len(loop.log.events)
-        if len(loop.accounts.modes) > self._modes:
-            self._modes = len(loop.accounts.modes)
+        if len(loop.latency_stats.modes) > self._modes:
+            self._modes = len(loop.latency_stats.modes)
             stream.log("mode", rr.TextLog(loop.mode))
 
     def close(self) -> None:

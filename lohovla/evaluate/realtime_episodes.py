@@ -97,7 +97,7 @@ class RealtimeEpisodes:
         on_tick: Callable[[ControlLoop, EpisodeRunner], None] | None = None,
         on_subtask: Callable[[SubtaskSpan], None] | None = None,
     ) -> tuple[EpisodeResult, ControlLoop]:
-        """Play one episode; returns its record, and the loop with its log and accounts.
+        """Play one episode; returns its record, and the loop with its log and statistics.
 
         Args:
             env: a ``BlocksEnv`` of the same settings.
@@ -114,7 +114,7 @@ class RealtimeEpisodes:
         if on_tick is not None:
             loop.on_tick = lambda loop: on_tick(loop, play)
         loop.start(seed)
-        loop.run(lambda: arm.ended or bool(loop.over))
+        loop.run(lambda: arm.ended or bool(loop.episode_over))
         return play.result(), loop
 
     def _warm_up(self, play: EpisodeRunner) -> None:
@@ -125,7 +125,7 @@ class RealtimeEpisodes:
         until = time.monotonic() + self.settings.safety.plan_timeout
         for number, kind in enumerate(("reset", "plan", "chunk"), start=1):
             guided = kind == "chunk" and self.settings.chunking_mode == "rtc"
-            self.worker.submit(InferenceRequest(-number, kind, 0, 0.0, 0, seen, context, guided=guided), 0.0)
+            self.worker.submit(InferenceRequest(-number, kind, 0, 0.0, 0, seen, context, rtc_guided=guided), 0.0)
             while self.worker.state == "busy" and time.monotonic() < until:
                 time.sleep(0.005)
             self.worker.poll(0.0)
@@ -187,11 +187,12 @@ class Recorder:
 
 def status(loop: ControlLoop) -> tuple[str, str]:
     """Two lines: what the loop does, and how punctual it is."""
-    reply = loop.accounts.stages["reply"][-1:] or [0.0]
-    delay = loop.accounts.delays[-1:] or [0]
-    late = 1000.0 * max(loop.accounts.lateness[-100:], default=0.0)
+    reply = loop.latency_stats.stages["reply"][-1:] or [0.0]
+    delay = loop.latency_stats.delays[-1:] or [0]
+    late = 1000.0 * max(loop.latency_stats.command_lateness[-100:], default=0.0)
     events = sum(loop.log.counts.values())
+    commands = len(loop.latency_stats.command_times)
     return (
         f"{loop.mode}   {loop.settings.chunking_mode}   chunk {1000 * reply[0]:.0f} ms, {delay[0]} actions late",
-        f"{len(loop.accounts.moments)} commands, {loop.settings.command_hz:g} Hz, {late:.1f} ms late   {events} events",
+        f"{commands} commands, {loop.settings.command_hz:g} Hz, {late:.1f} ms late   {events} events",
     )

@@ -47,19 +47,19 @@ class HealthEndpoints:
         keys: who may read the metrics; the health is for everybody.
         metrics: what ``/metrics`` shows.
         drain: while it goes on, ``/healthz`` answers 503, so that a load balancer sends nobody here.
-        ailment: what is wrong with the server right now, or "".
+        health_error: what is wrong with the server right now, or "".
     """
 
     keys: ApiKeys
     metrics: Registry
     drain: Drain
-    ailment: Callable[[], str]
+    health_error: Callable[[], str]
 
     def answer(self, path: str, authorization: str | None) -> HttpAnswer | None:
         """The answer to a GET, or None if the path is not one of these pages."""
         path = path.partition("?")[0]
         if path == "/healthz":
-            trouble = "draining" if self.drain.draining.is_set() else self.ailment()
+            trouble = "draining" if self.drain.draining.is_set() else self.health_error()
             return HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE if trouble else HTTPStatus.OK, f"{trouble or 'OK'}\n")
         if path == "/metrics":
             if not self.keys.allows(authorization):

@@ -33,7 +33,7 @@ class ModelThread:
         """There is something to do."""
         self._wake.set()
 
-    def ailment(self) -> str:
+    def health_error(self) -> str:
         """What is wrong with the model right now, or ""."""
         since = self._since
         running = 0.0 if since is None else time.monotonic() - since
@@ -46,7 +46,7 @@ class ModelThread:
         self._thread.join(patience)
         return not self._thread.is_alive()
 
-    def tell(self, call: Callable[..., object], *given: Any) -> None:
+    def call_in_loop(self, call: Callable[..., object], *given: Any) -> None:
         """From the thread: have the event loop call something. Where that is closed, nobody listens any more."""
         try:
             self._loop.call_soon_threadsafe(call, *given)

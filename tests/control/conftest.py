@@ -30,7 +30,7 @@ class Rig:
         self.worker = SimulatedWorker(self.policy, self._delayed, tamper, startup=0.3)
         self.loop = ControlLoop(self.arm, self.policy.spec, self.worker, self.settings, self.clock)
         self.commands: list[Any] = []
-        self.loop.on_tick = lambda loop: self.commands.append(loop.last)
+        self.loop.on_tick = lambda loop: self.commands.append(loop.last_command)
         self.loop.start(7)
 
     def _delayed(self, job: Any, now: float) -> float:

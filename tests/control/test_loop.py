@@ -27,7 +27,7 @@ def test_the_arm_gets_on_and_no_chunk_makes_it_leap(rig, join, delay):
     r.loop.on_subtask = plans.append
     r.run(6.0)
     assert len(plans) >= 2
-    assert max(r.loop.accounts.joins) < 0.002  # m, beyond the motion that goes on anyway
+    assert max(r.loop.latency_stats.handover_jumps) < 0.002  # m, beyond the motion that goes on anyway
     assert violations(path(r), r.settings.period, r.settings.limits) == []
     assert violations(np.array(r.arm.targets), 0.01, r.settings.limits) == []
     assert np.linalg.norm(np.diff(path(r)[:, :3], axis=0), axis=1).sum() > 0.4
@@ -44,16 +44,16 @@ def test_commands_keep_their_rate_whatever_the_model_takes(rig):
     r = rig(lambda job, now: 0.37 if job.kind == "chunk" else 1.9, command_hz=50.0)
     r.run(4.0)
     assert len(r.commands) == pytest.approx(200, abs=1)
-    np.testing.assert_allclose(np.diff(r.loop.accounts.moments), 0.02, atol=1e-9)
+    np.testing.assert_allclose(np.diff(r.loop.latency_stats.command_times), 0.02, atol=1e-9)
 
 
 def test_the_delay_is_measured_and_frozen_actions_are_those_being_carried_out(rig):
     r = rig(0.2, chunking_mode="rtc-trained")
     r.run(3.0)
     asked = [job for job in r.jobs if job.kind == "chunk"][3:]
-    assert {job.frozen for job in asked} == {4}
+    assert {job.inference_delay for job in asked} == {4}
     for job in asked:
-        for k in range(job.frozen):  # the prefix is what the path will be, in the moments it is meant for
+        for k in range(job.inference_delay):  # the prefix is what the path will be, in the moments it is meant for
             moment = job.taken + (k + 1) / 20
             sent = min(r.commands, key=lambda command: abs(command.time - moment))
             if abs(sent.time - moment) < 1e-6:
@@ -64,7 +64,7 @@ def test_in_sync_the_arm_rests_while_the_model_thinks(rig):
     r = rig(0.3, chunking_mode="sync", n_action_steps=6)
     r.run(4.0)
     asked = [job.taken for job in r.jobs if job.kind == "chunk"]
-    for taken, joined in r.loop.accounts.chunks:
+    for taken, joined in r.loop.latency_stats.chunks:
         during = [c for c in r.commands if taken + 0.1 < c.time < joined]
         assert during
         assert max(np.abs(c.velocity).max() for c in during) < 0.02
@@ -75,7 +75,7 @@ def test_in_sync_the_arm_rests_while_the_model_thinks(rig):
 def test_a_new_chunk_comes_after_as_many_actions_as_set(rig):
     r = rig(0.1, chunking_mode="rtc-trained", n_action_steps=5)
     r.run(4.0)
-    joined = [j for _, j in r.loop.accounts.chunks]
+    joined = [j for _, j in r.loop.latency_stats.chunks]
     steady = np.diff(joined)[4:]
     assert np.median(steady) == pytest.approx(0.25, abs=0.03)
 
@@ -93,7 +93,7 @@ class Straight(Policy):
     def plan(self, observation, context):
         return SubtaskPlan("on")
 
-    def chunk(self, observation, context, plan, prefix=None, frozen=0):
+    def chunk(self, observation, context, plan, prefix=None, inference_delay=0):
         self.seen.append((observation["state"][:3].copy(), prefix))
         actions = np.zeros((self.spec.horizon, 7), np.float32)
         actions[:, 1] = 0.005 * np.arange(1, self.spec.horizon + 1)
@@ -135,12 +135,12 @@ def test_a_reset_discards_what_is_in_flight(rig):
     r = rig(0.4, chunking_mode="rtc-trained")
     r.run(2.0)
     assert r.worker.state == "busy"
-    before = r.loop.accounts.chunks[-1]
+    before = r.loop.latency_stats.chunks[-1]
     plans = []
     r.loop.on_subtask = plans.append
     r.loop.reset(8)
     r.run(0.4)
-    assert r.loop.accounts.chunks[-1] == before  # the old answer came and was thrown away
+    assert r.loop.latency_stats.chunks[-1] == before  # the old answer came and was thrown away
     assert r.counts["late answer"] == 1
     assert r.speed < 1e-3
     r.run(2.0)
@@ -184,12 +184,12 @@ def test_after_a_jump_of_the_clock_it_brakes_and_begins_with_a_fresh_chunk(rig, 
     r.run(2.0)
     r.clock.jump(jump)
     r.arm.shift(jump)
-    old = len(r.loop.accounts.chunks)
+    old = len(r.loop.latency_stats.chunks)
     r.run(0.05)
     assert r.counts["clock jump"] == 1
     assert r.loop.mode == "stop"
     r.run(2.0)
-    assert len(r.loop.accounts.chunks) > old + 2
+    assert len(r.loop.latency_stats.chunks) > old + 2
     assert violations(path(r), r.settings.period, r.settings.limits) == []
 
 
@@ -205,9 +205,9 @@ def test_a_late_command_is_left_out_not_caught_up(rig):
 
     r.loop.tick = slow
     r.run(1.0)
-    assert r.loop.accounts.missed == 3
+    assert r.loop.latency_stats.missed_commands == 3
     assert r.counts["missed"] == 1
-    gaps = np.diff(r.loop.accounts.moments)
+    gaps = np.diff(r.loop.latency_stats.command_times)
     assert gaps.min() > 0.0049  # no burst
     assert "clock jump" not in r.counts
 
@@ -247,9 +247,9 @@ class Asked(RandomWaypointPolicy):
         super().__init__()
         self.contexts = []
 
-    def chunk(self, observation, context, plan, prefix=None, frozen=0):
+    def chunk(self, observation, context, plan, prefix=None, inference_delay=0):
         self.contexts.append(context)
-        return super().chunk(observation, context, plan, prefix, frozen)
+        return super().chunk(observation, context, plan, prefix, inference_delay)
 
 
 def test_a_policy_hears_the_time_in_actions_the_reward_since_it_was_asked_and_the_last_commands(rig):
@@ -309,7 +309,7 @@ def test_a_path_is_left_when_what_it_was_decided_on_is_too_old(rig):
     r.run(0.6 + r.settings.stopping_time)
     assert r.loop.mode == "stop"
     assert r.speed < 1e-3
-    assert r.loop.accounts.chunks[-1][0] <= last
+    assert r.loop.latency_stats.chunks[-1][0] <= last
 
 
 def _wild(job, reply):
@@ -363,14 +363,14 @@ def test_a_policy_hears_how_fast_the_arm_may_go_and_the_loop_that_it_is_over(rig
     class Ends(RandomWaypointPolicy):
         """Says that all is done with its third chunk, which is none."""
 
-        def chunk(self, observation, context, plan, prefix=None, frozen=0):
+        def chunk(self, observation, context, plan, prefix=None, inference_delay=0):
             heard.append(context.velocity)
-            decision = super().chunk(observation, context, plan, prefix, frozen)
+            decision = super().chunk(observation, context, plan, prefix, inference_delay)
             return replace(decision, over="done", actions=decision.actions * np.nan) if len(heard) == 3 else decision
 
     r = rig(0.05, policy=Ends(), limits=MotionLimits(*REACH, velocity=0.3))
-    r.loop.run(lambda: bool(r.loop.over))
-    assert r.loop.over == "done"
+    r.loop.run(lambda: bool(r.loop.episode_over))
+    assert r.loop.episode_over == "done"
     assert heard[:3] == [0.3] * 3
     r.loop.reset(1)
-    assert r.loop.over == ""
+    assert r.loop.episode_over == ""

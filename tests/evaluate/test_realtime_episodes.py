@@ -38,7 +38,7 @@ def test_what_is_off_the_plan_is_planned_anew():
 def test_the_same_seed_gives_the_same_episode():
     first, second = ([], [])
     for path in (first, second):
-        play(on_tick=lambda loop, play, path=path: path.append(loop.last.pose))
+        play(on_tick=lambda loop, play, path=path: path.append(loop.last_command.pose))
     assert np.array(first).tobytes() == np.array(second).tobytes()
 
 

@@ -65,13 +65,13 @@ def by_passes(model, processor, inputs, how, asked, words=None):
     fast = InferenceBackend(model)
     prefix = fast.encode(inputs)
     if words is None:
-        words = fast.plan_d2f(prefix, how.start, how.end, how.mask, how.accept)
+        words = fast.decode_block_diffusion(prefix, how.start, how.end, how.mask, how.accept)
     else:
         words = pick_place_prediction.subtask_from_tokens(model, prefix, words, how.start)
-    attended = ActionContext.from_predictions(fast.point(prefix, words))
+    attended = ActionContext.from_predictions(fast.predict_pick_place(prefix, words))
     if how.control == "pick_place":
-        return words, attended.points, fast.pick_place(attended, how.steps, asked.noise), prefix
-    chunk = fast.ee(attended, inputs.state, asked.motion, how.steps, asked.noise, asked.prefix)
+        return words, attended.points, fast.sample_pick_place(attended, how.steps, asked.noise), prefix
+    chunk = fast.sample_ee_chunk(attended, inputs.state, asked.motion, how.steps, asked.noise, asked.prefix)
     return words, attended.points, chunk, prefix
 
 
@@ -86,7 +86,7 @@ def test_it_is_the_passes_one_after_the_other(loaded, observations, control, pad
         some = observations[first : first + 4]
         inputs, asked = processor(some), asked_of(model, control, len(some))
         words, points, chunk, prefix = by_passes(model, processor, inputs, how, asked)
-        made = fast.decide(how, inputs, asked)
+        made = fast.decide_in_one_pass(how, inputs, asked)
         assert made.replanned.all()
         assert made.complete.all()
         assert made.token_lists(how.end) == words.tokens
@@ -95,9 +95,9 @@ def test_it_is_the_passes_one_after_the_other(loaded, observations, control, pad
         assert (made.action - chunk).abs().max() < BOUND
         assert (made.initial_features - model.progress.sample_features(prefix.seen, points)).abs().max() < 1e-3
         again = (
-            fast.pick_place(made.action_context, 3, asked.noise)
+            fast.sample_pick_place(made.action_context, 3, asked.noise)
             if control == "pick_place"
-            else fast.ee(made.action_context, inputs.state, asked.motion, 3, asked.noise)
+            else fast.sample_ee_chunk(made.action_context, inputs.state, asked.motion, 3, asked.noise)
         )
         assert (again - chunk).abs().max() < BOUND  # later chunks of the sub-task go on from it
 
@@ -110,7 +110,7 @@ def test_it_says_where_words_are_not_complete(loaded, observations, accept, coun
     for observation, forwards in itertools.product(observations[:count], (1, 2, 3)):
         inputs, how = processor([observation]), whole(processor, forwards=forwards, accept=accept)
         asked = asked_of(model, "ee", 1)
-        made = fast.decide(how, inputs, asked)
+        made = fast.decide_in_one_pass(how, inputs, asked)
         words, points, _, _ = by_passes(model, processor, inputs, how, asked)
         complete = bool(made.complete)
         found.add(complete)
@@ -119,9 +119,9 @@ def test_it_says_where_words_are_not_complete(loaded, observations, accept, coun
             assert made.token_lists(how.end) == words.tokens
         # Where it is not, one goes on from its prefix.
         prefix = made.encoded_observation()
-        later = fast.plan_d2f(prefix, how.start, how.end, how.mask, accept)
+        later = fast.decode_block_diffusion(prefix, how.start, how.end, how.mask, accept)
         assert later.tokens == words.tokens
-        assert (fast.point(prefix, later).points - points).abs().max() < BOUND
+        assert (fast.predict_pick_place(prefix, later).points - points).abs().max() < BOUND
     assert False in found
 
 
@@ -141,7 +141,7 @@ def test_subtasks_under_way_go_on_unless_they_seem_done(loaded, observations):
     asked.replan_threshold = torch.tensor(
         [ALWAYS_REPLAN, NEVER_REPLAN, float(chances[2]) - 0.01, float(chances[3]) + 0.01]
     )
-    made = fast.decide(how, inputs, asked)
+    made = fast.decide_in_one_pass(how, inputs, asked)
     assert (made.progress - chances).abs().max() < 1e-4
     assert made.replanned.tolist() == [True, False, True, False]
     words = [own if new else old for own, old, new in zip(fresh.tokens, other, made.replanned, strict=True)]
@@ -154,7 +154,7 @@ def test_subtasks_under_way_go_on_unless_they_seem_done(loaded, observations):
     assert (made.action - chunk).abs().max() < BOUND
     assert (joined - free).abs().max() > 10 * BOUND
     asked.replan_threshold = torch.full((4,), NEVER_REPLAN)
-    assert fast.decide(how, inputs, asked).complete.all()  # nothing is to be said
+    assert fast.decide_in_one_pass(how, inputs, asked).complete.all()  # nothing is to be said
 
 
 @pytest.mark.parametrize("control", CONTROLS)
@@ -164,7 +164,7 @@ def test_nothing_in_it_goes_by_the_host(loaded, observations, control):
     runner, how = Capturing(), whole(processor, control)
     asked = asked_of(model, control, 3)
     asked.prefix = torch.zeros(3, 2, 7) if control == "ee" else None
-    InferenceBackend(model, "fused", runner).decide(how, processor(observations[:3]), asked)
+    InferenceBackend(model, "fused", runner).decide_in_one_pass(how, processor(observations[:3]), asked)
     assert runner.passes == {"decide"}
 
 
@@ -182,11 +182,14 @@ def test_a_graph_of_it_serves_all_that_fits_its_sizes(loaded, observations, monk
     for observation, goal in zip(observations, goals, strict=False):
         inputs = processor([{**observation, "instruction": goal}])
         asked = asked_of(model, "ee", 1)
-        made, want = fast.decide(how, inputs, asked), InferenceBackend(model, "fused").decide(how, inputs, asked)
+        made, want = (
+            fast.decide_in_one_pass(how, inputs, asked),
+            InferenceBackend(model, "fused").decide_in_one_pass(how, inputs, asked),
+        )
         assert made.token_lists(how.end) == want.token_lists(how.end)
         assert torch.equal(made.complete, want.complete)
         assert (made.action - want.action).abs().max() < BOUND
-        again = fast.plan_d2f(made.encoded_observation(), how.start, how.end, how.mask)
+        again = fast.decode_block_diffusion(made.encoded_observation(), how.start, how.end, how.mask)
         assert again.tokens == by_passes(model, processor, inputs, how, asked)[0].tokens
     sizes = {-(-processor([{**observations[0], "instruction": goal}]).goal.shape[1] // 8) for goal in goals}
     assert len(tapes) == len(sizes) + len({key for key in runner._graphs if key[0].startswith("diffusion_step")})
@@ -274,8 +277,8 @@ def test_the_policy_goes_on_pass_by_pass_where_that_does_not_hold(loaded, observ
 def test_nothing_is_said_where_no_subtask_can_be_due(loaded, observations, monkeypatch):
     policy = policy_of(loaded, grammar="none", replan="never")
     asked = []
-    decide = policy._backend.decide
-    monkeypatch.setattr(policy._backend, "decide", lambda *given: asked.append(given) or decide(*given))
+    decide = policy._backend.decide_in_one_pass
+    monkeypatch.setattr(policy._backend, "decide_in_one_pass", lambda *given: asked.append(given) or decide(*given))
     play(policy, observations[:1], [0, 0, 0, 1])
     assert len(asked) == 2
 

@@ -45,25 +45,25 @@ def decide(fast, processor, observations, planner):
     prefix = fast.encode(inputs)
     if planner == "ar":
         subtask_constraints = processor.subtask_constraints()
-        words = fast.plan_ar(
+        words = fast.decode_autoregressive(
             prefix, start, end, [subtask_constraints.for_scene(prefix.objects, row) for row in range(len(observations))]
         )
     else:
-        words = fast.plan_d2f(prefix, start, end, mask)
-    pointed = fast.point(prefix, words)
+        words = fast.decode_block_diffusion(prefix, start, end, mask)
+    pointed = fast.predict_pick_place(prefix, words)
     attended = ActionContext.from_predictions(pointed)
     generators = [torch.Generator().manual_seed(row) for row in range(len(observations))]
     noise = action_sampling.sample_action_noise(fast.model, "ee", generators)
     motion = torch.full((len(observations), 4), 0.01)
-    ee = fast.ee(attended, inputs.state, motion, 3, noise)
+    ee = fast.sample_ee_chunk(attended, inputs.state, motion, 3, noise)
     return {
         "words": words,
         "layout": prefix.layout,
         "states": prefix.tokens,
         "points": pointed.points,
         "ee": ee,
-        "joined": fast.ee(attended, inputs.state, motion, 3, noise, ee[:, :4] + 0.001),
-        "pick_place": fast.pick_place(
+        "joined": fast.sample_ee_chunk(attended, inputs.state, motion, 3, noise, ee[:, :4] + 0.001),
+        "pick_place": fast.sample_pick_place(
             attended, 3, action_sampling.sample_action_noise(fast.model, "pick_place", generators)
         ),
     }
@@ -106,7 +106,8 @@ def test_chunks_can_be_compiled(loaded, observations):
     )
     given = attended, inputs.state, torch.zeros(1, 4), 1, torch.randn(1, 16, 7)
     assert (
-        InferenceBackend(model, "compile", traced()).ee(*given) - InferenceBackend(model).ee(*given)
+        InferenceBackend(model, "compile", traced()).sample_ee_chunk(*given)
+        - InferenceBackend(model).sample_ee_chunk(*given)
     ).abs().max() < BOUND
 
 
@@ -129,7 +130,7 @@ def test_no_pass_goes_by_the_host(loaded, observations, planner):
     assert runner.passes == {
         "encode",
         "decode_token" if planner == "ar" else "diffusion_step",
-        "predict_points",
+        "predict_pick_place",
         "ee",
         "pick_place",
     }
@@ -178,13 +179,13 @@ def test_padding_is_not_seen(loaded, observations):
     fast = InferenceBackend(model, "fused")
     prefix = fast.encode(processor(observations))
     words = pick_place_prediction.subtask_from_tokens(model, prefix, [[70, 71], [70], []], processor.start)
-    pointed = fast.point(prefix, words)
+    pointed = fast.predict_pick_place(prefix, words)
     attended = ActionContext.from_predictions(pointed)
     assert (~attended.valid).any()
     given = processor(observations).state, torch.zeros(3, 4), 2, torch.randn(3, 16, 7)
-    before = fast.ee(attended, *given)
+    before = fast.sample_ee_chunk(attended, *given)
     cache = [tuple(torch.where(attended.valid[:, None, :, None], x, 9.0) for x in pair) for pair in attended.cache]
-    assert torch.allclose(fast.ee(dataclasses.replace(attended, cache=cache), *given), before, atol=1e-6)
+    assert torch.allclose(fast.sample_ee_chunk(dataclasses.replace(attended, cache=cache), *given), before, atol=1e-6)
     seen = pointed.layout.kind[attended.valid]
     assert not (seen == int(TokenType.PAD)).any()
 

@@ -169,9 +169,9 @@ def test_every_mode_runs(folders, family, dtype):
     assert {keys.dtype for keys, _ in pointed.cache} == {torch.float32}
     assert {keys.shape[1] for keys, _ in pointed.cache} == {4}
     attended = action_sampling.ActionContext.from_predictions(pointed)
-    assert action_sampling.pick_place(model, attended, 2, torch.randn(2, 1, 8)).shape == (2, 2, 4)
+    assert action_sampling.sample_pick_place(model, attended, 2, torch.randn(2, 1, 8)).shape == (2, 2, 4)
     assert (
-        action_sampling.ee_chunk(model, attended, inputs.state, torch.zeros(2, 4), 2, torch.randn(2, 16, 7))
+        action_sampling.sample_ee_chunk(model, attended, inputs.state, torch.zeros(2, 4), 2, torch.randn(2, 16, 7))
         .isfinite()
         .all()
     )

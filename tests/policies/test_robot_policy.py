@@ -78,7 +78,7 @@ def test_it_plans_and_acts_in_the_real_time_loop(policy):
     plan = policy.plan(seen, Context())
     before = policy.chunk(seen, Context(), plan).actions
     assert before.shape == (8, 2)
-    continued = policy.chunk(seen, Context(), plan, before[3:], frozen=2).actions
+    continued = policy.chunk(seen, Context(), plan, before[3:], inference_delay=2).actions
     assert np.array_equal(continued[:2], before[3:5])
     encoding = policy.encode(seen, Context(), plan)
     x = policy.normalize(before)

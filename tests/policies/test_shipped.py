@@ -48,8 +48,10 @@ def test_both_planners_say_the_same_of_easy_scenes_and_it_is_right():
     policies = [make_policy("lohovla", env, planner=planner, grammar="none") for planner in ("ar", "d2f")]
     said, right, forwards = [], [], []
     for policy in policies:
-        plan = policy.planner._backend.plan_d2f
-        policy.planner._backend.plan_d2f = lambda *given, plan=plan: forwards.append(plan(*given)) or forwards[-1]
+        plan = policy.planner._backend.decode_block_diffusion
+        policy.planner._backend.decode_block_diffusion = lambda *given, plan=plan: (
+            forwards.append(plan(*given)) or forwards[-1]
+        )
     for seed in range(1, 17, 2):
         observation, _ = env.reset(seed=seed)
         right.append(env.problem.goal.next(env.scene()).text)

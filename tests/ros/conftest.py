@@ -238,7 +238,7 @@ class Bench:
 
     def moves(self):
         """Wait until the policy moves the arm."""
-        begin = self.session.loop.accounts
+        begin = self.session.loop.latency_stats
         self.until(lambda: self.session.phase == "running" and self.robot.allowed and begin.chunks)
         count = len(self.arm.commands)
         at = self.arm.pose[:3]

@@ -100,11 +100,11 @@ def main(delay, jitter, loss, seconds):
     ages, submit = [], bench.worker.submit
     bench.worker.submit = lambda job, now: (ages.append(now - job.taken), submit(job, now))
     bench.start()
-    bench.until(lambda: bench.session.loop.accounts.chunks, 40.0)
+    bench.until(lambda: bench.session.loop.latency_stats.chunks, 40.0)
     end = time.monotonic() + seconds
     bench.until(lambda: time.monotonic() > end, 60.0)
     record = {
-        "chunks": len(bench.session.loop.accounts.chunks),
+        "chunks": len(bench.session.loop.latency_stats.chunks),
         "oldest": max(ages),
         "sent": bench.robot.sent,
         "passed": bench.robot.guard.said.get("passed", 0),

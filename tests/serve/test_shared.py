@@ -72,14 +72,14 @@ def test_metrics_are_prometheus_text():
 
 def test_health_and_metrics_pages():
     async def look():
-        ailment, drain = [""], Drain()
-        pages = HealthEndpoints(ApiKeys([KEY]), Registry(), drain, lambda: ailment[0])
+        error, drain = [""], Drain()
+        pages = HealthEndpoints(ApiKeys([KEY]), Registry(), drain, lambda: error[0])
         assert pages.answer("/", None) is None
         assert pages.answer("/healthz", None).status == 200
         assert pages.answer("/healthz?x=1", None).body == "OK\n"
         assert pages.answer("/metrics", None).status == 401
         assert pages.answer("/metrics", f"Api-Key {KEY}").status == 200
-        ailment[0] = "ill"
+        error[0] = "ill"
         assert pages.answer("/healthz", None).status == 503
         drain.begin()
         assert pages.answer("/healthz", None).body == "draining\n"

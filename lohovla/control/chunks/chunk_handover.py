@@ -22,14 +22,14 @@ class ArmSnapshot(NamedTuple):
     Attributes:
         measured: its pose (6,).
         commanded: the last command (6,).
-        ahead: actions that the path still had; 0 if there was none to continue.
-        waits: whether that path stood still.
+        remaining_actions: actions that the path still had; 0 if there was none to continue.
+        at_rest: whether that path stood still.
     """
 
     measured: np.ndarray
     commanded: np.ndarray
-    ahead: int
-    waits: bool
+    remaining_actions: int
+    at_rest: bool
 
     @classmethod
     def from_robot(cls, measured: np.ndarray, commanded: np.ndarray, ahead: np.ndarray | None) -> ArmSnapshot:
@@ -45,12 +45,12 @@ class AcceptedChunk(NamedTuple):
 
     Attributes:
         chunk: the motion.
-        alone: it replaces the path instead of being joined to it.
+        replaces_trajectory: it replaces the path instead of being joined to it.
         expires: when it is too old to be followed.
     """
 
     chunk: Chunk
-    alone: bool
+    replaces_trajectory: bool
     expires: float
 
 
@@ -67,8 +67,8 @@ class ChunkHandover:
     def __init__(self, spec: PolicySpec, settings: LoopSettings, period: float, log: EventLog):
         self._spec, self._settings, self._period, self.log = spec, settings, period, log
 
-    def join(
-        self, now: float, taken: float, decision: Decision, posed: ArmSnapshot, pose: np.ndarray, number: int
+    def accept_chunk(
+        self, now: float, taken: float, decision: Decision, snapshot: ArmSnapshot, pose: np.ndarray, number: int
     ) -> AcceptedChunk | None:
         """The chunk of a decision; None if it is unsound, or of no use any more.
 
@@ -76,19 +76,21 @@ class ChunkHandover:
             now: when it came, s.
             taken: when what it was decided on was seen, s.
             decision: of the policy.
-            posed: how the arm was then.
+            snapshot: how the arm was then.
             pose: the last command (6,).
             number: of the chunk.
         """
         settings, period = self._settings, self._period
-        anew = decision.planned and posed.waits  # a motion from rest begins with its first action, however late
+        anew = decision.planned and snapshot.at_rest  # a motion from rest begins with its first action, however late
         if fault := fault_of(decision, self._spec):
             self.log.add(now, "bad chunk", fault)
             return None
         expires = taken + settings.safety.stale_after
         actions = np.asarray(decision.actions, dtype=np.float64)
         # No action is skipped that nothing went ahead in place of: where the old path ended early, the arm waited.
-        start = max(taken, now - posed.ahead * period) if posed.ahead and not anew else now
+        start = (
+            max(taken, now - snapshot.remaining_actions * period) if snapshot.remaining_actions and not anew else now
+        )
         if start + len(actions) * period <= now + settings.period:
             self.log.add(now, "slow model", f"all {len(actions)} actions were past when they came")
             start = now
@@ -97,9 +99,9 @@ class ChunkHandover:
             self.log.add(now, "stale chunk", f"it came {now - taken:.2f} s after its observation")
             return None
         actions = actions[: min(usable, settings.n_action_steps if settings.chunking_mode == "sync" else usable)]
-        actions = to_absolute(actions, posed.measured) if self._spec.relative else actions
-        actions = self._bounded(now, actions, posed.commanded)
-        origin = posed.commanded if start < now else pose
+        actions = to_absolute(actions, snapshot.measured) if self._spec.relative else actions
+        actions = self._bounded(now, actions, snapshot.commanded)
+        origin = snapshot.commanded if start < now else pose
         return AcceptedChunk(Chunk.from_actions(number, actions, start, period, origin, settings.limits), anew, expires)
 
     def _bounded(self, now: float, actions: np.ndarray, before: np.ndarray) -> np.ndarray:

@@ -22,19 +22,19 @@ from lohovla.policies.realtime_policy import Denoiser, SubtaskPlan
 BETA = 5.0  # the largest weight of the guidance
 
 
-def soft_mask(horizon: int, frozen: int, overlap: int) -> np.ndarray:
+def soft_mask(horizon: int, inference_delay: int, overlap: int) -> np.ndarray:
     """How much each action of a new chunk is held to the old one, float64 (horizon,) in [0, 1].
 
     Args:
         horizon: H, actions in a chunk.
-        frozen: d, actions that will have been carried out when the chunk arrives: weight 1.
+        inference_delay: d, actions that will have been carried out when the chunk arrives: weight 1.
         overlap: H - s, actions that the old chunk still has; from there on the weight is 0. Between the two it
             falls as c (e^c - 1) / (e - 1), with c = (H - s - i) / (H - s - d + 1).
     """
     index = np.arange(horizon)
-    c = (overlap - index) / (overlap - frozen + 1.0)
+    c = (overlap - index) / (overlap - inference_delay + 1.0)
     falling = c * np.expm1(c) / math.expm1(1.0)
-    return np.where(index < frozen, 1.0, np.where(index < overlap, falling, 0.0))
+    return np.where(index < inference_delay, 1.0, np.where(index < overlap, falling, 0.0))
 
 
 def guidance_weight(t: float, beta: float) -> float:
@@ -45,12 +45,12 @@ def guidance_weight(t: float, beta: float) -> float:
     return min(beta, (tau * tau + t * t) / (tau * t))
 
 
-def denoise(
+def denoise_guided(
     velocity: Callable[[torch.Tensor, float], torch.Tensor],
     noise: torch.Tensor,
     steps: int,
     prefix: torch.Tensor | None = None,
-    frozen: int = 0,
+    inference_delay: int = 0,
     beta: float = BETA,
 ) -> torch.Tensor:
     """Integrate a velocity field from noise to data by Euler's method, guided where there is a prefix.
@@ -60,7 +60,7 @@ def denoise(
         noise: x at t=1 (H, D).
         steps: how many.
         prefix: what the old chunk still has, in the model's space (n, D); None for no guidance.
-        frozen: how many of its actions will have been carried out.
+        inference_delay: how many of its actions will have been carried out.
         beta: the largest weight of the guidance.
 
     Returns:
@@ -71,7 +71,7 @@ def denoise(
         with torch.no_grad():
             return euler_sample(lambda x, step: velocity(x, noise_level(step, steps)), noise, steps)
     overlap = min(len(prefix), len(noise))
-    mask = torch.as_tensor(soft_mask(len(noise), min(frozen, overlap), overlap)).to(noise)[:, None]
+    mask = torch.as_tensor(soft_mask(len(noise), min(inference_delay, overlap), overlap)).to(noise)[:, None]
     target = torch.zeros_like(noise)
     target[:overlap] = prefix[:overlap]
 
@@ -94,13 +94,13 @@ def guided_chunk(
     context: Context,
     plan: SubtaskPlan,
     prefix: np.ndarray | None,
-    frozen: int,
+    inference_delay: int,
     seed: int,
     beta: float = BETA,
 ) -> Decision:
-    """A chunk of a :class:`~lohovla.policies.realtime_policy.Denoiser` that continues ``prefix``; see :func:`denoise`.
+    """A chunk of a :class:`~lohovla.policies.realtime_policy.Denoiser` that continues ``prefix``.
 
-    The noise follows from ``seed`` alone.
+    See :func:`denoise_guided`. The noise follows from ``seed`` alone.
     """
     encoding = denoiser.encode(observation, context, plan)
     action = np.zeros((denoiser.spec.horizon, *denoiser.spec.action_shape), np.float32)
@@ -112,4 +112,4 @@ def guided_chunk(
     def velocity(x: torch.Tensor, t: float) -> torch.Tensor:
         return denoiser.velocity(x, t, encoding)
 
-    return denoiser.finish(denoise(velocity, noise, denoiser.flow_steps, kept, frozen, beta), encoding)
+    return denoiser.finish(denoise_guided(velocity, noise, denoiser.flow_steps, kept, inference_delay, beta), encoding)

@@ -60,28 +60,28 @@ class Chunk:
         """Lay absolute ``ee`` actions (H, 7) out from the pose ``origin`` (6,) on; ``limits`` say how it may stop."""
         actions = unwrap(actions, origin[3:])
         values = np.vstack([origin, actions[:, :POSE]])
-        spans = _restful(np.diff(values, axis=0), period, limits)
+        spans = _segment_durations(np.diff(values, axis=0), period, limits)
         times = start + np.concatenate([[0.0], np.cumsum(spans)])
-        return cls(number, actions, start, period, times.tolist(), values, _slopes(values, spans))
+        return cls(number, actions, start, period, times.tolist(), values, _knot_velocities(values, spans))
 
     @property
-    def end(self) -> float:
+    def rest_time(self) -> float:
         """When the path comes to rest, s."""
         return self.times[-1]
 
     @property
-    def last(self) -> float:
+    def last_action_time(self) -> float:
         """When the last action is due by the policy's own time, s."""
         return self.start + len(self.actions) * self.period
 
-    def at(self, now: float) -> Setpoint:
+    def setpoint_at(self, now: float) -> Setpoint:
         """The path at a moment; at rest after its end."""
         k = min(max(bisect_right(self.times, now) - 1, 0), len(self.actions) - 1)
         h = self.times[k + 1] - self.times[k]
         u = min(max((now - self.times[k]) / h, 0.0), 1.0)
         gripper = float(self.actions[k, 6])
         p0, p1, m0, m1 = self.values[k], self.values[k + 1], self.slopes[k] * h, self.slopes[k + 1] * h
-        if now >= self.end:
+        if now >= self.rest_time:
             return Setpoint(p1, np.zeros(POSE), np.zeros(POSE), gripper)
         way = p1 - p0
         a, b = m0 + m1 - 2.0 * way, 3.0 * way - 2.0 * m0 - m1
@@ -92,7 +92,7 @@ class Chunk:
             gripper,
         )
 
-    def planned(self, moment: float) -> np.ndarray:
+    def nominal_action_at(self, moment: float) -> np.ndarray:
         """The action (7,) at a moment by the policy's own time: straight between targets, at full pace to the end."""
         place = min(max((moment - self.start) / self.period, 0.0), float(len(self.actions)))
         k = min(math.ceil(place - 1e-9), len(self.actions))
@@ -101,7 +101,7 @@ class Chunk:
         return np.append(before + share * (after - before), self.actions[max(k - 1, 0), 6])
 
 
-def _restful(ways: np.ndarray, period: float, limits: MotionLimits) -> np.ndarray:
+def _segment_durations(ways: np.ndarray, period: float, limits: MotionLimits) -> np.ndarray:
     """Seconds of each way (n, 6): the period, longer towards the end so that the last target is met at rest."""
     spans = np.full(len(ways), period)
     for part, most in ((ways[:, :3], limits.acceleration), (ways[:, 3:], limits.turn_acceleration)):
@@ -118,7 +118,7 @@ def _restful(ways: np.ndarray, period: float, limits: MotionLimits) -> np.ndarra
     return spans
 
 
-def _slopes(values: np.ndarray, spans: np.ndarray) -> np.ndarray:
+def _knot_velocities(values: np.ndarray, spans: np.ndarray) -> np.ndarray:
     """Velocities at the knots (n + 1, 6): weighted harmonic means, zero at turning points and at the end."""
     rates = np.diff(values, axis=0) / spans[:, None]
     slopes = np.zeros_like(values)
@@ -150,14 +150,14 @@ class _BlendOut:
     length: float = 1.0
 
     @classmethod
-    def between(cls, old: Setpoint, new: Setpoint, now: float, shortest: float) -> _BlendOut:
+    def from_setpoints(cls, old: Setpoint, new: Setpoint, now: float, shortest: float) -> _BlendOut:
         """From the path so far onto a new one, in no less than ``shortest`` seconds."""
         turn = nearest(old.pose[3:], new.pose[3:]) - new.pose[3:]
         pose = np.concatenate([old.pose[:3] - new.pose[:3], turn])
         far = max(np.linalg.norm(pose[:3]) / _FADE_SPEED, np.linalg.norm(turn) / _FADE_TURN)
         return cls(pose, old.velocity - new.velocity, now, max(shortest, float(far)))
 
-    def at(self, now: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def offset_at(self, now: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What is left of the difference at a moment, its velocity and its acceleration, each (6,)."""
         u = max((now - self.start) / self.length, 0.0)
         if u >= 1.0:
@@ -169,9 +169,9 @@ class _BlendOut:
             ((12.0 * u - 6.0) * self.pose + (6.0 * u - 4.0) * drift) / self.length**2,
         )
 
-    def onto(self, path: Setpoint, now: float) -> Setpoint:
+    def add_offset(self, path: Setpoint, now: float) -> Setpoint:
         """A path with what is left of the difference."""
-        pose, velocity, acceleration = self.at(now)
+        pose, velocity, acceleration = self.offset_at(now)
         return Setpoint(path.pose + pose, path.velocity + velocity, path.acceleration + acceleration, path.gripper)
 
 
@@ -179,37 +179,38 @@ class Trajectory:
     """The chunks being carried out, and how one takes over from another.
 
     Args:
-        bridge: s, the shortest fade of a difference.
-        decay: None for one chunk at a time, the newest; else temporal ensembling: the mean of all chunks that
-            reach the moment, the k-th oldest weighted exp(-decay k), as Zhao et al. (2023) do.
+        blend_time: s, the shortest fade of a difference.
+        temporal_ensemble_coeff: None for one chunk at a time, the newest; else temporal ensembling: the mean of all
+            chunks that reach the moment, the k-th oldest weighted exp(-temporal_ensemble_coeff k), as Zhao et al.
+            (2023) do.
     """
 
     def __init__(self, blend_time: float, temporal_ensemble_coeff: float | None = None):
-        self._bridge, self._decay = blend_time, temporal_ensemble_coeff
+        self._blend_time, self._ensemble_coeff = blend_time, temporal_ensemble_coeff
         self.clear()
 
     def clear(self) -> None:
         """Forget every chunk."""
         self._chunks: list[Chunk] = []
         self._key: tuple[int, ...] = ()
-        self._fade = _BlendOut()
+        self._blend = _BlendOut()
 
     @property
-    def newest(self) -> Chunk | None:
+    def newest_chunk(self) -> Chunk | None:
         """The chunk that came last."""
         return self._chunks[-1] if self._chunks else None
 
-    def running(self, now: float) -> bool:
+    def has_actions(self, now: float) -> bool:
         """Whether there are actions for this moment."""
-        return bool(self._chunks) and now < max(chunk.end for chunk in self._members(now))
+        return bool(self._chunks) and now < max(chunk.rest_time for chunk in self._active_chunks(now))
 
-    def add(self, chunk: Chunk, alone: bool = False) -> None:
+    def add_chunk(self, chunk: Chunk, replace_all: bool = False) -> None:
         """Let a chunk join in, or take the place of all others at once (``alone``)."""
-        if alone:
+        if replace_all:
             self._chunks = []
-        self._chunks = [*self._chunks, chunk] if self._decay is not None else [*self._chunks[-1:], chunk]
+        self._chunks = [*self._chunks, chunk] if self._ensemble_coeff is not None else [*self._chunks[-1:], chunk]
 
-    def at(self, now: float, pose: np.ndarray) -> Setpoint | None:
+    def setpoint_at(self, now: float, pose: np.ndarray) -> Setpoint | None:
         """The path at a moment, or None if there is none yet. Moments must not go back.
 
         Args:
@@ -218,47 +219,47 @@ class Trajectory:
         """
         if not self._chunks:
             return None
-        members = self._members(now)
+        members = self._active_chunks(now)
         target = self._mean(members, now)
         key = tuple(chunk.number for chunk in members)
         if key != self._key:
-            self._fade = _BlendOut.between(self._old(now, pose), target, now, self._bridge)
+            self._blend = _BlendOut.from_setpoints(self._previous_setpoint(now, pose), target, now, self._blend_time)
             self._key = key
             self._chunks = [chunk for chunk in self._chunks if chunk.number >= key[0]]
-        return self._fade.onto(target, now)
+        return self._blend.add_offset(target, now)
 
-    def remainder(self, start: float, period: float, most: int) -> np.ndarray | None:
+    def remaining_actions(self, start: float, period: float, most: int) -> np.ndarray | None:
         """What is still planned after ``start``: actions float64 (n, 7), n <= ``most``, ``period`` apart; or None."""
-        chunks = [chunk for chunk in self._chunks if chunk.last > start + 1e-9]
+        chunks = [chunk for chunk in self._chunks if chunk.last_action_time > start + 1e-9]
         if not chunks:
             return None
         newest = chunks[-1]
-        count = min(most, int((newest.last - start) / period + 1e-6))
+        count = min(most, int((newest.last_action_time - start) / period + 1e-6))
         if count < 1:
             return None
         moments = start + period * np.arange(1, count + 1)
         rows = np.array([self._planned(chunks, moment) for moment in moments])
-        rows[:, :POSE] += [self._fade.at(moment)[0] for moment in moments]
+        rows[:, :POSE] += [self._blend.offset_at(moment)[0] for moment in moments]
         return rows
 
     def _planned(self, chunks: list[Chunk], moment: float) -> np.ndarray:
-        if self._decay is None:
-            return chunks[-1].planned(moment)
-        members = [chunk for chunk in chunks if chunk.last >= moment - 1e-9] or chunks[-1:]
-        rows = np.array([chunk.planned(moment) for chunk in members])
-        weights = np.exp(-self._decay * np.arange(len(rows)))
+        if self._ensemble_coeff is None:
+            return chunks[-1].nominal_action_at(moment)
+        members = [chunk for chunk in chunks if chunk.last_action_time >= moment - 1e-9] or chunks[-1:]
+        rows = np.array([chunk.nominal_action_at(moment) for chunk in members])
+        weights = np.exp(-self._ensemble_coeff * np.arange(len(rows)))
         return weights @ rows / weights.sum()
 
-    def _members(self, now: float) -> list[Chunk]:
-        if self._decay is None:
+    def _active_chunks(self, now: float) -> list[Chunk]:
+        if self._ensemble_coeff is None:
             return self._chunks[-1:]
-        return [chunk for chunk in self._chunks if now < chunk.last] or self._chunks[-1:]
+        return [chunk for chunk in self._chunks if now < chunk.last_action_time] or self._chunks[-1:]
 
     def _mean(self, members: list[Chunk], now: float) -> Setpoint:
         if len(members) == 1:
-            return members[0].at(now)
-        points = [chunk.at(now) for chunk in members]
-        weights = np.exp(-(self._decay or 0.0) * np.arange(len(points)))
+            return members[0].setpoint_at(now)
+        points = [chunk.setpoint_at(now) for chunk in members]
+        weights = np.exp(-(self._ensemble_coeff or 0.0) * np.arange(len(points)))
         weights /= weights.sum()
         first = points[0].pose
         poses = [np.concatenate([p.pose[:3], nearest(p.pose[3:], first[3:])]) for p in points]
@@ -269,9 +270,9 @@ class Trajectory:
             float(weights @ np.array([p.gripper for p in points])),
         )
 
-    def _old(self, now: float, pose: np.ndarray) -> Setpoint:
+    def _previous_setpoint(self, now: float, pose: np.ndarray) -> Setpoint:
         """The path at this moment had nothing changed; at rest at ``pose`` where there was none."""
         members = [chunk for chunk in self._chunks if chunk.number in self._key]
         if not members:
             return Setpoint(pose, np.zeros(POSE), np.zeros(POSE), 0.0)
-        return self._fade.onto(self._mean(members, now), now)
+        return self._blend.add_offset(self._mean(members, now), now)

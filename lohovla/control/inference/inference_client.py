@@ -34,63 +34,68 @@ class InferenceClient:
         spec: of the policy.
         settings: of the loop.
         log: where events go.
-        accounts: where durations go.
+        latency_stats: where durations go.
     """
 
     def __init__(
-        self, worker: InferenceWorker, spec: PolicySpec, settings: LoopSettings, log: EventLog, accounts: LatencyStats
+        self,
+        worker: InferenceWorker,
+        spec: PolicySpec,
+        settings: LoopSettings,
+        log: EventLog,
+        latency_stats: LatencyStats,
     ):
         self._worker, self._spec, self._settings, self.log = worker, spec, settings, log
-        self._accounts = accounts
+        self._latency_stats = latency_stats
         self.epoch = 0
         self.period = 1.0 / spec.control_hz
         self._count = 0  # of this loop's questions
-        self._asked: tuple[InferenceRequest, float] | None = None
-        self.lost = ""  # why the model is given up for good
+        self._pending: tuple[InferenceRequest, float] | None = None
+        self.failure_cause = ""  # why the model is given up for good
 
-    def begin(self, now: float, seed: int) -> None:
+    def begin_episode(self, now: float, seed: int) -> None:
         """A new episode: everything in flight is void."""
         self.epoch += 1
-        self._seed, self._unreset, self._fresh = seed, True, True
-        self.plan: SubtaskPlan | None = None
+        self._seed, self._reset_due, self._first_request = seed, True, True
+        self.subtask_plan: SubtaskPlan | None = None
         self._plan_due, self._plan_began, self._reward = True, now, 0.0
         self._failures = SubtaskFailures(self._settings.max_subtask_failures)
         self._latencies: deque[float] = deque(maxlen=_REMEMBERED)
-        self._restarts, self.lost = 0, ""
-        self._way = 0.0  # m, of the sub-task
+        self._restarts, self.failure_cause = 0, ""
+        self._subtask_length = 0.0  # m, of the sub-task
         self._busy_since = now  # with somebody else's question
 
-    def drop(self, now: float, cause: str) -> None:
+    def discard_pending(self, now: float, cause: str) -> None:
         """What is in flight was asked in another situation."""
         self.epoch += 1
-        if self._asked is not None:
+        if self._pending is not None:
             self.log.add(now, "discarded", f"the answer in flight, because {cause}")
 
-    def rebase(self, now: float) -> None:
+    def restart_timeouts(self, now: float) -> None:
         """The clock jumped: what is waited for is waited for since now."""
         self._plan_began = now
-        if self._asked is not None:
-            self._asked = self._asked[0], now
+        if self._pending is not None:
+            self._pending = self._pending[0], now
 
     @property
-    def delay(self) -> int:
+    def inference_delay(self) -> int:
         """Actions that will pass until the answer to a question asked now: the slowest of the last few replies."""
         return math.ceil(max(self._latencies, default=0.0) / self.period - 1e-6)
 
     # -- asking ------------------------------------------------------------------------------------
 
-    def due(self, now: float, reward: float, chunk_due: bool) -> str:
+    def next_request_kind(self, now: float, reward: float, chunk_due: bool) -> str:
         """What to ask now: ``reset``, ``plan``, ``chunk`` or nothing, ""."""
-        self._judge(now, reward)
-        if self._worker.state != "idle" or self._asked is not None:
+        self._check_subtask_end(now, reward)
+        if self._worker.state != "idle" or self._pending is not None:
             return ""
-        if self._unreset:
+        if self._reset_due:
             return "reset"
         if self._plan_due:
             return "plan"
         return "chunk" if chunk_due else ""
 
-    def ask(self, now: float, kind: str, **particulars: Any) -> InferenceRequest:
+    def submit_request(self, now: float, kind: str, **particulars: Any) -> InferenceRequest:
         """Put the question; ``particulars`` are fields of :class:`InferenceRequest`."""
         self._count += 1
         number = next(_NUMBERS)
@@ -99,98 +104,104 @@ class InferenceClient:
         fields = {
             "taken": now,
             "seed": seed,
-            "guided": rtc,
+            "rtc_guided": rtc,
             "max_guidance_weight": self._settings.max_guidance_weight,
-            "plan": self.plan,
+            "plan": self.subtask_plan,
         }
         job = InferenceRequest(number, kind, self.epoch, **{**fields, **particulars})
-        self._asked = job, now
+        self._pending = job, now
         self._worker.submit(job, now)
         return job
 
-    def _judge(self, now: float, reward: float) -> None:
+    def _check_subtask_end(self, now: float, reward: float) -> None:
         """Whether the sub-task is done, by the reward, or has failed too often."""
         if self._settings.progress == "reward" and reward > self._reward + 1e-9:
             self._reward, self._plan_due = reward, True
             self._failures.clear()
-        elif self.plan is not None and now - self._plan_began > self._settings.subtask_time_allowed(self._way):
+        elif self.subtask_plan is not None and now - self._plan_began > self._settings.subtask_time_allowed(
+            self._subtask_length
+        ):
             self._plan_began = now
             if self._failures.add():
                 self._plan_due = True
-                self.log.add(now, "gave up", f"{self.plan.subtask or 'the sub-task'} failed too often: plan again")
+                self.log.add(
+                    now, "gave up", f"{self.subtask_plan.subtask or 'the sub-task'} failed too often: plan again"
+                )
 
     def note_progress(self, job: InferenceRequest, progress: float) -> None:
         """The model's own view of a sub-task's completion, with a chunk of it."""
         done = self._settings.progress == "model" and progress >= self._settings.success_threshold
-        if done and job.plan is self.plan:
+        if done and job.plan is self.subtask_plan:
             self._plan_due = True
             self._failures.clear()
 
-    def note_planned(self, now: float, way: float) -> None:
+    def note_new_subtask(self, now: float, way: float) -> None:
         """A policy that plans within its chunks has turned to another sub-task, of ``way`` m."""
-        self._plan_began, self._way = now, way
+        self._plan_began, self._subtask_length = now, way
         self._failures.clear()
 
     # -- answers -----------------------------------------------------------------------------------
 
-    def answers(self, now: float) -> list[tuple[InferenceRequest, InferenceReply]]:
+    def poll_replies(self, now: float) -> list[tuple[InferenceRequest, InferenceReply]]:
         """Answers that are still wanted. A plan is kept here too."""
         wanted = []
         for reply in self._worker.poll(now):
-            if self._asked is None or reply.number != self._asked[0].number:
+            if self._pending is None or reply.number != self._pending[0].number:
                 if reply.error:
                     self.log.add(now, "model error", reply.error)
                 continue
-            job, _ = self._asked
-            self._asked = None
+            job, _ = self._pending
+            self._pending = None
             if job.epoch != self.epoch:
                 self.log.add(now, "late answer", f"{job.kind} of an epoch that has ended")
             elif reply.error:
                 self.log.add(now, "model error", reply.error)
             else:
-                self._take(now, job, reply)
+                self._accept_reply(now, job, reply)
                 wanted.append((job, reply))
         return wanted
 
-    def _take(self, now: float, job: InferenceRequest, reply: InferenceReply) -> None:
+    def _accept_reply(self, now: float, job: InferenceRequest, reply: InferenceReply) -> None:
         timing = getattr(reply.result, "timing", None)
         if job.kind == "reset":
-            self._unreset = False
+            self._reset_due = False
         elif job.kind == "plan":
-            self._fresh = False
-            self._accounts.add_timing(timing, "plan", reply.seconds)
+            self._first_request = False
+            self._latency_stats.add_timing(timing, "plan", reply.seconds)
             if isinstance(plan := reply.result, SubtaskPlan):
-                self.plan, self._plan_due, self._plan_began, self._way = plan, False, now, plan.way
+                self.subtask_plan, self._plan_due, self._plan_began, self._subtask_length = plan, False, now, plan.way
         else:
-            self._fresh = False
-            self._accounts.add_timing(timing, "act", reply.seconds)
-            self._accounts.add("reply", now - job.taken)
+            self._first_request = False
+            self._latency_stats.add_timing(timing, "act", reply.seconds)
+            self._latency_stats.add("reply", now - job.taken)
             self._latencies.append(now - job.taken)
 
-    def look_after_worker(self, now: float) -> None:
+    def restart_failed_worker(self, now: float) -> None:
         """Notice a model that is dead or stuck, and start it anew, a few times."""
         state = self._worker.state
-        stuck = self._asked is None and state == "busy" and now - self._busy_since > self._settings.safety.plan_timeout
-        if self._asked is not None and state != "dead":
-            job, since = self._asked
+        stuck = (
+            self._pending is None and state == "busy" and now - self._busy_since > self._settings.safety.plan_timeout
+        )
+        if self._pending is not None and state != "dead":
+            job, since = self._pending
             safety = self._settings.safety
-            quick = job.kind == "chunk" and not self._fresh
+            quick = job.kind == "chunk" and not self._first_request
             stuck = now - since > (safety.model_timeout if quick else safety.plan_timeout)
         if state != "dead" and not stuck:
             return
         if self._restarts >= self._settings.safety.restarts:
-            self.lost = f"the model was lost {self._restarts + 1} times"
+            self.failure_cause = f"the model was lost {self._restarts + 1} times"
             return
         self._restarts += 1
-        what = self._asked[0].kind if self._asked is not None else "nothing"
+        what = self._pending[0].kind if self._pending is not None else "nothing"
         self.log.add(now, "model stuck" if stuck else "model died", f"while asked for {what}; started anew")
-        self._asked = None
+        self._pending = None
         self.epoch += 1
-        self._unreset = self._fresh = True
+        self._reset_due = self._first_request = True
         self._worker.restart(now)
 
 
-def prefix_for(spec: PolicySpec, remainder: np.ndarray | None, pose: np.ndarray) -> np.ndarray | None:
+def action_prefix(spec: PolicySpec, remainder: np.ndarray | None, pose: np.ndarray) -> np.ndarray | None:
     """What remains of the chunk before, in the policy's own frame: relative ones anchored to ``pose`` (6,)."""
     if remainder is None:
         return None

@@ -27,8 +27,8 @@ class InferenceRequest:
         context: what it knows beside.
         plan: the sub-task (``chunk``).
         prefix: what remains of the chunk before, in the model's own frame (``chunk``).
-        frozen: how many actions of it will have been carried out.
-        guided: whether the loop's own guidance is to be used (``rtc``).
+        inference_delay: how many actions of it will have been carried out.
+        rtc_guided: whether the loop's own guidance is to be used (``rtc``).
         max_guidance_weight: its largest weight.
     """
 
@@ -41,8 +41,8 @@ class InferenceRequest:
     context: Context = field(default_factory=Context)
     plan: SubtaskPlan | None = None
     prefix: np.ndarray | None = None
-    frozen: int = 0
-    guided: bool = False
+    inference_delay: int = 0
+    rtc_guided: bool = False
     max_guidance_weight: float = 5.0
 
 
@@ -81,11 +81,18 @@ def _answer(policy: RealtimePolicy, job: InferenceRequest) -> SubtaskPlan | Deci
     if job.kind == "plan":
         return policy.plan(job.observation, job.context)
     plan = job.plan or SubtaskPlan()
-    if job.guided:
+    if job.rtc_guided:
         from lohovla.control.chunks.real_time_chunking import guided_chunk
 
         assert isinstance(policy, Denoiser)
         return guided_chunk(
-            policy, job.observation, job.context, plan, job.prefix, job.frozen, job.seed, job.max_guidance_weight
+            policy,
+            job.observation,
+            job.context,
+            plan,
+            job.prefix,
+            job.inference_delay,
+            job.seed,
+            job.max_guidance_weight,
         )
-    return policy.chunk(job.observation, job.context, plan, job.prefix, job.frozen)
+    return policy.chunk(job.observation, job.context, plan, job.prefix, job.inference_delay)

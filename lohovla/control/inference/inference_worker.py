@@ -24,7 +24,7 @@ _NICE = 5  # the model's process gives way to the commands
 
 
 class InferenceWorker(Protocol):
-    """Does one job at a time and never makes the asker wait.
+    """Does one job at a time and never makes its client wait.
 
     ``state`` is ``starting``, ``idle``, ``busy`` or ``dead``.
     """

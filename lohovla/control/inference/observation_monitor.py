@@ -32,38 +32,40 @@ class ObservationMonitor:
         self._cameras, self._limits = CameraWatch(settings.safety), settings.limits
         self._sent: deque[tuple[float, np.ndarray]] = deque(maxlen=math.ceil(period / settings.period) + 2)
         self._at = -math.inf  # when to look again
-        self.begin(0.0, 0.0)
+        self.begin_episode(0.0, 0.0)
 
-    def begin(self, now: float, rewarded: float) -> None:
+    def begin_episode(self, now: float, rewarded: float) -> None:
         """An episode begins; ``rewarded`` is what came before it."""
         self._began, self._rewarded = now, rewarded
 
-    def jump(self, now: float, gap: float) -> None:
+    def shift_clock(self, now: float, gap: float) -> None:
         """The clock jumped to ``now``, by ``gap`` seconds."""
         self._began += gap
         self._at = now
         self._sent.clear()
 
-    def sent(self, time: float, pose: np.ndarray, gripper: float) -> None:
+    def record_command(self, time: float, pose: np.ndarray, gripper: float) -> None:
         """A command was sent, for a moment."""
         self._sent.append((time, np.append(pose, gripper)))
 
-    def ready(self, now: float) -> bool:
+    def ready_to_capture(self, now: float) -> bool:
         """Whether it is time to look; not at once after a camera was found wanting."""
         return now >= self._at
 
-    def blind(self, sample: TimedObservation, now: float) -> bool:
+    def cameras_faulty(self, sample: TimedObservation, now: float) -> bool:
         """Whether a camera that the policy reads is not to be trusted."""
         watched = {k: v for k, v in sample.stamps.items() if k in self._spec.observation_keys}
         wrong = self._cameras.check(sample.observation, watched, now, self._robot.sight)
         for key in watched:
             for fault in ("stale", "frozen"):
-                self.log.state(now, f"{fault} camera {key}", wrong.get(key) == fault, "its pictures are not used")
+                self.log.set_condition(
+                    now, f"{fault} camera {key}", wrong.get(key) == fault, "its pictures are not used"
+                )
         if wrong:
             self._at = now + _LOOK_AGAIN
         return bool(wrong)
 
-    def context(self, sample: TimedObservation) -> Context:
+    def policy_context(self, sample: TimedObservation) -> Context:
         """What the policy may know beside the observation."""
         step = int((sample.taken - self._began) / self._period + 1e-6)
         reward, self._rewarded = self._robot.reward - self._rewarded, self._robot.reward

@@ -78,7 +78,7 @@ class CommandReceiver:
     def target(self, now: float) -> np.ndarray:
         """The robot's next target (6,); call once every ``dt`` seconds of the robot's time."""
         silent = now - self._heard > self._watchdog
-        self._log.state(now, "watchdog", silent, f"no command for {self._watchdog:g} s")
+        self._log.set_condition(now, "watchdog", silent, f"no command for {self._watchdog:g} s")
         command = self._command
         if silent or command is None or command.mode in BRAKING:
             self.limiter.brake()

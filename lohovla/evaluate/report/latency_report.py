@@ -18,7 +18,7 @@ _TONES = {"run": "var(--ours-soft)", "hold": "var(--mark-a)", "stop": "var(--mar
 
 def write_latency(path: Path, title: str, loop: ControlLoop) -> dict[str, Any]:
     """Write the page; returns the numbers that it shows (:meth:`LatencyStats.summary`)."""
-    summary = loop.accounts.summary(loop.log, loop.settings.command_hz)
+    summary = loop.latency_stats.summary(loop.log, loop.settings.command_hz)
     path.write_text(page(title, _body(title, loop, summary)), encoding="utf-8")
     return summary
 
@@ -42,7 +42,7 @@ def _body(title: str, loop: ControlLoop, summary: dict[str, Any]) -> Iterator[st
     )
     yield "<h2>The episode</h2>"
     yield '<p class="soft">What the loop did; each chunk from its observation until it joined; events.</p>'
-    yield f'<div class="wide bars">{timeline(loop.accounts, loop.log)}</div>'
+    yield f'<div class="wide bars">{timeline(loop.latency_stats, loop.log)}</div>'
     yield "<h2>Stages</h2>"
     rows = [
         [name, what, *[f"{spread[key]:.2f}" for key in ("p50", "p90", "p99", "max")], str(spread["count"])]
@@ -73,10 +73,10 @@ def _stages(summary: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, float
             yield name.removesuffix("_ms"), what, summary["commands"][name]
 
 
-def timeline(accounts: LatencyStats, log: EventLog) -> str:
+def timeline(stats: LatencyStats, log: EventLog) -> str:
     """Modes, chunks in flight, lateness of commands and events over the episode's time, as SVG."""
     begin = log.origin
-    end = max(accounts.moments[-1] if accounts.moments else begin, begin + 1e-3)
+    end = max(stats.command_times[-1] if stats.command_times else begin, begin + 1e-3)
     span = _WIDTH - _LEFT - _RIGHT
 
     def x(moment: float) -> float:
@@ -90,18 +90,18 @@ def timeline(accounts: LatencyStats, log: EventLog) -> str:
         parts.append(f'<text class="soft" x="{at}" y="182" text-anchor="middle">{k * step:g} s</text>')
     for label, y in (("mode", 24), ("chunks", 60), ("late", 106), ("events", 156)):
         parts.append(f'<text class="soft" x="{_LEFT - 10}" y="{y}" text-anchor="end">{label}</text>')
-    following = [moment for moment, _ in accounts.modes[1:]] + [end]
-    for (moment, mode), until in zip(accounts.modes, following, strict=False):
+    following = [moment for moment, _ in stats.modes[1:]] + [end]
+    for (moment, mode), until in zip(stats.modes, following, strict=False):
         tone = _TONES.get(mode, "var(--mark-d)")
         width = max(x(until) - x(moment), 0.6)
         parts.append(
             f'<rect x="{x(moment)}" y="12" width="{width:.1f}" height="16" fill="{tone}"><title>{mode}</title></rect>'
         )
-    for k, (taken, joined) in enumerate(accounts.chunks):
+    for k, (taken, joined) in enumerate(stats.chunks):
         y = 44 + 9 * (k % 3)
         parts.append(f'<path class="line" d="M{x(taken)} {y}H{x(joined)}"/>')
         parts.append(f'<circle class="point" cx="{x(joined)}" cy="{y}" r="2"/>')
-    parts += _lateness(accounts, x)
+    parts += _lateness(stats, x)
     for event in log.events:
         at = x(begin + event.time)
         words = escape(f"{event.time:.2f} s {event.kind}: {event.cause}")
@@ -112,10 +112,10 @@ def timeline(accounts: LatencyStats, log: EventLog) -> str:
     return "".join([*parts, "</svg>"])
 
 
-def _lateness(accounts: LatencyStats, x: Any) -> Iterator[str]:
+def _lateness(stats: LatencyStats, x: Any) -> Iterator[str]:
     """The latest command of each pixel's time, up to 10 ms."""
     worst: dict[int, float] = {}
-    for moment, late in zip(accounts.moments, accounts.lateness, strict=False):
+    for moment, late in zip(stats.command_times, stats.command_lateness, strict=False):
         place = int(x(moment))
         worst[place] = max(worst.get(place, 0.0), late)
     for place, late in worst.items():

@@ -133,7 +133,7 @@ class GraphFunctions:
         state = block_state.append_block(block_state.commit_blocks(state), limits)
         return CanvasTensors.from_state(state), state.done
 
-    def predict_points(
+    def predict_pick_place(
         self,
         seen: DetectionMap,
         objects: Detections,
@@ -168,7 +168,7 @@ class GraphFunctions:
         )
         return PointTensors(points, confidence, layout, concat_caches(*made))
 
-    def ee(
+    def sample_ee_chunk(
         self,
         steps: int,
         context: ActionContext,
@@ -194,7 +194,7 @@ class GraphFunctions:
         action = ee_action(chunk, state)
         return action if given is None else torch.where(given.fixed[..., None], given.actions, action)
 
-    def pick_place(self, steps: int, context: ActionContext, noise: Tensor) -> Tensor:
+    def sample_pick_place(self, steps: int, context: ActionContext, noise: Tensor) -> Tensor:
         """Pick and place (B, 2, 4)."""
         chunk = denoise_fused(
             self._model.experts["pick_place"],
@@ -207,7 +207,7 @@ class GraphFunctions:
         )
         return pick_place_action(chunk, context.points)
 
-    def decide(
+    def decide_in_one_pass(
         self,
         config: DecisionConfig,
         waits: bool,
@@ -240,7 +240,9 @@ class GraphFunctions:
             tokens, valid = tokens[:, :width], valid[:, :width]
         order = torch.arange(tokens.shape[1], device=tokens.device).expand(len(tokens), -1)
         words_in = WordTensors(tokens, valid, order)
-        pointed = self.predict_points(observation.seen, observation.objects, observation.tokens, words_in, layout, past)
+        pointed = self.predict_pick_place(
+            observation.seen, observation.objects, observation.tokens, words_in, layout, past
+        )
         context = ActionContext(
             points=pointed.points,
             cache=self._model.expert_pairs(concat_caches(past, pointed.cache)),
@@ -249,9 +251,9 @@ class GraphFunctions:
         if config.control == "ee":
             if given is not None:
                 given = GivenActions(given.actions, given.fixed & ~fresh[:, None])
-            action = self.ee(config.steps, context, inputs.state, asked.motion, asked.noise, given)
+            action = self.sample_ee_chunk(config.steps, context, inputs.state, asked.motion, asked.noise, given)
         else:
-            action = self.pick_place(config.steps, context, asked.noise)
+            action = self.sample_pick_place(config.steps, context, asked.noise)
         return DecisionTensors(
             progress=progress,
             replanned=fresh,

@@ -82,7 +82,7 @@ class InferenceBackend:
         if self._functions is None:
             return self.model.encode(inputs)
         shapes = self._input_shapes(inputs)
-        return self._encoded(inputs, self._pass("encode", self._functions.encode, (inputs,), (shapes,)))
+        return self._encoded(inputs, self._run_padded("encode", self._functions.encode, (inputs,), (shapes,)))
 
     def _input_shapes(self, inputs: ModelInputs) -> Any:
         """To which sizes observations are widened."""
@@ -105,7 +105,7 @@ class InferenceBackend:
         return EncodedObservation(made.seen, made.objects, made.tokens, layout, cache, inputs.state)
 
     @torch.no_grad()
-    def decide(self, config: DecisionConfig, inputs: ModelInputs, asked: DecisionInputs) -> DecisionOutputs:
+    def decide_in_one_pass(self, config: DecisionConfig, inputs: ModelInputs, asked: DecisionInputs) -> DecisionOutputs:
         """Encode, judge, plan, point and act in one pass, by block diffusion; on CUDA it is one graph, replayed once.
 
         What it gives is what the other calls give one after the other, where it is complete.
@@ -119,8 +119,8 @@ class InferenceBackend:
         given = inputs, replace(asked, prefix=None), first
         rows = next_power_of_two(len(inputs.state))
         shapes = self._input_shapes(inputs), *(padded_shapes(part, rows) for part in given[1:])
-        work = partial(self._functions.decide, config, not self._runner.fixed)
-        made: DecisionTensors = self._pass(f"decide {config}", work, given, shapes)
+        work = partial(self._functions.decide_in_one_pass, config, not self._runner.fixed)
+        made: DecisionTensors = self._run_padded(f"decide {config}", work, given, shapes)
         return DecisionOutputs(
             progress=made.progress,
             replanned=made.replanned,
@@ -134,14 +134,14 @@ class InferenceBackend:
         )
 
     @torch.no_grad()
-    def plan_ar(
+    def decode_autoregressive(
         self, prefix: EncodedObservation, start: int, end: int, grammar: TokenTrie | Sequence[TokenTrie] | None = None
     ) -> SubtaskTokens:
         """See :func:`lohovla.model.inference.subtask_decoding.decode_autoregressive`."""
-        feed = None if self._functions is None else self._feed
+        feed = None if self._functions is None else self._decode_token
         return subtask_decoding.decode_autoregressive(self.model, prefix, start, end, grammar, feed=feed)
 
-    def _feed(
+    def _decode_token(
         self, cache: DynamicCache, layout: SequenceLayout, waiting: list[list[int]], fed: list[int]
     ) -> tuple[Tensor, SequenceLayout]:
         assert self._functions is not None
@@ -155,14 +155,16 @@ class InferenceBackend:
             padded_shapes(layout, rows, {1: long}),
             padded_shapes(past, rows, {2: long}),
         )
-        logits, new = self._pass("decode_token", self._functions.decode_token, (words, last, layout, past), shapes)
+        logits, new = self._run_padded(
+            "decode_token", self._functions.decode_token, (words, last, layout, past), shapes
+        )
         for number, (k, v) in enumerate(new):
             cache.update(k[:, :, :width], v[:, :, :width], number)
         part = SequenceLayout.of_type(TokenType.TEXT, words.valid, 0, words.order)
         return logits, SequenceLayout.concat([layout, part])
 
     @torch.no_grad()
-    def plan_d2f(
+    def decode_block_diffusion(
         self, prefix: EncodedObservation, start: int, end: int, mask: int, accept: float = 0.9
     ) -> SubtaskTokens:
         """See ``decode_block_diffusion``; a step is one pass, and its end the one thing waited for."""
@@ -178,7 +180,7 @@ class InferenceBackend:
         )
         work, forwards, over = partial(self._functions.diffusion_step, end, mask, accept), 0, False
         while not over:
-            canvas, done = self._pass(f"diffusion_step {accept}", work, (canvas, valid, past), shapes)
+            canvas, done = self._run_padded(f"diffusion_step {accept}", work, (canvas, valid, past), shapes)
             forwards += 1
             over = bool(done.all())
         said = [row[: row.index(end)] if end in row else row for row in canvas.tokens.tolist()]
@@ -187,7 +189,7 @@ class InferenceBackend:
         return words
 
     @torch.no_grad()
-    def point(self, prefix: EncodedObservation, words: SubtaskTokens) -> PickPlacePrediction:
+    def predict_pick_place(self, prefix: EncodedObservation, words: SubtaskTokens) -> PickPlacePrediction:
         """See :func:`lohovla.model.inference.pick_place_prediction.predict_pick_place`."""
         if self._functions is None:
             return pick_place_prediction.predict_pick_place(self.model, prefix, words)
@@ -205,8 +207,8 @@ class InferenceBackend:
             padded_shapes(words.layout, rows, {1: long}),
             padded_shapes(past, rows, {2: long}),
         )
-        made: PointTensors = self._pass(
-            "predict_points", self._functions.predict_points, (*seen, entered, words.layout, past), shapes
+        made: PointTensors = self._run_padded(
+            "predict_pick_place", self._functions.predict_pick_place, (*seen, entered, words.layout, past), shapes
         )
         # Behind the past, which may have been widened: the words, perhaps widened with padding, and the points.
         behind = made.cache[0][0].shape[2]
@@ -222,7 +224,7 @@ class InferenceBackend:
         return PickPlacePrediction(made.points, made.confidence, cache, valid, layout, words.cache)
 
     @torch.no_grad()
-    def ee(
+    def sample_ee_chunk(
         self,
         attended: ActionContext,
         state: Tensor,
@@ -231,29 +233,33 @@ class InferenceBackend:
         noise: Tensor,
         prefix: Tensor | None = None,
     ) -> Tensor:
-        """See :func:`lohovla.model.inference.action_sampling.ee_chunk`."""
+        """See :func:`lohovla.model.inference.action_sampling.sample_ee_chunk`."""
         if self._functions is None:
-            return action_sampling.ee_chunk(self.model, attended, state, motion, steps, noise, prefix)
+            return action_sampling.sample_ee_chunk(self.model, attended, state, motion, steps, noise, prefix)
         first = _given_actions(prefix, noise)
-        return self._act(f"ee {steps}", partial(self._functions.ee, steps), attended, state, motion, noise, first)
+        return self._sample_actions(
+            f"ee {steps}", partial(self._functions.sample_ee_chunk, steps), attended, state, motion, noise, first
+        )
 
     @torch.no_grad()
-    def pick_place(self, attended: ActionContext, steps: int, noise: Tensor) -> Tensor:
-        """See :func:`lohovla.model.inference.action_sampling.pick_place`."""
+    def sample_pick_place(self, attended: ActionContext, steps: int, noise: Tensor) -> Tensor:
+        """See :func:`lohovla.model.inference.action_sampling.sample_pick_place`."""
         if self._functions is None:
-            return action_sampling.pick_place(self.model, attended, steps, noise)
-        return self._act(f"pick_place {steps}", partial(self._functions.pick_place, steps), attended, noise)
+            return action_sampling.sample_pick_place(self.model, attended, steps, noise)
+        return self._sample_actions(
+            f"pick_place {steps}", partial(self._functions.sample_pick_place, steps), attended, noise
+        )
 
-    def _act(self, name: str, work: Pass, context: ActionContext, *rest: Any) -> Tensor:
+    def _sample_actions(self, name: str, work: Pass, context: ActionContext, *rest: Any) -> Tensor:
         rows, long = next_power_of_two(len(context.points)), round_up(context.valid.shape[1], _LENGTH)
         widened: Any = ActionContext(
             points=padded_shapes(context.points, rows),
             cache=padded_shapes(context.cache, rows, {2: long}),
             valid=padded_shapes(context.valid, rows, {1: long}),
         )
-        return self._pass(name, work, (context, *rest), (widened, *(padded_shapes(part, rows) for part in rest)))
+        return self._run_padded(name, work, (context, *rest), (widened, *(padded_shapes(part, rows) for part in rest)))
 
-    def _pass(self, name: str, work: Pass, given: tuple[Any, ...], shapes: tuple[Any, ...]) -> Any:
+    def _run_padded(self, name: str, work: Pass, given: tuple[Any, ...], shapes: tuple[Any, ...]) -> Any:
         """What ``work`` makes of the rows that are given, which are widened to ``shapes``."""
         rows = len(tensors_of(given)[0][0])
         return pytree.tree_map_only(Tensor, lambda x: x[:rows], self._runner(name, work, given, shapes))

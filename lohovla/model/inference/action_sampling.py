@@ -65,7 +65,7 @@ class ActionContext:
 
 
 @torch.no_grad()
-def pick_place(model: LoHoVLA, attended: ActionContext, steps: int, noise: Tensor) -> Tensor:
+def sample_pick_place(model: LoHoVLA, attended: ActionContext, steps: int, noise: Tensor) -> Tensor:
     """Actions (B, 2, 4): pick and place as x, y, z (m), yaw (rad).
 
     Args:
@@ -87,7 +87,7 @@ def ee_denoise(model: LoHoVLA, attended: ActionContext, state: Tensor, motion: T
 
 
 @torch.no_grad()
-def ee_chunk(
+def sample_ee_chunk(
     model: LoHoVLA,
     attended: ActionContext,
     state: Tensor,

@@ -153,7 +153,7 @@ class RobotSession:
         if self._end is None and self.operator.ended:
             self._end = RunEnd(EndKind.STOPPED, self.operator.ended)
         if self.phase == "running":
-            self._end = self._end or _OVER.get(self.loop.over)
+            self._end = self._end or _OVER.get(self.loop.episode_over)
         self._end = self._end or self._over()
         return self._end is not None
 
@@ -228,11 +228,11 @@ class RobotSession:
 
     def _tick(self, loop: ControlLoop) -> None:
         now = self.clock.now()
-        moving = loop.last is not None and not loop.limiter.resting
+        moving = loop.last_command is not None and not loop.limiter.resting
         self.verdict = self.gate.look(now, loop.limiter.pose if moving else None)
         may = bool(self.verdict) and self.phase == "running"
         self._note(now)
-        if loop.emergency and not self.operator.emergency and not loop.asker.lost:
+        if loop.emergency and not self.operator.emergency and not loop.inference_client.failure_cause:
             loop.release()  # whether it may move is another question
         if may:
             loop.deadman.press(now)
@@ -240,8 +240,8 @@ class RobotSession:
             loop.deadman.release()
             if self.operator.emergency:
                 loop.stop(self.operator.emergency)
-        if loop.asker.lost and not self.operator.emergency:
-            self.operator.emergency_stop(loop.asker.lost)
+        if loop.inference_client.failure_cause and not self.operator.emergency:
+            self.operator.emergency_stop(loop.inference_client.failure_cause)
         self.robot.allowed = may and not loop.emergency
         self._pace(now, loop, may)
         if self.operator.goals != self._goals and self.phase == "running":
@@ -249,7 +249,7 @@ class RobotSession:
             self.robot.instruction = self.operator.goal
             self._seed += 1
             loop.reset(self._seed)
-        self.commanded = loop.last
+        self.commanded = loop.last_command
         self._watch()
 
     def _watch(self) -> None:
@@ -285,7 +285,7 @@ class RobotSession:
         """Log each reason when it begins."""
         for reason in StopReason:
             before = self.log.counts[reason.words]
-            self.log.state(now, reason.words, self.verdict.reason is reason, self.verdict.cause)
+            self.log.set_condition(now, reason.words, self.verdict.reason is reason, self.verdict.cause)
             if self.log.counts[reason.words] > before:
                 _log.info("%s", self.verdict.words)
 
@@ -305,7 +305,7 @@ class RobotSession:
                 _log.warning("%s", found)
             connected = self.robot.transport.connected
             if connected and not advised and self.clock.now() - self.log.origin > _ADVISE_AFTER:
-                advice = self.robot.feeds.advice()
+                advice = self.robot.feeds.silence_hint()
                 advised = bool(advice)
                 for line in advice:
                     _log.warning("%s", line)

@@ -89,15 +89,15 @@ class RosRobot:
         self._last_pose: np.ndarray | None
         if profile.joints.get("topic"):
             hear = self._joints.take
-            self._joint_feed = self.feeds.hear(profile.joints["topic"], "sensor_msgs/JointState", each=hear)
+            self._joint_feed = self.feeds.subscribe(profile.joints["topic"], "sensor_msgs/JointState", each=hear)
         if profile.tool.get("topic"):
-            self._tool = self.feeds.hear(profile.tool["topic"], "geometry_msgs/PoseStamped")
+            self._tool = self.feeds.subscribe(profile.tool["topic"], "geometry_msgs/PoseStamped")
         kind = GRIPPER_STATES[profile.gripper_state["kind"]]
         if kind:
-            self._gripper_feed = self.feeds.hear(profile.gripper_state["topic"], kind)
+            self._gripper_feed = self.feeds.subscribe(profile.gripper_state["topic"], kind)
         self.status = ArmStatus(self.transport, profile.status)
         if profile.world and self.mirror is not None:
-            self._world = self.feeds.hear(profile.world, "std_msgs/Float64MultiArray")
+            self._world = self.feeds.subscribe(profile.world, "std_msgs/Float64MultiArray")
 
     # -- what is known -------------------------------------------------------------------------------------
 
@@ -206,8 +206,8 @@ class RosRobot:
             self.refused += 1
             fault = str(error)
         if self._log is not None:
-            self._log.state(now, "refused command", bool(fault), fault)
-            self._log.state(
+            self._log.set_condition(now, "refused command", bool(fault), fault)
+            self._log.set_condition(
                 now, "unreachable", self._commander.unreachable, "the arm does not reach the commanded pose"
             )
 

@@ -10,7 +10,7 @@ from typing import Any
 def snapshot(session: Any) -> dict[str, Any]:
     """What the page, ``/lohovla/state`` and the diagnostics tell of a ``RobotSession``."""
     loop, robot, operator, now = session.loop, session.robot, session.operator, session.clock.now()
-    replies = loop.accounts.stages["reply"]
+    replies = loop.latency_stats.stages["reply"]
     pose = robot.measured()
     ages = [now - stamp for stamp in robot.eyes.sight.stamps.values()]
     return {

@@ -59,6 +59,6 @@ class WarmUp:
         guided = kind == "chunk" and self._settings.chunking_mode == "rtc"
         number = self._left.index(kind) - len(_KINDS)  # below zero: no answer to the loop
         self._worker.submit(
-            InferenceRequest(number, kind, 0, now, 0, seen, Context(world=sample.world), guided=guided), now
+            InferenceRequest(number, kind, 0, now, 0, seen, Context(world=sample.world), rtc_guided=guided), now
         )
         self._asked = now

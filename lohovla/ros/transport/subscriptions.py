@@ -98,7 +98,7 @@ class Subscriptions:
         self._feeds: dict[str, Subscriber] = {}
         self._lock = threading.Lock()
 
-    def hear(
+    def subscribe(
         self,
         topic: str,
         type: str,
@@ -118,7 +118,7 @@ class Subscriptions:
         """Hear every message of a topic, where the newest is not all: those of several publishers."""
         self._transport.subscribe(Subscription(topic, type, callback, reliable=True, latched=latched))
 
-    def advice(self) -> list[str]:
+    def silence_hint(self) -> list[str]:
         """What is known of topics on which nothing ever came: their names, and why, as far as ROS can tell.
 
         It asks, and so waits. Servers answer a wrong type or name with silence.

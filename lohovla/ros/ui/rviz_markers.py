@@ -79,7 +79,7 @@ class RvizMarkers:
 
     def _ahead(self, session: Any, now: float) -> tuple[list[np.ndarray], dict[str, np.ndarray | None]]:
         """What of the newest chunk is ahead (n, 3), and where in it the gripper closes and opens first."""
-        chunk, command = session.loop.track.newest, session.commanded
+        chunk, command = session.loop.trajectory.newest_chunk, session.commanded
         grips: dict[str, np.ndarray | None] = {"pick": None, "place": None}
         if chunk is None or command is None or session.phase != "running":
             return [], grips

@@ -46,15 +46,15 @@ class _Camera:
     ):
         self.name, self.topics, self._place = name, topics, place
         kind = "sensor_msgs/CompressedImage" if topics.compressed else "sensor_msgs/Image"
-        self.color = feeds.hear(topics.image, kind, throttle, on_new)
+        self.color = feeds.subscribe(topics.image, kind, throttle, on_new)
         self.depth: Subscriber | None = None
         self.info: Subscriber | None = None
         if topics.depth:
             packed = topics.depth.endswith("compressedDepth") or topics.depth.endswith("compressed")
             kind = "sensor_msgs/CompressedImage" if packed else "sensor_msgs/Image"
-            self.depth = feeds.hear(topics.depth, kind, throttle)
+            self.depth = feeds.subscribe(topics.depth, kind, throttle)
         if topics.info and topics.intrinsics is None:
-            self.info = feeds.hear(topics.info, "sensor_msgs/CameraInfo", 1.0)
+            self.info = feeds.subscribe(topics.info, "sensor_msgs/CameraInfo", 1.0)
         self._calibration: Calibration | None = None
         self._alike: dict[
             str, tuple[int, int, int]

@@ -97,7 +97,7 @@ class Batcher:
         # Checked when the batch is complete: a slot given to somebody new is then in it only once.
         batch = [item for item in gathered if not item.future.done()]
         if batch:
-            self.owner.tell(_deliver, batch, self._decide(batch, time.monotonic()))
+            self.owner.call_in_loop(_deliver, batch, self._decide(batch, time.monotonic()))
         return bool(gathered)
 
     def _gather(self) -> list[PendingRequest]:

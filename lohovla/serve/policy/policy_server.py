@@ -85,7 +85,7 @@ class PolicyServer:
         self._sessions: set[PolicySession] = set()
         self._emptied = asyncio.Event()
         self._measure()
-        self._pages = HealthEndpoints(keys, self._registry, self.drain, self.batcher.owner.ailment)
+        self._pages = HealthEndpoints(keys, self._registry, self.drain, self.batcher.owner.health_error)
         spec = policy.spec
         self._greeting = pack_message(
             {

@@ -101,7 +101,7 @@ class EngineThread:
         busy = [self._step(engine) for engine in self.engines]
         if self._outbox:
             outbox, self._outbox = self._outbox, []
-            self.owner.tell(_hand_out, outbox)
+            self.owner.call_in_loop(_hand_out, outbox)
         return any(busy)
 
     def _step(self, engine: Engine) -> bool:

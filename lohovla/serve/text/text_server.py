@@ -77,7 +77,7 @@ class TextServer:
         self.worker = EngineThread(service.engines, first.observe)
         self.answering = CompletionHandler(service, self.worker, self.drain.draining.is_set, self._count)
         _measure(registry, service, self)
-        pages = HealthEndpoints(keys, registry, self.drain, self.worker.owner.ailment)
+        pages = HealthEndpoints(keys, registry, self.drain, self.worker.owner.health_error)
         config = uvicorn.Config(
             RequestLog(build(self.answering, pages, settings.body_mb, settings.patience), settings.access_log),
             log_config=None,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lohovla.control.chunks.real_time_chunking import denoise, guidance_weight, soft_mask
+from lohovla.control.chunks.real_time_chunking import denoise_guided, guidance_weight, soft_mask
 from lohovla.policies.gaussian_flow import GaussianFlow
 
 H = 16
@@ -40,7 +40,7 @@ def test_without_a_prefix_chunks_have_the_mean_and_covariance_of_the_data():
     flow, mean = GaussianFlow(H, sigma=0.5), torch.linspace(-1, 1, H)[:, None].double()
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(H, 4000, generator=generator, dtype=torch.float64)  # the columns are independent chunks
-    chunks = denoise(lambda x, t: flow.velocity(x, t, mean), noise, 200)
+    chunks = denoise_guided(lambda x, t: flow.velocity(x, t, mean), noise, 200)
     assert (chunks.mean(1) - mean[:, 0]).abs().max() < 0.04
     spread = torch.cov(chunks)
     assert (spread - flow.covariance).abs().max() < 0.03
@@ -58,7 +58,7 @@ def test_the_jacobian_is_really_taken():
         seen.append((x.detach().clone(), t))
         return a @ x + b
 
-    result = denoise(velocity, noise, steps, prefix, frozen, beta)
+    result = denoise_guided(velocity, noise, steps, prefix, frozen, beta)
     x, t = seen[-1]
     clean = x - t * (a @ x + b)
     jacobian = torch.eye(H, dtype=torch.float64) - t * a
@@ -79,7 +79,7 @@ def test_a_guided_chunk_keeps_the_prefix_and_carries_it_on():
     chunks = []
     for _ in range(40):
         noise = torch.randn(H, 1, generator=generator, dtype=torch.float64)
-        chunks.append(denoise(lambda x, t: flow.velocity(x, t, mean), noise, 10, prefix, 4))
+        chunks.append(denoise_guided(lambda x, t: flow.velocity(x, t, mean), noise, 10, prefix, 4))
     chunks = torch.stack(chunks)[:, :, 0]
     assert (chunks[:, :4] - 0.2).abs().mean() < 0.05  # a sixth of sigma
     kept, free = chunks[:, :4].std(0).max(), chunks[:, -3:].std(0).min()

@@ -19,7 +19,7 @@ def chunk(number, xs, start=0.0, origin=ORIGIN, gripper=0.0):
 def test_it_goes_through_its_targets_when_they_are_due():
     c = chunk(1, [0.01, 0.02, 0.025, 0.02, 0.02])
     for k, x in enumerate((0.0, 0.01, 0.02, 0.025, 0.02, 0.02)):
-        assert c.at(0.05 * k).pose[0] == pytest.approx(x, abs=1e-12)
+        assert c.setpoint_at(0.05 * k).pose[0] == pytest.approx(x, abs=1e-12)
 
 
 def test_between_targets_it_never_leaves_them():
@@ -30,14 +30,14 @@ def test_between_targets_it_never_leaves_them():
     for t in np.linspace(c.times[0], c.times[-1], 999):
         k = min(np.searchsorted(c.times, t, side="right") - 1, 15)
         low, high = sorted(knots[k : k + 2])
-        assert low - 1e-12 <= c.at(t).pose[0] <= high + 1e-12
+        assert low - 1e-12 <= c.setpoint_at(t).pose[0] <= high + 1e-12
 
 
 def test_its_velocity_and_acceleration_are_the_derivatives():
     c = chunk(1, [0.01, 0.03, 0.04, 0.045, 0.045])
     for t in (0.013, 0.07, 0.11, 0.16, 0.22):
         h = 1e-5
-        before, now, after = c.at(t - h), c.at(t), c.at(t + h)
+        before, now, after = c.setpoint_at(t - h), c.setpoint_at(t), c.setpoint_at(t + h)
         assert now.velocity[0] == pytest.approx((after.pose[0] - before.pose[0]) / (2 * h), rel=1e-5, abs=1e-9)
         assert now.acceleration[0] == pytest.approx(
             (after.velocity[0] - before.velocity[0]) / (2 * h), rel=1e-4, abs=1e-6
@@ -47,81 +47,81 @@ def test_its_velocity_and_acceleration_are_the_derivatives():
 def test_its_end_is_spread_out_so_that_it_comes_to_rest_there():
     fast = chunk(1, 0.06 * np.arange(1, 9))  # 1.2 m/s
     assert fast.times[:6] == pytest.approx(0.05 * np.arange(6))
-    assert fast.end > 0.43
-    assert np.abs(fast.at(fast.end - 1e-6).velocity).max() < 1e-3
+    assert fast.rest_time > 0.43
+    assert np.abs(fast.setpoint_at(fast.rest_time - 1e-6).velocity).max() < 1e-3
     slow = chunk(1, 0.005 * np.arange(1, 9))
-    assert slow.end == pytest.approx(0.4)
+    assert slow.rest_time == pytest.approx(0.4)
 
 
 def test_the_gripper_acts_in_the_period_of_its_action():
     c = chunk(1, [0.0, 0.0, 0.0], gripper=[0.0, 1.0, 0.0])
-    assert [c.at(t).gripper for t in (0.02, 0.06, 0.09, 0.12)] == [0.0, 1.0, 1.0, 0.0]
+    assert [c.setpoint_at(t).gripper for t in (0.02, 0.06, 0.09, 0.12)] == [0.0, 1.0, 1.0, 0.0]
 
 
 def test_a_turn_through_half_a_circle_takes_the_short_way():
     actions = np.zeros((4, 7))
     actions[:, 5] = [3.1, 3.14, -3.1, -3.05]  # across pi
     c = Chunk.from_actions(1, actions, 0.0, 0.05, np.array([0, 0, 0, 0, 0, 3.05]), LIMITS)
-    turns = [c.at(t).pose[5] for t in np.linspace(0, c.end, 50)]
+    turns = [c.setpoint_at(t).pose[5] for t in np.linspace(0, c.rest_time, 50)]
     assert np.diff(turns).min() >= 0.0
     assert turns[-1] == pytest.approx(2 * np.pi - 3.05)
 
 
 def test_another_chunk_takes_over_without_a_leap():
     track = Trajectory(blend_time=0.1)
-    track.add(chunk(1, 0.01 * np.arange(1, 17)))
-    before = [track.at(t, ORIGIN).pose[0] for t in np.arange(0.0, 0.4, 0.001)]
-    track.add(chunk(2, 0.05 + 0.01 * np.arange(1, 17), start=0.2, origin=ORIGIN))
-    after = [track.at(t, ORIGIN).pose[0] for t in np.arange(0.4, 0.8, 0.001)]
+    track.add_chunk(chunk(1, 0.01 * np.arange(1, 17)))
+    before = [track.setpoint_at(t, ORIGIN).pose[0] for t in np.arange(0.0, 0.4, 0.001)]
+    track.add_chunk(chunk(2, 0.05 + 0.01 * np.arange(1, 17), start=0.2, origin=ORIGIN))
+    after = [track.setpoint_at(t, ORIGIN).pose[0] for t in np.arange(0.4, 0.8, 0.001)]
     steps = np.abs(np.diff(before + after))
     assert steps.max() < 0.0006  # 0.2 m/s of its own and the fade; a leap would be 10 mm
-    assert after[-1] == pytest.approx(track.newest.at(0.799).pose[0])
+    assert after[-1] == pytest.approx(track.newest_chunk.setpoint_at(0.799).pose[0])
 
 
 def test_where_another_chunk_takes_over_the_velocity_goes_on_too():
     track = Trajectory(blend_time=0.1)
-    track.add(chunk(1, 0.01 * np.arange(1, 17)))
-    track.at(0.0, ORIGIN)
-    before = track.at(0.399, ORIGIN)
+    track.add_chunk(chunk(1, 0.01 * np.arange(1, 17)))
+    track.setpoint_at(0.0, ORIGIN)
+    before = track.setpoint_at(0.399, ORIGIN)
     assert before.velocity[0] > 0.15
-    track.add(chunk(2, 0.08 - 0.01 * np.arange(1, 17), start=0.2, origin=ORIGIN))  # goes back
+    track.add_chunk(chunk(2, 0.08 - 0.01 * np.arange(1, 17), start=0.2, origin=ORIGIN))  # goes back
     moments = np.arange(0.4, 0.8, 0.001)
-    points = [track.at(t, ORIGIN) for t in moments]
+    points = [track.setpoint_at(t, ORIGIN) for t in moments]
     assert points[0].velocity[0] == pytest.approx(before.velocity[0], abs=0.005)
     path, velocity, acceleration = (np.array([getattr(p, n)[0] for p in points]) for n in Setpoint._fields[:3])
     middle = np.r_[2:45, 55:95]  # between knots
     np.testing.assert_allclose(np.gradient(path, 0.001)[middle], velocity[middle], atol=2e-3)
     np.testing.assert_allclose(np.gradient(velocity, 0.001)[middle], acceleration[middle], atol=0.3)
-    assert points[-1].pose[0] == pytest.approx(track.newest.at(0.799).pose[0])
+    assert points[-1].pose[0] == pytest.approx(track.newest_chunk.setpoint_at(0.799).pose[0])
 
 
 def test_the_first_chunk_starts_from_the_last_command():
     track = Trajectory(blend_time=0.1)
-    track.add(chunk(1, [0.3] * 8, origin=np.array([0.3, 0, 0, 0, 0, 0])))
+    track.add_chunk(chunk(1, [0.3] * 8, origin=np.array([0.3, 0, 0, 0, 0, 0])))
     pose = np.array([0.25, 0, 0, 0, 0, 0])
-    assert track.at(0.1, pose).pose[0] == pytest.approx(0.25)
-    assert track.at(0.39, pose).pose[0] == pytest.approx(0.3)
+    assert track.setpoint_at(0.1, pose).pose[0] == pytest.approx(0.25)
+    assert track.setpoint_at(0.39, pose).pose[0] == pytest.approx(0.3)
 
 
 def test_an_ensemble_is_the_weighted_mean_the_oldest_first():
     track = Trajectory(blend_time=0.05, temporal_ensemble_coeff=0.5)
-    track.add(chunk(1, [0.1] * 16, origin=np.array([0.1, 0, 0, 0, 0, 0])))
-    track.at(0.0, ORIGIN)
-    track.add(chunk(2, [0.2] * 16, start=0.2, origin=np.array([0.2, 0, 0, 0, 0, 0])))
-    track.at(0.25, ORIGIN)
+    track.add_chunk(chunk(1, [0.1] * 16, origin=np.array([0.1, 0, 0, 0, 0, 0])))
+    track.setpoint_at(0.0, ORIGIN)
+    track.add_chunk(chunk(2, [0.2] * 16, start=0.2, origin=np.array([0.2, 0, 0, 0, 0, 0])))
+    track.setpoint_at(0.25, ORIGIN)
     weights = np.exp([0.0, -0.5])
     expected = (weights @ [0.1, 0.2]) / weights.sum()
-    assert track.at(0.6, ORIGIN).pose[0] == pytest.approx(expected)
-    track.at(0.85, ORIGIN)
-    assert track.at(0.99, ORIGIN).pose[0] == pytest.approx(0.2, abs=0.02)  # the first has ended
+    assert track.setpoint_at(0.6, ORIGIN).pose[0] == pytest.approx(expected)
+    track.setpoint_at(0.85, ORIGIN)
+    assert track.setpoint_at(0.99, ORIGIN).pose[0] == pytest.approx(0.2, abs=0.02)  # the first has ended
 
 
 def test_what_remains_is_aligned_to_the_new_observation():
     track = Trajectory(blend_time=0.1)
-    track.add(chunk(1, 0.01 * np.arange(1, 17)))
+    track.add_chunk(chunk(1, 0.01 * np.arange(1, 17)))
     for t in np.arange(0, 0.3, 0.01):
-        track.at(t, ORIGIN)
-    rows = track.remainder(0.325, 0.05, 16)
+        track.setpoint_at(t, ORIGIN)
+    rows = track.remaining_actions(0.325, 0.05, 16)
     assert len(rows) == 9
     np.testing.assert_allclose(rows[:, 0], 0.2 * (0.325 + 0.05 * np.arange(1, 10)), atol=1e-9)
-    assert track.remainder(0.79, 0.05, 16) is None
+    assert track.remaining_actions(0.79, 0.05, 16) is None

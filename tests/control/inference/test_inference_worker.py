@@ -81,14 +81,14 @@ def test_a_killed_or_stopped_process_is_survived(sign):
     try:
         loop.start(1)
         began = clock.now()
-        loop.run(lambda: len(loop.accounts.chunks) >= 3 or clock.now() - began > 60.0)
-        assert len(loop.accounts.chunks) >= 3
+        loop.run(lambda: len(loop.latency_stats.chunks) >= 3 or clock.now() - began > 60.0)
+        assert len(loop.latency_stats.chunks) >= 3
         first = worker.pid
         os.kill(first, sign)
         struck, alone = clock.now(), []
-        loop.on_tick = lambda loop: alone.append(loop.last.number) if worker.state == "starting" else None
-        loop.run(lambda: len(loop.accounts.chunks) >= 6 or clock.now() - struck > 60.0)
-        assert len(loop.accounts.chunks) >= 6
+        loop.on_tick = lambda loop: alone.append(loop.last_command.number) if worker.state == "starting" else None
+        loop.run(lambda: len(loop.latency_stats.chunks) >= 6 or clock.now() - struck > 60.0)
+        assert len(loop.latency_stats.chunks) >= 6
         assert worker.pid != first
         assert loop.log.counts["model died"] + loop.log.counts["model stuck"] >= 1
         assert len(alone) >= 5  # commands while there was no model; the slower the machine, the more
@@ -134,8 +134,8 @@ def test_a_thread_serves_the_loop_too():
     )
     loop.start(1)
     began = clock.now()
-    loop.run(lambda: len(loop.accounts.chunks) >= 3 or clock.now() - began > 60.0)
-    assert len(loop.accounts.chunks) >= 3
+    loop.run(lambda: len(loop.latency_stats.chunks) >= 3 or clock.now() - began > 60.0)
+    assert len(loop.latency_stats.chunks) >= 3
     worker.close()
 
 

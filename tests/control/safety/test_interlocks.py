@@ -159,7 +159,7 @@ def test_a_chunk_that_is_older_than_allowed_is_not_carried_out(rig):
     r = rig(lambda job, now: 1.0 if job.kind == "chunk" else 0.0, safety={"stale_after": 0.9, "model_timeout": 5.0})
     r.run(4.0)
     assert r.counts["stale chunk"] >= 2
-    assert not r.loop.accounts.chunks
+    assert not r.loop.latency_stats.chunks
     assert max(np.abs(c.velocity).max() for c in r.commands) == 0.0
 
 

@@ -99,7 +99,7 @@ def test_a_weight_of_one_is_an_anchor_to_the_millimetre(tiny, attended):
         expert.blend.weight.zero_()
         expert.blend.bias.copy_(torch.tensor([0.0, 50.0, *[0.0] * 6]).repeat(4))  # the second anchor of each
     state = torch.zeros(3, 13)
-    chunk = action_sampling.ee_chunk(model, attended, state, STILL, 4, torch.randn(3, 16, 7))
+    chunk = action_sampling.sample_ee_chunk(model, attended, state, STILL, 4, torch.randn(3, 16, 7))
     with torch.no_grad():
         for p, value in zip(expert.blend.parameters(), saved, strict=True):
             p.copy_(value)
@@ -152,11 +152,11 @@ def test_a_chunk_begins_with_its_prefix(tiny, attended, steps, given):
     state = torch.randn(3, 13, generator=torch.Generator().manual_seed(2))
     noise = action_sampling.sample_action_noise(model, "ee", [torch.Generator().manual_seed(k) for k in range(3)])
     prefix = torch.rand(3, given, 7, generator=torch.Generator().manual_seed(3))  # to the last bit, whatever it is
-    chunk = action_sampling.ee_chunk(model, attended, state, STILL, steps, noise, prefix)
+    chunk = action_sampling.sample_ee_chunk(model, attended, state, STILL, steps, noise, prefix)
     assert chunk.shape == (3, 16, 7)
     assert torch.equal(chunk[:, :given], prefix)
     assert set(chunk[:, given:, 6].unique().tolist()) <= {0.0, 1.0}
-    free = action_sampling.ee_chunk(model, attended, state, STILL, steps, noise)
+    free = action_sampling.sample_ee_chunk(model, attended, state, STILL, steps, noise)
     assert torch.equal(free, chunk) is (given == 0), "the rest of the chunk must take the prefix into account"
 
 
@@ -190,8 +190,8 @@ def test_a_row_of_a_stack_acts_as_it_does_alone(tiny, attended, control, steps):
 
     def act(scene, rows):
         if control == "ee":
-            return action_sampling.ee_chunk(model, scene, state[rows], STILL[rows], steps, noise[rows])
-        return action_sampling.pick_place(model, scene, steps, noise[rows])
+            return action_sampling.sample_ee_chunk(model, scene, state[rows], STILL[rows], steps, noise[rows])
+        return action_sampling.sample_pick_place(model, scene, steps, noise[rows])
 
     rows = [attended.select_row(k) for k in range(3)]
     short = rows[2]
@@ -214,7 +214,7 @@ def test_without_way_points_a_pose_is_what_is_said_alone(make_tiny, attended):
     expert.leave.bias.copy_(torch.tensor([0.5, -0.5, 1.0, 0.0, 0.0, 0.0, 1.0]))
     state = torch.zeros(3, 13)
     for steps in (1, 4):
-        chunk = action_sampling.ee_chunk(model, attended, state, STILL, steps, torch.randn(3, 16, 7))
+        chunk = action_sampling.sample_ee_chunk(model, attended, state, STILL, steps, torch.randn(3, 16, 7))
         wanted = torch.tensor([0.05, -0.05, 0.1]).expand(3, 16, 3)  # wherever pick and place are
         torch.testing.assert_close(chunk[..., :3], wanted, atol=1e-5, rtol=0)
 

@@ -17,7 +17,7 @@ from lohovla.ros.transport.transport import Subscription
 
 def test_goes_home_slowly_then_the_policy_plays(bench):
     run = bench().start()
-    run.until(lambda: run.session.phase == "running" and run.session.loop.accounts.chunks)
+    run.until(lambda: run.session.phase == "running" and run.session.loop.latency_stats.chunks)
     home = [pose for _, pose in run.arm.commands]
     run.until(lambda: np.linalg.norm(run.arm.pose[:3] - np.array(run.profile.home[:3])) > 0.01)
     steps = np.linalg.norm(np.diff([pose[:3] for pose in home], axis=0), axis=1)

@@ -103,7 +103,7 @@ def test_what_people_read_names_the_robot(bench):
     assert run.session.snapshot()["namespace"] == "/left"
     run.arm.close()
     run.until(lambda: "/left/sim/" in run.robot.state_fault(run.session.clock.now()))
-    assert "nothing has come on /left/sim/gripper_state (std_msgs/Float64)" in run.robot.feeds.advice()
+    assert "nothing has come on /left/sim/gripper_state (std_msgs/Float64)" in run.robot.feeds.silence_hint()
     assert "lohovla.ros /left: " in log_format("left") % {"asctime": "", "name": "lohovla.ros", "message": ""}
 
 

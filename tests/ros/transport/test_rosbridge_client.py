@@ -230,18 +230,18 @@ def test_services_both_ways(graph, client):
 def test_topics_of_another_type_and_topics_that_never_come_are_told(graph, client):
     LocalTransport(graph).advertise("/words", "std_msgs/String")
     feeds = Subscriptions(client, ClockOffset())
-    feeds.hear("/words", "std_msgs/Bool")
-    feeds.hear("/gripper/state", "std_msgs/Float64")
-    feeds.hear("/heard", "std_msgs/Float64")
+    feeds.subscribe("/words", "std_msgs/Bool")
+    feeds.subscribe("/gripper/state", "std_msgs/Float64")
+    feeds.subscribe("/heard", "std_msgs/Float64")
     until(lambda: graph.listened("/heard"))
     graph.publish("/heard", {"data": 1.0})
-    until(lambda: feeds.hear("/heard", "std_msgs/Float64").count)
-    told = feeds.advice()
+    until(lambda: feeds.subscribe("/heard", "std_msgs/Float64").count)
+    told = feeds.silence_hint()
     assert told[0] == "/words is a std_msgs/String, the profile takes it for a std_msgs/Bool"
     assert told[1].startswith("nothing has come on /gripper/state (std_msgs/Float64)")
     assert len(told) == 2
     graph.withdraw("/rosapi/topic_type")
-    assert "nothing has come on /gripper/state (std_msgs/Float64)" in feeds.advice()
+    assert "nothing has come on /gripper/state (std_msgs/Float64)" in feeds.silence_hint()
 
 
 def test_a_callback_s_mistake_does_not_end_the_connection(graph, client):

@@ -74,7 +74,7 @@ def test_path_picks_and_places_ahead_and_behind():
     shown = by_name(transport.said[-1]["markers"])
     assert xyz(shown["pick", 1]["pose"]["position"]) == pytest.approx([0.44, 0.0, 0.2])
     assert shown["pick", 0]["action"] == 2
-    session.commanded = session.loop.track.newest = None
+    session.commanded = session.loop.trajectory.newest_chunk = None
     session.clock.now = lambda: 11.0
     watch(session)
     assert by_name(transport.said[-1]["markers"])["path", 0]["action"] == 2

@@ -116,7 +116,7 @@ class BlocksEnv(gym.Env):
         self.colors, self.paraphrase = colors, paraphrase
         self.rules = EpisodeConfig(control, control_hz, robot, gripper, drop_probability, seconds_per_action)
         self.render_mode, self.render_camera = render_mode, render_camera
-        noise = noise if isinstance(noise, CameraNoise) else CameraNoise.of(noise or {})
+        noise = noise if isinstance(noise, CameraNoise) else CameraNoise.from_settings(noise or {})
         self.sensors = Sensors(DEFAULT_CAMERAS if cameras is None else cameras, noise, top_source)
         self.observation_space = self.sensors.space
         self.action_space: gym.spaces.Box = action_space(control)

@@ -136,8 +136,8 @@ COMMANDS = {
             "lohovla train dataset=demos/mine steps=20000 output=outputs/train/mine",
             "lohovla train dataset=OWNER/NAME init=outputs/train/mine/checkpoint freeze=[vision]",
             "lohovla train recipe=nano output=outputs/train/nano",
-            "lohovla train stage=see threads=2 recipe.stages.see.steps=100",
-            "lohovla train init=outputs/train/new pictures=nano stage=paint recipe.stages.paint.steps=200",
+            "lohovla train stage=detector threads=2 recipe.stages.detector.steps=100",
+            "lohovla train init=outputs/train/new subgoal_checkpoint=nano stage=subgoal",
         ),
     ),
     "preview-plan": Subcommand(

@@ -64,7 +64,7 @@ class LoHoVLAPolicy(Policy):
             prefix=control == "ee",
         )
         self.flow_steps = config.num_inference_steps
-        self._home = np.array(model.config.look)
+        self._home = np.array(model.config.observe_position)
         self._episodes: dict[int, PolicyState] = {}
 
     def reset(self, seed: int, slot: int = 0) -> None:

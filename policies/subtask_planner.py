@@ -51,7 +51,7 @@ class SubtaskPlanner:
     """
 
     def __init__(self, model: LoHoVLA, processor: Processor, config: LoHoVLAPolicyConfig, backend: InferenceBackend):
-        if not model.config.subtasks and config.subtasks != "none":
+        if not model.config.use_subtasks and config.subtasks != "none":
             raise UserError(
                 "this checkpoint was trained without sub-tasks: it acts from the goal alone", "set policy.subtasks=none"
             )

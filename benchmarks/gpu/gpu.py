@@ -269,7 +269,7 @@ def _d2f(where: torch.device, bandwidth: float, rate: float, dry: bool) -> list[
 
 
 def _training(where: torch.device, bandwidth: float, rate: float, dry: bool) -> list[Row]:
-    return gpu_models.training(where, rate, ("read",) if dry else None, 2 if dry else 4, 1 if dry else 10)
+    return gpu_models.training(where, rate, ("symbolic",) if dry else None, 2 if dry else 4, 1 if dry else 10)
 
 
 _PART = {

@@ -77,7 +77,11 @@ def _compared(fast: Any, eager: Any, processor: Any, observation: dict[str, Any]
         return words.forwards, False, 0.0
     if not made.complete:
         return words.forwards, True, 0.0
-    chunk = eager.ee(
-        ActionContext.from_predictions(eager.point(prefix, words)), inputs.state, asked.motion, whole.steps, noise
+    chunk = eager.sample_ee_chunk(
+        ActionContext.from_predictions(eager.predict_pick_place(prefix, words)),
+        inputs.state,
+        asked.motion,
+        whole.steps,
+        noise,
     )
     return words.forwards, made.token_lists(whole.end) == words.tokens, float((made.action - chunk).abs().max())

@@ -165,7 +165,7 @@ def stem_operations(model: Any) -> float:
 
     hooks = [m.register_forward_hook(count) for m in model.stem.modules() if isinstance(m, torch.nn.Conv2d)]
     with torch.inference_mode():
-        model.stem(torch.zeros(1, 4, *model.config.picture))
+        model.stem(torch.zeros(1, 4, *model.config.picture_size))
     for hook in hooks:
         hook.remove()
     return total

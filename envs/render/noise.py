@@ -37,7 +37,7 @@ class CameraNoise:
                 raise UserError(f"noise.{name} cannot be {value}", "it is a standard deviation: a number from 0 up")
 
     @classmethod
-    def of(cls, settings: Mapping[str, float]) -> CameraNoise:
+    def from_settings(cls, settings: Mapping[str, float]) -> CameraNoise:
         """Noise of these settings.
 
         Raises:

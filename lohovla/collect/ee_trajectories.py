@@ -80,7 +80,7 @@ class PlayedMotions(IterableDataset):
     def _episode(self, env: BlocksEnv, seed: int, rng: np.random.Generator) -> Iterator[Sample]:
         env.paraphrase = bool(rng.random() < PARAPHRASED)
         amount = max(0.0, float(rng.uniform(-0.5, 1.0)))
-        env.sensors.noise = CameraNoise.of({name: amount * size for name, size in self._noise.items()})
+        env.sensors.noise = CameraNoise.from_settings({name: amount * size for name, size in self._noise.items()})
         observation, _ = env.reset(seed=seed)
         home = observation["state"][:3].astype(float)
         for _ in range(_MOST):

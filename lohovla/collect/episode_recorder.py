@@ -56,7 +56,7 @@ class EpisodeRecorder:
         self._subtasks: list[str] = []
         self._begins: list[int] = []  # frames at which a sub-task begins
 
-    def look(
+    def record_step(
         self,
         observation: Mapping[str, Any],
         subtask: str,
@@ -135,7 +135,7 @@ def record_episode(env: Any, policy: Policy, seed: int, disturbance: NoiseSettin
         planned = decision.planned
         for action in decision.actions:
             sent, perturbed = disturber.apply(action)
-            recording.look(observation, decision.subtask, planned, action, sent, perturbed, info["score"])
+            recording.record_step(observation, decision.subtask, planned, action, sent, perturbed, info["score"])
             observation, reward, terminated, truncated, info = env.step(sent)
             recording.outcome(reward, terminated or truncated, info["success"])
             planned, step, ended = False, step + 1, terminated or truncated
@@ -143,7 +143,7 @@ def record_episode(env: Any, policy: Policy, seed: int, disturbance: NoiseSettin
                 break
     still = action if env.control == "ee" else _NOTHING
     done = vocabulary()["done"] if info["success"] else ""
-    recording.look(observation, done, True, still, still, False, info["score"])
+    recording.record_step(observation, done, True, still, still, False, info["score"])
     recording.outcome(0.0, True, info["success"])
     return recording.finish(
         {

@@ -74,7 +74,7 @@ class LabelledScenes(TrainingStream):
         env = self._environments[task]
         env.paraphrase = bool(rng.random() < PARAPHRASED)
         amount = max(0.0, float(rng.uniform(-0.5, 1.0)))
-        env.sensors.noise = CameraNoise.of({name: amount * size for name, size in self._noise.items()})
+        env.sensors.noise = CameraNoise.from_settings({name: amount * size for name, size in self._noise.items()})
         for frame in rollout_states(env, seed, rng, self._others, self._mistakes):
             yield to_single_step_goal(frame, rng) if rng.random() < self._direct else frame
 

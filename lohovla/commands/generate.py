@@ -79,7 +79,9 @@ def _stop(typed: str) -> str:
 
 def _generate(model: Any, prompt: Any, sampling: Any, config: DictConfig) -> list[Any]:
     """The answers; a single one is shown as it comes, and filmed if asked for."""
-    limits = model.limits(**{name: config[name] for name in ("accept", "add", "activate")})
+    limits = model.limits(
+        accept=config.confidence_threshold, add=config.block_add_threshold, activate=config.decoded_token_threshold
+    )
     settings = {"thresholds": limits, "size": config.block, "width": config.width}
     live = config.live and sys.stdout.isatty() and config.n == 1
     if not live and config.picture is None:

@@ -70,7 +70,7 @@ def _hold(config: DictConfig, loop: dict[str, Any]) -> Any:
     if loop["clock"] != "wall":
         raise UserError("nobody can hold a button in simulated time", "leave deadman or loop.clock=simulated out")
     loop["safety"]["deadman"] = True
-    hold = DeadmanInput.of(str(config.deadman))
+    hold = DeadmanInput.from_source(str(config.deadman))
     if config.deadman == KEYBOARD:
         print("hold the space bar to let the arm move; any other key is an emergency stop", flush=True)
     else:

@@ -293,7 +293,9 @@ class _Bridge:
             if session.phase == "running" and session.seconds > limit:
                 return RunEnd(EndKind.TIME, "time is up")
             if session.waited > limit:
-                return RunEnd(EndKind.TIME, f"time is up, in which the run did not begin: {session.verdict.words}")
+                return RunEnd(
+                    EndKind.TIME, f"time is up, in which the run did not begin: {session.verdict.description}"
+                )
             return None
 
         return over

@@ -38,7 +38,7 @@ class ValueHistogram:
     counts: np.ndarray
 
     @classmethod
-    def of(cls, values: np.ndarray) -> ValueHistogram:
+    def from_values(cls, values: np.ndarray) -> ValueHistogram:
         """Of finite values (N,), N > 0."""
         values = np.asarray(values, np.float64)
         low, high = float(values.min()), float(values.max())

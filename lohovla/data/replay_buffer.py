@@ -15,13 +15,15 @@ class ReplayBuffer:
     Args:
         samples: where new ones come from.
         batch: samples in a batch.
-        fresh: share of new samples, in (0, 1].
+        new_sample_fraction: share of new samples, in (0, 1].
         size: samples kept; at half a megabyte each for labelled scenes.
         seed: of what is drawn again.
     """
 
-    def __init__(self, samples: Iterable[Sample], batch: int, fresh: float = 0.5, size: int = 4000, seed: int = 0):
-        self._new = max(1, round(batch * fresh))
+    def __init__(
+        self, samples: Iterable[Sample], batch: int, new_sample_fraction: float = 0.5, size: int = 4000, seed: int = 0
+    ):
+        self._new = max(1, round(batch * new_sample_fraction))
         self._samples, self._batch, self._size = samples, batch, size
         self._rng = np.random.default_rng(seed)
         self._kept: list[Sample] = []

@@ -37,7 +37,7 @@ def of_values(values: np.ndarray) -> Stats:
     stats = {"min": values.min(0), "max": values.max(0), "mean": values.mean(0), "std": values.std(0)}
     quantiles = np.quantile(values, list(QUANTILES.values()), axis=0)
     stats.update(zip(QUANTILES, quantiles, strict=True))
-    spread = [ValueHistogram.of(column) for column in values.reshape(len(values), -1).T]
+    spread = [ValueHistogram.from_values(column) for column in values.reshape(len(values), -1).T]
     return Stats({**stats, "count": np.array([len(values)])}, spread)
 
 

@@ -134,7 +134,7 @@ class EpisodeRunner:
         if self._examiner is not None:
             self._examiner.decided(decision, self._score)
         if decision.planned:
-            self.turn(decision.subtask)
+            self.begin_subtask(decision.subtask)
         if decision.over:
             self.ended, self._said = True, f"the policy said {decision.over}"
             return
@@ -143,7 +143,7 @@ class EpisodeRunner:
             if self.ended:
                 return
 
-    def turn(self, subtask: str) -> None:
+    def begin_subtask(self, subtask: str) -> None:
         """Note that another sub-task begins now."""
         self._spans.append(SubtaskSpan(round(self._info["time"], 3), subtask, self._score))
         self.progress.subtask = subtask
@@ -152,9 +152,9 @@ class EpisodeRunner:
 
     def _step(self, action: Any) -> None:
         self.observation, *outcome = self.env.step(action)
-        self.note(*outcome)
+        self.record_step(*outcome)
 
-    def note(self, reward: float, terminated: bool, truncated: bool, info: dict[str, Any]) -> None:
+    def record_step(self, reward: float, terminated: bool, truncated: bool, info: dict[str, Any]) -> None:
         """Note what one action led to, as the environment gives it."""
         self._reward, self._info = self._reward + reward, info
         self._steps += 1

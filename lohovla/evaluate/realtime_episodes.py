@@ -108,9 +108,9 @@ class RealtimeEpisodes:
         play = EpisodeRunner(env, seed, on_subtask=on_subtask)
         if not self._warm:
             self._warm_up(play)
-        arm = SimulatedArm(env, play.note)  # type: ignore
+        arm = SimulatedArm(env, play.record_step)  # type: ignore
         loop = ControlLoop(arm, self.spec, self.worker, self.settings, self.clock)
-        loop.on_subtask = play.turn
+        loop.on_subtask = play.begin_subtask
         if on_tick is not None:
             loop.on_tick = lambda loop: on_tick(loop, play)
         loop.start(seed)

@@ -41,7 +41,7 @@ _UNUSED = re.compile(r"<unused(\d+)>")
 def pretrained(name: str | Path, settings: Mapping[str, Any]) -> tuple[LoHoVLA, Processor]:
     """A core of the block world on a published backbone, and its processor; see :func:`pretrained_parts`."""
     model, tokenizer = pretrained_parts(name, settings)
-    return model, Processor.of(model.config, tokenizer)
+    return model, Processor.from_model_config(model.config, tokenizer)
 
 
 def pretrained_parts(name: str | Path, settings: Mapping[str, Any]) -> tuple[LoHoVLA, PreTrainedTokenizerBase]:

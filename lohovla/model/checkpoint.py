@@ -19,7 +19,7 @@ from lohovla.d2f.load_checkpoint import check_device
 from lohovla.errors import UserError
 from lohovla.model.action.action_expert import ActionExpert
 from lohovla.model.configuration import LoHoVLAConfig
-from lohovla.model.modeling_lohovla import PICTURE_PARTS, LoHoVLA
+from lohovla.model.modeling_lohovla import SUBGOAL_PARTS, LoHoVLA
 from lohovla.model.processor import Processor
 from lohovla.model.robot_processor import RobotProcessor
 
@@ -117,7 +117,7 @@ def _load_model(folder: Path, device: torch.device | str, dtype: torch.dtype) ->
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise _damaged(folder, error) from None
     if config.detector:
-        renew_picture_parts(model, report)
+        reset_subgoal_parts(model, report)
     refuse_other_weights(folder, report, "it was saved by another version; train it again")
     return model.to(device).eval()
 
@@ -126,28 +126,30 @@ def _damaged(folder: Path, error: Exception) -> UserError:
     return UserError(f"{folder} is damaged: {str(error).strip().splitlines()[0]}", "copy or train it again")
 
 
-def renew_picture_parts(model: LoHoVLA, report: dict[str, Any]) -> None:
+def reset_subgoal_parts(model: LoHoVLA, report: dict[str, Any]) -> None:
     """Make what codes and paints sub-goals anew, untrained, where a checkpoint has none that fit.
 
     Nothing else reads these weights, so that the rest of the model is as it was. What was handled is taken out of the
     loading ``report``.
     """
     named = [*report["missing_keys"], *report["unexpected_keys"], *(key for key, *_ in report["mismatched_keys"])]
-    if not any(name.startswith(PICTURE_PARTS) for name in named):
+    if not any(name.startswith(SUBGOAL_PARTS) for name in named):
         return
     defaults = LoHoVLAConfig()
     for name in _PICTURE_SIZES:
         setattr(model.config, name, getattr(defaults, name))
-    model.config.learned = [name for name in model.config.learned if name not in ("code", "paint")]
+    model.config.trained_stages = [
+        name for name in model.config.trained_stages if name not in ("autoencoder", "subgoal")
+    ]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model.add_picture_parts()
+        model.add_subgoal_parts()
     for kind in ("missing_keys", "unexpected_keys"):
-        report[kind] = [name for name in report[kind] if not name.startswith(PICTURE_PARTS)]
-    report["mismatched_keys"] = [key for key in report["mismatched_keys"] if not key[0].startswith(PICTURE_PARTS)]
+        report[kind] = [name for name in report[kind] if not name.startswith(SUBGOAL_PARTS)]
+    report["mismatched_keys"] = [key for key in report["mismatched_keys"] if not key[0].startswith(SUBGOAL_PARTS)]
 
 
-def hold_to(model: LoHoVLA, settings: Mapping[str, Any], folder: Path | str, anew: bool = False) -> None:
+def check_model_settings(model: LoHoVLA, settings: Mapping[str, Any], folder: Path | str, anew: bool = False) -> None:
     """Hold a model that was loaded to the settings that a recipe has for it.
 
     Args:
@@ -164,7 +166,7 @@ def hold_to(model: LoHoVLA, settings: Mapping[str, Any], folder: Path | str, ane
     if anew and waypoints != model.config.ee_waypoints:
         model.config.ee_waypoints = waypoints
         model.experts["ee"] = ActionExpert(model.config, "ee")
-        model.config.learned = [name for name in model.config.learned if name != "act"]
+        model.config.trained_stages = [name for name in model.config.trained_stages if name != "action"]
     made = _plain(model.config.to_dict())
     for name, value in settings.items():
         if not _agrees(made.get(name), _plain(value)):
@@ -188,28 +190,28 @@ def _agrees(made: Any, wanted: Any) -> bool:
     return made == wanted
 
 
-def take_pictures(model: LoHoVLA, folder: Path | str) -> None:
+def copy_subgoal_parts(model: LoHoVLA, folder: Path | str) -> None:
     """Take over what codes and paints sub-goals from another checkpoint; the rest of ``model`` stays as it is.
 
     Raises:
         UserError: there are no such parts, or they are of another size of model.
     """
     other, _ = load_checkpoint(folder)
-    learned = {name for name in ("code", "paint") if name in other.config.learned}
+    learned = {name for name in ("autoencoder", "subgoal") if name in other.config.trained_stages}
     if not learned:
         raise UserError(f"{folder} has no trained autoencoder or image head to take over", "name one that was trained")
     for name in _PICTURE_SIZES:
         setattr(model.config, name, getattr(other.config, name))
-    model.add_picture_parts()
-    parts = {name: value for name, value in other.state_dict().items() if name.startswith(PICTURE_PARTS)}
+    model.add_subgoal_parts()
+    parts = {name: value for name, value in other.state_dict().items() if name.startswith(SUBGOAL_PARTS)}
     try:
         model.load_state_dict(parts, strict=False)
     except RuntimeError as error:
         raise UserError(
             f"the image head of {folder} is of another size of model: {str(error).splitlines()[1].strip()}",
-            "train one for this model: stage=code, then stage=paint",
+            "train one for this model: stage=autoencoder, then stage=subgoal",
         ) from None
-    model.config.learned = sorted({*model.config.learned, *learned})
+    model.config.trained_stages = sorted({*model.config.trained_stages, *learned})
 
 
 _PICTURE_SIZES = ("image_channels", "image_head_dim", "image_head_blocks", "image_target", "image_codes", "image_tau")

@@ -7,6 +7,7 @@ from typing import Any
 from transformers import AutoConfig, PretrainedConfig
 
 from lohovla.errors import UserError
+from lohovla.settings.renamed_settings import MODEL_SETTINGS, new_stage
 
 ACTION_DIMS = {"ee": 7, "pick_place": 8}
 DEPTH_UNIT = 0.1  # m, of the stem's picture
@@ -30,19 +31,19 @@ class LoHoVLAConfig(PretrainedConfig):
         camera_width: channels of the camera encoder.
         keypoint_maps: attention maps of a camera token, each of which gives a place in the picture.
         keyframes: it predicts the state at the next keyframe, and the chunk is conditioned on it.
-        picture: rows and columns of the top view that the stem sees.
+        picture_size: rows and columns of the top view that the stem sees.
         stem_width: channels at a quarter of the resolution.
         stem_dim: channels at an eighth, where the stem's map is read.
         stem_blocks: residual blocks at the two resolutions.
-        objects: places of the map that become tokens of the prefix.
-        bounds: x and y limits (m) of the top view, from its calibration.
+        num_object_tokens: places of the map that become tokens of the prefix.
+        workspace_xy: x and y limits (m) of the top view, from its calibration.
         state_dim: numbers of proprioception.
         max_goal: tokens of a goal sentence.
         max_subtask: tokens of a sub-task sentence, the end included.
         block_size: tokens of a block in block-diffusion decoding.
         key_dim: width of the pointer's queries and keys.
         horizons: actions in a chunk by action space.
-        look: where the tool is out of the camera's way (m): motions begin and end there.
+        observe_position: where the tool is out of the camera's way (m): motions begin and end there.
         max_prefix: largest number of first actions that may be given clean (training-time chunk joining).
         expert_dim: width of the action expert.
         expert_layers: its layers; each reads the cache of one of the decoder's last layers.
@@ -55,9 +56,9 @@ class LoHoVLAConfig(PretrainedConfig):
         image_target: ``flow`` or ``v``: what the image head predicts.
         image_codes: entries of the soft codebook that embeds image tokens; 0 embeds them by a linear map.
         image_tau: its temperature; towards 0 it is hard vector quantisation.
-        subtasks: it learns sub-tasks; without them it learns to act from the goal alone, the published baseline
+        use_subtasks: it learns sub-tasks; without them it learns to act from the goal alone, the published baseline
             ``vanilla``.
-        learned: stages that were trained to their end, so that a checkpoint can say what it cannot do.
+        trained_stages: stages that were trained to their end, so that a checkpoint can say what it cannot do.
         lora_rank: rank of the LoRA adapters in all linear layers of the decoder; 0 has none. Where there are some, they
             alone are trained of the decoder, and the vision tower and its projector are frozen.
         backbone_dtype: ``float32`` or ``bfloat16``: of the decoder, the vision tower and the projector; adapters,
@@ -82,19 +83,19 @@ class LoHoVLAConfig(PretrainedConfig):
         camera_width: int = 48,
         keypoint_maps: int = 4,
         keyframes: bool = True,
-        picture: tuple[int, int] = (160, 320),
+        picture_size: tuple[int, int] = (160, 320),
         stem_width: int = 48,
         stem_dim: int = 128,
         stem_blocks: tuple[int, int] = (1, 4),
-        objects: int = 24,
-        bounds: tuple[tuple[float, float], tuple[float, float]] = ((0.25, 0.75), (-0.5, 0.5)),
+        num_object_tokens: int = 24,
+        workspace_xy: tuple[tuple[float, float], tuple[float, float]] = ((0.25, 0.75), (-0.5, 0.5)),
         state_dim: int = 13,
         max_goal: int = 40,
         max_subtask: int = 20,
         block_size: int = 10,
         key_dim: int = 64,
         horizons: dict[str, int] | None = None,
-        look: tuple[float, float, float] = (0.4921, 0.1333, 0.3581),
+        observe_position: tuple[float, float, float] = (0.4921, 0.1333, 0.3581),
         max_prefix: int = 6,
         expert_dim: int = 128,
         expert_layers: int = 3,
@@ -106,8 +107,8 @@ class LoHoVLAConfig(PretrainedConfig):
         image_target: str = "flow",
         image_codes: int = 0,
         image_tau: float = 1.0,
-        subtasks: bool = True,
-        learned: list[str] | None = None,
+        use_subtasks: bool = True,
+        trained_stages: list[str] | None = None,
         lora_rank: int = 0,
         backbone_dtype: str = "float32",
         **kwargs: Any,
@@ -117,23 +118,31 @@ class LoHoVLAConfig(PretrainedConfig):
         self.detector, self.features, self.normalization = detector, features, normalization
         self.chunk_size, self.keyframes = chunk_size, keyframes
         self.camera_tokens, self.camera_width, self.keypoint_maps = camera_tokens, camera_width, keypoint_maps
-        self.picture, self.bounds = tuple(picture), tuple(tuple(limits) for limits in bounds)
+        self.picture_size, self.workspace_xy = tuple(picture_size), tuple(tuple(limits) for limits in workspace_xy)
         self.stem_width, self.stem_dim, self.stem_blocks = stem_width, stem_dim, tuple(stem_blocks)
-        self.objects = objects
+        self.num_object_tokens = num_object_tokens
         self.state_dim = len(features["state_names"]) if features else state_dim
         self.max_goal, self.max_subtask, self.block_size = max_goal, max_subtask, block_size
         self.key_dim, self.max_prefix = key_dim, max_prefix
-        self.look = tuple(look)
+        self.observe_position = tuple(observe_position)
         self.horizons = horizons or {"ee": 16, "pick_place": 1}
         self.expert_dim, self.expert_layers, self.expert_heads = expert_dim, expert_layers, expert_heads
         self.ee_waypoints = ee_waypoints
         self.image_channels = image_channels
         self.image_head_dim, self.image_head_blocks = image_head_dim, image_head_blocks
         self.image_target, self.image_codes, self.image_tau = image_target, image_codes, image_tau
-        self.subtasks, self.learned = subtasks, list(learned or ())
+        self.use_subtasks, self.trained_stages = use_subtasks, list(trained_stages or ())
         self.lora_rank, self.backbone_dtype = lora_rank, backbone_dtype
         self._check()
         super().__init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> LoHoVLAConfig:
+        """As in transformers; a checkpoint from before settings and stages were renamed may have the old names."""
+        renamed = {MODEL_SETTINGS.get(name, name): value for name, value in config_dict.items()}
+        if stages := renamed.get("trained_stages"):
+            renamed["trained_stages"] = sorted(map(new_stage, stages))
+        return super().from_dict(renamed, **kwargs)
 
     def _check(self) -> None:
         text: Any = self.text_config
@@ -184,12 +193,12 @@ class LoHoVLAConfig(PretrainedConfig):
     @property
     def cells(self) -> tuple[int, int]:
         """Rows and columns of the stem's map: an eighth of the picture."""
-        return self.picture[0] // 8, self.picture[1] // 8
+        return self.picture_size[0] // 8, self.picture_size[1] // 8
 
     @property
     def cell_size(self) -> tuple[float, float]:
         """Edge of a cell along x and y, m."""
-        (x0, x1), (y0, y1) = self.bounds
+        (x0, x1), (y0, y1) = self.workspace_xy
         return (x1 - x0) / self.cells[0], (y1 - y0) / self.cells[1]
 
 

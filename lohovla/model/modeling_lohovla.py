@@ -38,7 +38,7 @@ from lohovla.model.tensor_batch import tensor_tree
 
 ROLES = 3  # an object moves, receives, or receives next: lohovla.collect.privileged_labels.roles_of
 
-PICTURE_PARTS = ("autoencoder.", "painter.", "image_entry.")
+SUBGOAL_PARTS = ("autoencoder.", "painter.", "image_entry.")
 
 
 @tensor_tree
@@ -130,15 +130,15 @@ class LoHoVLA(PreTrainedModel):
         spaces = [*(config.horizons if config.detector else ()), *(("action",) if config.features else ())]
         self.experts = nn.ModuleDict({space: ActionExpert(config, space) for space in spaces})
         if config.detector:
-            self.add_picture_parts()
+            self.add_subgoal_parts()
         if config.vision_config:
             self.vision = vision if vision is not None else AutoModel.from_config(config.vision_config)
             self.projector = nn.Linear(config.vision_config.hidden_size, hidden)
         self.post_init()
         self._set_backbone()
 
-    def add_picture_parts(self) -> None:
-        """Make, or make anew, what codes and paints sub-goals: :data:`PICTURE_PARTS`."""
+    def add_subgoal_parts(self) -> None:
+        """Make, or make anew, what codes and paints sub-goals: :data:`SUBGOAL_PARTS`."""
         self.autoencoder = Autoencoder(self.config)
         self.painter = SubgoalGenerator(self.config)
 
@@ -160,7 +160,7 @@ class LoHoVLA(PreTrainedModel):
 
     # -- entries -----------------------------------------------------------------------------------------
 
-    def words(self, tokens: Tensor, kind: TokenType) -> Tensor:
+    def embed_tokens(self, tokens: Tensor, kind: TokenType) -> Tensor:
         """Embedded words (B, n, hidden) of one kind of position."""
         return self.decoder.get_input_embeddings()(tokens) + self.kind_entry.weight[int(kind)]
 
@@ -203,7 +203,7 @@ class LoHoVLA(PreTrainedModel):
         batch, device = inputs.state.shape[0], inputs.state.device
         state = self.state_entry(inputs.state)[:, None] + self.kind_entry.weight[int(TokenType.STATE)]
         # The goal is last, as its padding must be at the end of the prefix.
-        parts |= {TokenType.STATE: state, TokenType.GOAL: self.words(inputs.goal, TokenType.GOAL)}
+        parts |= {TokenType.STATE: state, TokenType.GOAL: self.embed_tokens(inputs.goal, TokenType.GOAL)}
         valid = {kind: torch.ones(part.shape[:2], dtype=torch.bool, device=device) for kind, part in parts.items()} | {
             TokenType.GOAL: inputs.goal_valid
         }
@@ -233,7 +233,7 @@ class LoHoVLA(PreTrainedModel):
 
     # -- passes ------------------------------------------------------------------------------------------
 
-    def see(self, inputs: ModelInputs) -> tuple[DetectionMap, Detections]:
+    def detect_objects(self, inputs: ModelInputs) -> tuple[DetectionMap, Detections]:
         """The stem's pass."""
         seen = self.stem(inputs.picture.to(self.dtype))
         return seen, top_detections(seen, self.config)
@@ -266,7 +266,7 @@ class LoHoVLA(PreTrainedModel):
     @torch.no_grad()
     def encode(self, inputs: ModelInputs) -> EncodedObservation:
         """Run an observation through stem and decoder."""
-        seen, objects = self.see(inputs)
+        seen, objects = self.detect_objects(inputs)
         tokens, layout, places = self.prefix_tokens(inputs, objects)
         cache = DynamicCache(config=self.decoder.config)
         states = self.run(tokens, layout, places, cache)

@@ -47,9 +47,9 @@ class Processor(TextProcessor):
         self.statistics = dict(statistics or {})
 
     @classmethod
-    def of(cls, config: LoHoVLAConfig, tokenizer: PreTrainedTokenizerBase) -> Processor:
+    def from_model_config(cls, config: LoHoVLAConfig, tokenizer: PreTrainedTokenizerBase) -> Processor:
         """The processor that a configuration asks for."""
-        return cls(tokenizer, config.picture, config.state_dim, config.max_goal, config.max_subtask)  # type: ignore
+        return cls(tokenizer, config.picture_size, config.state_dim, config.max_goal, config.max_subtask)  # type: ignore
 
     def __call__(self, observations: Sequence[Mapping[str, Any]]) -> ModelInputs:
         """A batch of observations.

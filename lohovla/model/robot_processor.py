@@ -52,7 +52,9 @@ class RobotProcessor(TextProcessor):
         self.action = Normalizer(features.statistics["action"], normalization)
 
     @classmethod
-    def of(cls, config: LoHoVLAConfig, tokenizer: PreTrainedTokenizerBase, subtasks: bool = False) -> RobotProcessor:
+    def from_model_config(
+        cls, config: LoHoVLAConfig, tokenizer: PreTrainedTokenizerBase, subtasks: bool = False
+    ) -> RobotProcessor:
         """The processor that a configuration asks for."""
         assert config.features is not None
         features = RobotFeatures.from_dict(config.features)

@@ -27,9 +27,9 @@ class ProgressHead(nn.Module):
 
     def sample_features(self, seen: DetectionMap, points: Tensor) -> Tensor:
         """What is seen at the pick and the place (B, 2, 5), interpolated to the point: (B, 2, dim)."""
-        (x0, x1), (y0, y1) = self.config.bounds
+        (x0, x1), (y0, y1) = self.config.workspace_xy
         grid = torch.stack([(points[..., 1] - y0) / (y1 - y0), (points[..., 0] - x0) / (x1 - x0)], -1) * 2 - 1
-        said = seen.everything()
+        said = seen.concatenated()
         found = F.grid_sample(said, grid[:, None].to(said), align_corners=False, padding_mode="border")
         return found[:, :, 0].transpose(1, 2)
 

@@ -58,7 +58,7 @@ class TypedWord:
     text: str | None
 
     @classmethod
-    def of(cls, word: str) -> TypedWord:
+    def parse(cls, word: str) -> TypedWord:
         """Take a word apart."""
         marked, equals, text = word.partition("=")
         key = marked.lstrip("+~")
@@ -85,7 +85,7 @@ def choices_of(words: list[str], defaults: DictConfig) -> list[str]:
     """Those words that choose one of the files of a group (``policy=lohovla``)."""
     chosen = []
     for word in words:
-        typed = TypedWord.of(word)
+        typed = TypedWord.parse(word)
         if typed.text is not None and _chooses(typed, defaults):
             if not isinstance(read_value(typed.text), str):
                 raise UserError(f"there is no {typed.key} {typed.text!r}", f"leave {shlex.quote(word)} out")
@@ -124,7 +124,7 @@ def overrides_of(command: str, words: list[str], defaults: DictConfig) -> tuple[
     known = names_of(defaults)
     overrides, rest = [], {}
     for word, bare in _placed(command, words, known):
-        typed = TypedWord.of(word)
+        typed = TypedWord.parse(word)
         if typed.text is None and not typed.mark.startswith("~"):
             raise UserError(f"{word!r} is not a setting", "settings look like key=value")
         if _chooses(typed, defaults):
@@ -162,7 +162,7 @@ def _is_setting(word: str, place: str, known: list[str]) -> bool:
     """Whether a word is a setting, or a mistyped one, rather than what fills ``place``."""
     if not re.match(r"[+~]*[\w.]+=", word):  # a path may hold "=" too
         return False
-    key = TypedWord.of(word).key
+    key = TypedWord.parse(word).key
     if place not in _FREE or key in known:
         return True
     if place != "prompt" and Path(word).exists():

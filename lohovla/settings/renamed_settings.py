@@ -8,6 +8,24 @@ from typing import Any
 
 from lohovla.errors import UserError
 
+# Stages of training: folders of runs, lists in checkpoints and lines of logs may still have the old names.
+_STAGES = {
+    "see": "detector",
+    "read": "symbolic",
+    "code": "autoencoder",
+    "plan": "planning",
+    "act": "action",
+    "paint": "subgoal",
+}
+# Settings of the model (recipe.model.KEY), which a checkpoint's config.json may still have by the old names.
+MODEL_SETTINGS = {
+    "bounds": "workspace_xy",
+    "learned": "trained_stages",
+    "look": "observe_position",
+    "objects": "num_object_tokens",
+    "picture": "picture_size",
+    "subtasks": "use_subtasks",
+}
 # A setting's whole name to its last part's new name; "COMMAND:KEY" is of one command alone. What a robot's profile
 # says of the control loop (robot.loop.KEY) is found as loop.KEY.
 _SETTINGS = {
@@ -54,15 +72,35 @@ _SETTINGS = {
     "preview-plan:most": "max_subtasks",
     "preview-plan:denoise": "num_inference_steps",
     "bench:joins": "chunking_modes",
+    "generate:accept": "confidence_threshold",
+    "generate:add": "block_add_threshold",
+    "generate:activate": "decoded_token_threshold",
+    "data.ring": "replay_buffer_size",
+    "train:pictures": "subgoal_checkpoint",
+    **{f"recipe.model.{old}": new for old, new in MODEL_SETTINGS.items()},
+    **{f"recipe.stages.{old}": new for old, new in _STAGES.items()},
+    **{f"recipe.stages.{stage}.fresh": "new_sample_fraction" for stage in _STAGES.values()},
+    "recipe.stages.planning.tables": "symbolic_batch",
 }
 _CHOICES = {
     ("policy", "teacher"): "chunked-oracle",
     ("policy", "wander"): "random-waypoints",
     ("policy.replan", "patient"): "after_k_failures",
+    **{("stage", old): new for old, new in _STAGES.items()},
 }
 _COMMANDS = {"imagine": "preview-plan"}
 # Settings that have another meaning, too: what to write.
 _MEANINGS = {"loop.max_subtask_failures": "one less than before: more failures than that bring a new plan"}
+
+
+def new_stage(name: str) -> str:
+    """The name that a stage of training has now."""
+    return _STAGES.get(name, name)
+
+
+def old_stage(name: str) -> str:
+    """The name that a stage of training had before; the same where it was not renamed."""
+    return next((old for old, new in _STAGES.items() if new == name), name)
 
 
 def new_setting(command: str, key: str) -> str | None:

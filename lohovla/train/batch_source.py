@@ -31,7 +31,7 @@ class BatchSource:
         seed: even.
         noise: largest camera noise.
         workers: processes that draw scenes; 0 draws them between steps.
-        ring: samples kept to be drawn again.
+        replay_buffer_size: samples kept to be drawn again.
         overfit: draw this many samples and no others, in a fixed order; 0 never stops drawing.
     """
 
@@ -40,20 +40,24 @@ class BatchSource:
     seed: int = 0
     noise: Mapping[str, float] = field(default_factory=dict)
     workers: int = 1
-    ring: int = 4000
+    replay_buffer_size: int = 4000
     overfit: int = 0
 
     def batches(self, stage: Stage, start: int, rank: int, world: int) -> Iterator[dict[str, Any]]:
-        """Endless batches; ``start`` is the step to go on from. Those of tables are the item ``tables`` of a batch."""
+        """Endless batches; ``start`` is the step to go on from. Symbolic scenes are the item ``symbolic``."""
         own = self._batches(stage, start, rank, world)
-        if not stage.tables:
+        if not stage.symbolic_batch:
             return own
-        tables = self._batches(Stage("read", stage.steps, stage.tables, fresh=1.0), start, rank, world)
-        return ({**batch, "tables": read} for batch, read in zip(own, tables, strict=True))
+        tables = self._batches(
+            Stage("symbolic", stage.steps, stage.symbolic_batch, new_sample_fraction=1.0), start, rank, world
+        )
+        return ({**batch, "symbolic": read} for batch, read in zip(own, tables, strict=True))
 
     def settings(self) -> dict[str, Any]:
         """What samples are drawn from, by the names that people type."""
-        told: dict[str, Any] = {f"data.{name}": getattr(self, name) for name in ("tasks", "seed", "ring", "overfit")}
+        told: dict[str, Any] = {
+            f"data.{name}": getattr(self, name) for name in ("tasks", "seed", "replay_buffer_size", "overfit")
+        }
         told |= {f"data.weights.{name}": weight for name, weight in (self.weights or {}).items()}
         return told | {f"data.noise.{name}": size for name, size in self.noise.items()}
 
@@ -75,18 +79,20 @@ class BatchSource:
                 prefetch_factor=4 * stage.batch,
                 worker_init_fn=exit_worker,
             )
-        yield from ReplayBuffer(samples, stage.batch, stage.fresh, self.ring, seed=self.seed + start)
+        yield from ReplayBuffer(
+            samples, stage.batch, stage.new_sample_fraction, self.replay_buffer_size, seed=self.seed + start
+        )
 
     def samples(self, stage: Stage, start: int, rank: int, world: int) -> Any:
         """The endless samples of a stage."""
-        if stage.name == "act":
+        if stage.name == "action":
             return PlayedMotions(self.tasks, self.seed + _FAR * (start * world + rank + 1), noise=self.noise, others=0)
         draw: dict[str, Any] = {"weights": self.weights, "rank": rank, "world": world, "skip": start}
         if self.overfit:
             draw["pool"] = 1
-        if stage.name == "read":
+        if stage.name == "symbolic":
             return TableScenes(self.tasks, self.seed, **draw)
-        return LabelledScenes(self.tasks, self.seed, self.noise, others=2 if stage.name == "plan" else 0, **draw)
+        return LabelledScenes(self.tasks, self.seed, self.noise, others=2 if stage.name == "planning" else 0, **draw)
 
 
 def _as_it_is(sample: Sample) -> Sample:

@@ -62,7 +62,7 @@ class LearningRates:
         turn = (done, self(done - 1)) if done else None
         return LearningRates(steps, highest, self.schedule, turn)
 
-    def told(self, done: int) -> str:
+    def description(self, done: int) -> str:
         """What the rate does from step ``done`` on, in words."""
         now, then, end = self(max(0, done - 1)), self(min(done + self.join, self.steps) - 1), self(self.steps - 1)
         if self.turn is None or self.turn[0] != done:
@@ -70,12 +70,14 @@ class LearningRates:
         way = "rises" if then > now else "falls"
         return f"the learning rate {way} from {now:.2g} to {then:.2g} within {self.join} steps, and ends at {end:.2g}"
 
-    def facts(self) -> dict[str, Any]:
+    def as_facts(self) -> dict[str, Any]:
         """What is kept with a state, in JSON."""
         return {"steps": self.steps, "lr": self.highest, "turn": self.turn}
 
     @classmethod
-    def of(cls, facts: Mapping[str, Any], highest: float, schedule: Callable[[int, int], float]) -> LearningRates:
+    def from_facts(
+        cls, facts: Mapping[str, Any], highest: float, schedule: Callable[[int, int], float]
+    ) -> LearningRates:
         """The rates that a state was made with; one of an older version does not tell its ``highest``."""
         turn = facts.get("turn")
         return cls(int(facts["steps"]), facts.get("lr", highest), schedule, tuple(turn) if turn else None)

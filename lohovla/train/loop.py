@@ -24,11 +24,11 @@ from lohovla.model.processor import Processor
 from lohovla.model.robot_processor import RobotProcessor
 from lohovla.train.imitation.demonstration_batch import ImitationSettings
 from lohovla.train.metrics_logger import MetricsLogger
-from lohovla.train.resume import Batches, Made, resumed
+from lohovla.train.resume import Batches, TrainingInputs, resumed
 from lohovla.train.sharding import shard, whole
 from lohovla.train.tracking import Tracking
 from lohovla.train.training_stages import Stage, StageLosses
-from lohovla.train.training_state import TrainingState
+from lohovla.train.training_state import TrainingState, stage_folder
 
 _EMA = 0.998
 
@@ -79,24 +79,24 @@ class Trainer:
         self._norms_every, self._validate, self._validate_every = norms_every, validate, validate_every
         self._tracking = tracking
         world, precision = accelerator.num_processes, accelerator.mixed_precision
-        self._made = Made.of(stage, source, world, precision, origin or {})
+        self._made = TrainingInputs.from_stage(stage, source, world, precision, origin or {})
         losses = StageLosses(self.model, processor, stage, imitation)
         if fsdp:
             shard(losses, cast(torch.nn.ModuleList, self.model.decoder.layers), accelerator)
             self._norms_every = 0  # what a loss's gradient is by itself is not to be had from parts
-        elif stage.name == "see":
+        elif stage.name == "detector":
             model.stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         moved = [p for p in self.model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(moved, lr=stage.lr, betas=(0.9, 0.95), weight_decay=0.02)
         self.optimizer = accelerator.prepare(optimizer)
         self.losses = losses if fsdp else accelerator.prepare(losses)
-        self.state = TrainingState(folder / stage.name, self.model, stage, self.optimizer, model)
+        self.state = TrainingState(stage_folder(folder, stage.name), self.model, stage, self.optimizer, model)
 
     def run(self) -> None:
         """Train to the stage's end; the averaged weights are in the model then."""
         start = self.state.restore()
         self._rates, lines = resumed(self.stage, self.state.found, self._made)
-        self.state.kept = {**self._rates.facts(), **self._made.facts()}
+        self.state.kept = {**self._rates.as_facts(), **self._made.as_facts()}
         for line in lines if self.accelerator.is_main_process else ():
             print(line, file=sys.stderr)
         if start < self.stage.steps:

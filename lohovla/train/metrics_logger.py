@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lohovla.output_folder import write_atomically
+from lohovla.settings.renamed_settings import new_stage
 from lohovla.train.tracking import Tracking
 
 METRICS = "metrics.jsonl"
@@ -51,7 +52,8 @@ class MetricsLogger:
     def _read(self) -> list[dict[str, Any]]:
         """The lines that are there, but for one that a kill tore."""
         lines = self._path.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        rows = [json.loads(line) for line in lines if line.endswith("}")]
+        return [{**row, "stage": new_stage(row["stage"])} for row in rows]
 
     def _drop(self, rows: list[dict[str, Any]], start: int) -> None:
         """Leave out what an interrupted run wrote beyond the step that this one goes on from."""
@@ -78,7 +80,7 @@ class MetricsLogger:
         for name, value in values.items():
             self._board.add_scalar(f"{self._stage}/{name}", value, step)
         if self._curves is not None:
-            self._curves.tell(row)
+            self._curves.log_row(row)
 
     def close(self) -> None:
         """Write what TensorBoard and the tracker still hold."""

@@ -34,14 +34,16 @@ def stem_losses(model: LoHoVLA, batch: LabelledBatch) -> dict[str, Tensor]:
 def core_losses(model: LoHoVLA, batch: LabelledBatch, processor: Processor) -> dict[str, Tensor]:
     """Losses of planning (both ways), pointing, acting with ``pick_place`` and progress; the stem stays as it is."""
     with torch.no_grad():
-        seen, objects = model.see(batch.inputs)
+        seen, objects = model.detect_objects(batch.inputs)
         after = model.stem(batch.after.to(model.dtype))
     # Tables have no features: some pictures without them tie what was learned from both.
     plain = torch.rand(len(objects.features), 1, 1, device=objects.features.device) < _PLAIN
     objects = replace(objects, features=torch.where(plain, 0.0, objects.features))
-    if model.config.subtasks:
+    if model.config.use_subtasks:
         subgoal = model.subgoal_entry(seen, _seen_of_pictures(model, batch, after))
-        sequence = TrainingForward(model, batch.pictured(processor.end), seen, objects, processor, subgoal=subgoal)
+        sequence = TrainingForward(
+            model, batch.with_subgoal_image(processor.end), seen, objects, processor, subgoal=subgoal
+        )
         losses = sequence.text_losses() | sequence.point_losses()
     else:
         sequence = TrainingForward(model, batch.goal_alone(), seen, objects, processor, noised=False)
@@ -60,7 +62,7 @@ def _seen_of_pictures(model: LoHoVLA, batch: LabelledBatch, after: DetectionMap)
 
 def as_painted(model: LoHoVLA, batch: LabelledBatch) -> Tensor:
     """The pictures after the moves (B, 4, H, W), all that changes as a painter that makes no mistake would paint it."""
-    if "code" not in model.config.learned:
+    if "autoencoder" not in model.config.trained_stages:
         return batch.after
     now = batch.inputs.picture
     both = model.autoencoder.encode(downsample(torch.cat([now, batch.after]))).mode()
@@ -76,8 +78,8 @@ def expert_inputs(
 
     They are of the oracle's sub-task, or of the goal alone where the model learns no sub-tasks.
     """
-    seen, objects = model.see(batch.inputs)
-    told = batch.oracle() if model.config.subtasks else batch.goal_alone()
+    seen, objects = model.detect_objects(batch.inputs)
+    told = batch.oracle_only() if model.config.use_subtasks else batch.goal_alone()
     sequence = TrainingForward(model, told, seen, objects, processor, noised=False)
     return sequence.read_points(0), model.expert_cache(sequence.cache), sequence
 
@@ -102,7 +104,7 @@ def motion_loss(model: LoHoVLA, batch: LabelledBatch, pieces: ActionChunks, proc
     clean = torch.arange(horizon, device=data.device) < given
     t = torch.where(clean, 0.0, t)
     x = t[..., None] * noise + (1 - t[..., None]) * data
-    anchors = ee_waypoints(points, state, model.config.look)
+    anchors = ee_waypoints(points, state, model.config.observe_position)
     velocity = model.experts["ee"](x, t, ee_condition(points, state, motion), cache, valid, anchors)
     # Velocities are divided by the noise level; without a bound its smallest values would outweigh all others.
     weight = t.clamp(min=_SMALL_NOISE)[..., None] / _SMALL_NOISE

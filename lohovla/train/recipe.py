@@ -12,7 +12,7 @@ from lohovla.collect.training_stream import check_training, training_tasks
 from lohovla.envs.tasks.registry import get_task
 from lohovla.errors import UserError
 from lohovla.model.backbone import pretrained
-from lohovla.model.checkpoint import hold_to, load_checkpoint, save_checkpoint, take_pictures
+from lohovla.model.checkpoint import check_model_settings, copy_subgoal_parts, load_checkpoint, save_checkpoint
 from lohovla.model.configuration import NANO_DECODER, LoHoVLAConfig
 from lohovla.model.language.tokenizer import make_tokenizer
 from lohovla.model.modeling_lohovla import LoHoVLA
@@ -24,8 +24,8 @@ from lohovla.train.resume import refuse_other_origin
 from lohovla.train.sharding import check_sharding
 from lohovla.train.subgoal_statistics import measure_pictures
 from lohovla.train.tracking import Tracking
-from lohovla.train.training_stages import STAGES, Stage, check_taught
-from lohovla.train.training_state import facts_of
+from lohovla.train.training_stages import STAGES, Stage, check_stage_fits
+from lohovla.train.training_state import facts_of, stage_folder
 from lohovla.train.vocabulary import sentences, subtask_parts
 
 ClosedLoop = Callable[[LoHoVLA, Processor, str, Sequence[str], int], dict[str, float]]
@@ -45,7 +45,7 @@ def new_model(settings: Mapping[str, Any], seed: int) -> tuple[LoHoVLA, Processo
     tokenizer = make_tokenizer(sentences())
     text = {**settings.pop("text_config", {"model_type": "qwen3", **NANO_DECODER}), "vocab_size": len(tokenizer)}
     config = LoHoVLAConfig(text_config=text, **settings)
-    processor = Processor.of(config, tokenizer)
+    processor = Processor.from_model_config(config, tokenizer)
     processor.statistics["subtasks"] = subtask_parts()
     return LoHoVLA(config), processor
 
@@ -77,9 +77,9 @@ class Run:
         try:
             self._model, self._processor, self._origin = _begin(config, folder)
             for stage in self._stages:
-                check_taught(self._model.config, stage)
+                check_stage_fits(self._model.config, stage)
                 if folder is not None:
-                    place = folder / stage.name
+                    place = stage_folder(folder, stage.name)
                     refuse_other_origin(facts_of(place), self._origin_of(stage), place)
         except BaseException:
             self.close()
@@ -115,7 +115,7 @@ class Run:
         if not config["fsdp"]:  # else each stage takes its share from the host's memory
             model.to(accelerator.device)
         for stage in self._stages:
-            if stage.name in ("code", "paint"):
+            if stage.name in ("autoencoder", "subgoal"):
                 measure_pictures(model, self._source, stage)
             trainer = Trainer(
                 accelerator,
@@ -134,7 +134,7 @@ class Run:
                 config["fsdp"],
             )
             trainer.run()
-            model.config.learned = sorted({*model.config.learned, stage.name})
+            model.config.trained_stages = sorted({*model.config.trained_stages, stage.name})
             accelerator.wait_for_everyone()
             if accelerator.is_main_process:
                 replace_folder(checkpoint, lambda new: save_checkpoint(model, self._processor, new))
@@ -149,33 +149,33 @@ class Run:
 
     def _origin_of(self, stage: Stage) -> dict[str, Any]:
         """What decides the weights that a stage does not move; nothing, for one that the checkpoint there has."""
-        there = self._config["init"] is None and stage.name in self._model.config.learned
+        there = self._config["init"] is None and stage.name in self._model.config.trained_stages
         return {} if there else self._origin
 
 
 def _begin(config: Any, folder: Path | None) -> tuple[LoHoVLA, Processor, dict[str, Any]]:
     """The model to go on from, its processor, and which settings it came from."""
     settings, checkpoint = config["recipe"]["model"], folder / "checkpoint" if folder is not None else None
-    origin: dict[str, Any] = {name: config[name] for name in ("init", "pictures")}
+    origin: dict[str, Any] = {name: config[name] for name in ("init", "subgoal_checkpoint")}
     if config["init"]:
         model, processor = load_checkpoint(config["init"])
         torch.manual_seed(config["seed"])
-        hold_to(model, settings, config["init"], anew=True)
+        check_model_settings(model, settings, config["init"], anew=True)
     elif checkpoint is not None and (checkpoint / "model.safetensors").exists():
         model, processor = load_checkpoint(checkpoint)
-        hold_to(model, settings, checkpoint)
+        check_model_settings(model, settings, checkpoint)
     else:
         model, processor = new_model(settings, config["seed"])
         origin |= {"seed": config["seed"], "recipe.model": settings}
-    if config["pictures"]:
-        take_pictures(model, config["pictures"])
+    if config["subgoal_checkpoint"]:
+        copy_subgoal_parts(model, config["subgoal_checkpoint"])
     if config["gradient_checkpointing"]:
         model.decoder.gradient_checkpointing_enable()
     return model, processor, origin
 
 
 def _validation(config: Any, stage: Stage, processor: Processor, closed_loop: ClosedLoop | None) -> Any:
-    control = {"plan": "pick_place", "act": "ee"}.get(stage.name)
+    control = {"planning": "pick_place", "action": "ee"}.get(stage.name)
     episodes = config["validate_episodes"]
     if control is None or not episodes or closed_loop is None:
         return None

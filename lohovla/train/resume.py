@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lohovla.errors import UserError
+from lohovla.settings.renamed_settings import MODEL_SETTINGS, new_setting
 from lohovla.train.learning_rate_schedule import schedule
 from lohovla.train.learning_rates import LearningRates
 from lohovla.train.training_stages import Stage
@@ -32,31 +33,33 @@ class Batches(Protocol):
 
 
 @dataclass(frozen=True)
-class Made:
+class TrainingInputs:
     """What a stage is trained with.
 
     Attributes:
-        told: settings by the names that people type, which may change on the way.
+        settings: settings by the names that people type, which may change on the way.
         origin: settings that decide the weights which the stage does not move, so that they may not.
     """
 
-    told: Mapping[str, Any]
+    settings: Mapping[str, Any]
     origin: Mapping[str, Any]
 
     @classmethod
-    def of(cls, stage: Stage, source: Batches, processes: int, precision: str, origin: Mapping[str, Any]) -> Made:
+    def from_stage(
+        cls, stage: Stage, source: Batches, processes: int, precision: str, origin: Mapping[str, Any]
+    ) -> TrainingInputs:
         """Of a stage and what it learns from."""
         own = f"recipe.stages.{stage.name}."
-        parts = ("batch", "fresh", "tables", "accumulate", "freeze")
+        parts = ("batch", "new_sample_fraction", "symbolic_batch", "accumulate", "freeze")
         told: dict[str, Any] = {own + name: getattr(stage, name) for name in parts}
         told |= {f"{own}weights.{name}": weight for name, weight in stage.weights.items()}
         told |= source.settings()
         told |= {"precision": precision, "processes": processes}
         return cls(*(json.loads(json.dumps(dict(part))) for part in (told, origin)))
 
-    def facts(self) -> dict[str, Any]:
+    def as_facts(self) -> dict[str, Any]:
         """What is kept with a state, in JSON."""
-        return {"settings": self.told, "origin": self.origin}
+        return {"settings": self.settings, "origin": self.origin}
 
 
 def refuse_other_origin(found: Mapping[str, Any], origin: Mapping[str, Any], folder: Path) -> None:
@@ -70,7 +73,9 @@ def refuse_other_origin(found: Mapping[str, Any], origin: Mapping[str, Any], fol
     Raises:
         UserError: with the setting that differs.
     """
-    before = found.get("origin", {})
+    before = _renamed(found.get("origin", {}))
+    if isinstance(model := before.get("recipe.model"), Mapping):
+        before["recipe.model"] = {MODEL_SETTINGS.get(name, name): value for name, value in model.items()}
     for name in sorted(before.keys() & origin.keys()):
         if before[name] != origin[name]:
             raise UserError(
@@ -79,7 +84,7 @@ def refuse_other_origin(found: Mapping[str, Any], origin: Mapping[str, Any], fol
             )
 
 
-def resumed(stage: Stage, found: Mapping[str, Any], made: Made) -> tuple[LearningRates, list[str]]:
+def resumed(stage: Stage, found: Mapping[str, Any], made: TrainingInputs) -> tuple[LearningRates, list[str]]:
     """The rates to go on with, and lines about what is other than before; none for a stage that begins.
 
     Args:
@@ -89,7 +94,7 @@ def resumed(stage: Stage, found: Mapping[str, Any], made: Made) -> tuple[Learnin
     """
     if not found:
         return LearningRates(stage.steps, stage.lr, schedule), []
-    done, before = int(found["step"]), LearningRates.of(found, stage.lr, schedule)
+    done, before = int(found["step"]), LearningRates.from_facts(found, stage.lr, schedule)
     now = before.changed(done, stage.steps, stage.lr)
     if done >= stage.steps:
         return now, [_nothing_left(stage, done, before)]
@@ -97,17 +102,22 @@ def resumed(stage: Stage, found: Mapping[str, Any], made: Made) -> tuple[Learnin
     if now is not before:
         asked = f"{stage.steps} steps" if stage.steps == before.steps else f"{before.steps} -> {stage.steps} steps"
         asked += "" if stage.lr == before.highest else f", lr {before.highest:.2g} -> {stage.lr:.2g}"
-        lines.append(f"{stage.name}: {asked}, of which {done} are done; {now.told(done)}")
-    told = found.get("settings", made.told)
+        lines.append(f"{stage.name}: {asked}, of which {done} are done; {now.description(done)}")
+    told = _renamed(found.get("settings", made.settings))
     other = [
-        f"{name} {_shown(told.get(name))} -> {_shown(made.told.get(name))}"
-        for name in [*made.told, *(name for name in told if name not in made.told)]
-        if told.get(name) != made.told.get(name)
+        f"{name} {_shown(told.get(name))} -> {_shown(made.settings.get(name))}"
+        for name in [*made.settings, *(name for name in told if name not in made.settings)]
+        if told.get(name) != made.settings.get(name)
     ]
     if other:
         changes = ", ".join(other)
         lines.append(f"{stage.name}: from step {done + 1} on {changes}; that leaves the learning rate as it is")
     return now, lines
+
+
+def _renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that a state was saved with, by the names that they have now."""
+    return {new_setting("train", name) or name: value for name, value in settings.items()}
 
 
 def _nothing_left(stage: Stage, done: int, before: LearningRates) -> str:

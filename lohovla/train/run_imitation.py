@@ -174,7 +174,7 @@ class ImitationRun:
             config["fsdp"],
             self._settings,
         )
-        model.config.learned = sorted({*model.config.learned, _STAGE})
+        model.config.trained_stages = sorted({*model.config.trained_stages, _STAGE})
         trainer.run()
         self._accelerator.wait_for_everyone()
         if self._accelerator.is_main_process:
@@ -259,11 +259,11 @@ def new_robot_model(
         given["keyframes"] = False  # they are states
     if name := given.pop("backbone", None):
         model, tokenizer = pretrained_parts(name, given)
-        return model, RobotProcessor.of(model.config, tokenizer, subtasks)
+        return model, RobotProcessor.from_model_config(model.config, tokenizer, subtasks)
     tokenizer = make_tokenizer(sentences)
     text = {"model_type": "qwen3", **NANO_DECODER, **(given.pop("text_config", None) or {})}
     config = LoHoVLAConfig(text_config={**text, "vocab_size": len(tokenizer)}, **given)
-    return LoHoVLA(config), RobotProcessor.of(config, tokenizer, subtasks)
+    return LoHoVLA(config), RobotProcessor.from_model_config(config, tokenizer, subtasks)
 
 
 def drift_lines(before: RobotFeatures, now: RobotFeatures) -> list[str]:

@@ -87,7 +87,7 @@ class SubgoalForward:
         where, sets = torch.where(raster, straight, ranks), torch.where(raster, straight, sets)
         data = self.after.gather(1, where[..., None].expand(-1, -1, self.after.shape[-1]))
         hidden = painter.hidden(self.scene, DecodedTokens(data, where, sets, sets), where)
-        data, hidden, now, moved = (x.repeat(_REPEATS, 1, 1) for x in (data, hidden, *self.scene.at(where)))
+        data, hidden, now, moved = (x.repeat(_REPEATS, 1, 1) for x in (data, hidden, *self.scene.tokens_at(where)))
         t = torch.sigmoid(torch.randn(data.shape[:2], device=device))
         clean = painter.head(add_noise(self.model.config, data, torch.randn_like(data), t), t, hidden, now, moved)
         error = (clean - data).square().mean(-1)

@@ -19,12 +19,12 @@ _MEASURED = 96  # pictures
 @torch.no_grad()
 def measure_pictures(model: LoHoVLA, source: BatchSource, stage: Stage) -> None:
     """What a stage takes from pictures before it is first trained: the linear code, or the scale of latents."""
-    if stage.name in model.config.learned:
+    if stage.name in model.config.trained_stages:
         return
     drawn = list(islice(iter(source.samples(stage, 0, 0, 1)), _MEASURED))
     colors, depths = (torch.from_numpy(np.stack([x[key] for x in drawn])) for key in ("images.top", "depth.top"))
     picture = downsample(picture_of(colors, depths)).to(model.device)
-    if stage.name == "paint":
-        model.painter.measure(model.autoencoder.encode(picture).mode())
+    if stage.name == "subgoal":
+        model.painter.fit_scale(model.autoencoder.encode(picture).mode())
     else:
-        model.autoencoder.measure(picture)
+        model.autoencoder.init_from_pca(picture)

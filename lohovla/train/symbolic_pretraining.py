@@ -51,7 +51,7 @@ def synthetic_detections(table: Tensor, config: LoHoVLAConfig) -> Detections:
         table: (B, N, 10) as :func:`lohovla.collect.privileged_labels.objects_of` gives them; kind -1 is none.
         config: of the model.
     """
-    count = config.objects
+    count = config.num_object_tokens
     real = table[..., LABEL["kind"]] >= 0
     chance, rest = torch.rand_like(table[..., 0]), torch.rand_like(table[..., 0])
     score = torch.where(real, 0.5 + 0.5 * chance, 0.02 * rest**3)
@@ -92,8 +92,8 @@ def _soften(value: Tensor, count: int) -> Tensor:
 def _random_background(rows: Tensor, config: LoHoVLAConfig) -> Tensor:
     """Descriptions of cells where nothing is: anything, anywhere."""
     anything = torch.rand_like(rows)
-    low = rows.new_tensor([limits[0] for limits in config.bounds])
-    high = rows.new_tensor([limits[1] for limits in config.bounds])
+    low = rows.new_tensor([limits[0] for limits in config.workspace_xy])
+    high = rows.new_tensor([limits[1] for limits in config.workspace_xy])
     most = {"kind": len(KINDS), "color": N_COLORS, "big": 2, "z": 0.05, "yaw": 1.5}
     most |= {"support": N_SUPPORTS, "support_color": N_COLORS + 1, "occupied": 2}
     drawn = anything * rows.new_tensor([most.get(name, 0) for name in LABELS])

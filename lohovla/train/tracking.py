@@ -77,9 +77,9 @@ class Tracking:
             raise UserError(f"{self.tracker} does not begin a run: {cause}", "track=null trains without it") from None
         for row in rows:
             if not new:
-                curves.know(row)
+                curves.skip_row(row)
             elif row["step"] <= start:
-                curves.tell(row)
+                curves.log_row(row)
         return curves
 
     def _number(self, folder: Path) -> tuple[str, bool]:
@@ -109,16 +109,16 @@ class Curves:
         self._run = run
         self._known: dict[str, int] = {}  # the last step of each figure
 
-    def know(self, row: Mapping[str, Any]) -> None:
+    def skip_row(self, row: Mapping[str, Any]) -> None:
         """Take a line of the journal for one that was told."""
         self._known.update(dict.fromkeys(_figures(row), int(row["step"])))
 
-    def tell(self, row: Mapping[str, Any]) -> None:
+    def log_row(self, row: Mapping[str, Any]) -> None:
         """Tell what is new in a line of the journal."""
         new = {name: value for name, value in _figures(row).items() if row["step"] > self._known.get(name, -1)}
         if new:
             self._run.log(new, step=row["step"])
-            self.know(row)
+            self.skip_row(row)
 
     def close(self) -> None:
         """Wait until all is told."""

@@ -34,7 +34,7 @@ class LabelledBatch:
     after: Tensor
     reached: Tensor
 
-    def oracle(self) -> LabelledBatch:
+    def oracle_only(self) -> LabelledBatch:
         """The same with the oracle's sub-task alone."""
         return replace(self, subtasks=self.subtasks[:, :1], points=self.points[:, :1])
 
@@ -42,7 +42,7 @@ class LabelledBatch:
         """The same with no sub-task but the empty one."""
         return replace(self, subtasks=self.subtasks[:, -1:], points=self.points[:, -1:])
 
-    def pictured(self, end: int) -> LabelledBatch:
+    def with_subgoal_image(self, end: int) -> LabelledBatch:
         """The same with one more: what the oracle's led to as a picture, for half of them without its words.
 
         Where it led elsewhere, or nothing was done, there are no points.

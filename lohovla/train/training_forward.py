@@ -86,7 +86,7 @@ class TrainingForward:
             add(
                 "text",
                 group,
-                model.words(given, TokenType.TEXT),
+                model.embed_tokens(given, TokenType.TEXT),
                 valid,
                 TokenType.TEXT,
                 steps,
@@ -107,7 +107,7 @@ class TrainingForward:
             add(
                 "noised",
                 0,
-                model.words(self.noised, TokenType.NOISED),
+                model.embed_tokens(self.noised, TokenType.NOISED),
                 torch.ones_like(self.masked),
                 TokenType.NOISED,
                 every // model.config.block_size,
@@ -143,7 +143,7 @@ class TrainingForward:
         logits = model.pointer.score(hidden, model.pointer.keys(self.seen), self.objects, tokens)
         exists = self.exists[..., None].expand(-1, -1, 2).flatten(1)
         cross = F.cross_entropy(logits.flatten(0, 1), self.true_cell.flatten(), reduction="none").view(exists.shape)
-        said = model.pointer.read(self.seen, self.read_cell.flatten(1), hidden)
+        said = model.pointer.regress(self.seen, self.read_cell.flatten(1), hidden)
         wanted = to_readout(self.points, self.read_cell, model.config).flatten(1, 2)
         error = F.smooth_l1_loss(said, wanted, beta=0.05, reduction="none").mean(-1)
         pick, place = exists.clone(), exists.clone()
@@ -185,7 +185,7 @@ class TrainingForward:
         """Pick and place (B, 2, 5) as the model reads them near the true cells: an expert meets its errors there."""
         assert self.seen is not None
         cell = self.read_cell[:, group]
-        said = self.model.pointer.read(self.seen, cell, self.states[:, self.at["point", group]])
+        said = self.model.pointer.regress(self.seen, cell, self.states[:, self.at["point", group]])
         return to_points(said, cell, self.model.config)
 
     def action_loss(self) -> Tensor:

@@ -20,7 +20,7 @@ from lohovla.train.imitation.demonstration_forward import DemonstrationForward
 from lohovla.train.symbolic_pretraining import table_losses
 from lohovla.train.training_batch import ActionChunks, labelled_batch
 
-STAGES = ("see", "read", "code", "plan", "act", "paint", "imitation")
+STAGES = ("detector", "symbolic", "autoencoder", "planning", "action", "subgoal", "imitation")
 # What the stage ``imitation`` moves, by the names that ``freeze`` takes.
 PARTS = {
     "vision": ("camera_encoder.", "vision.", "projector."),
@@ -30,8 +30,8 @@ PARTS = {
     "action": ("experts.action.",),
 }
 _TRAINS = {
-    "see": ("stem.",),
-    "read": (
+    "detector": ("stem.",),
+    "symbolic": (
         "decoder.",
         "object_entry.",
         "state_entry.",
@@ -41,7 +41,7 @@ _TRAINS = {
         "pointer.object_key.",
         "roles.",
     ),
-    "plan": (
+    "planning": (
         "decoder.",
         "vision.",
         "projector.",
@@ -54,9 +54,9 @@ _TRAINS = {
         "progress.",
         "experts.pick_place.",
     ),
-    "act": ("experts.ee.",),
-    "code": ("autoencoder.",),
-    "paint": ("painter.",),
+    "action": ("experts.ee.",),
+    "autoencoder": ("autoencoder.",),
+    "subgoal": ("painter.",),
     "imitation": tuple(prefix for part in PARTS.values() for prefix in part),
 }
 _PRETRAINED = ("decoder.", "vision.", "projector.")
@@ -67,16 +67,17 @@ class Stage:
     """One stage.
 
     Attributes:
-        name: one of :data:`STAGES`: ``see`` (the stem, on what the simulator knows), ``read`` (sub-tasks, from tables
-            instead of pictures), ``plan`` (sub-tasks, pointing, pick-and-place actions, progress), ``act`` (continuous
-            commands), ``code`` (the autoencoder of sub-goal pictures), ``paint`` (the image head), ``imitation`` (from
-            demonstrations of any robot).
+        name: one of :data:`STAGES`: ``detector`` (on the simulator's labels of objects), ``symbolic`` (sub-tasks, from
+            symbolic scenes instead of pictures), ``planning`` (sub-tasks, pick and place poses, pick-and-place actions,
+            progress), ``action`` (action chunks of ``ee``), ``autoencoder`` (of sub-goal pictures), ``subgoal`` (the
+            sub-goal generator), ``imitation`` (from demonstrations of any robot).
         steps: optimiser steps.
         batch: samples a step and process.
         lr: the highest learning rate.
-        fresh: share of each batch that is new.
+        new_sample_fraction: share of each batch that is new; the rest comes from the replay buffer.
         weights: of the losses; 1 where none is given.
-        tables: examples of ``read`` in each step of ``plan`` beside the pictures, so that what they taught stays known.
+        symbolic_batch: symbolic scenes in each step of ``planning`` beside the pictures, so that what the stage
+            ``symbolic`` taught is not forgotten.
         accumulate: batches whose gradients are summed for one optimiser step.
         freeze: of ``imitation``: parts that stay as they are, of :data:`PARTS`.
     """
@@ -85,17 +86,19 @@ class Stage:
     steps: int
     batch: int = 16
     lr: float = 1e-3
-    fresh: float = 0.5
+    new_sample_fraction: float = 0.5
     weights: Mapping[str, float] = field(default_factory=dict)
-    tables: int = 0
+    symbolic_batch: int = 0
     accumulate: int = 1
     freeze: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name not in STAGES:
             raise UserError(f"there is no stage {self.name!r}", f"choose of {', '.join(STAGES)}")
-        if self.steps < 1 or self.batch < 1 or not 0 < self.fresh <= 1:
-            raise UserError(f"stage {self.name}: steps and batch are at least 1, fresh in (0, 1]", "see configs/train")
+        if self.steps < 1 or self.batch < 1 or not 0 < self.new_sample_fraction <= 1:
+            raise UserError(
+                f"stage {self.name}: steps and batch are at least 1, new_sample_fraction in (0, 1]", "for example 0.5"
+            )
         if self.lr <= 0:
             raise UserError(f"stage {self.name}: lr is {self.lr:g}", "it is above 0, 1e-3 for example")
         if self.accumulate < 1:
@@ -105,8 +108,10 @@ class Stage:
                 raise UserError(f"freeze has no part {part!r}", f"choose of {', '.join(PARTS)}")
         if self.freeze and set(self.freeze) >= PARTS.keys():
             raise UserError("freeze names every part, so that nothing is learned", "leave out action, at least")
-        if self.tables < 0 or (self.tables and self.name != "plan"):
-            raise UserError(f"stage {self.name}: tables are for stage plan, at least 0", "see configs/recipe/nano.yaml")
+        if self.symbolic_batch < 0 or (self.symbolic_batch and self.name != "planning"):
+            raise UserError(
+                f"stage {self.name}: symbolic_batch is for stage planning, at least 0", "see configs/recipe/nano.yaml"
+            )
 
     def trains(self, parameter: str, lora: bool = False) -> bool:
         """Whether the stage moves a parameter, by its name in the model.
@@ -119,20 +124,20 @@ class Stage:
         if frozen and parameter.startswith(frozen):
             return False
         if lora and parameter.startswith(_PRETRAINED):
-            return self.name in ("read", "plan", "imitation") and ".lora_" in parameter
-        return parameter.startswith(_TRAINS[self.name]) or bool(self.tables and parameter.startswith("roles."))
+            return self.name in ("symbolic", "planning", "imitation") and ".lora_" in parameter
+        return parameter.startswith(_TRAINS[self.name]) or bool(self.symbolic_batch and parameter.startswith("roles."))
 
 
-def check_taught(config: LoHoVLAConfig, stage: Stage) -> None:
+def check_stage_fits(config: LoHoVLAConfig, stage: Stage) -> None:
     """Refuse a stage that a model cannot learn.
 
     Raises:
         UserError: it teaches sub-tasks, and the model has none.
     """
-    if not config.subtasks and (stage.tables or stage.name in ("read", "paint")):
+    if not config.use_subtasks and (stage.symbolic_batch or stage.name in ("symbolic", "subgoal")):
         raise UserError(
             f"stage {stage.name} teaches sub-tasks, which this model has none of",
-            "recipe=vanilla has the stages see, plan and act, without tables",
+            "recipe=vanilla has the stages detector, planning and action, without symbolic_batch",
         )
 
 
@@ -156,7 +161,7 @@ class StageLosses(nn.Module):
         super().__init__()
         self.model, self.processor, self.stage = model, processor, stage
         self._imitation = imitation or ImitationSettings()
-        check_taught(model.config, stage)
+        check_stage_fits(model.config, stage)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(stage.trains(name, bool(model.config.lora_rank)))
 
@@ -166,21 +171,21 @@ class StageLosses(nn.Module):
         if isinstance(self.processor, RobotProcessor):
             demonstrations = demonstration_batch(batch, self.processor, self._imitation).to(device)
             return DemonstrationForward(self.model, demonstrations, self.processor, self._imitation).losses()
-        if self.stage.name == "read":
+        if self.stage.name == "symbolic":
             return table_losses(self.model, batch, self.processor)
         given = labelled_batch(batch, self.processor).to(device)
-        if self.stage.name == "see":
+        if self.stage.name == "detector":
             return objectives.stem_losses(self.model, given)
-        if self.stage.name == "plan":
+        if self.stage.name == "planning":
             losses = objectives.core_losses(self.model, given, self.processor)
-            if "tables" in batch:
-                read = table_losses(self.model, batch["tables"], self.processor)
+            if "symbolic" in batch:
+                read = table_losses(self.model, batch["symbolic"], self.processor)
                 losses |= {f"table/{name}": loss for name, loss in read.items()}
             return losses
-        if self.stage.name == "act":
+        if self.stage.name == "action":
             pieces = ActionChunks(*(batch[f"piece.{k}"].to(device) for k in ("state", "motion", "action")))
             return {"act/ee": objectives.motion_loss(self.model, given, pieces, self.processor)}
-        if self.stage.name == "code":
+        if self.stage.name == "autoencoder":
             return subgoal_losses.autoencoder_losses(self.model, given)
         return subgoal_losses.SubgoalForward(self.model, given, self.processor).losses()
 

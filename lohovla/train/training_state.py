@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lohovla.errors import UserError
 from lohovla.model.modeling_lohovla import LoHoVLA
+from lohovla.settings.renamed_settings import old_stage
 from lohovla.train.sharding import put, share, whole
 from lohovla.train.training_stages import Stage
 
@@ -152,6 +153,12 @@ class TrainingState:
         self._optimizer.load_state_dict({"state": states, "param_groups": groups})
         self.found, self._seen, self.sums = facts, int(facts["seen"]), facts.get("sums", {})
         return int(facts["step"])
+
+
+def stage_folder(folder: Path, stage: str) -> Path:
+    """Where a run keeps a stage's state; one that was begun before the stages were renamed has the old name."""
+    old = folder / old_stage(stage)
+    return old if (old / _WEIGHTS).exists() and not (folder / stage).exists() else folder / stage
 
 
 def facts_of(folder: Path) -> dict[str, Any]:

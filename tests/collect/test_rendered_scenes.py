@@ -204,4 +204,4 @@ def test_the_teacher_moves_where_the_model_thinks_that_it_does():
     assert TRANSIT == ee_trajectories.TRANSIT
     assert APPROACH == motion.APPROACH
     home = scene_env(TASK, "ee").reset(seed=2)[0]["state"][:3]
-    assert LoHoVLAConfig().look == pytest.approx(home.tolist(), abs=1e-3)
+    assert LoHoVLAConfig().observe_position == pytest.approx(home.tolist(), abs=1e-3)

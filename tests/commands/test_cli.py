@@ -75,7 +75,11 @@ def test_each_command_has_help_with_examples_and_settings(command, capsys):
         (["rollout", "+seed=1"], "neither added nor removed", "seed=1"),
         (["rollout", "~seed"], "neither added nor removed", "seed=10001"),
         (["rollout", "policy@env=oracle"], "no setting 'policy@env'", "policy"),
-        (["train", "+recipe.stages.see.rate=1"], "no setting 'recipe.stages.see.rate'", "recipe.stages.see"),
+        (
+            ["train", "+recipe.stages.detector.rate=1"],
+            "no setting 'recipe.stages.detector.rate'",
+            "recipe.stages.detector",
+        ),
         (["train", "+recipe.model.stem=1"], "the model has no setting 'stem'", "recipe.model.stem_dim"),
         (["rollout", "policy=custom", "policy.size=3"], "no setting 'policy.size'", "+policy.size=3"),
         (["evaluate", "tasks=[B]", "suite=foo"], "no suite 'foo'", "lohoravens"),

@@ -26,9 +26,9 @@ SPREADS = {
 @pytest.mark.parametrize("kind", SPREADS)
 def test_parts_add_up_in_any_order(kind):
     parts = [SPREADS[kind](int(n)) for n in (1, 50, 300, 7)]
-    whole = ValueHistogram.of(np.concatenate(parts))
+    whole = ValueHistogram.from_values(np.concatenate(parts))
     for order in (parts, parts[::-1]):
-        together = functools.reduce(operator.add, map(ValueHistogram.of, order))
+        together = functools.reduce(operator.add, map(ValueHistogram.from_values, order))
         assert (together.low, together.high, together.exponent) == (whole.low, whole.high, whole.exponent)
         np.testing.assert_array_equal(together.bins, whole.bins)
         np.testing.assert_array_equal(together.counts, whole.counts)
@@ -37,7 +37,7 @@ def test_parts_add_up_in_any_order(kind):
 @pytest.mark.parametrize("kind", SPREADS)
 def test_quantiles_are_within_a_hundredth_of_the_range(kind):
     values = SPREADS[kind](500)
-    summed = ValueHistogram.of(values[:100]) + ValueHistogram.of(values[100:])
+    summed = ValueHistogram.from_values(values[:100]) + ValueHistogram.from_values(values[100:])
     for share in (0.01, 0.1, 0.5, 0.9, 0.99):
         told = summed.quantile(share)
         low, high = (np.quantile(values, share, method=method) for method in ("lower", "higher"))
@@ -48,14 +48,14 @@ def test_quantiles_are_within_a_hundredth_of_the_range(kind):
 
 def test_what_is_no_quantile_is_refused():
     values = np.linspace(0.0, 1.0, 1001)
-    spread = ValueHistogram.of(values)
+    spread = ValueHistogram.from_values(values)
     assert spread.admits(0.9, 0.9, spread.tolerance)
     for wrong in (0.87, 0.93, 90.0, -9.0, float("nan")):
         assert not spread.admits(0.9, wrong, spread.tolerance)
 
 
 def test_json_and_back():
-    one = ValueHistogram.of(RNG.normal(0.0, 1.0, 300))
+    one = ValueHistogram.from_values(RNG.normal(0.0, 1.0, 300))
     (back,) = histogram.from_lists(histogram.as_lists([one]))
     assert (back.low, back.high, back.exponent) == (one.low, one.high, one.exponent)
     np.testing.assert_array_equal(back.bins, one.bins)

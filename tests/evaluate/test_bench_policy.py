@@ -56,7 +56,7 @@ def test_each_changes_one_thing_and_a_run_is_taken_up_again(bench, tmp_path, mon
 
 
 def test_pictures_from_elsewhere_are_rows_of_their_own(make_tiny, tmp_path, bench):
-    save_checkpoint(*make_tiny(learned=["code", "paint"]), tmp_path / "core")
+    save_checkpoint(*make_tiny(trained_stages=["autoencoder", "subgoal"]), tmp_path / "core")
     code, said = bench("ablations=[image,image-true,image-shuffled]")
     assert code == 0, said.err
     titles = [line.split("|")[1].strip() for line in said.out.splitlines() if line.startswith("| ")]

@@ -65,7 +65,7 @@ def test_paligemma_sees_and_reads_as_its_own_class_does(folders):
             pixel_values=color.clamp(-1, 1),
             token_type_ids=torch.zeros(2, 4 + inputs.goal.shape[1], dtype=torch.long),
         ).last_hidden_state
-        tokens = torch.cat([model.patch_tokens(inputs.picture), model.words(inputs.goal, TokenType.GOAL)], 1)
+        tokens = torch.cat([model.patch_tokens(inputs.picture), model.embed_tokens(inputs.goal, TokenType.GOAL)], 1)
         always = torch.ones(tokens.shape[:2], dtype=torch.bool)
         layout = SequenceLayout.concat(
             [
@@ -88,7 +88,7 @@ def test_qwen3_reads_as_its_own_class_does(folders):
         steps = torch.arange(goal.shape[1])
         # As the words of a sub-task, which are causal.
         layout = SequenceLayout.of_type(TokenType.TEXT, valid, 0, steps)
-        found = model.eval().run(model.words(goal, TokenType.TEXT), layout, steps[None])
+        found = model.eval().run(model.embed_tokens(goal, TokenType.TEXT), layout, steps[None])
     torch.testing.assert_close(model.vocabulary_logits(found), out.logits, rtol=1e-4, atol=1e-5)
 
 
@@ -96,7 +96,7 @@ def test_patches_stand_first_and_are_seen_like_the_rest_of_the_prefix(folders):
     model, processor = pretrained(folders["paligemma"], published.SMALL)
     assert PositionIds.from_config(model.config) == PositionIds(5, 6, 66, 107, 109, 0, 4)
     given = labelled_batch(published.batch(), processor)
-    _seen, objects = model.see(given.inputs)
+    _seen, objects = model.detect_objects(given.inputs)
     tokens, layout, places = model.prefix_tokens(given.inputs, objects)
     assert tokens.shape[1] == layout.kind.shape[1] == places.shape[1]
     kinds = [TokenType.OBJECT] * 8 + [TokenType.PATCH] * 4 + [TokenType.STATE]
@@ -123,7 +123,7 @@ def test_goal_depends_on_what_the_tower_sees(folders):
 def test_a_step_of_plan_moves_what_it_should(folders, family, dtype):
     model, processor = _make(folders, family, **({"backbone_dtype": dtype} if family != "small" else {}))
     lora = family != "small"
-    stage = Stage(name="plan", steps=1, lr=1e-2)
+    stage = Stage(name="planning", steps=1, lr=1e-2)
     losses = StageLosses(model, processor, stage)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     moved = [p for p in model.parameters() if p.requires_grad]

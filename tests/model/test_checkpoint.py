@@ -9,12 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lohovla.errors import UserError
-from lohovla.model.checkpoint import load_checkpoint, save_checkpoint, take_pictures
+from lohovla.model.checkpoint import copy_subgoal_parts, load_checkpoint, save_checkpoint
 from lohovla.model.configuration import LoHoVLAConfig
 from lohovla.model.inference.subgoal_generation import require_subgoal_generator
 from lohovla.model.language.tokenizer import make_tokenizer
-from lohovla.model.modeling_lohovla import PICTURE_PARTS, LoHoVLA
+from lohovla.model.modeling_lohovla import SUBGOAL_PARTS, LoHoVLA
 from lohovla.model.processor import Processor
+from lohovla.settings.renamed_settings import MODEL_SETTINGS
 
 SIZES = {"picture": (64, 64), "objects": 4, "stem_width": 16, "stem_dim": 16, "stem_blocks": (1, 1), "expert_dim": 16}
 
@@ -34,7 +35,7 @@ def made():
         "tie_word_embeddings": True,
     }
     config = LoHoVLAConfig(text_config=text, **SIZES)
-    processor = Processor.of(config, tokenizer)
+    processor = Processor.from_model_config(config, tokenizer)
     processor.statistics["look"] = [0.4, 0.1, 0.3]
     return LoHoVLA(config), processor
 
@@ -135,29 +136,47 @@ def test_a_checkpoint_with_another_image_head_is_read_and_says_that_it_cannot_pa
     weights["autoencoder.encoder.conv_in.weight"] = torch.zeros(3)
     weights["painter.observed.weight"] = torch.zeros(2, 2)
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "learned": ["code", "paint", "plan"]}))
+    (folder / "config.json").write_text(
+        json.dumps({**config, "trained_stages": ["autoencoder", "subgoal", "planning"]})
+    )
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     model, _ = load_checkpoint(folder)
     own = model.state_dict()
-    assert all(torch.equal(own[name], value) for name, value in weights.items() if not name.startswith(PICTURE_PARTS))
+    assert all(torch.equal(own[name], value) for name, value in weights.items() if not name.startswith(SUBGOAL_PARTS))
     assert all(torch.isfinite(value).all() for value in own.values())
     assert torch.equal(own["painter.place"], load_checkpoint(folder)[0].state_dict()["painter.place"])
-    assert model.config.learned == ["plan"]
+    assert model.config.trained_stages == ["planning"]
     with pytest.raises(UserError, match="paints no sub-goals"):
         require_subgoal_generator(model)
 
 
 def test_pictures_are_taken_over_and_nothing_else(made, folder, tmp_path):
-    other = LoHoVLA(LoHoVLAConfig.from_dict({**made[0].config.to_dict(), "image_channels": 3, "learned": ["see"]}))
+    other = LoHoVLA(
+        LoHoVLAConfig.from_dict({**made[0].config.to_dict(), "image_channels": 3, "trained_stages": ["detector"]})
+    )
     with pytest.raises(UserError, match="no trained autoencoder"):
-        take_pictures(other, folder)
-    made[0].config.learned = ["code", "paint", "plan"]
+        copy_subgoal_parts(other, folder)
+    made[0].config.trained_stages = ["autoencoder", "planning", "subgoal"]
     save_checkpoint(*made, tmp_path / "painted")
-    made[0].config.learned = []
+    made[0].config.trained_stages = []
     before = {name: value.clone() for name, value in other.state_dict().items()}
-    take_pictures(other, tmp_path / "painted")
-    assert other.config.learned == ["code", "paint", "see"]
+    copy_subgoal_parts(other, tmp_path / "painted")
+    assert other.config.trained_stages == ["autoencoder", "detector", "subgoal"]
     for name, value in other.state_dict().items():
-        source = made[0].state_dict() if name.startswith(PICTURE_PARTS) else before
+        source = made[0].state_dict() if name.startswith(SUBGOAL_PARTS) else before
         assert torch.equal(value, source[name]), name
     require_subgoal_generator(other)
+
+
+def test_a_checkpoint_with_the_old_names_of_settings_and_stages_loads(made, folder):
+    config = json.loads((folder / "config.json").read_text())
+    for old, new in MODEL_SETTINGS.items():
+        config[old] = config.pop(new)
+    config["learned"] = ["act", "code", "plan", "see"]
+    (folder / "config.json").write_text(json.dumps(config))
+    model, _ = load_checkpoint(folder)
+    assert model.config.trained_stages == ["action", "autoencoder", "detector", "planning"]
+    for name in MODEL_SETTINGS.values():
+        if name != "trained_stages":
+            assert getattr(model.config, name) == getattr(made[0].config, name), name
+    assert not set(MODEL_SETTINGS) & set(model.config.to_dict())

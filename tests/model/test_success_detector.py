@@ -9,7 +9,7 @@ def test_shapes(tiny, inputs):
     model, _ = tiny
     points = torch.rand(3, 2, 5) * 0.3 + 0.3
     with torch.no_grad():
-        seen, _ = model.see(inputs)
+        seen, _ = model.detect_objects(inputs)
         before = model.progress.sample_features(seen, points)
         logit = model.progress(before, before, points)
     assert before.shape == (3, 2, model.config.stem_dim + 3 * (1 + ATTRIBUTE_DIM))

@@ -213,7 +213,7 @@ def test_with_progress_from_the_model_rewards_do_not_count(make, scripted, tiny,
     ids=lambda rules: "-".join(rules.values()),
 )
 def test_a_batch_decides_as_each_would_alone(make, control, rules, tiny, monkeypatch):
-    monkeypatch.setattr(tiny[0].config, "learned", ["code", "paint"])
+    monkeypatch.setattr(tiny[0].config, "trained_stages", ["autoencoder", "subgoal"])
     together, alone = make(control, **rules), make(control, **rules)
     for slot in (0, 1):
         together.reset(10 + slot, slot)
@@ -314,7 +314,7 @@ def test_in_real_time_the_last_commands_tell_how_the_tool_moves(make, scripted):
 @pytest.mark.parametrize(("subtasks", "words", "picture"), [("text", 1, 0), ("image", 0, 1), ("text+image", 1, 1)])
 def test_what_is_acted_on_is_what_the_rule_names(make, scripted, tiny, monkeypatch, subtasks, words, picture):
     """Other words, or another picture of the end, change where it points only where they are to be heeded."""
-    monkeypatch.setattr(tiny[0].config, "learned", ["code", "paint"])
+    monkeypatch.setattr(tiny[0].config, "trained_stages", ["autoencoder", "subgoal"])
     imagine = subgoal_source.generate_subgoal
     ends = {k: torch.rand(1, 4, 160, 320, generator=torch.Generator().manual_seed(k)) for k in (0, 1)}
 
@@ -335,7 +335,7 @@ def test_what_is_acted_on_is_what_the_rule_names(make, scripted, tiny, monkeypat
 
 
 def test_a_picture_is_kept_until_the_next_subtask(make, scripted, tiny, monkeypatch):
-    monkeypatch.setattr(tiny[0].config, "learned", ["code", "paint"])
+    monkeypatch.setattr(tiny[0].config, "trained_stages", ["autoencoder", "subgoal"])
     decisions = run(make(subtasks="image", replan="never"), [0, 0, 0.5])
     assert [decision.planned for decision in decisions] == [True, False, True]
     np.testing.assert_array_equal(decisions[0].subgoal, decisions[1].subgoal)
@@ -344,7 +344,7 @@ def test_a_picture_is_kept_until_the_next_subtask(make, scripted, tiny, monkeypa
 
 def test_who_knows_no_subtasks_acts_from_the_goal_alone(make_tiny):
     env = BlocksEnv("pick-and-place-primitive", control="pick_place", cameras={})
-    core = make_tiny(subtasks=False)
+    core = make_tiny(use_subtasks=False)
     with pytest.raises(UserError, match="trained without sub-tasks"):
         LoHoVLAPolicy(env, *core, LoHoVLAPolicyConfig())
     assert run(LoHoVLAPolicy(env, *core, LoHoVLAPolicyConfig(subtasks="none")), [0])[0].subtask == ""
@@ -356,7 +356,7 @@ def test_who_cannot_paint_cannot_act_on_pictures(make):
 
 
 def test_imagined_ends_come_with_new_subtasks_and_change_no_action(make, scripted, tiny, monkeypatch):
-    monkeypatch.setattr(tiny[0].config, "learned", ["code", "paint"])
+    monkeypatch.setattr(tiny[0].config, "trained_stages", ["autoencoder", "subgoal"])
     plain = run(make(), [0] * 4)
     scripted.clear()
     policy = make(generate_subgoals=True)
@@ -374,7 +374,7 @@ def test_imagined_ends_come_with_new_subtasks_and_change_no_action(make, scripte
 
 
 def test_an_imagined_end_does_not_depend_on_other_episodes(make, scripted, tiny, monkeypatch):
-    monkeypatch.setattr(tiny[0].config, "learned", ["code", "paint"])
+    monkeypatch.setattr(tiny[0].config, "trained_stages", ["autoencoder", "subgoal"])
     policy = make(generate_subgoals=True)
     seen = [observation(0), observation(1)]
     for slot in (0, 1):

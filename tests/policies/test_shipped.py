@@ -96,7 +96,7 @@ def test_its_sub_goal_pictures_are_as_good_as_the_move_that_they_start_from():
     from lohovla.model.inference.subgoal_generation import SubgoalSamplingConfig
 
     model, processor = load_checkpoint()
-    if "paint" not in model.config.learned:
+    if "subgoal" not in model.config.trained_stages:
         pytest.skip("the shipped checkpoint was not trained by the stage paint")
     found = list(cases(("put-block-into-matching-bowl", "pick-and-place-primitive"), (1, 3)))
     orders = {"parallel": SubgoalSamplingConfig("parallel"), "raster": SubgoalSamplingConfig("raster", denoise=2)}

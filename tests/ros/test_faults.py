@@ -183,7 +183,7 @@ def test_words_that_cannot_be_read_change_nothing(bench, text):
     for goal in ("", "   ", "x" * 200):
         run.graph.publish("/lohovla/goal", {"data": goal})
     assert run.operator.goal == "wander about"
-    assert run.session.peers.rival(time.monotonic()) == ""
+    assert run.session.peers.other_controller(time.monotonic()) == ""
 
 
 def test_a_slow_network_that_loses_packets():

@@ -26,7 +26,7 @@ def drawn():
 def few(drawn, monkeypatch):
     """A source that gives those samples and no others."""
     monkeypatch.setattr(
-        BatchSource, "samples", lambda self, stage, *_: drawn["played" if stage.name == "act" else "scenes"]
+        BatchSource, "samples", lambda self, stage, *_: drawn["played" if stage.name == "action" else "scenes"]
     )
     return BatchSource((TASK,), workers=0, overfit=4)
 
@@ -35,7 +35,7 @@ def few(drawn, monkeypatch):
 def trainer(few, tmp_path):
     """Makes a trainer of a stage; settings of the trainer may be given."""
 
-    def make(model, processor, name="see", steps=6, batch=2, lr=1e-2, folder=None, **settings):
+    def make(model, processor, name="detector", steps=6, batch=2, lr=1e-2, folder=None, **settings):
         settings = {"log_every": 2, "norms_every": 0, "save_seconds": 0.0, **settings}
         stage = Stage(name, steps, batch, lr)
         accelerator = Accelerator(cpu=True)

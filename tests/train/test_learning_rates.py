@@ -44,10 +44,10 @@ def test_a_rate_never_changes_by_more_than_a_half_where_a_run_is_resumed(before,
 
 def test_what_is_kept_gives_the_same_rates_again_also_after_a_second_change():
     rates = LearningRates(12, 3e-3, schedule).changed(12, 40, 3e-3).changed(14, 60, 2e-3)
-    again = LearningRates.of(json.loads(json.dumps(rates.facts())), 1.0, schedule)
+    again = LearningRates.from_facts(json.loads(json.dumps(rates.as_facts())), 1.0, schedule)
     assert [again(step) for step in range(14, 60)] == [rates(step) for step in range(14, 60)]
     assert rates(14) / LearningRates(12, 3e-3, schedule).changed(12, 40, 3e-3)(13) == pytest.approx(1, abs=0.5)
-    assert LearningRates.of({"steps": 12}, 3e-3, schedule)(5) == LearningRates(12, 3e-3, schedule)(
+    assert LearningRates.from_facts({"steps": 12}, 3e-3, schedule)(5) == LearningRates(12, 3e-3, schedule)(
         5
     )  # of an older version
 
@@ -55,6 +55,6 @@ def test_what_is_kept_gives_the_same_rates_again_also_after_a_second_change():
 def test_it_says_what_the_rate_does():
     rates = LearningRates(12, 3e-3, schedule)
     more, fewer = rates.changed(12, 400, 3e-3), rates.changed(6, 8, 3e-3)
-    assert f"rises from {rates(11):.2g} to {more(11 + more.join):.2g} within {more.join} steps" in more.told(12)
-    assert "falls from" in fewer.told(6)
-    assert more.told(12).endswith(f"ends at {more(399):.2g}")
+    assert f"rises from {rates(11):.2g} to {more(11 + more.join):.2g} within {more.join} steps" in more.description(12)
+    assert "falls from" in fewer.description(6)
+    assert more.description(12).endswith(f"ends at {more(399):.2g}")

@@ -27,7 +27,7 @@ def sequence(tiny, batch):
     model, processor = tiny
     torch.manual_seed(0)
     with torch.no_grad():
-        seen, objects = model.see(batch.inputs)
+        seen, objects = model.detect_objects(batch.inputs)
         return TrainingForward(model, batch, seen, objects, processor)
 
 
@@ -45,7 +45,7 @@ def test_one_more_is_told_by_its_picture_half_of_the_time_alone_where_the_move_s
     _, processor = tiny
     torch.manual_seed(0)
     reached = torch.arange(len(batch.reached)) % 2
-    again = [replace(batch, reached=reached).pictured(processor.end) for _ in range(200)]
+    again = [replace(batch, reached=reached).with_subgoal_image(processor.end) for _ in range(200)]
     words = torch.stack([one.subtasks[:, -1] for one in again])
     hidden = (words == processor.end).all(-1)
     assert hidden.float().mean().item() == pytest.approx(0.5, abs=0.08)
@@ -103,7 +103,7 @@ def test_pointing_is_scored_at_the_true_cell_of_subtasks_that_exist(tiny, sequen
     losses = sequence.point_losses()
     groups = batch.subtasks.shape[1]
     hidden = torch.cat([sequence.states[:, sequence.at["point", g]] for g in range(groups)], 1)
-    tokens = sequence.states[:, : model.config.objects]
+    tokens = sequence.states[:, : model.config.num_object_tokens]
     logits = model.pointer.score(hidden, model.pointer.keys(sequence.seen), sequence.objects, tokens).log_softmax(-1)
     sums = {0: [], 1: []}
     for row in range(len(hidden)):
@@ -131,7 +131,7 @@ def test_the_readout_says_the_point_from_the_cell_where_it_is_read(tiny, sequenc
     for row, group, which in (sequence.exists[..., None].expand(-1, -1, 2)).nonzero().tolist():
         cell = sequence.read_cell[row, group, which].view(1, 1)
         hidden = sequence.states[row, sequence.at["point", group]][None, which : which + 1]
-        said = model.pointer.read(sequence.seen.select_row(row), cell, hidden)
+        said = model.pointer.regress(sequence.seen.select_row(row), cell, hidden)
         wanted = to_readout(sequence.points[row, group, which].view(1, 1, 5), cell, model.config)
         paid.append(torch.nn.functional.smooth_l1_loss(said, wanted, beta=0.05).item())
     assert sequence.point_losses()["point/read"].item() == pytest.approx(sum(paid) / len(paid), rel=1e-3)
@@ -140,7 +140,7 @@ def test_the_readout_says_the_point_from_the_cell_where_it_is_read(tiny, sequenc
 def test_an_action_is_learned_from_its_own_subtask_and_moves_no_decoder(tiny, batch, monkeypatch):
     model, processor = tiny
     with torch.no_grad():
-        seen, objects = model.see(batch.inputs)
+        seen, objects = model.detect_objects(batch.inputs)
     sequence = TrainingForward(model, batch, seen, objects, processor)
     points = sequence.read_points(1)
     data = pick_place_scaled(sequence.points[:, 1, :, :4].flatten(1), points).clamp(-5, 5)
@@ -204,7 +204,7 @@ def test_a_quarter_is_told_by_facts_alone_and_half_of_the_pictures_are_such_as_a
 def test_pictures_are_as_painted_where_the_autoencoder_was_trained(tiny, batch, monkeypatch):
     model, _ = tiny
     assert objectives.as_painted(model, batch) is batch.after
-    monkeypatch.setattr(model.config, "learned", ["code"])
+    monkeypatch.setattr(model.config, "trained_stages", ["autoencoder"])
     with torch.no_grad():
         painted = objectives.as_painted(model, batch)
     assert painted.shape == batch.after.shape
@@ -213,7 +213,7 @@ def test_pictures_are_as_painted_where_the_autoencoder_was_trained(tiny, batch, 
 
 def test_without_subtasks_it_learns_from_the_goal_alone(make_tiny, batch, drawn):
     """The published baseline: the same points and actions, told by nothing but goal and scene; no words."""
-    model, processor = make_tiny(subtasks=False)
+    model, processor = make_tiny(use_subtasks=False)
     losses = objectives.core_losses(model, batch, processor)
     assert set(losses) == {"point/pick", "point/place", "point/read", "act/pick_place", "progress"}
     said = [{**sample, "subtask": "Pick up the red block and place it on the table."} for sample in drawn["scenes"]]

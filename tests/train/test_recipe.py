@@ -82,7 +82,11 @@ def test_streams_of_all_stages_ranks_and_workers_have_even_seeds(monkeypatch):
 
 @pytest.mark.parametrize(
     ("override", "words"),
-    [("stage=fly", "no stage 'fly'"), ("device=tpu", "device cannot be"), ("recipe.stages.see.steps=0", "at least 1")],
+    [
+        ("stage=fly", "no stage 'fly'"),
+        ("device=tpu", "device cannot be"),
+        ("recipe.stages.detector.steps=0", "at least 1"),
+    ],
 )
 def test_bad_recipes_are_named(override, words, tmp_path):
     with pytest.raises(UserError, match=words):

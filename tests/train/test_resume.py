@@ -17,6 +17,8 @@ from lohovla.output_folder import lock_folder
 from lohovla.settings.hydra_config import compose
 from lohovla.train.metrics_logger import METRICS
 from lohovla.train.recipe import Run
+from lohovla.train.resume import TrainingInputs, resumed
+from lohovla.train.training_stages import Stage
 from lohovla.train.training_state import facts_of
 
 TASK = "pick-and-place-primitive"
@@ -33,7 +35,7 @@ def see(make_tiny, trainer, tmp_path, capsys):
 
     def run(steps, **settings):
         model, processor = make_tiny()
-        trainer(model, processor, "see", steps, log_every=1, **settings).run()
+        trainer(model, processor, "detector", steps, log_every=1, **settings).run()
         return [line for line in capsys.readouterr().err.splitlines() if "step/s" not in line and "s/step" not in line]
 
     return run
@@ -53,10 +55,13 @@ def test_more_steps_go_on_from_the_rate_that_stands_and_it_is_told(see, tmp_path
 
 def test_fewer_steps_than_are_done_are_told(see, tmp_path):
     see(6)
-    before = (tmp_path / "see" / "state.safetensors").read_bytes()
+    before = (tmp_path / "detector" / "state.safetensors").read_bytes()
     (line,) = see(4)
-    assert line == "see: 6 steps are done and 4 are asked for, so none is trained; recipe.stages.see.steps=7 goes on"
-    assert (tmp_path / "see" / "state.safetensors").read_bytes() == before
+    assert (
+        line
+        == "detector: 6 steps are done and 4 are asked for, so none is trained; recipe.stages.detector.steps=7 goes on"
+    )
+    assert (tmp_path / "detector" / "state.safetensors").read_bytes() == before
 
 
 def test_what_was_begun_anew_goes_on_alike_after_a_kill(see, tmp_path, make_tiny, trainer, capsys):
@@ -67,7 +72,7 @@ def test_what_was_begun_anew_goes_on_alike_after_a_kill(see, tmp_path, make_tiny
 
     def killed(step, folder):
         model, processor = make_tiny()
-        one = trainer(model, processor, "see", 40, log_every=1, folder=folder)
+        one = trainer(model, processor, "detector", 40, log_every=1, folder=folder)
         train = one._step
 
         def die(batch, number):
@@ -92,7 +97,7 @@ def test_what_was_begun_anew_goes_on_alike_after_a_kill(see, tmp_path, make_tiny
 def test_another_rate_batch_mixture_or_seed_is_told_in_one_line(see, few, tmp_path, capsys, trainer, make_tiny):
     def stopped(**settings):
         model, processor = make_tiny()
-        one = trainer(model, processor, "see", 6, **settings)
+        one = trainer(model, processor, "detector", 6, **settings)
         one._train = lambda start: None
         one.run()
         return capsys.readouterr().err.splitlines()
@@ -105,26 +110,26 @@ def test_another_rate_batch_mixture_or_seed_is_told_in_one_line(see, few, tmp_pa
     steps, line = stopped(batch=3)
     assert "4 -> 6 steps" in steps
     assert line == (
-        f"see: from step 5 on recipe.stages.see.batch 2 -> 3, data.seed 0 -> 8, data.weights.{TASK} null -> 2.0;"
-        " that leaves the learning rate as it is"
+        f"detector: from step 5 on recipe.stages.detector.batch 2 -> 3, data.seed 0 -> 8, "
+        f"data.weights.{TASK} null -> 2.0; that leaves the learning rate as it is"
     )
 
 
 def test_every_setting_that_decides_what_is_learned_is_kept_with_the_state(see, tmp_path):
     see(1)
     settings = compose("train", ["recipe=nano"])
-    named = facts_of(tmp_path / "see")["settings"]
+    named = facts_of(tmp_path / "detector")["settings"]
     for name in settings.data:
         # `workers` decides who draws, not what; the mixture and the noise are told a part each.
         assert name in ("workers", "weights", "noise") or f"data.{name}" in named
     for name in {name for stage in settings.recipe.stages.values() for name in stage} - {"steps", "lr", "weights"}:
-        assert f"recipe.stages.see.{name}" in named
+        assert f"recipe.stages.detector.{name}" in named
     assert {"precision", "processes"} <= named.keys()
 
 
 def recipe(folder, *overrides):
-    words = ["stage=see", "device=cpu", "data.overfit=2", "data.workers=0", f"data.tasks=[{TASK}]", "log_every=1"]
-    own = ["validate_episodes=0", "norms_every=0", f"output={folder}", "recipe.stages.see.batch=2"]
+    words = ["stage=detector", "device=cpu", "data.overfit=2", "data.workers=0", f"data.tasks=[{TASK}]", "log_every=1"]
+    own = ["validate_episodes=0", "norms_every=0", f"output={folder}", "recipe.stages.detector.batch=2"]
     return [*words, *own, *overrides]
 
 
@@ -133,7 +138,7 @@ def begun(make_tiny, tmp_path):
     """A checkpoint to begin from, and a folder with a stage that was begun from it."""
     save_checkpoint(*make_tiny(), tmp_path / "tiny")
     folder = tmp_path / "run"
-    assert main(["train", *recipe(folder, "recipe.stages.see.steps=2", f"init={tmp_path / 'tiny'}")]) == 0
+    assert main(["train", *recipe(folder, "recipe.stages.detector.steps=2", f"init={tmp_path / 'tiny'}")]) == 0
     return tmp_path / "tiny", folder
 
 
@@ -143,13 +148,13 @@ def test_a_stage_does_not_go_on_on_other_weights(begun, capsys, make_tiny, tmp_p
     save_checkpoint(*make_tiny(seed=1), tmp_path / "other")
     said = (folder / "config.yaml").read_text()
     capsys.readouterr()
-    assert main(["train", *recipe(folder, "recipe.stages.see.steps=4", f"init={tmp_path / 'other'}")]) == 2
+    assert main(["train", *recipe(folder, "recipe.stages.detector.steps=4", f"init={tmp_path / 'other'}")]) == 2
     cause, remedy = capsys.readouterr().err.splitlines()[-2:]
     assert f"was begun with init={tiny}, not {tmp_path / 'other'}" in cause
     assert f"give init={tiny} again" in remedy
     assert (folder / "config.yaml").read_text() == said  # what the folder was made with
     # The checkpoint there holds the stage with all that it was trained on.
-    assert main(["train", *recipe(folder, "recipe.stages.see.steps=4")]) == 0
+    assert main(["train", *recipe(folder, "recipe.stages.detector.steps=4")]) == 0
 
 
 def test_another_model_than_the_checkpoints_is_refused(begun, capsys):
@@ -163,18 +168,18 @@ def test_another_model_than_the_checkpoints_is_refused(begun, capsys):
 
 def test_the_shipped_recipes_are_those_of_their_models():
     """A recipe's own model is no change of it."""
-    from lohovla.model.checkpoint import hold_to
+    from lohovla.model.checkpoint import check_model_settings
 
     model, _ = load_checkpoint()
-    hold_to(model, compose("train", ["recipe=nano"]).recipe.model, "nano")
+    check_model_settings(model, compose("train", ["recipe=nano"]).recipe.model, "nano")
 
 
 def test_a_damaged_state_is_refused_before_anything_is_written(begun, capsys):
     _, folder = begun
     said = (folder / "config.yaml").read_text()
-    (folder / "see" / "state.safetensors").write_bytes(b"12")
+    (folder / "detector" / "state.safetensors").write_bytes(b"12")
     capsys.readouterr()
-    assert main(["train", *recipe(folder, "recipe.stages.see.steps=9")]) == 2
+    assert main(["train", *recipe(folder, "recipe.stages.detector.steps=9")]) == 2
     answer = capsys.readouterr()
     assert answer.out == ""
     assert "state.safetensors is damaged" in answer.err
@@ -186,7 +191,7 @@ def test_two_trainings_in_one_folder_are_refused(begun, capsys):
     said = (folder / "config.yaml").read_text()
     held = lock_folder(folder, "training")
     capsys.readouterr()
-    assert main(["train", *recipe(folder, "recipe.stages.see.steps=9")]) == 2
+    assert main(["train", *recipe(folder, "recipe.stages.detector.steps=9")]) == 2
     answer = capsys.readouterr()
     cause, remedy = answer.err.splitlines()
     assert cause == f"lohovla: another training is writing to {folder}"
@@ -203,7 +208,7 @@ def test_two_trainings_in_one_folder_are_refused(begun, capsys):
         ["validate_tasks=[Z]"],
         ["data.seed=1"],
         ["init=nowhere"],
-        ["recipe=vanilla", "init=nano", "stage=plan"],
+        ["recipe=vanilla", "init=nano", "stage=planning"],
     ],
 )
 def test_what_is_refused_leaves_nothing_and_says_nothing_else(words, capsys, tmp_path, monkeypatch):
@@ -224,8 +229,8 @@ def test_a_tasks_weight_may_be_any_number():
 
 def test_a_full_disk_ends_training_in_two_lines_and_it_goes_on_afterwards(begun):
     tiny, folder = begun
-    words = [*recipe(folder, "recipe.stages.see.steps=8", "save_seconds=0", f"init={tiny}")]
-    state = (folder / "see" / "state.safetensors").read_bytes()
+    words = [*recipe(folder, "recipe.stages.detector.steps=8", "save_seconds=0", f"init={tiny}")]
+    state = (folder / "detector" / "state.safetensors").read_bytes()
 
     def limited(size, wanted):
         limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))  # noqa: E731
@@ -243,13 +248,33 @@ def test_a_full_disk_ends_training_in_two_lines_and_it_goes_on_afterwards(begun)
         assert remedy.strip() == wanted
 
     limited(len(state) // 2, f"make room and run again with output={folder} to go on")  # no state can be written
-    assert (folder / "see" / "state.safetensors").read_bytes() == state
+    assert (folder / "detector" / "state.safetensors").read_bytes() == state
     assert load_checkpoint(folder / "checkpoint")
     limited(100, "make room there, or choose another place with output=FOLDER")
     assert not list(folder.rglob("*.part"))
     assert len(rates(folder)) >= 2
     assert main(["train", *words]) == 0
     assert sorted(rates(folder)) == list(range(1, 9))
-    with safe_open(folder / "see" / "state.safetensors", "pt") as file:
+    with safe_open(folder / "detector" / "state.safetensors", "pt") as file:
         assert json.loads(file.metadata()["facts"])["step"] == 8
     assert all(1 / 1.5 < b / a < 1.51 for a, b in pairwise(list(rates(folder).values())[2:5]))
+
+
+def test_a_run_with_the_old_name_of_its_stage_is_gone_on_with(trainer, tmp_path, make_tiny):
+    trainer(*make_tiny(), "detector", 2, log_every=1).run()
+    (tmp_path / "detector").rename(tmp_path / "see")
+    log = tmp_path / "metrics.jsonl"
+    log.write_text(log.read_text().replace('"stage": "detector"', '"stage": "see"'))
+    again = trainer(*make_tiny(), "detector", 3, log_every=1)
+    again.run()
+    assert facts_of(tmp_path / "see")["step"] == 3
+    assert not (tmp_path / "detector").exists()
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [1, 2, 3]
+
+
+def test_settings_of_a_state_are_compared_by_their_new_names():
+    stage = Stage("detector", 4)
+    found = {"step": 2, "steps": 4, "lr": stage.lr, "turn": None, "settings": {"recipe.stages.see.fresh": 0.25}}
+    made = TrainingInputs({"recipe.stages.detector.new_sample_fraction": 0.5}, {})
+    (line,) = resumed(stage, found, made)[1]
+    assert "from step 3 on recipe.stages.detector.new_sample_fraction 0.25 -> 0.5;" in line

@@ -18,15 +18,15 @@ from lohovla.train.sharding import check_sharding
 
 ARGUMENTS = (
     "train",
-    "stage=plan",
+    "stage=planning",
     "device=cpu",
     "data.overfit=4",
     "data.workers=0",
     "data.tasks=[pick-and-place-primitive]",
-    "recipe.stages.plan.steps=5",
-    "recipe.stages.plan.batch=2",
-    "recipe.stages.plan.tables=2",
-    "recipe.stages.plan.lr=0.005",
+    "recipe.stages.planning.steps=5",
+    "recipe.stages.planning.batch=2",
+    "recipe.stages.planning.symbolic_batch=2",
+    "recipe.stages.planning.lr=0.005",
     "log_every=1",
     "norms_every=0",
     "save_seconds=0",
@@ -94,7 +94,7 @@ def test_two_shares_train_survive_a_kill_and_leave_what_two_copies_do(make_tiny,
     assert found == pytest.approx({k: v for k, v in wanted.items() if k in found}, rel=1e-3, abs=1e-3)
     assert (2, "validation/weights") in found
     assert wanted.keys() - found.keys() == {(4, "validation/weights"), (5, "validation/weights")}
-    states = [load_file(folder / "plan" / "state.safetensors") for folder in (copies, shares)]
+    states = [load_file(folder / "planning" / "state.safetensors") for folder in (copies, shares)]
     models = [load_checkpoint(folder / "checkpoint")[0].state_dict() for folder in (copies, shares)]
     begun = model.state_dict()
     assert states[0].keys() == states[1].keys()

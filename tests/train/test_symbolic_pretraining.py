@@ -22,7 +22,7 @@ def test_descriptions_are_those_of_the_trained_stem():
     env = scene_env("put-block-into-matching-bowl")
     observation, _ = env.reset(seed=3)
     with torch.no_grad():
-        seen = model.see(processor([observation]))[1]
+        seen = model.detect_objects(processor([observation]))[1]
     table = torch.from_numpy(objects_of(env.scene()))[None]
     torch.manual_seed(0)
     made = synthetic_detections(table, model.config)
@@ -55,7 +55,7 @@ def test_what_is_not_there_is_unsure_and_last(tiny):
     assert made.facts[0, 0, 3] >= 0.5
     assert (made.facts[0, 1:, 3] < 0.05).all()
     assert split_attributes(made.facts[0, 0, 4:])["color"].argmax() == 3
-    low, high = np.array(config.bounds).T
+    low, high = np.array(config.workspace_xy).T
     xy = made.xy[0].numpy()
     assert ((xy > low - 0.02) & (xy < high + 0.02)).all()
 
@@ -72,7 +72,7 @@ def test_words_are_learned_by_either_order(tiny):
         model.zero_grad()
         sum(losses.values()).backward()
         assert model.object_entry[0].weight.grad[:, model.config.stem_dim :].abs().sum() > 0
-        stage = Stage("read", 1)
+        stage = Stage("symbolic", 1)
         for name, parameter in model.named_parameters():
             assert stage.trains(name) or parameter.grad is None, name
     assert kinds == {("point/pick", "roles", "text/ar"), ("point/pick", "roles", "text/ar", "text/d2f")}
@@ -122,7 +122,7 @@ def test_an_objects_token_says_what_becomes_of_it(tiny, monkeypatch):
     made = synthetic_detections(batch["objects"], model.config)
     expected = []
     for row, table in enumerate(batch["objects"]):
-        for token in range(model.config.objects):
+        for token in range(model.config.num_object_tokens):
             for other, roles in zip(table, batch["roles"][row], strict=True):
                 here = (made.xy[row, token] - other[3:5]).norm() < 0.015
                 if here and other[0] == made.facts[row, token, :3].argmax():
@@ -135,8 +135,8 @@ def test_an_objects_token_says_what_becomes_of_it(tiny, monkeypatch):
 def test_tables_beside_pictures_teach_what_becomes_of_objects(make_tiny):
     """Their losses are among those of a step of ``plan``, as many examples as asked for, and the roles learn."""
     model, processor = make_tiny()
-    stage = Stage("plan", 4, 2, tables=3)
-    source = BatchSource(("pick-and-place-primitive",), seed=0, workers=0, ring=8)
+    stage = Stage("planning", 4, 2, symbolic_batch=3)
+    source = BatchSource(("pick-and-place-primitive",), seed=0, workers=0, replay_buffer_size=8)
     batches = source.batches(stage, 0, 0, 1)
     first, second = next(batches), next(batches)
     assert len(first["instruction"]) == 2
@@ -147,6 +147,6 @@ def test_tables_beside_pictures_teach_what_becomes_of_objects(make_tiny):
     losses["table/roles"].backward()
     assert model.roles.weight.grad is not None
     with pytest.raises(UserError, match="teaches sub-tasks"):
-        StageLosses(*make_tiny(subtasks=False), stage)
+        StageLosses(*make_tiny(use_subtasks=False), stage)
     with pytest.raises(UserError, match="tables are for stage plan"):
-        Stage("act", 4, tables=3)
+        Stage("action", 4, symbolic_batch=3)

@@ -136,4 +136,4 @@ def test_a_refusal_of_the_tracker_is_one_line(tmp_path, tracker, monkeypatch):
 
     monkeypatch.setattr(sys.modules[tracker.name], "init", refuse)
     with pytest.raises(UserError, match="does not begin a run: api_key not configured\n"):
-        Tracking(tracker.name, "lohovla").begin(tmp_path / "see", [], 0)
+        Tracking(tracker.name, "lohovla").begin(tmp_path / "detector", [], 0)

@@ -43,15 +43,15 @@ def test_a_stage_learns_a_handful_by_heart_and_moves_only_its_own(make_tiny, tra
 
 
 def test_every_weight_belongs_to_one_stage(tiny):
-    """``read`` prepares a part of what ``plan`` moves; ``imitation`` is a training of its own, on other data."""
+    """``symbolic`` prepares a part of what ``planning`` moves; ``imitation`` is on other data."""
     for name, _ in tiny[0].named_parameters():
         stages = [stage for stage in STAGES if stage != "imitation" and Stage(stage, 1).trains(name)]
-        assert len(stages) == 1 or stages == ["read", "plan"], name
+        assert len(stages) == 1 or stages == ["symbolic", "planning"], name
 
 
 def test_a_killed_run_goes_on_to_the_same_curve_and_weights(make_tiny, trainer, tmp_path, monkeypatch):
     whole, processor = make_tiny()
-    trainer(whole, processor, "plan", 6, log_every=4, folder=tmp_path / "whole").run()
+    trainer(whole, processor, "planning", 6, log_every=4, folder=tmp_path / "whole").run()
     killed, _ = make_tiny()
     save = TrainingState.save
 
@@ -60,7 +60,7 @@ def test_a_killed_run_goes_on_to_the_same_curve_and_weights(make_tiny, trainer, 
             save(self, step, sums, write)
 
     monkeypatch.setattr(TrainingState, "save", save_once)
-    first = trainer(killed, processor, "plan", 6, log_every=4, folder=tmp_path / "killed")
+    first = trainer(killed, processor, "planning", 6, log_every=4, folder=tmp_path / "killed")
     step = first._step
 
     def die(batch, number):
@@ -73,9 +73,9 @@ def test_a_killed_run_goes_on_to_the_same_curve_and_weights(make_tiny, trainer, 
         first.run()
     monkeypatch.setattr(TrainingState, "save", save)
     again, _ = make_tiny(seed=1)  # other weights: all of the stage's must come from the state
-    frozen = {n: p for n, p in make_tiny()[0].state_dict().items() if not Stage("plan", 1).trains(n)}
+    frozen = {n: p for n, p in make_tiny()[0].state_dict().items() if not Stage("planning", 1).trains(n)}
     again.load_state_dict(frozen, strict=False)
-    trainer(again, processor, "plan", 6, log_every=4, folder=tmp_path / "killed").run()
+    trainer(again, processor, "planning", 6, log_every=4, folder=tmp_path / "killed").run()
     assert curve(tmp_path / "killed") == curve(tmp_path / "whole")
     for name, value in whole.state_dict().items():
         assert torch.equal(again.state_dict()[name], value), name
@@ -83,9 +83,9 @@ def test_a_killed_run_goes_on_to_the_same_curve_and_weights(make_tiny, trainer, 
 
 def test_a_kill_while_the_state_is_written_leaves_the_one_before(make_tiny, trainer, tmp_path, monkeypatch):
     model, processor = make_tiny()
-    one = trainer(model, processor, "see", 2)
+    one = trainer(model, processor, "detector", 2)
     one.run()
-    path = tmp_path / "see" / "state.safetensors"
+    path = tmp_path / "detector" / "state.safetensors"
     before = path.read_bytes()
 
     def half(tensors, part, metadata):
@@ -101,26 +101,26 @@ def test_a_kill_while_the_state_is_written_leaves_the_one_before(make_tiny, trai
 
 def test_a_damaged_state_is_named(make_tiny, trainer, tmp_path):
     model, processor = make_tiny()
-    trainer(model, processor, "see", 1).run()
-    path = tmp_path / "see" / "state.safetensors"
+    trainer(model, processor, "detector", 1).run()
+    path = tmp_path / "detector" / "state.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UserError, match="damaged"):
-        trainer(model, processor, "see", 2).run()
+        trainer(model, processor, "detector", 2).run()
 
 
 def test_the_state_of_another_model_is_named(make_tiny, trainer):
     model, processor = make_tiny()
-    trainer(model, processor, "see", 1).run()
+    trainer(model, processor, "detector", 1).run()
     with pytest.raises(UserError, match="another model"):
-        trainer(make_tiny(stem_dim=24)[0], processor, "see", 2).run()
+        trainer(make_tiny(stem_dim=24)[0], processor, "detector", 2).run()
 
 
 def test_a_finished_stage_gives_its_averaged_weights_again(make_tiny, trainer, tmp_path):
     model, processor = make_tiny()
-    trainer(model, processor, "see", 3).run()
+    trainer(model, processor, "detector", 3).run()
     other, _ = make_tiny(seed=1)
-    trainer(other, processor, "see", 3).run()
-    stored = load_file(tmp_path / "see" / "state.safetensors")
+    trainer(other, processor, "detector", 3).run()
+    stored = load_file(tmp_path / "detector" / "state.safetensors")
     for name, value in model.stem.state_dict().items():
         assert torch.equal(other.stem.state_dict()[name], value)
         assert torch.equal(stored[f"average/stem.{name}"], value)
@@ -135,18 +135,18 @@ def test_validation_sees_the_average_and_training_goes_on_with_its_own(make_tiny
         seen.append(averaged.stem.entry.weight.detach().clone())
         return {"figure": 0.5}
 
-    one = trainer(model, processor, "see", 4, validate=validate, validate_every=2)
+    one = trainer(model, processor, "detector", 4, validate=validate, validate_every=2)
     one.run()
     assert [row["step"] for row in curve(tmp_path) if "validation/figure" in row] == [2, 4]
     assert torch.equal(seen[-1], model.stem.entry.weight)
     plain, _ = make_tiny()
-    trainer(plain, processor, "see", 4, folder=tmp_path / "plain").run()
+    trainer(plain, processor, "detector", 4, folder=tmp_path / "plain").run()
     assert torch.equal(plain.stem.entry.weight, model.stem.entry.weight)
 
 
 def test_gradient_norms_are_those_of_each_loss(make_tiny, trainer, tmp_path):
     model, processor = make_tiny()
-    trainer(model, processor, "see", 1, log_every=1, norms_every=1).run()
+    trainer(model, processor, "detector", 1, log_every=1, norms_every=1).run()
     (row,) = curve(tmp_path)
     parts = [name for name in row if name.startswith("norm/see/")]
     assert len(parts) == 9
@@ -156,7 +156,7 @@ def test_gradient_norms_are_those_of_each_loss(make_tiny, trainer, tmp_path):
 
 
 def test_weights_of_losses_make_the_total(tiny):
-    stage = Stage("plan", 1, weights={"a": 0.5})
+    stage = Stage("planning", 1, weights={"a": 0.5})
     losses = StageLosses.__new__(StageLosses)
     torch.nn.Module.__init__(losses)
     losses.stage = stage
@@ -180,7 +180,7 @@ from lohovla.train import recipe
 
 model, folder = sys.argv[1], Path(sys.argv[2])
 config = OmegaConf.to_container(compose("train", [
-    "stage=see", "device=cpu", "data.overfit=2", "data.workers=0", "data.tasks=[pick-and-place-primitive]",
+    "stage=detector", "device=cpu", "data.overfit=2", "data.workers=0", "data.tasks=[pick-and-place-primitive]",
     "norms_every=2", "log_every=1",
 ]), resolve=True)
 import json
@@ -207,7 +207,7 @@ def test_two_processes_train_one_model(tmp_path, tiny_settings):
     )
     assert answer.returncode == 0, answer.stderr
     ranks = [load_file(tmp_path / f"rank{rank}.safetensors") for rank in range(2)]
-    state = load_file(tmp_path / "see" / "state.safetensors")
+    state = load_file(tmp_path / "detector" / "state.safetensors")
     for name, value in ranks[0].items():
         assert torch.equal(value, ranks[1][name]), name
         assert torch.equal(value, state[f"average/stem.{name}"]), name

@@ -38,7 +38,7 @@ class DeadmanInput:
         self._undo: Callable[[], None] = lambda: os.close(file)
 
     @classmethod
-    def of(cls, where: str) -> DeadmanInput:
+    def from_source(cls, where: str) -> DeadmanInput:
         """Of ``keyboard``, or of a named pipe, which is made if it is not there.
 
         Raises:

@@ -95,7 +95,7 @@ class CameraWatch:
         now: float,
         sight: Mapping[str, CameraVisibility] | None = None,
     ) -> dict[str, str]:
-        """What is wrong with each camera: ``stale`` or ``inference_delay`` by the observation's key.
+        """What is wrong with each camera: ``stale`` or ``frozen`` by the observation's key.
 
         Args:
             observation: pictures as ``images.<camera>``, and ``state``.

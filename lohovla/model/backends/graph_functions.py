@@ -62,7 +62,7 @@ class GraphFunctions:
 
     def encode(self, inputs: ModelInputs) -> ObservationTensors:
         """Detections, object tokens and the prefix's cache."""
-        seen, objects = self._model.see(inputs)
+        seen, objects = self._model.detect_objects(inputs)
         tokens, layout, places = self._model.prefix_tokens(inputs, objects)
         # Of the last layer only the objects' states are read (they come first); keys and values are of all.
         keep = torch.arange(objects.cell.shape[1], device=inputs.state.device).expand(len(inputs.state), -1)
@@ -122,7 +122,7 @@ class GraphFunctions:
         place = torch.arange(n, device=device)
         own = block_causal((place // config.block_size).expand(rows, -1))
         allowed = torch.cat([valid[:, None].expand(-1, n, -1), own], 2)[:, None]
-        entered = self._model.words(canvas.tokens, TokenType.NOISED).to(self._model.decoder.dtype)
+        entered = self._model.embed_tokens(canvas.tokens, TokenType.NOISED).to(self._model.decoder.dtype)
         places = (self._model.places.text + 1 + place).expand(rows, -1)
         states = self._decoder.run(entered, allowed, places, past)[0].flatten(0, 1)
         asked = torch.arange(rows * n, device=device, dtype=torch.int32)
@@ -186,7 +186,7 @@ class GraphFunctions:
             condition,
             context.cache,
             context.valid,
-            anchors=ee_waypoints(context.points, state, self._model.config.look),
+            anchors=ee_waypoints(context.points, state, self._model.config.observe_position),
             clean=None if given is None else ee_scaled(given.actions, state),
             fixed=None if given is None else given.fixed,
             implementation=self._implementation,

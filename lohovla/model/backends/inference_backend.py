@@ -97,7 +97,7 @@ class InferenceBackend:
 
     def _encoded(self, inputs: ModelInputs, made: ObservationTensors) -> EncodedObservation:
         """What was made of ``inputs`` by encoding them, without what they were widened by."""
-        length = self.model.config.objects + self.model.config.patches + 1 + inputs.goal.shape[1]
+        length = self.model.config.num_object_tokens + self.model.config.patches + 1 + inputs.goal.shape[1]
         layout = SequenceLayout(
             kind=made.layout.kind[:, :length], group=made.layout.group[:, :length], order=made.layout.order[:, :length]
         )

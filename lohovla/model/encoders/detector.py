@@ -68,7 +68,7 @@ class DetectionMap(TensorBatch):
     heat: Tensor
     attributes: Tensor
 
-    def everything(self) -> Tensor:
+    def concatenated(self) -> Tensor:
         """All of it by cell (B, :func:`detection_channels`, rows, columns)."""
         return torch.cat([self.map, self.heat, self.attributes.flatten(1, 2)], 1)
 
@@ -122,12 +122,12 @@ class Detections(TensorBatch):
 
 
 def top_detections(seen: DetectionMap, config: LoHoVLAConfig) -> Detections:
-    """The ``config.objects`` likeliest centres, local maxima first, of whatever kind."""
+    """The ``config.num_object_tokens`` likeliest centres, local maxima first, of whatever kind."""
     batch, _, rows, columns = seen.heat.shape
     heat = torch.sigmoid(seen.heat)
     peak = heat == F.max_pool2d(heat, 3, stride=1, padding=1)
     ranked = torch.where(peak, heat, heat * 1e-3).flatten(1)
-    score, chosen = ranked.topk(config.objects, dim=1)
+    score, chosen = ranked.topk(config.num_object_tokens, dim=1)
     kind, cell = chosen // (rows * columns), chosen % (rows * columns)
     features = gather_cells(seen.map, cell)
     flat = seen.attributes.permute(0, 1, 3, 4, 2).reshape(batch, 3 * rows * columns, ATTRIBUTE_DIM)
@@ -173,7 +173,7 @@ def table_side_encoding(xy: Tensor, config: LoHoVLAConfig) -> Tensor:
 
     Goals name quarters of the table, and the waves of a Fourier code are flat where these meet.
     """
-    middle = constant_like(xy, [sum(limits) / 2 for limits in config.bounds])
+    middle = constant_like(xy, [sum(limits) / 2 for limits in config.workspace_xy])
     return torch.tanh((xy - middle) / _MIDDLE)
 
 
@@ -200,12 +200,12 @@ def cell_centres(config: LoHoVLAConfig, cell: Tensor) -> Tensor:
     """Centres (..., 2) of cells in the base frame, m."""
     columns = config.cells[1]
     at = torch.stack([cell // columns, cell % columns], -1) + 0.5
-    return constant_like(at, [limits[0] for limits in config.bounds]) + at * constant_like(at, config.cell_size)
+    return constant_like(at, [limits[0] for limits in config.workspace_xy]) + at * constant_like(at, config.cell_size)
 
 
 def cells_of(config: LoHoVLAConfig, xy: Tensor) -> Tensor:
     """Indices of the cells that hold points (..., 2) of the base frame, m; points outside go to the border."""
-    low = constant_like(xy, [limits[0] for limits in config.bounds])
+    low = constant_like(xy, [limits[0] for limits in config.workspace_xy])
     at = ((xy - low) / constant_like(xy, config.cell_size)).floor().long()
     rows, columns = config.cells
     return at[..., 0].clamp(0, rows - 1) * columns + at[..., 1].clamp(0, columns - 1)

@@ -37,7 +37,7 @@ class SubgoalEncoder(nn.Module):
         change = change_map(now, then)
         peak = change == F.max_pool2d(change[:, None], 3, stride=1, padding=1)[:, 0]
         size, cell = torch.where(peak, change, change * 1e-3).flatten(1).topk(NUM_SUBGOAL_TOKENS, dim=1)
-        before, after = (gather_cells(seen.everything(), cell) for seen in (now, then))
+        before, after = (gather_cells(seen.concatenated(), cell) for seen in (now, then))
         place = fourier_features(cell_centres(self.config, cell)).to(before)
         return self.enter(torch.cat([before, after - before, size[..., None], place], -1))
 

@@ -82,7 +82,7 @@ def sample_pick_place(model: LoHoVLA, attended: ActionContext, steps: int, noise
 def ee_denoise(model: LoHoVLA, attended: ActionContext, state: Tensor, motion: Tensor) -> ActionVelocity:
     """The velocity field of a chunk of tool poses, for a state (B, 13) and the motion of the last commands (B, 4)."""
     condition = ee_condition(attended.points, state, motion)
-    anchors = ee_waypoints(attended.points, state, model.config.look)
+    anchors = ee_waypoints(attended.points, state, model.config.observe_position)
     return ActionVelocity(model.experts["ee"], condition, attended.cache, attended.valid, anchors)  # type: ignore
 
 

@@ -104,7 +104,7 @@ def pad_tokens(waiting: list[list[int]], fed: list[int], device: torch.device) -
 def embed_tokens(model: LoHoVLA, tokens: Tensor, valid: Tensor, order: Tensor) -> tuple[Tensor, SequenceLayout, Tensor]:
     """Words of :func:`pad_tokens`, embedded, with their layout and their position numbers."""
     return (
-        model.words(tokens, TokenType.TEXT),
+        model.embed_tokens(tokens, TokenType.TEXT),
         SequenceLayout.of_type(TokenType.TEXT, valid, 0, order),
         model.places.text + order,
     )
@@ -191,6 +191,6 @@ def predict_pick_place_by(
         chance, cell = logits.softmax(-1).max(-1)
         cells.append(cell)
         sure.append(chance)
-        said.append(model.pointer.read(seen, cell, hidden))
+        said.append(model.pointer.regress(seen, cell, hidden))
     cell, readout = torch.cat(cells, 1), torch.cat(said, 1)
     return to_points(readout, cell, model.config), torch.cat(sure, 1), layout

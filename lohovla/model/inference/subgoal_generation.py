@@ -75,10 +75,10 @@ def require_subgoal_generator(model: LoHoVLA) -> None:
     Raises:
         UserError: says how to train it.
     """
-    if not {"code", "paint"} <= set(model.config.learned):
+    if not {"autoencoder", "subgoal"} <= set(model.config.trained_stages):
         raise UserError(
             "this checkpoint paints no sub-goals: its autoencoder and image head were not trained",
-            "train them: lohovla train init=CHECKPOINT stage=code, then stage=paint in the same output",
+            "train them: lohovla train init=CHECKPOINT stage=autoencoder, then stage=subgoal in the same output",
         )
 
 

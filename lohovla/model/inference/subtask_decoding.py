@@ -155,7 +155,7 @@ def block_denoiser_of(model: LoHoVLA, end: int, mask: int) -> DecoderDenoiser:
     """The core's decoder as :mod:`lohovla.d2f` drives it, over noised words."""
     return DecoderDenoiser(
         model.decoder,
-        lambda tokens: model.words(tokens, TokenType.NOISED).to(model.decoder.dtype),
+        lambda tokens: model.embed_tokens(tokens, TokenType.NOISED).to(model.decoder.dtype),
         model.vocabulary_logits,
         mask_id=mask,
         eos_ids=(end,),

@@ -71,20 +71,20 @@ class PickPlaceHead(nn.Module):
         thing = self.query(hidden)[..., self.config.key_dim :]
         return torch.einsum("bqd,bkd->bqk", thing, self.object_key(tokens)) * self.config.key_dim**-0.5
 
-    def local(self, seen: DetectionMap, cell: Tensor) -> Tensor:
+    def local_features(self, seen: DetectionMap, cell: Tensor) -> Tensor:
         """What is known at cells (B, Q): features, what the stem says, where it is."""
         said = gather_cells(seen.attributes.flatten(1, 2), cell)
         return torch.cat(
             [gather_cells(seen.map, cell), said, fourier_features(cell_centres(self.config, cell)).to(said)], -1
         )
 
-    def read(self, seen: DetectionMap, cell: Tensor, hidden: Tensor) -> Tensor:
+    def regress(self, seen: DetectionMap, cell: Tensor, hidden: Tensor) -> Tensor:
         """The readout (B, Q, READOUT_DIM) at cells (B, Q)."""
-        return self.readout(torch.cat([self.local(seen, cell), hidden], -1))
+        return self.readout(torch.cat([self.local_features(seen, cell), hidden], -1))
 
     def embed(self, seen: DetectionMap, cell: Tensor) -> Tensor:
         """What the placing token is told of the cell picked from (B, Q, hidden)."""
-        return self.mark(self.local(seen, cell))
+        return self.mark(self.local_features(seen, cell))
 
 
 def to_points(said: Tensor, cell: Tensor, config: LoHoVLAConfig) -> Tensor:

@@ -64,7 +64,7 @@ class Autoencoder(nn.Module):
         return self.show(latents) + F.pixel_shuffle(self.network.decode(latents).sample, _SQUARE)
 
     @torch.no_grad()
-    def measure(self, picture: Tensor) -> None:
+    def init_from_pca(self, picture: Tensor) -> None:
         """Take the principal components of squares of small pictures (B, 4, h, w) as the linear code."""
         edge, half = FACTOR, FACTOR // 2
         shifted = [picture[..., r : r - edge or None, c : c - edge or None] for r in (0, half) for c in (0, half)]

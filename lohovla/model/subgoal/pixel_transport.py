@@ -19,19 +19,19 @@ NEAR_DIM = 2 * 13
 
 def token_grid(config: LoHoVLAConfig) -> tuple[int, int]:
     """Rows and columns of image tokens."""
-    rows, columns = (size // (SHRINK * FACTOR * PATCH) for size in config.picture)
+    rows, columns = (size // (SHRINK * FACTOR * PATCH) for size in config.picture_size)
     return rows, columns
 
 
 def table_to_pixels(config: LoHoVLAConfig, xy: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Rows and columns (..., 2) of points of the table (..., 2), m, in a top view of ``shape``; from its corner."""
-    low, high = (xy.new_tensor([limits[k] for limits in config.bounds]) for k in range(2))
+    low, high = (xy.new_tensor([limits[k] for limits in config.workspace_xy]) for k in range(2))
     return (xy - low) / (high - low) * xy.new_tensor(shape)
 
 
 def pixel_centres(config: LoHoVLAConfig, shape: tuple[int, int], device: torch.device) -> Tensor:
     """The points of the table (rows, columns, 2), m, in the middle of each pixel of a top view of ``shape``."""
-    (x0, x1), (y0, y1) = config.bounds
+    (x0, x1), (y0, y1) = config.workspace_xy
     x, y = ((torch.arange(count, device=device) + 0.5) / count for count in shape)
     return torch.stack(torch.meshgrid(x0 + x * (x1 - x0), y0 + y * (y1 - y0), indexing="ij"), -1)
 
@@ -72,7 +72,7 @@ def _around(picture: Tensor, pick: Tensor, config: LoHoVLAConfig) -> Tensor:
 def token_offsets(points: Tensor, config: LoHoVLAConfig) -> Tensor:
     """Where pick and place (B, 2, 5) lie from the middle of each token, in tokens, if near: (B, N, NEAR_DIM)."""
     rows, columns = token_grid(config)
-    (x0, x1), (y0, y1) = config.bounds
+    (x0, x1), (y0, y1) = config.workspace_xy
     size = points.new_tensor([(x1 - x0) / rows, (y1 - y0) / columns])
     middle = pixel_centres(config, (rows, columns), points.device).flatten(0, 1)
     way = (points[:, None, :, :2] - middle[:, None]) / size  # (B, N, 2, 2)

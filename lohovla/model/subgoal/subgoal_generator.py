@@ -68,7 +68,7 @@ class SubgoalGenerator(nn.Module):
         return F.pixel_shuffle(grid, PATCH) * self.scale[:, None, None] + self.shift[:, None, None]
 
     @torch.no_grad()
-    def measure(self, latents: Tensor) -> None:
+    def fit_scale(self, latents: Tensor) -> None:
         """Take the scale of latents (B, C, h, w) as the one to standardise by."""
         self.shift.copy_(latents.mean((0, 2, 3)))
         self.scale.copy_(latents.std((0, 2, 3)))
@@ -130,7 +130,7 @@ class GenerationContext:
     valid: Tensor
     subtask: Tensor
 
-    def at(self, where: Tensor) -> tuple[Tensor, Tensor]:
+    def tokens_at(self, where: Tensor) -> tuple[Tensor, Tensor]:
         """Observed and moved tokens at positions (B, Q)."""
         rows = torch.arange(len(where), device=where.device)[:, None]
         return self.observed[rows, where], self.moved[rows, where]

@@ -71,9 +71,9 @@ def sample_subgoal_tokens(
         hidden = painter.hidden(scene, known, where)
         other, plain = None, None
         if without is not None and guidance != 1.0:
-            other, plain = painter.hidden(without, known, where), without.at(where)
+            other, plain = painter.hidden(without, known, where), without.tokens_at(where)
         noise = torch.randn(batch, size, dim, generator=generator).to(hidden)
-        new = sample_tokens(painter, noise, hidden, other, scene.at(where), plain, denoise, guidance)
+        new = sample_tokens(painter, noise, hidden, other, scene.tokens_at(where), plain, denoise, guidance)
         known = DecodedTokens(
             torch.cat([known.tokens, new], 1),
             torch.cat([known.where, where], 1),

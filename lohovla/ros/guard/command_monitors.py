@@ -118,11 +118,11 @@ class CommandMonitor:
         """Why no command may pass while the arm is where it is, or ""."""
         return ""
 
-    def astray(self) -> str:
+    def tracking_error(self) -> str:
         """Why the arm is not where it was sent, or a little before that, or ""."""
         if not self.holds or self._measured is None:
             return ""
-        off = self._following.behind(self._measured, self._heard[self._state])
+        off = self._following.lag(self._measured, self._heard[self._state])
         return self._far_off(off) if off.any() else ""
 
     def _far_off(self, off: np.ndarray) -> str:
@@ -140,7 +140,7 @@ class CommandMonitor:
         """Take it for what the arm does."""
         raise NotImplementedError
 
-    def again(self) -> Message | None:
+    def command_to_repeat(self) -> Message | None:
         """The command to be said again while it counts; None where the controller keeps it."""
         return None if self.holds else self._message_again
 
@@ -170,7 +170,7 @@ class CommandMonitor:
             halted: whether the controller has stopped the arm, as it was told nothing for so long.
         """
         assert self._last is not None
-        astray = bool(self.astray())
+        astray = bool(self.tracking_error())
         self._began, self._left_alone, self._stopped = now, self.holds and silent and not astray, False
         speed = np.zeros_like(self._velocity) if halted else self._speed.bound(self._velocity)
         place = self._measured if astray and self._measured is not None else self._last

@@ -38,7 +38,7 @@ class FollowingCheck:
         """The arm rests: the next goal begins a motion."""
         self._goals.clear()
 
-    def behind(self, place: np.ndarray, when: float) -> np.ndarray:
+    def lag(self, place: np.ndarray, when: float) -> np.ndarray:
         """How far the arm is from where it may be (n,), m or rad; zeros if it follows.
 
         Args:

@@ -196,7 +196,7 @@ class Guard:
         self._look(now)
         message = None
         if self.state == "relaying":
-            message = self._path.again() if now - self._sent >= _AGAIN / self.settings.hz else None
+            message = self._path.command_to_repeat() if now - self._sent >= _AGAIN / self.settings.hz else None
         elif self.state == "braking":
             message = self._path.brake(now, self._halted(now))
             if self._path.at_rest or now - self._braking_since > _SLOWEST:
@@ -214,7 +214,7 @@ class Guard:
         """Begin to brake if commands pass that may not any more."""
         if self.state != "relaying":
             return
-        cause = self._prohibited(now) or self._lapsed(now) or self._path.astray()
+        cause = self._prohibited(now) or self._lapsed(now) or self._path.tracking_error()
         if cause and self._path.resting:
             self.state = "idle"
             self._path.forget()
@@ -237,11 +237,11 @@ class Guard:
         count, cause, when = self._refusing
         return cause if count >= _REFUSING and now - when <= _REFUSING_FOR else ""
 
-    def leave(self, now: float) -> None:
+    def shut_down(self, now: float) -> None:
         """The guard is to end: brake, and let nothing pass any more."""
         self._emergency["guard"] = "the guard ends"
 
-    def news(self) -> list[GuardEvent]:
+    def take_events(self) -> list[GuardEvent]:
         """Events since this was last asked."""
         news, self._news = self._news, []
         return news

@@ -137,7 +137,7 @@ class GuardNode:
         period, due = 1.0 / self._settings.hz, time.monotonic()
         while not stop.is_set() or self.guard.state in ("relaying", "braking"):
             if stop.is_set():
-                self.guard.leave(time.monotonic())
+                self.guard.shut_down(time.monotonic())
             self.tick(time.monotonic())
             if self.rival:
                 topic = full_name(self._transport, STATE)
@@ -152,7 +152,7 @@ class GuardNode:
         """One look at everything."""
         with self._lock:
             message = self.guard.tick(now)
-            events = self.guard.news()
+            events = self.guard.take_events()
             if message is not None:
                 self._tell(message, now)
         for event in events:

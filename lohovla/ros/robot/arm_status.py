@@ -94,6 +94,6 @@ class ArmStatus:
         return hear
 
     @property
-    def trouble(self) -> str:
+    def fault(self) -> str:
         """Why the arm cannot move, by the first of them that says so, or ""."""
         return next((said for name in STATUSES if (said := self._said.get(name, ""))), "")

@@ -51,7 +51,7 @@ class CameraTopics:
     intrinsics: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(cls, name: str, given: Mapping[str, Any]) -> CameraTopics:
+    def from_settings(cls, name: str, given: Mapping[str, Any]) -> CameraTopics:
         """From a camera's settings.
 
         Raises:

@@ -80,7 +80,7 @@ class Profile:
         cameras = {}
         for name, topics in (given.pop("cameras") or {}).items():
             if topics is not None:
-                cameras[name] = CameraTopics.of(f"robot.cameras.{name}", topics)
+                cameras[name] = CameraTopics.from_settings(f"robot.cameras.{name}", topics)
         start, max_age, guard = (given.pop(name, {}) for name in ("start", "max_age", "guard"))
         refuse_unknown("robot.start", start, fields_of(StartSettings))
         refuse_unknown("robot.max_age", max_age, fields_of(MaxAges))

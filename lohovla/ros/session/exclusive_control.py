@@ -41,7 +41,7 @@ class ExclusiveControl:
         if name != self.name:
             self._heard[name] = time.monotonic(), moving
 
-    def rival(self, now: float) -> str:
+    def other_controller(self, now: float) -> str:
         """The bridge that has the arm in place of this one, or ""."""
         for name, (when, moving) in sorted(self._heard.items()):
             first = moving if moving != self.moving else name < self.name

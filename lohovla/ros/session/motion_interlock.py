@@ -29,7 +29,7 @@ class MotionInterlock:
         self._robot, self._operator, self._needs_top, self._peers = robot, operator, needs_top, peers
         self._fresh = robot.profile.max_age
 
-    def look(self, now: float, commanded: np.ndarray | None = None) -> MotionPermit:
+    def check(self, now: float, commanded: np.ndarray | None = None) -> MotionPermit:
         """The verdict now.
 
         Args:
@@ -46,7 +46,7 @@ class MotionInterlock:
         measured = robot.measured()
         if measured is None:  # lost between two looks
             return MotionPermit(StopReason.STATE_LOST, "the tool's pose is not known")
-        if cause := robot.status.trouble:
+        if cause := robot.status.fault:
             return MotionPermit(StopReason.ROBOT_STOPPED, cause)
         if not (verdict := self._cameras(now)):
             return verdict
@@ -58,7 +58,7 @@ class MotionInterlock:
                 return MotionPermit(
                     StopReason.NOT_FOLLOWING, f"the tool is {1000 * behind:.0f} mm from where it was sent"
                 )
-        if not robot.dry and (rival := self._peers.rival(now)):
+        if not robot.dry and (rival := self._peers.other_controller(now)):
             return MotionPermit(StopReason.ANOTHER_BRIDGE, f"{rival} has the arm")
         if not operator.goal:
             return MotionPermit(StopReason.NO_GOAL, f"say one on {full_name(robot.transport, '/lohovla/goal')}")

@@ -162,7 +162,7 @@ class RobotSession:
         self.phase = "waiting"
         while not self._ended():
             now = self.clock.now()
-            self.verdict = self.gate.look(now)
+            self.verdict = self.gate.check(now)
             self._note(now)
             if self.verdict:
                 return True
@@ -176,7 +176,7 @@ class RobotSession:
 
     def _count(self, since: float) -> None:
         """Time goes by without the policy. A person may take as long as they like."""
-        if self.robot.dry or self.verdict.reason is None or not self.verdict.reason.wish:
+        if self.robot.dry or self.verdict.reason is None or not self.verdict.reason.by_operator:
             self.waited += self.clock.now() - since
 
     def _go_home(self) -> bool:
@@ -186,7 +186,7 @@ class RobotSession:
         homing, due = Homing(self.robot, self.settings), self.clock.now()
         while not self._ended():
             now = self.clock.now()
-            self.verdict = self.gate.look(now, homing.pose)
+            self.verdict = self.gate.check(now, homing.pose)
             self.robot.allowed = bool(self.verdict)
             self._note(now)
             self.commanded = homing.step(now, self.verdict)
@@ -195,7 +195,7 @@ class RobotSession:
                 return True
             if homing.failed(now):
                 self._end = RunEnd(
-                    EndKind.NOT_HOME, f"the arm did not come to its home pose{self.robot.hindrance(now)}"
+                    EndKind.NOT_HOME, f"the arm did not come to its home pose{self.robot.guard_refusal(now)}"
                 )
             due += self.settings.period
             self.clock.sleep_until(due)
@@ -229,7 +229,7 @@ class RobotSession:
     def _tick(self, loop: ControlLoop) -> None:
         now = self.clock.now()
         moving = loop.last_command is not None and not loop.limiter.resting
-        self.verdict = self.gate.look(now, loop.limiter.pose if moving else None)
+        self.verdict = self.gate.check(now, loop.limiter.pose if moving else None)
         may = bool(self.verdict) and self.phase == "running"
         self._note(now)
         if loop.emergency and not self.operator.emergency and not loop.inference_client.failure_cause:
@@ -287,7 +287,7 @@ class RobotSession:
             before = self.log.counts[reason.words]
             self.log.set_condition(now, reason.words, self.verdict.reason is reason, self.verdict.cause)
             if self.log.counts[reason.words] > before:
-                _log.info("%s", self.verdict.words)
+                _log.info("%s", self.verdict.description)
 
     # -- what is asked -------------------------------------------------------------------------------------
 

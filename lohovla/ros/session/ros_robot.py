@@ -171,7 +171,7 @@ class RosRobot:
         data = self._gripper_feed.newest.message["data"]
         return None if data is None or not math.isfinite(data) else float(data)
 
-    def hindrance(self, now: float) -> str:
+    def guard_refusal(self, now: float) -> str:
         """What the guard has against its commands, as the end of a sentence, or ""."""
         guard = self.guard
         if guard is None or self.dry:

@@ -19,7 +19,7 @@ def snapshot(session: Any) -> dict[str, Any]:
         "phase": session.phase,
         "mode": loop.mode if session.phase == "running" else session.phase,
         "moving": robot.allowed,
-        "waits_for": session.verdict.words,
+        "waits_for": session.verdict.description,
         "fault": bool(session.verdict.reason and session.verdict.reason.fault),
         "goal": operator.goal,
         "subtask": session.subtask,

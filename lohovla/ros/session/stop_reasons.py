@@ -34,7 +34,7 @@ class StopReason(Enum):
         self.words, self.fault = words, fault
 
     @property
-    def wish(self) -> bool:
+    def by_operator(self) -> bool:
         """Whether it is for a person to end it: their wish, or that they do not wish it yet."""
         return not self.fault and self is not StopReason.WARMING_UP
 
@@ -54,7 +54,7 @@ class MotionPermit(NamedTuple):
         return self.reason is None
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """The reason and its cause in a line, or ""."""
         return f"{self.reason.words}: {self.cause}" if self.reason else ""
 

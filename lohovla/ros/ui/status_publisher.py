@@ -56,10 +56,10 @@ class StatusPublisher:
 
     def _run(self) -> None:
         while not self._stop.wait(_PERIOD):
-            self.tell()
-        self.tell()
+            self.publish_changes()
+        self.publish_changes()
 
-    def tell(self) -> None:
+    def publish_changes(self) -> None:
         """Publish what is new."""
         state = self._session.snapshot()
         self._say("state", {"data": json.dumps(state)})

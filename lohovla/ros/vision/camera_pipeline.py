@@ -71,7 +71,7 @@ class _Camera:
                 print_ = zlib.crc32(arrival.message["data"])
                 self._alike[name] = arrival.order, print_, alike + 1 if alike and print_ == before else 1
 
-    def alike(self) -> tuple[str, int]:
+    def longest_unchanged(self) -> tuple[str, int]:
         """Which of its pictures has come most often in a row without a change, to the byte, and how often."""
         name, (_, _, count) = max(self._alike.items(), key=lambda item: item[1][2], default=("", (0, 0, 0)))
         return f"{self.name}{name}", count
@@ -152,7 +152,7 @@ class CameraPipeline:
         """Which camera sends the same picture again and again, in words, or "". A real sensor has noise."""
         most = self._profile.frozen_camera_frames
         for camera in self.cameras.values():
-            name, count = camera.alike()
+            name, count = camera.longest_unchanged()
             if most and count >= most:
                 return f"{name} is frozen: its last {count} pictures are alike to the byte"
         return ""

@@ -44,7 +44,7 @@ class Schedule:
         """What the rate follows from beside the number of steps."""
         return [self.warmup, self.decay]
 
-    def of(self, step: int, steps: int) -> float:
+    def factor_at(self, step: int, steps: int) -> float:
         """The learning rate's factor at a step of a run of another length."""
         return replace(self, steps=steps).rate(step)
 
@@ -88,7 +88,7 @@ def train(
     rates = _rates(schedule, highest, step, [group["lr"] for group in groups], notes)
     if step and accelerator.is_main_process:
         print(_told(schedule, rates[0], step), file=sys.stderr)
-    notes = {"rates": [rate.facts() for rate in rates], "shape": schedule.shape}
+    notes = {"rates": [rate.as_facts() for rate in rates], "shape": schedule.shape}
     began = time.perf_counter()
     seen = 0
     log = (folder / "log.jsonl").open("a", encoding="utf-8")
@@ -148,11 +148,13 @@ def _rates(
     before = notes.get("rates") if notes.get("shape") == schedule.shape else None
     rates = []
     for number, (most, last) in enumerate(zip(highest, now, strict=True)):
-        asked = LearningRates(schedule.steps, most, schedule.of)
+        asked = LearningRates(schedule.steps, most, schedule.factor_at)
         if before is not None:
-            asked = LearningRates.of(before[number], most, schedule.of).changed(done, schedule.steps, most)
+            asked = LearningRates.from_facts(before[number], most, schedule.factor_at).changed(
+                done, schedule.steps, most
+            )
         elif done and not math.isclose(asked(done - 1), last, rel_tol=1e-9):
-            asked = LearningRates(schedule.steps, most, schedule.of, (done, last))
+            asked = LearningRates(schedule.steps, most, schedule.factor_at, (done, last))
         rates.append(asked)
     return rates
 
@@ -161,7 +163,7 @@ def _told(schedule: Schedule, rates: LearningRates, done: int) -> str:
     """What a run that is taken up does from here on."""
     if done >= schedule.steps:
         return f"{done} steps are done and {schedule.steps} are asked for, so none is trained; steps={done + 1} goes on"
-    return f"{done} of {schedule.steps} steps are done; {rates.told(done)}"
+    return f"{done} of {schedule.steps} steps are done; {rates.description(done)}"
 
 
 def _to(batch: TextBatch, device: torch.device) -> TextBatch:

@@ -73,7 +73,7 @@ class DemonstrationForward:
         words = subtasks[:, : len(steps) - 1]
         given = torch.cat([words.new_full((self._rows, 1), self._processor.start), words], 1)
         text = SequenceLayout.of_type(TokenType.TEXT, steps <= lengths[:, None], group, steps)
-        self._add(f"text{group}", model.words(given, TokenType.TEXT), text, model.places.text + steps)
+        self._add(f"text{group}", model.embed_tokens(given, TokenType.TEXT), text, model.places.text + steps)
         if model.config.keyframes:
             one = torch.ones(self._rows, 1, dtype=torch.bool, device=self._device)
             point = SequenceLayout.of_type(TokenType.POINT, one, group)
@@ -85,7 +85,7 @@ class DemonstrationForward:
         self._noised, self._masked, self._ratio = noise_words(subtasks, block, self._processor.mask)
         every = torch.arange(subtasks.shape[1], device=self._device)
         layout = SequenceLayout.of_type(TokenType.NOISED, torch.ones_like(self._masked), 0, every // block)
-        words = self.model.words(self._noised, TokenType.NOISED)
+        words = self.model.embed_tokens(self._noised, TokenType.NOISED)
         self._add("masked", words, layout, self.model.places.text + 1 + every)
 
     def losses(self) -> dict[str, Tensor]:

@@ -43,7 +43,7 @@ def test_any_other_key_stops(pipe):
 
 def test_a_pipe_is_held_while_somebody_writes_and_may_come_and_go(tmp_path):
     path = tmp_path / "held"
-    hold = DeadmanInput.of(str(path))
+    hold = DeadmanInput.from_source(str(path))
     assert not hold.held(0.0)  # nobody has opened it
     for began in (1.0, 5.0):
         writer = os.open(path, os.O_WRONLY)
@@ -58,13 +58,13 @@ def test_a_pipe_is_held_while_somebody_writes_and_may_come_and_go(tmp_path):
 def test_what_cannot_be_held_is_refused(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="no named pipe"):
-        DeadmanInput.of(str(tmp_path / "file"))
+        DeadmanInput.from_source(str(tmp_path / "file"))
     with pytest.raises(UserError, match="No such file"):
-        DeadmanInput.of(str(tmp_path / "none" / "pipe"))
+        DeadmanInput.from_source(str(tmp_path / "none" / "pipe"))
     with open(os.devnull) as nothing:
         monkeypatch.setattr("sys.stdin", nothing)
         with pytest.raises(UserError, match="no terminal"):
-            DeadmanInput.of("keyboard")
+            DeadmanInput.from_source("keyboard")
 
 
 def test_the_loop_moves_only_while_it_is_held_and_a_key_stops_it(rig, pipe):

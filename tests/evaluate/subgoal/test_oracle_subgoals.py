@@ -34,7 +34,7 @@ NOWHERE = np.zeros((2, 5), np.float32)
 @pytest.fixture(scope="module")
 def painter(make_tiny):
     """A tiny core that passes for one that learned to paint."""
-    return make_tiny(learned=["code", "paint"])
+    return make_tiny(trained_stages=["autoencoder", "subgoal"])
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from lohovla.model.action.action_expert import (
     sample_time,
     sinusoidal_embedding,
 )
-from lohovla.model.checkpoint import hold_to, load_checkpoint, save_checkpoint
+from lohovla.model.checkpoint import check_model_settings, load_checkpoint, save_checkpoint
 from lohovla.model.inference import action_sampling, pick_place_prediction
 from lohovla.model.inference.action_sampling import ActionContext
 
@@ -221,14 +221,14 @@ def test_without_way_points_a_pose_is_what_is_said_alone(make_tiny, attended):
 
 def test_a_checkpoint_gets_a_new_expert_where_a_recipe_has_it_without_way_points(make_tiny, tmp_path):
     model, processor = make_tiny()
-    model.config.learned = ["act", "plan"]
+    model.config.trained_stages = ["action", "planning"]
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(UserError, match=r"made with recipe.model.ee_waypoints=True, not False"):
-        hold_to(model, {"ee_waypoints": False}, "here")
-    hold_to(model, {"ee_waypoints": True}, "here", anew=True)
-    assert model.config.learned == ["act", "plan"]
-    hold_to(model, {"ee_waypoints": False}, "here", anew=True)
-    assert model.config.learned == ["plan"]
+        check_model_settings(model, {"ee_waypoints": False}, "here")
+    check_model_settings(model, {"ee_waypoints": True}, "here", anew=True)
+    assert model.config.trained_stages == ["action", "planning"]
+    check_model_settings(model, {"ee_waypoints": False}, "here", anew=True)
+    assert model.config.trained_stages == ["planning"]
     save_checkpoint(model, processor, tmp_path)
     again = load_checkpoint(tmp_path)[0].state_dict()
     assert before.keys() - again.keys() == {"experts.ee.blend.weight", "experts.ee.blend.bias"}

@@ -43,7 +43,7 @@ def full_pass(tiny, inputs, labels, monkeypatch):
         batch = labels(inputs, [[text] for text in SENTENCES], points)
         if not worded:
             batch.subtasks.fill_(processor.end)
-        seen, objects = model.see(inputs)
+        seen, objects = model.detect_objects(inputs)
         return sequence_module.TrainingForward(model, batch, seen, objects, processor, subgoal=subgoal)
 
     return run
@@ -169,7 +169,7 @@ def test_block_diffusion_decodes_what_whole_passes_decode(tiny, inputs, row_of, 
     for number in range(3):
         one = row_of(inputs, number)
         with torch.no_grad():
-            _, objects = model.see(one)
+            _, objects = model.detect_objects(one)
             tokens, layout, places = model.prefix_tokens(one, objects)
 
         @torch.no_grad()
@@ -179,7 +179,7 @@ def test_block_diffusion_decodes_what_whole_passes_decode(tiny, inputs, row_of, 
                 TokenType.NOISED, torch.ones(1, len(words), dtype=torch.bool), 0, steps // size
             )
             everything = SequenceLayout.concat([layout, part])
-            given = torch.cat([tokens, model.words(words[None], TokenType.NOISED)], 1)
+            given = torch.cat([tokens, model.embed_tokens(words[None], TokenType.NOISED)], 1)
             at = torch.cat([places, (model.places.text + 1 + steps)[None]], 1)
             assert torch.equal(everything.attention_mask()[0, 0, -len(words) :, -len(words) :], allowed)
             return model.vocabulary_logits(model.run(given, everything, at))[0, -len(words) :]

@@ -73,14 +73,14 @@ def test_objects_are_the_peaks_of_the_heat(config):
     assert found.features[0, 0, 0] == 125
     centre = cell_centres(config, torch.tensor(125)).tolist()
     assert found.xy[0, 0].tolist() == pytest.approx([centre[0] + 0.0125, centre[1] - 0.00625])
-    assert found.cell.shape == (1, config.objects)
+    assert found.cell.shape == (1, config.num_object_tokens)
     assert HEIGHT_UNIT == 0.05
 
 
 def test_an_object_adds_to_the_score_of_its_cell_alone(tiny, inputs):
     model, _ = tiny
     with torch.no_grad():
-        seen, objects = model.see(inputs)
+        seen, objects = model.detect_objects(inputs)
         hidden = torch.randn(3, 2, 32, generator=torch.Generator().manual_seed(0))
         tokens = torch.randn(3, 8, 32, generator=torch.Generator().manual_seed(1))
         keys = model.pointer.keys(seen)

@@ -21,14 +21,14 @@ def pictures():
 def test_principal_components_code_what_has_few_causes(pictures):
     """Squares on the grid have 4 causes; those half a square off are made of 8 halves, twice, and of 16 quarters."""
     coder = Autoencoder(LoHoVLAConfig(image_channels=36))
-    coder.measure(pictures)
+    coder.init_from_pca(pictures)
     with torch.no_grad():
         latents = coder.encode(pictures).mode()
         back = coder.decode(latents)
     assert latents.shape == (6, 36, 10, 20)
     assert (back - pictures).square().mean() < 0.02 * pictures.square().mean()
     coarse = Autoencoder(LoHoVLAConfig(image_channels=1))
-    coarse.measure(pictures)
+    coarse.init_from_pca(pictures)
     with torch.no_grad():
         worse = coarse.decode(coarse.encode(pictures).mode())
     assert (worse - pictures).square().mean() > 0.2 * pictures.square().mean()

@@ -61,7 +61,7 @@ def test_tokens_come_back_as_latents(tiny):
 def test_measuring_standardises(make_tiny):
     model, _ = make_tiny()
     latents = torch.randn(4, 2, 10, 20, generator=torch.Generator().manual_seed(0)) * 3 + 5
-    model.painter.measure(latents)
+    model.painter.fit_scale(latents)
     standard = (latents - model.painter.shift[:, None, None]) / model.painter.scale[:, None, None]
     torch.testing.assert_close(standard.mean((0, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0)
     torch.testing.assert_close(standard.std((0, 2, 3)), torch.ones(2), atol=1e-5, rtol=0)
@@ -141,7 +141,7 @@ def test_without_the_subtask_its_words_and_points_do_not_count(tiny, inputs):
         without = torch.tensor([True, False, False])
         move = SubtaskMove(pointed.points, torch.ones(3, 16), observed, observed + len(states))
         scene = generation_context(model.painter, move, pointed.cache, pointed.layout, without)
-        given.append(scene.at(torch.zeros(3, 1, dtype=torch.long))[1])
+        given.append(scene.tokens_at(torch.zeros(3, 1, dtype=torch.long))[1])
         empty = torch.zeros(3, 0, dtype=torch.long)
         first = torch.zeros(3, 1, dtype=torch.long)
         states.append(model.painter.hidden(scene, DecodedTokens(torch.zeros(3, 0, 8), empty, empty, first), first))

@@ -145,7 +145,7 @@ def test_the_arm_of_a_dead_client_is_left_alone_where_its_controller_keeps_the_p
         (lambda arm: setattr(arm, "told", False), "state"),
         (lambda arm: arm.guard.hear_emergency(True, arm.now), "emergency"),
         (lambda arm: arm.guard.hear_emergency(True, arm.now, "bridge"), "emergency"),
-        (lambda arm: arm.guard.leave(arm.now), "ends"),
+        (lambda arm: arm.guard.shut_down(arm.now), "ends"),
     ],
 )
 def test_everything_that_lapses_brakes_though_commands_go_on(lapse, cause):
@@ -390,7 +390,7 @@ def test_what_goes_on_is_logged_once():
         arm.send(pose(HERE + by(0.1 + 0.001 * k), 1.0 + k))
         arm.send(pose(HERE, 1.5 + k, frame="tool0"))
         arm.tick()
-    assert kinds_of(arm.guard.news()) == ["refused", "refused"]
+    assert kinds_of(arm.guard.take_events()) == ["refused", "refused"]
     for k in range(200):
         arm.guard.hear_emergency(True, arm.now)
         arm.guard.hear_emergency(True, arm.now, "bridge")
@@ -398,7 +398,7 @@ def test_what_goes_on_is_logged_once():
             arm.guard.hear_emergency(False, arm.now)  # and another that releases it each time
         arm.send(pose(HERE, 300.0 + k))
         arm.tick()
-    assert kinds_of(arm.guard.news()) == ["emergency stop", "emergency stop", "refused", "refused"]
+    assert kinds_of(arm.guard.take_events()) == ["emergency stop", "emergency stop", "refused", "refused"]
 
 
 def kinds_of(events):

@@ -20,7 +20,7 @@ def told():
 
     def tell(name, **message):
         node.publish(f"/ur/{name}", message)
-        return status.trouble
+        return status.fault
 
     for name in ("safety", "mode", "scaling"):
         node._latch[f"/ur/{name}"] = False
@@ -29,7 +29,7 @@ def told():
 
 def test_each_cause_has_a_name(told):
     status, tell = told
-    assert status.trouble == "the pendant's program does not run"
+    assert status.fault == "the pendant's program does not run"
     assert tell("safety", mode=3) == "protective stop"
     assert tell("safety", mode=7) == "emergency stop of the robot"
     assert tell("safety", mode=1) == "the pendant's program does not run"
@@ -50,7 +50,7 @@ def test_a_driver_without_these_messages_is_no_fault(caplog):
                 raise SetupError("this ROS has no ur_dashboard_msgs", "install it")
 
     status = ArmStatus(Poor(), TOPICS)
-    assert status.trouble == ""
+    assert status.fault == ""
     assert "/ur/safety is not heard" in caplog.text
 
 

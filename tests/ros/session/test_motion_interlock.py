@@ -21,11 +21,11 @@ def gate(velocity: float, measured: np.ndarray, dry: bool = False) -> MotionInte
         eyes=SimpleNamespace(camera_age=lambda now: ("top", 0.01), frozen=lambda: ""),
         limits=SimpleNamespace(velocity=velocity),
         guard=None,
-        status=SimpleNamespace(trouble=""),
+        status=SimpleNamespace(fault=""),
         dry=dry,
     )
     operator = SimpleNamespace(emergency="", goal="stack", started=True, paused=False, enabled=lambda now: True)
-    peers, warm_up = SimpleNamespace(rival=lambda now: ""), SimpleNamespace(done=True)
+    peers, warm_up = SimpleNamespace(other_controller=lambda now: ""), SimpleNamespace(done=True)
     return MotionInterlock(robot, operator, False, peers, warm_up)
 
 
@@ -36,13 +36,13 @@ def gate(velocity: float, measured: np.ndarray, dry: bool = False) -> MotionInte
 def test_an_arm_that_does_not_follow_is_stopped(velocity, behind, follows):
     measured = np.array([0.5, 0.1, 0.3, 0.0, 0.0, 0.0])
     commanded = measured + np.array([0.0, behind, 0.0, 0.0, 0.0, 0.0])
-    verdict = gate(velocity, measured).look(1.0, commanded)
+    verdict = gate(velocity, measured).check(1.0, commanded)
     assert bool(verdict) == follows
     assert follows or (verdict.reason is StopReason.NOT_FOLLOWING and f"{1000 * behind:.0f} mm" in verdict.cause)
 
 
 def test_an_arm_that_is_sent_nowhere_need_not_follow():
     away = np.array([0.9, 0.0, 0.3, 0.0, 0.0, 0.0])
-    assert gate(0.25, np.zeros(6)).look(1.0)
-    assert gate(0.25, np.zeros(6), dry=True).look(1.0, away)
-    assert not gate(0.25, np.zeros(6)).look(1.0, away)
+    assert gate(0.25, np.zeros(6)).check(1.0)
+    assert gate(0.25, np.zeros(6), dry=True).check(1.0, away)
+    assert not gate(0.25, np.zeros(6)).check(1.0, away)

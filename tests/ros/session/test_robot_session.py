@@ -144,7 +144,7 @@ def test_a_guard_that_refuses_everything_is_named(bench, monkeypatch):
     run.until(lambda: run.session.verdict.reason is StopReason.GUARD_REFUSES)
     assert "not 'world'" in run.session.verdict.cause
     assert not run.arm.commands
-    assert "not 'world'" in run.robot.hindrance(time.monotonic())
+    assert "not 'world'" in run.robot.guard_refusal(time.monotonic())
 
 
 def test_the_way_home_begins_where_the_arm_is(parts):

@@ -82,9 +82,9 @@ def test_two_robots_on_one_graph_do_not_hear_each_other(bench):
     left.start()
     right.start()
     left.moves()
-    right.until(lambda: "enable" in right.session.verdict.words)
+    right.until(lambda: "enable" in right.session.verdict.description)
     assert not right.arm.commands
-    assert right.session.peers.rival(right.session.clock.now()) == ""
+    assert right.session.peers.other_controller(right.session.clock.now()) == ""
     left.operator.emergency_stop("the left one")
     left.until(lambda: left.guard.waits_for(time.monotonic()))
     assert not right.operator.emergency

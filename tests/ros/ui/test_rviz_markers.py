@@ -50,7 +50,7 @@ def test_path_picks_and_places_ahead_and_behind():
         phase="running",
         subtask="Pick.",
         clock=SimpleNamespace(now=lambda: 10.05),
-        loop=SimpleNamespace(track=SimpleNamespace(newest=chunk)),
+        loop=SimpleNamespace(trajectory=SimpleNamespace(newest_chunk=chunk)),
         robot=SimpleNamespace(measured=lambda: origin),
     )
     transport = Silent()

@@ -29,7 +29,8 @@ from lohovla.model.inference.action_sampling import ActionContext
 from lohovla.model.inference.pick_place_prediction import PickPlacePrediction, SubtaskTokens
 from lohovla.model.inference.subgoal_generation import picture_to_rgb, require_subgoal_generator
 from lohovla.model.language.token_trie import TokenTrie
-from lohovla.model.modeling_lohovla import EncodedObservation, LoHoVLA, ModelInputs
+from lohovla.model.model_inputs import EncodedObservation, ModelInputs
+from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.model.processor import Processor
 from lohovla.policies.policy_config import LoHoVLAPolicyConfig, PolicyState
 from lohovla.policies.subgoal_source import PlannedSubtask

@@ -1,14 +1,12 @@
-"""The hybrid core, and its heads: one decoder over ``[prefix] [words] [sub-goal] [points]``, see :mod:`.layout`."""
+"""The model: one decoder over ``[prefix] [words] [sub-goal] [points]`` (:mod:`.attention_mask`), and its heads."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils import _pytree as pytree
 from transformers import AutoModel, DynamicCache, PreTrainedModel
 
 from lohovla.d2f.denoiser import CACHE, attention_bias
@@ -30,58 +28,15 @@ from lohovla.model.encoders.object_schema import FACT_DIM
 from lohovla.model.encoders.subgoal_encoder import SubgoalEncoder
 from lohovla.model.keyframes.keyframe_head import KeyframeHead
 from lohovla.model.keyframes.pick_place_head import PickPlaceHead
+from lohovla.model.model_inputs import EncodedObservation, ModelInputs
 from lohovla.model.robot_inputs import EncodedRobotObservation, RobotInputs
 from lohovla.model.subgoal.autoencoder import Autoencoder
 from lohovla.model.subgoal.subgoal_generator import SubgoalGenerator
 from lohovla.model.success_detector import ProgressHead
-from lohovla.model.tensor_batch import tensor_tree
 
 ROLES = 3  # an object moves, receives, or receives next: lohovla.collect.privileged_labels.roles_of
 
 SUBGOAL_PARTS = ("autoencoder.", "painter.", "image_entry.")
-
-
-@tensor_tree
-@dataclass
-class ModelInputs:
-    """A batch of observations of the block world, as the processor makes them.
-
-    Attributes:
-        picture: colour in [-1, 1] and depth in decimetres (B, 4, rows, columns).
-        state: proprioception, m and rad (B, 13).
-        goal: tokens of the goal sentence (B, G), padded on the right.
-        goal_valid: which of them are real (B, G).
-    """
-
-    picture: Tensor
-    state: Tensor
-    goal: Tensor
-    goal_valid: Tensor
-
-    def to(self, device: torch.device | str) -> ModelInputs:
-        """On another device."""
-        return pytree.tree_map(lambda value: value.to(device), self)
-
-
-@dataclass
-class EncodedObservation:
-    """An encoded observation of the block world, an :class:`~lohovla.model.robot_inputs.EncodedPrefix`.
-
-    Attributes:
-        seen: the stem's map.
-        objects: the cells that are tokens.
-        tokens: the decoder's states of those tokens (B, K, hidden).
-        layout: of what the cache holds.
-        cache: keys and values.
-        state: proprioception (B, 13).
-    """
-
-    seen: DetectionMap
-    objects: Detections
-    tokens: Tensor
-    layout: SequenceLayout
-    cache: DynamicCache
-    state: Tensor
 
 
 class LoHoVLA(PreTrainedModel):

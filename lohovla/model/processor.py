@@ -16,7 +16,7 @@ from lohovla.model.configuration import DEPTH_UNIT, LoHoVLAConfig
 from lohovla.model.language.subtask_constraints import SubtaskConstraints
 from lohovla.model.language.text_processor import TextProcessor, read_processor
 from lohovla.model.language.tokenizer import spells_words
-from lohovla.model.modeling_lohovla import ModelInputs
+from lohovla.model.model_inputs import ModelInputs
 
 KEYS = ("images.top", "depth.top", "state", "instruction")
 

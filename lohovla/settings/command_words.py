@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lohovla.errors import UserError
 from lohovla.settings.installed_choices import is_of_another_package, takes_any
-from lohovla.settings.renamed_settings import refuse_old_setting
+from lohovla.settings.renamed_settings import new_setting, refuse_old_setting
 from lohovla.settings.setting_ranges import ADDED, kind_of, listed
 from lohovla.settings.setting_types import SettingType, like, shown
 
@@ -147,7 +147,7 @@ def _placed(command: str, words: list[str], known: list[str]) -> list[tuple[str,
     settings: list[tuple[str, bool]] = []
     rest = []
     for word in words:
-        if not places or _is_setting(word, places[0], known):
+        if not places or _is_setting(command, word, places[0], known):
             settings.append((word, False))
         elif places[0].endswith("..."):
             rest.append(_quote(word))
@@ -158,12 +158,12 @@ def _placed(command: str, words: list[str], known: list[str]) -> list[tuple[str,
     return settings
 
 
-def _is_setting(word: str, place: str, known: list[str]) -> bool:
+def _is_setting(command: str, word: str, place: str, known: list[str]) -> bool:
     """Whether a word is a setting, or a mistyped one, rather than what fills ``place``."""
     if not re.match(r"[+~]*[\w.]+=", word):  # a path may hold "=" too
         return False
     key = TypedWord.parse(word).key
-    if place not in _FREE or key in known:
+    if place not in _FREE or key in known or new_setting(command, key) is not None:
         return True
     if place != "prompt" and Path(word).exists():
         return False

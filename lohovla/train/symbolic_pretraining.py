@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from lohovla.model.configuration import LoHoVLAConfig
 from lohovla.model.encoders.detector import HEIGHT_UNIT, Detections, cell_centres, cells_of, join_facts
 from lohovla.model.encoders.object_schema import KINDS, LABEL, LABEL_XY, LABELS, N_COLORS, N_SUPPORTS
-from lohovla.model.modeling_lohovla import LoHoVLA, ModelInputs
+from lohovla.model.model_inputs import ModelInputs
+from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.model.processor import Processor
 from lohovla.train.training_batch import LabelledBatch
 from lohovla.train.training_forward import TrainingForward

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lohovla.model.modeling_lohovla import ModelInputs
+from lohovla.model.model_inputs import ModelInputs
 from lohovla.model.processor import Processor, picture_of
 
 

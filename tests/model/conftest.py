@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lohovla.model.modeling_lohovla import ModelInputs
+from lohovla.model.model_inputs import ModelInputs
 from lohovla.train.training_batch import LabelledBatch
 
 GOALS = (

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lohovla.model.modeling_lohovla import ModelInputs
+from lohovla.model.model_inputs import ModelInputs
 from lohovla.model.processor import Processor, picture_of
 
 

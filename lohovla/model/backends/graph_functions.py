@@ -38,7 +38,8 @@ from lohovla.model.backends.single_graph import DecisionConfig, DecisionInputs
 from lohovla.model.encoders.detector import DetectionMap, Detections
 from lohovla.model.inference import pick_place_prediction
 from lohovla.model.inference.action_sampling import ActionContext
-from lohovla.model.modeling_lohovla import LoHoVLA, ModelInputs
+from lohovla.model.model_inputs import ModelInputs
+from lohovla.model.modeling_lohovla import LoHoVLA
 
 
 class GraphFunctions:

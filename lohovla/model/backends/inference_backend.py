@@ -44,7 +44,8 @@ from lohovla.model.inference import action_sampling, pick_place_prediction, subt
 from lohovla.model.inference.action_sampling import ActionContext
 from lohovla.model.inference.pick_place_prediction import PickPlacePrediction, SubtaskTokens
 from lohovla.model.language.token_trie import TokenTrie
-from lohovla.model.modeling_lohovla import EncodedObservation, LoHoVLA, ModelInputs
+from lohovla.model.model_inputs import EncodedObservation, ModelInputs
+from lohovla.model.modeling_lohovla import LoHoVLA
 
 BACKENDS = ("eager", "compile", "fused")
 _LENGTH, _GOAL, _WORDS = 32, 8, 4  # to multiples of which inputs are widened

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lohovla.model.encoders.detector import Detections
 from lohovla.model.inference.action_sampling import ActionContext
-from lohovla.model.modeling_lohovla import EncodedObservation, LoHoVLA
+from lohovla.model.model_inputs import EncodedObservation
+from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.model.tensor_batch import tensor_tree
 
 FORWARDS = 5  # of block diffusion; how many sub-tasks need: `lohovla bench decision`

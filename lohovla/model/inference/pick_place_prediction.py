@@ -13,7 +13,8 @@ from transformers import DynamicCache
 from lohovla.model.attention_mask import SequenceLayout, TokenType, expert_attention_mask
 from lohovla.model.encoders.detector import DetectionMap, Detections
 from lohovla.model.keyframes.pick_place_head import to_points
-from lohovla.model.modeling_lohovla import EncodedObservation, LoHoVLA
+from lohovla.model.model_inputs import EncodedObservation
+from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.model.robot_inputs import EncodedPrefix
 
 

@@ -49,6 +49,7 @@ lint: $(READY) docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/vulture
 
 types: $(READY)
 	$(BIN)/pyright

@@ -149,7 +149,7 @@ TINY = {
     "stem_width": 8,
     "stem_dim": 16,
     "stem_blocks": (1, 1),
-    "objects": 8,
+    "num_object_tokens": 8,
     "key_dim": 8,
     "expert_dim": 16,
     "expert_layers": 2,

@@ -113,6 +113,9 @@ class LoHoVLAConfig(PretrainedConfig):
         backbone_dtype: str = "float32",
         **kwargs: Any,
     ):
+        for old in sorted(MODEL_SETTINGS.keys() & kwargs.keys()):
+            new = MODEL_SETTINGS[old]
+            raise UserError(f"the model's setting {old} is called {new} now", f"write {new}=...")
         self.text_config = _config_of(text_config or {"model_type": "qwen3", **NANO_DECODER})
         self.vision_config = _config_of(vision_config) if vision_config else None
         self.detector, self.features, self.normalization = detector, features, normalization

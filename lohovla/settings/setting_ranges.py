@@ -186,6 +186,7 @@ ALLOWED: dict[str, SettingType] = {
     "episode": maybe(SettingType((str, int), "a number, or all")),
     # generate
     "prompt": _NAME,
+    "chat": maybe(flag()),
     "example": _NAME,
     "picture": _WHERE,
     "n": _COUNT,

@@ -24,8 +24,8 @@ from lohovla.envs.language import subtask_sentence
 from lohovla.train.vocabulary import sentences
 
 SMALL = {
-    "picture": (64, 128),
-    "objects": 8,
+    "picture_size": (64, 128),
+    "num_object_tokens": 8,
     "stem_width": 16,
     "stem_dim": 32,
     "stem_blocks": (1, 1),

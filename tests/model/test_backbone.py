@@ -178,13 +178,13 @@ def test_every_mode_runs(folders, family, dtype):
 
 
 @FAMILIES
-@pytest.mark.parametrize("stage", ["see", "code", "paint"])
+@pytest.mark.parametrize("stage", ["detector", "autoencoder", "subgoal"])
 def test_the_other_stages_run_on_a_backbone(folders, family, stage):
     model, processor = _make(folders, family, backbone_dtype="bfloat16")
     losses = StageLosses(model, processor, Stage(name=stage, steps=1))
     losses.total(losses(published.batch(), 0)).backward()
     moved = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
-    assert moved == {{"see": "stem", "code": "autoencoder", "paint": "painter"}[stage]}
+    assert moved == {{"detector": "stem", "autoencoder": "autoencoder", "subgoal": "painter"}[stage]}
 
 
 @pytest.mark.parametrize("family", ["small", *WRITE])

@@ -17,7 +17,14 @@ from lohovla.model.modeling_lohovla import SUBGOAL_PARTS, LoHoVLA
 from lohovla.model.processor import Processor
 from lohovla.settings.renamed_settings import MODEL_SETTINGS
 
-SIZES = {"picture": (64, 64), "objects": 4, "stem_width": 16, "stem_dim": 16, "stem_blocks": (1, 1), "expert_dim": 16}
+SIZES = {
+    "picture_size": (64, 64),
+    "num_object_tokens": 4,
+    "stem_width": 16,
+    "stem_dim": 16,
+    "stem_blocks": (1, 1),
+    "expert_dim": 16,
+}
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +187,5 @@ def test_a_checkpoint_with_the_old_names_of_settings_and_stages_loads(made, fold
         if name != "trained_stages":
             assert getattr(model.config, name) == getattr(made[0].config, name), name
     assert not set(MODEL_SETTINGS) & set(model.config.to_dict())
+    with pytest.raises(UserError, match="the model's setting look is called observe_position now"):
+        LoHoVLAConfig(look=(0.4, 0.1, 0.3))

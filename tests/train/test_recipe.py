@@ -72,7 +72,7 @@ def test_streams_of_all_stages_ranks_and_workers_have_even_seeds(monkeypatch):
         raise Enough
 
     monkeypatch.setattr(BlocksEnv, "reset", reset)
-    for stage in ("see", "plan", "act"):
+    for stage in ("detector", "planning", "action"):
         for start, rank in ((0, 0), (7, 1), (1500, 2)):
             with pytest.raises(Enough):
                 next(iter(BatchSource(training_tasks(), seed=4).samples(Stage(stage, 1), start, rank, 3)))
@@ -94,13 +94,13 @@ def test_bad_recipes_are_named(override, words, tmp_path):
 
 
 def test_a_journal_writes_means_and_forgets_what_a_kill_undid(tmp_path):
-    first = MetricsLogger(tmp_path, "see", 0, every=2)
+    first = MetricsLogger(tmp_path, "detector", 0, every=2)
     assert [first.note(step, {"loss": value}) for step, value in enumerate((2.0, 4.0, 1.0), 1)][1] == "loss 3.000"
     first.note(4, {"loss": 9.0})
     first.close()
     with (tmp_path / METRICS).open("a") as file:
-        file.write('{"stage": "see", "st')  # torn by the kill
-    again = MetricsLogger(tmp_path, "see", 3, every=2, sums={"loss": [1.0]})
+        file.write('{"stage": "detector", "st')  # torn by the kill
+    again = MetricsLogger(tmp_path, "detector", 3, every=2, sums={"loss": [1.0]})
     again.note(4, {"loss": 3.0})
     again.close()
     rows = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
@@ -109,7 +109,7 @@ def test_a_journal_writes_means_and_forgets_what_a_kill_undid(tmp_path):
 
 
 def test_a_journal_leaves_other_stages_alone(tmp_path):
-    MetricsLogger(tmp_path, "see", 0, every=1).write(100, {"loss": 1.0})
-    MetricsLogger(tmp_path, "plan", 0, every=1).write(1, {"loss": 2.0})
+    MetricsLogger(tmp_path, "detector", 0, every=1).write(100, {"loss": 1.0})
+    MetricsLogger(tmp_path, "planning", 0, every=1).write(1, {"loss": 2.0})
     rows = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
-    assert [row["stage"] for row in rows] == ["see", "plan"]
+    assert [row["stage"] for row in rows] == ["detector", "planning"]

@@ -44,13 +44,13 @@ def see(make_tiny, trainer, tmp_path, capsys):
 def test_more_steps_go_on_from_the_rate_that_stands_and_it_is_told(see, tmp_path):
     assert see(12) == []
     (line,) = see(24)
-    assert line.startswith("see: 12 -> 24 steps, of which 12 are done; the learning rate rises from ")
+    assert line.startswith("detector: 12 -> 24 steps, of which 12 are done; the learning rate rises from ")
     found = rates(tmp_path)
     assert sorted(found) == list(range(1, 25))
     assert max(found[step + 1] / found[step] for step in range(12, 24)) <= 1.5 + 1e-3
     assert max(found[step] for step in range(13, 25)) > 2 * found[12]  # the further steps teach something
     (line,) = see(24)
-    assert line == "see: all 24 steps are done"
+    assert line == "detector: all 24 steps are done"
 
 
 def test_fewer_steps_than_are_done_are_told(see, tmp_path):
@@ -104,7 +104,7 @@ def test_another_rate_batch_mixture_or_seed_is_told_in_one_line(see, few, tmp_pa
 
     see(4)
     (line,) = stopped(lr=1e-3)
-    assert line.startswith("see: 4 -> 6 steps, lr 0.01 -> 0.001, of which 4 are done; the learning rate ")
+    assert line.startswith("detector: 4 -> 6 steps, lr 0.01 -> 0.001, of which 4 are done; the learning rate ")
     object.__setattr__(few, "weights", {TASK: 2.0})
     object.__setattr__(few, "seed", 8)
     steps, line = stopped(batch=3)

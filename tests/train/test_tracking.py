@@ -57,7 +57,7 @@ def tracker(request, monkeypatch):
 def written(folder):
     """Steps and figures of the lines, without the speed."""
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return {(row["step"], f"see/{name}"): row[name] for row in rows for name in row.keys() - {"step", "stage"}}
+    return {(row["step"], f"detector/{name}"): row[name] for row in rows for name in row.keys() - {"step", "stage"}}
 
 
 def kill(trainer, at, monkeypatch):
@@ -92,12 +92,12 @@ def test_a_resumed_run_goes_on_in_the_same_one_and_no_step_is_told_twice(
     assert len(told) == len(run.rows)
     wanted = written(tmp_path)
     assert told.keys() == wanted.keys()
-    assert (7, "see/validation/B") in told
+    assert (7, "detector/validation/B") in told
     for name in wanted.keys() - {
-        (step, f"see/{timed}") for step in range(8) for timed in ("steps_per_second", "data_wait")
+        (step, f"detector/{timed}") for step in range(8) for timed in ("steps_per_second", "data_wait")
     }:
         assert told[name] == wanted[name], name
-    assert run.about["config"] == {"seed": 3, "stage": "see"}
+    assert run.about["config"] == {"seed": 3, "stage": "detector"}
     assert run.about["group"] == tmp_path.name
     assert run.about["name"].startswith(f"{tmp_path.name}-see-")
 
@@ -106,11 +106,11 @@ def test_a_run_that_began_without_a_tracker_is_told_from_its_start(make_tiny, tr
     kill(trainer(*make_tiny(), steps=6, log_every=1), 4, monkeypatch)
     trainer(*make_tiny(), steps=6, log_every=1, tracking=Tracking(tracker.name, "blocks")).run()
     (run,) = tracker.runs.values()
-    assert [step for step, name, _ in run.rows if name == "see/loss"] == [1, 2, 3, 4, 5, 6]
+    assert [step for step, name, _ in run.rows if name == "detector/loss"] == [1, 2, 3, 4, 5, 6]
 
 
 def test_stages_and_projects_have_runs_of_their_own(tmp_path, tracker):
-    for project, stage in (("one", "see"), ("one", "plan"), ("two", "plan"), ("two", "plan")):
+    for project, stage in (("one", "detector"), ("one", "planning"), ("two", "planning"), ("two", "planning")):
         Tracking(tracker.name, project).begin(tmp_path / stage, [], 0)
     assert len(tracker.runs) == 3
 

@@ -27,7 +27,13 @@ def curve(folder):
 
 @pytest.mark.parametrize(
     ("name", "steps", "share"),
-    [("see", 24, 0.7), ("plan", 24, 0.8), ("act", 24, 0.9), ("code", 10, 0.8), ("paint", 24, 0.95)],
+    [
+        ("detector", 24, 0.7),
+        ("planning", 24, 0.8),
+        ("action", 24, 0.9),
+        ("autoencoder", 10, 0.8),
+        ("subgoal", 24, 0.95),
+    ],
 )
 def test_a_stage_learns_a_handful_by_heart_and_moves_only_its_own(make_tiny, trainer, tmp_path, name, steps, share):
     model, processor = make_tiny()
@@ -184,7 +190,7 @@ config = OmegaConf.to_container(compose("train", [
     "norms_every=2", "log_every=1",
 ]), resolve=True)
 import json
-config["recipe"] = {"model": json.loads(model), "stages": {"see": {"steps": 3, "batch": 2, "lr": 1e-2}}}
+config["recipe"] = {"model": json.loads(model), "stages": {"detector": {"steps": 3, "batch": 2, "lr": 1e-2}}}
 kept = []
 real = recipe.Trainer
 recipe.Trainer = lambda *a, **k: kept.append(real(*a, **k)) or kept[-1]

@@ -6,25 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from lohovla.evaluate.episode_runner import EpisodeProgress, SubtaskSpan
+from lohovla.evaluate.report.film_writer import ACCENT, BACKGROUND, FAINT_TEXT, SOLVED, TEXT, FilmWriter, font
 
 WIDTH, HEIGHT = 960, 560
 _SCENE = (640, 480)
-_BACK, _INK, _SOFT, _ACCENT, _DONE = (
-    (24, 27, 31),
-    (240, 242, 245),
-    (150, 158, 168),
-    (96, 165, 250),
-    (74, 200, 120),
-)
-
-
-def _font(size: int) -> Any:
-    return ImageFont.load_default(size)
 
 
 def save_jpeg(picture: np.ndarray, path: Path, width: int = 480) -> None:
@@ -44,9 +33,7 @@ class EpisodeVideo:
 
     def __init__(self, path: Path, env: Any, fps: int = 10):
         self._env, self._fps = env.unwrapped, fps
-        self._container = av.open(str(path), "w")
-        self._stream: Any = self._container.add_stream("libx264", rate=fps, options={"crf": "21", "preset": "veryfast"})
-        self._stream.width, self._stream.height, self._stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        self._film = FilmWriter(path, WIDTH, HEIGHT, fps, crf=21)
         self._progress = EpisodeProgress()
         self._next = 0.0
         self.stills: list[tuple[str, Image.Image]] = []
@@ -75,9 +62,7 @@ class EpisodeVideo:
         frame = self.frame()
         for _ in range(max(1, round(linger * self._fps))):
             self._write(frame)
-        for packet in self._stream.encode():
-            self._container.mux(packet)
-        self._container.close()
+        self._film.close()
 
     def _tick(self) -> None:
         if self._env.simulation.time + 1e-6 >= self._next:
@@ -100,14 +85,13 @@ class EpisodeVideo:
         self.stills.append((self._caption, scene))
 
     def _write(self, frame: Image.Image) -> None:
-        for packet in self._stream.encode(av.VideoFrame.from_ndarray(np.asarray(frame), format="rgb24")):
-            self._container.mux(packet)
+        self._film.write(frame)
         self.on_frame(1)
 
     def frame(self) -> Image.Image:
         """The present state as one frame."""
         env, progress = self._env, self._progress
-        frame = Image.new("RGB", (WIDTH, HEIGHT), _BACK)
+        frame = Image.new("RGB", (WIDTH, HEIGHT), BACKGROUND)
         draw = ImageDraw.Draw(frame)
         frame.paste(Image.fromarray(env.picture("film")), (0, 0))
         frame.paste(Image.fromarray(env.picture("top", 304, 152, "fast")), (648, 28))
@@ -119,36 +103,36 @@ class EpisodeVideo:
             frame.paste(Image.fromarray(goal).resize((200, 100), Image.Resampling.LANCZOS), (648, 214))
             labels.append(("imagined: the sub-task's end", 194))
         for text, y in labels:
-            draw.text((648, y), text, _SOFT, _font(13))
+            draw.text((648, y), text, FAINT_TEXT, font(13))
         score = env.problem.goal.score(env.scene())
-        draw.text((860, 222), f"{env.simulation.time:5.1f} s", _INK, _font(24))
-        draw.text((860, 262), "score", _SOFT, _font(13))
-        draw.text((860, 278), f"{100 * score:.0f} %", _DONE if score > 0.99 else _INK, _font(24))
+        draw.text((860, 222), f"{env.simulation.time:5.1f} s", TEXT, font(24))
+        draw.text((860, 262), "score", FAINT_TEXT, font(13))
+        draw.text((860, 278), f"{100 * score:.0f} %", SOLVED if score > 0.99 else TEXT, font(24))
         held = env.simulation.held
-        draw.text((860, 322), "holding", _SOFT, _font(13))
+        draw.text((860, 322), "holding", FAINT_TEXT, font(13))
         colour = env.problem.layout.entities[held].color if held else "nothing"
-        draw.text((860, 338), colour, _INK if held else _SOFT, _font(18))
+        draw.text((860, 338), colour, TEXT if held else FAINT_TEXT, font(18))
         draw.rectangle((648, 436, 952, 448), (52, 57, 64))
-        draw.rectangle((648, 436, 648 + round(304 * score), 448), _DONE if score > 0.99 else _ACCENT)
-        draw.text((14, 490), progress.instruction, _SOFT, _font(17))
-        draw.text((14, 520), progress.subtask or "", _INK, _font(22))
+        draw.rectangle((648, 436, 648 + round(304 * score), 448), SOLVED if score > 0.99 else ACCENT)
+        draw.text((14, 490), progress.instruction, FAINT_TEXT, font(17))
+        draw.text((14, 520), progress.subtask or "", TEXT, font(22))
         for line, text in enumerate(self.status):
-            draw.text((648, 454 + 17 * line), text, _SOFT, _font(13))
+            draw.text((648, 454 + 17 * line), text, FAINT_TEXT, font(13))
         return frame
 
     def contact_sheet(self, path: Path, columns: int = 3) -> None:
         """Write the stills, one where each sub-task ended, as one picture."""
         width, height, bar = 426, 320, 30
         rows = -(-len(self.stills) // columns)
-        sheet = Image.new("RGB", (columns * width, 44 + rows * (height + bar)), _BACK)
+        sheet = Image.new("RGB", (columns * width, 44 + rows * (height + bar)), BACKGROUND)
         draw = ImageDraw.Draw(sheet)
-        draw.text((12, 10), self._progress.instruction, _INK, _font(20))
+        draw.text((12, 10), self._progress.instruction, TEXT, font(20))
         for index, (caption, still) in enumerate(self.stills):
             x, y = (index % columns) * width, 44 + (index // columns) * (height + bar)
             sheet.paste(still.resize((width - 4, height - 2), Image.Resampling.LANCZOS), (x + 2, y))
             words = f"{index}. {caption}"
             size = 15
-            while draw.textlength(words, _font(size)) > width - 16 and size > 9:
+            while draw.textlength(words, font(size)) > width - 16 and size > 9:
                 size -= 1
-            draw.text((x + 8, y + height + 5), words, _INK, _font(size))
+            draw.text((x + 8, y + height + 5), words, TEXT, font(size))
         sheet.save(path)

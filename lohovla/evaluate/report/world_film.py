@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from lohovla.envs.worlds.world import WorldEpisode
+from lohovla.evaluate.report.film_writer import BACKGROUND, FAINT_TEXT, SOLVED, TEXT, FilmWriter, font
 
 _FPS = 20  # of the film
 _WIDTH, _HEIGHT, _SCENE, _VIEW, _GAP = 720, 432, (480, 360), 174, 12
-_BACK, _INK, _SOFT, _DONE = (24, 27, 31), (240, 242, 245), (150, 158, 168), (74, 200, 120)
 _LINGER = 20  # frames that the last one is held
 
 
@@ -29,30 +29,18 @@ def film_world_episode(episode: WorldEpisode, row: Mapping[str, Any], actions: n
     """
     observation = episode.reset(row["task"], row["seed"], row["instruction"])
     stride = max(1, round(episode.world.control_hz / _FPS))
-    with av.open(str(path), "w", format="mp4") as container:
-        stream: Any = container.add_stream("libx264", rate=_FPS, options={"crf": "20", "preset": "veryfast"})
-        stream.width, stream.height, stream.pix_fmt = _WIDTH, _HEIGHT, "yuv420p"
-        stream.codec_context.thread_count = 1
-
-        def write(success: bool, times: int = 1) -> None:
-            frame = _frame(episode, observation, row, success)
-            for _ in range(times):
-                for packet in stream.encode(av.VideoFrame.from_ndarray(np.asarray(frame), format="rgb24")):
-                    container.mux(packet)
-
-        write(False)
+    with closing(FilmWriter(path, _WIDTH, _HEIGHT, _FPS, crf=20)) as film:
+        film.write(_frame(episode, observation, row, False))
         for start in range(0, len(actions), stride):
             outcome = episode.advance(actions[start : start + stride])
             assert outcome.observation is not None
             observation = outcome.observation
-            write(outcome.success)
-        write(bool(row["success"]), _LINGER)
-        for packet in stream.encode():
-            container.mux(packet)
+            film.write(_frame(episode, observation, row, outcome.success))
+        film.write(_frame(episode, observation, row, bool(row["success"])), _LINGER)
 
 
 def _frame(episode: WorldEpisode, observation: Mapping[str, Any], row: Mapping[str, Any], success: bool) -> Image.Image:
-    frame = Image.new("RGB", (_WIDTH, _HEIGHT), _BACK)
+    frame = Image.new("RGB", (_WIDTH, _HEIGHT), BACKGROUND)
     draw = ImageDraw.Draw(frame)
     frame.paste(Image.fromarray(episode.picture()).resize(_SCENE), (0, 0))
     views = [name for name in observation if name.startswith("images.")][:2]
@@ -61,9 +49,9 @@ def _frame(episode: WorldEpisode, observation: Mapping[str, Any], row: Mapping[s
         view = Image.fromarray(observation[name]).resize((_VIEW, _VIEW), Image.Resampling.NEAREST)
         frame.paste(view, (_SCENE[0] + 40, at))
     seconds = episode.steps / episode.world.control_hz
-    draw.text((14, 372), row["instruction"], _INK, ImageFont.load_default(20))
+    draw.text((14, 372), row["instruction"], TEXT, font(20))
     about = f"{row['task']}, seed {row['seed']}: {episode.steps} actions, {seconds:.1f} s"
-    draw.text((14, 402), about, _SOFT, ImageFont.load_default(14))
+    draw.text((14, 402), about, FAINT_TEXT, font(14))
     if success:
-        draw.text((560, 390), "solved", _DONE, ImageFont.load_default(24))
+        draw.text((560, 390), "solved", SOLVED, font(24))
     return frame

@@ -37,27 +37,13 @@ def base(config: DictConfig) -> Callable[[Path], bool]:
     )
     optimizers = distill_stages.base_optimizers(model, rates["rate"], rates["matrix_rate"], rates["weight_decay"])
     objective = BaseObjective(tokenizer.mask_token_id, shift=True, causal=rates["causal"])
-    mixture = _mixture(config)
 
-    def train_in(folder: Path) -> bool:
-        complete = train(
-            model,
-            optimizers,
-            objective,
-            tokenizer,
-            mixture,
-            _schedule(config),
-            folder,
-            config.seed,
-            config.resume,
-            config.device,
-        )
+    def save(folder: Path) -> None:
         model.config.d2f = {"shift": True, "prompt": "bidirectional", "block": config.block}
         model.to(torch.bfloat16).save_pretrained(folder / "model")
         tokenizer.save_pretrained(folder / "model")
-        return complete
 
-    return train_in
+    return _training(config, model, optimizers, objective, tokenizer, save)
 
 
 def student(config: DictConfig) -> Callable[[Path], bool]:
@@ -93,7 +79,27 @@ def student(config: DictConfig) -> Callable[[Path], bool]:
         settings.truth,
     )
     optimizers = distill_stages.student_optimizers(model, settings.rate, settings.weight_decay)
-    mixture = _mixture(config)
+
+    def save(folder: Path) -> None:
+        # A folder's name means nothing on another machine.
+        named = config.model is not None and not Path(config.model).exists()
+        save_adapter(model, folder / "adapter", config.model if named else None)
+        own = {"prompt": settings.prompt, "block": config.block}
+        (folder / "adapter" / "d2f.json").write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8")
+
+    return _training(config, model, optimizers, objective, tokenizer, save)
+
+
+def _training(
+    config: DictConfig,
+    model: Any,
+    optimizers: Any,
+    objective: BaseObjective | StudentObjective,
+    tokenizer: Any,
+    save: Callable[[Path], None],
+) -> Callable[[Path], bool]:
+    """What trains a model in a folder and saves it there; it returns whether training came to its end."""
+    mixture, schedule = _mixture(config), _schedule(config)
 
     def train_in(folder: Path) -> bool:
         complete = train(
@@ -102,17 +108,13 @@ def student(config: DictConfig) -> Callable[[Path], bool]:
             objective,
             tokenizer,
             mixture,
-            _schedule(config),
+            schedule,
             folder,
             config.seed,
             config.resume,
             config.device,
         )
-        # A folder's name means nothing on another machine.
-        named = config.model is not None and not Path(config.model).exists()
-        save_adapter(model, folder / "adapter", config.model if named else None)
-        own = {"prompt": settings.prompt, "block": config.block}
-        (folder / "adapter" / "d2f.json").write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8")
+        save(folder)
         return complete
 
     return train_in

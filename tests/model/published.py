@@ -108,7 +108,7 @@ def qwen3(folder: Path) -> Path:
 def batch(rows: int = 2) -> dict[str, Any]:
     """A labelled batch for the stage ``plan``, of random pictures."""
     generator = torch.Generator().manual_seed(1)
-    height, width = SMALL["picture"]
+    height, width = SMALL["picture_size"]
     points = torch.tensor([[0.45, -0.1, 0.05, 0.1, 0.04], [0.6, 0.2, 0.01, 0.0, 0.05]])
     objects = torch.zeros(rows, 3, 10)
     objects[:, :, 0] = torch.tensor([0.0, 1.0, 2.0])

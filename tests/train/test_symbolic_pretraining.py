@@ -140,13 +140,13 @@ def test_tables_beside_pictures_teach_what_becomes_of_objects(make_tiny):
     batches = source.batches(stage, 0, 0, 1)
     first, second = next(batches), next(batches)
     assert len(first["instruction"]) == 2
-    assert len(first["tables"]["instruction"]) == len(second["tables"]["instruction"]) == 3
-    assert first["tables"]["instruction"] != second["tables"]["instruction"]
+    assert len(first["symbolic"]["instruction"]) == len(second["symbolic"]["instruction"]) == 3
+    assert first["symbolic"]["instruction"] != second["symbolic"]["instruction"]
     losses = StageLosses(model, processor, stage)(first, 0)
     assert {"text/ar", "table/text/ar", "table/roles"} <= set(losses)
     losses["table/roles"].backward()
     assert model.roles.weight.grad is not None
     with pytest.raises(UserError, match="teaches sub-tasks"):
         StageLosses(*make_tiny(use_subtasks=False), stage)
-    with pytest.raises(UserError, match="tables are for stage plan"):
+    with pytest.raises(UserError, match="symbolic_batch is for stage planning"):
         Stage("action", 4, symbolic_batch=3)

@@ -99,7 +99,7 @@ def test_a_resumed_run_goes_on_in_the_same_one_and_no_step_is_told_twice(
         assert told[name] == wanted[name], name
     assert run.about["config"] == {"seed": 3, "stage": "detector"}
     assert run.about["group"] == tmp_path.name
-    assert run.about["name"].startswith(f"{tmp_path.name}-see-")
+    assert run.about["name"].startswith(f"{tmp_path.name}-detector-")
 
 
 def test_a_run_that_began_without_a_tracker_is_told_from_its_start(make_tiny, trainer, tmp_path, tracker, monkeypatch):

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from lohovla.control.chunks.chunk_blending import Setpoint
 from lohovla.control.chunks.chunk_handover import ArmSnapshot, ChunkHandover
-from lohovla.control.chunks.trajectory import Setpoint, Trajectory
+from lohovla.control.chunks.trajectory import Trajectory
 from lohovla.control.clock import Clock
 from lohovla.control.event_log import EventLog
 from lohovla.control.inference.inference_client import InferenceClient, action_prefix

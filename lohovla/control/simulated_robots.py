@@ -10,8 +10,8 @@ import numpy as np
 
 from lohovla.control.event_log import EventLog
 from lohovla.control.poses import POSE, wrap
+from lohovla.control.safety.camera_check import CameraVisibility
 from lohovla.control.safety.command_receiver import Command, CommandReceiver
-from lohovla.control.safety.interlocks import CameraVisibility
 from lohovla.control.settings import LoopSettings
 from lohovla.geometry.workspace import TOP_CEILING, WORKSPACE
 

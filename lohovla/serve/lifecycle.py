@@ -1,4 +1,4 @@
-"""A server's life: it serves, it drains on SIGTERM, it ends; and how it answers ``/healthz`` and ``/metrics``."""
+"""A server's life cycle: it drains on SIGTERM, answers 503 meanwhile, and ends; ``/healthz`` and ``/metrics``."""
 
 from __future__ import annotations
 
@@ -60,12 +60,17 @@ class HealthEndpoints:
         path = path.partition("?")[0]
         if path == "/healthz":
             trouble = "draining" if self.drain.draining.is_set() else self.health_error()
-            return HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE if trouble else HTTPStatus.OK, f"{trouble or 'OK'}\n")
+            return unavailable(trouble) if trouble else HttpAnswer(HTTPStatus.OK, "OK\n")
         if path == "/metrics":
             if not self.keys.allows(authorization):
                 return UNAUTHORIZED
             return HttpAnswer(HTTPStatus.OK, self.metrics.text(), {"Content-Type": CONTENT_TYPE})
         return None
+
+
+def unavailable(why: str) -> HttpAnswer:
+    """503: the server is shutting down, or all its sessions are taken; a client tries again or goes elsewhere."""
+    return HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE, f"{why}\n")
 
 
 UNAUTHORIZED = HttpAnswer(

@@ -8,7 +8,7 @@ from collections import deque
 import numpy as np
 
 from lohovla.control.event_log import EventLog
-from lohovla.control.safety.interlocks import CameraWatch
+from lohovla.control.safety.camera_check import CameraCheck
 from lohovla.control.settings import LoopSettings
 from lohovla.control.simulated_robots import Robot, TimedObservation
 from lohovla.policies.base import Context, PolicySpec
@@ -29,7 +29,7 @@ class ObservationMonitor:
 
     def __init__(self, robot: Robot, spec: PolicySpec, settings: LoopSettings, period: float, log: EventLog):
         self._robot, self._spec, self._period, self.log = robot, spec, period, log
-        self._cameras, self._limits = CameraWatch(settings.safety), settings.limits
+        self._cameras, self._limits = CameraCheck(settings.safety), settings.limits
         self._sent: deque[tuple[float, np.ndarray]] = deque(maxlen=math.ceil(period / settings.period) + 2)
         self._at = -math.inf  # when to look again
         self.begin_episode(0.0, 0.0)

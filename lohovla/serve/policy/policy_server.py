@@ -7,7 +7,6 @@ import logging
 import ssl
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection, serve
@@ -21,7 +20,7 @@ from lohovla.client.request_error import RequestError
 from lohovla.errors import UserError
 from lohovla.policies.base import Context, Policy
 from lohovla.serve.api_keys import ApiKeys
-from lohovla.serve.lifecycle import UNAUTHORIZED, Drain, HealthEndpoints, HttpAnswer
+from lohovla.serve.lifecycle import UNAUTHORIZED, Drain, HealthEndpoints, HttpAnswer, unavailable
 from lohovla.serve.metrics import Registry, resident_bytes
 from lohovla.serve.policy.batcher import Batcher
 from lohovla.serve.policy.observation_schema import ObservationSchema
@@ -200,11 +199,10 @@ class PolicyServer:
             return _respond(connection, UNAUTHORIZED)
         if self.drain.draining.is_set():
             self.turned_away.add(reason="draining")
-            return _respond(connection, HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "the server is going away\n"))
+            return _respond(connection, unavailable("the server is going away"))
         if not self.slots.free:
             self.turned_away.add(reason="full")
-            text = f"all {self.settings.sessions} sessions are taken\n"
-            return _respond(connection, HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE, text))
+            return _respond(connection, unavailable(f"all {self.settings.sessions} sessions are taken"))
         return None
 
     async def _handle(self, connection: ServerConnection) -> None:

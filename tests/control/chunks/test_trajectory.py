@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from lohovla.control.chunks.trajectory import Chunk, Setpoint, Trajectory
+from lohovla.control.chunks.chunk_blending import Setpoint
+from lohovla.control.chunks.trajectory import Chunk, Trajectory
 from lohovla.control.motion_limits import MotionLimits
 
 LIMITS = MotionLimits(low=(-1, -1, -1), high=(1, 1, 1))

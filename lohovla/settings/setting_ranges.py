@@ -175,6 +175,7 @@ ALLOWED: dict[str, SettingType] = {
     # evaluate
     "tasks": maybe(_TASKS),
     "evaluate:batch": maybe(_COUNT),
+    "evaluate:planner": maybe(word("symbolic")),
     "videos": whole(0),
     # new
     "new:what": _NAME,

@@ -26,7 +26,8 @@ from lohovla.evaluate.spoken_subtask import moves_of
 from lohovla.evaluate.statistics import wilson
 from lohovla.model.encoders.detector import Detections
 from lohovla.model.inference.subtask_decoding import decode_autoregressive
-from lohovla.model.modeling_lohovla import EncodedObservation, LoHoVLA, ModelInputs
+from lohovla.model.model_inputs import EncodedObservation, ModelInputs
+from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.model.processor import Processor
 from lohovla.train.symbolic_pretraining import synthetic_detections
 

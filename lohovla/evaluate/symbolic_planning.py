@@ -98,7 +98,7 @@ class SymbolicPlanner:
     def __init__(self, model: LoHoVLA, processor: Processor, state: np.ndarray, grammar: str = "scene"):
         if grammar not in ("scene", "all", "none"):
             raise UserError(f"policy.grammar cannot be {grammar!r}", "choose one of scene, all, none")
-        if not model.config.subtasks:
+        if not model.config.use_subtasks:
             raise UserError("this checkpoint was trained without sub-tasks: it plans nothing", "name another")
         self._model, self._processor, self._state, self._grammar = model, processor, torch.from_numpy(state), grammar
         self._constraints = {stop: processor.subtask_constraints(stop) for stop in (False, True)}

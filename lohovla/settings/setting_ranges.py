@@ -175,7 +175,7 @@ ALLOWED: dict[str, SettingType] = {
     # evaluate
     "tasks": maybe(_TASKS),
     "evaluate:batch": maybe(_COUNT),
-    "evaluate:planner": maybe(word("symbolic")),
+    "evaluate:planner": _NAME,
     "videos": whole(0),
     # new
     "new:what": _NAME,
@@ -188,6 +188,7 @@ ALLOWED: dict[str, SettingType] = {
     # generate
     "prompt": _NAME,
     "chat": maybe(flag()),
+    "generate:mode": _NAME,
     "example": _NAME,
     "picture": _WHERE,
     "n": _COUNT,
@@ -224,6 +225,9 @@ ALLOWED: dict[str, SettingType] = {
     "max_num_seqs": _COUNT,
     "max_queue": whole(0),
     "max_num_batched_tokens": _COUNT,
+    "max_model_len": maybe(_COUNT),
+    "max_connections": _COUNT,
+    "serve-text:patience": _SECONDS,
     # ros
     "ros:seconds": _SECONDS,
     "judge": maybe(word("policy", "simulator")),

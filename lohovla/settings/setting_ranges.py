@@ -226,6 +226,7 @@ ALLOWED: dict[str, SettingType] = {
     "max_queue": whole(0),
     "max_num_batched_tokens": _COUNT,
     "max_model_len": maybe(_COUNT),
+    "long_prefill_tokens": _COUNT,
     "max_connections": _COUNT,
     "serve-text:patience": _SECONDS,
     # ros

@@ -8,6 +8,7 @@ import numpy as np
 
 _GRIPPER = ("gripper", "grip", "finger", "claw", "suction", "grasp")  # in names of an action's numbers
 _OPEN, _CLOSED = 1 / 3, 2 / 3  # of the range, between which the command keeps the state that it had
+_LEAST = 0.2  # of the data set's range, that an episode's command covers where it is more than noise
 _KEPT = 5  # frames that a gripper keeps a command, on average, at least
 _SLOW = 0.1  # of the mean speed of an episode, below which the arm stands
 _STANDING = 0.2  # seconds for which it must stand
@@ -44,8 +45,12 @@ def keyframes(
     """
     length = len(actions)
     found = [np.array([length - 1])]
-    moving = [at for at in grippers if high[at] > low[at]]
-    found += [_changes((actions[:, at] - low[at]) / (high[at] - low[at])) for at in moving]
+    for at in grippers:
+        command = actions[:, at]
+        span = float(np.ptp(command))
+        # Closing on some objects takes less force than on others: an episode has its own open and closed.
+        if high[at] > low[at] and span >= _LEAST * (high[at] - low[at]):
+            found.append(_changes((command - command.min()) / span))
     if not grippers:
         found.append(_stops(state, fps))
     return np.unique(np.concatenate(found))
@@ -63,7 +68,7 @@ def _is_switch(command: np.ndarray) -> bool:
 
 
 def _changes(command: np.ndarray) -> np.ndarray:
-    """Frames at which a command in [0, 1] goes from open to closed or back."""
+    """Frames at which a command in [0, 1], of an episode's own range, goes from open to closed or back."""
     told = np.where(command <= _OPEN, 0, np.where(command >= _CLOSED, 1, -1))
     clear = np.flatnonzero(told >= 0)
     # Between the thresholds the last clear command holds, so that a slow gripper or noise is one change.

@@ -35,6 +35,15 @@ def test_a_slow_or_noisy_gripper_changes_once():
     assert of_gripper(wobbly) == [6, 9]
 
 
+def test_an_episode_has_its_own_open_and_closed():
+    command = np.array([0.0, 0.0, 0.6, 0.6, 0.0])
+    low, high = np.array([-1.0]), np.array([1.0])  # of the data set, whose other tasks close with all their force
+    found = keyframes(command[:, None], np.zeros((5, 3)), [0], low, high, FPS)
+    assert found.tolist() == [2, 4]
+    noise = np.array([0.0, 0.1, 0.0, 0.1, 0.0])
+    assert keyframes(noise[:, None], np.zeros((5, 3)), [0], low, high, FPS).tolist() == [4]
+
+
 def test_a_gripper_that_never_moves_leaves_the_end():
     assert of_gripper([0.5] * 6) == [5]
 

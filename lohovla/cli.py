@@ -17,6 +17,7 @@ from lohovla.settings.renamed_settings import refuse_old_command
 EXTRAS = {
     "cbor2": "ros",
     "fastapi": "serve",
+    "gguf": "gguf",
     "msgpack": "serve",
     "mujoco_menagerie": "menagerie",
     "ray": "ray",

@@ -36,6 +36,7 @@ TRAINING: dict[str, SettingType] = {
     "recipe.stages.*.steps": _COUNT,
     "recipe.stages.*.batch": _COUNT,
     "recipe.stages.*.lr": _SECONDS,
+    "recipe.stages.*.muon_lr": maybe(_SECONDS),
     "recipe.stages.*.new_sample_fraction": number(0, 1, above=True),
     "recipe.stages.*.symbolic_batch": whole(0),
     "recipe.stages.*.weights": group(),

@@ -24,6 +24,7 @@ from lohovla.model.processor import Processor
 from lohovla.model.robot_processor import RobotProcessor
 from lohovla.train.imitation.demonstration_batch import ImitationSettings
 from lohovla.train.metrics_logger import MetricsLogger
+from lohovla.train.muon import make_optimizer
 from lohovla.train.resume import Batches, TrainingInputs, resumed
 from lohovla.train.sharding import shard, whole
 from lohovla.train.tracking import Tracking
@@ -86,9 +87,7 @@ class Trainer:
             self._norms_every = 0  # what a loss's gradient is by itself is not to be had from parts
         elif stage.name == "detector":
             model.stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        moved = [p for p in self.model.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(moved, lr=stage.lr, betas=(0.9, 0.95), weight_decay=0.02)
-        self.optimizer = accelerator.prepare(optimizer)
+        self.optimizer = accelerator.prepare(make_optimizer(self.model, stage.lr, stage.muon_lr))
         self.losses = losses if fsdp else accelerator.prepare(losses)
         self.state = TrainingState(stage_folder(folder, stage.name), self.model, stage, self.optimizer, model)
 

@@ -50,7 +50,7 @@ class TrainingInputs:
     ) -> TrainingInputs:
         """Of a stage and what it learns from."""
         own = f"recipe.stages.{stage.name}."
-        parts = ("batch", "new_sample_fraction", "symbolic_batch", "accumulate", "freeze")
+        parts = ("batch", "new_sample_fraction", "symbolic_batch", "accumulate", "freeze", "muon_lr")
         told: dict[str, Any] = {own + name: getattr(stage, name) for name in parts}
         told |= {f"{own}weights.{name}": weight for name, weight in stage.weights.items()}
         told |= source.settings()

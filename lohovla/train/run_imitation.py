@@ -223,6 +223,8 @@ def stage_of(config: Mapping[str, Any]) -> Stage:
         freeze = tuple(part for part in PARTS if part != "action")
     given = {"steps": config["steps"], "batch": config["batch_size"], "lr": config["lr"]}
     chosen = {name: value for name, value in given.items() if value is not None}
+    if config["recipe"]["model"].get("backbone") or config["fsdp"]:
+        chosen["muon_lr"] = None  # weights pretrained by AdamW go on by it; parts of a matrix have no orthogonal step
     return Stage(name=_STAGE, **{**stages[_STAGE], **chosen}, accumulate=config["accumulate"], freeze=freeze)
 
 

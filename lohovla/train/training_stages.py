@@ -74,6 +74,7 @@ class Stage:
         steps: optimiser steps.
         batch: samples a step and process.
         lr: the highest learning rate.
+        muon_lr: that of the optimiser Muon for the matrices of hidden layers; None is AdamW for all weights.
         new_sample_fraction: share of each batch that is new; the rest comes from the replay buffer.
         weights: of the losses; 1 where none is given.
         symbolic_batch: symbolic scenes in each step of ``planning`` beside the pictures, so that what the stage
@@ -91,6 +92,7 @@ class Stage:
     symbolic_batch: int = 0
     accumulate: int = 1
     freeze: tuple[str, ...] = ()
+    muon_lr: float | None = None
 
     def __post_init__(self) -> None:
         if self.name not in STAGES:
@@ -101,6 +103,10 @@ class Stage:
             )
         if self.lr <= 0:
             raise UserError(f"stage {self.name}: lr is {self.lr:g}", "it is above 0, 1e-3 for example")
+        if self.muon_lr is not None and self.muon_lr <= 0:
+            raise UserError(
+                f"stage {self.name}: muon_lr is {self.muon_lr:g}", "it is above 0, 0.02 for example, or null"
+            )
         if self.accumulate < 1:
             raise UserError(f"stage {self.name}: accumulate is {self.accumulate}", "it is at least 1")
         for part in self.freeze:

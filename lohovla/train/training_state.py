@@ -21,6 +21,7 @@ from lohovla.train.sharding import put, share, whole
 from lohovla.train.training_stages import Stage
 
 _WEIGHTS = "state.safetensors"
+_PARTS = {"exp_avg", "exp_avg_sq"}  # of an optimiser's state of a weight; Muon keeps the first alone
 _DAMAGED = (SafetensorError, OSError, ValueError, KeyError, TypeError)
 
 
@@ -33,7 +34,7 @@ class TrainingState:
         folder: where it is kept.
         model: the core that is trained; its weights may be sharded.
         stage: what is trained.
-        optimizer: AdamW, prepared or not.
+        optimizer: AdamW or Muon, prepared or not.
         shown: the core that gets the averaged weights, which are whole there; the same as ``model`` if not given.
     """
 
@@ -43,6 +44,9 @@ class TrainingState:
         lora = bool(model.config.lora_rank)
         self._moved = {name: p for name, p in model.named_parameters() if stage.trains(name, lora)}
         self._average = {name: p.detach().clone() for name, p in self._moved.items()}
+        every = [p for group in optimizer.param_groups for p in group["params"]]
+        numbers = {id(p): number for number, p in enumerate(every)}
+        self._numbers = {name: numbers[id(p)] for name, p in self._moved.items()}  # as its state is numbered
         parameters = dict(self._shown.named_parameters())
         self._places = {name: parameters[name] for name in self._moved}
         self._seen = 0
@@ -91,11 +95,12 @@ class TrainingState:
         """
         tensors: dict[str, Tensor] = {}
         states = self._optimizer.state_dict()["state"]
-        for number, (name, p) in enumerate(self._moved.items()):
+        for name, p in self._moved.items():
             tensors[f"weight/{name}"] = whole(p).contiguous()
             tensors[f"average/{name}"] = whole(self._average[name]).contiguous()
-            for part in ("exp_avg", "exp_avg_sq") if number in states else ():  # none, if no loss asks for it
-                tensors[f"{part}/{name}"] = whole(states[number][part]).contiguous()
+            own = states.get(self._numbers[name], {})  # empty, if no loss asks for the weight
+            for part in own.keys() & _PARTS:
+                tensors[f"{part}/{name}"] = whole(own[part]).contiguous()
         if not write:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -138,13 +143,13 @@ class TrainingState:
         states: dict[int, dict[str, Tensor]] = {}
         buffers = self._buffers()
         try:
-            for number, (name, p) in enumerate(self._moved.items()):
+            for name, p in self._moved.items():
                 put(tensors[f"weight/{name}"], p)
                 put(tensors[f"average/{name}"], self._average[name])
-                if f"exp_avg/{name}" in tensors:
-                    parts = {part: tensors[f"{part}/{name}"] for part in ("exp_avg", "exp_avg_sq")}
-                    states[number] = {part: share(value, p) for part, value in parts.items()}
-                    states[number]["step"] = torch.tensor(float(facts["step"]))
+                parts = {part: tensors[f"{part}/{name}"] for part in _PARTS if f"{part}/{name}" in tensors}
+                if parts:
+                    own = {part: share(value, p) for part, value in parts.items()}
+                    states[self._numbers[name]] = {**own, "step": torch.tensor(float(facts["step"]))}
             for name, buffer in buffers.items():
                 put(tensors[f"buffer/{name}"], buffer)
         except (KeyError, RuntimeError) as error:

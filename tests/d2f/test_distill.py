@@ -16,9 +16,9 @@ from lohovla.output_folder import lock_folder
 from lohovla.train.distill import distill_loop, distill_stages, training_checkpoint
 from lohovla.train.distill.losses import distillation_loss
 from lohovla.train.distill.mask_ratios import corrupt, ratios
-from lohovla.train.distill.muon import orthogonal
 from lohovla.train.distill.objectives import BaseObjective, MaskSchedule, StudentObjective, at, head, run, student_mask
 from lohovla.train.distill.text_batches import Mixture, TextBatch, stream
+from lohovla.train.muon import orthogonal
 
 
 @pytest.fixture(scope="module")

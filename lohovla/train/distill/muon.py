@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn, optim
 
-_COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration (Jordan et al., 2024)
-_ITERATIONS = 5
+from lohovla.train.muon import orthogonal
 
 
 class Muon(optim.Optimizer):
@@ -55,15 +54,3 @@ class Muon(optim.Optimizer):
             state["momentum"] = torch.zeros_like(parameter)
         average = state["momentum"].lerp_(parameter.grad, 1 - momentum)
         return torch.lerp(parameter.grad, average, momentum)
-
-
-def orthogonal(matrices: Tensor) -> Tensor:
-    """The nearest matrices (b, m, n) with equal singular values, roughly: they end up between 0.7 and 1.2."""
-    tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if tall else matrices
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    a, b, c = _COEFFICIENTS
-    for _ in range(_ITERATIONS):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x

@@ -28,7 +28,7 @@ class ImitationSettings:
 
     shift: int = 4
     color: float = 0.2
-    flow_samples: int = 2
+    flow_samples: int = 1
     hide_subtask: float = 0.15
     prefix_share: float = 0.3
 

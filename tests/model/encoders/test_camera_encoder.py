@@ -3,8 +3,9 @@
 import pytest
 import torch
 from point_world import tiny_model
+from torch import nn
 
-from lohovla.model.encoders.camera_encoder import augment, pixel_grid
+from lohovla.model.encoders.camera_encoder import augment, modulated_group_norm, pixel_grid
 
 CAMERAS = {"front": (48, 64), "wrist": (32, 32), "left": (32, 32)}
 
@@ -81,3 +82,14 @@ def test_colours_change_within_their_limits():
     assert changed.amax() <= 0.5 * 1.2 + 0.2 + 1e-6
     assert changed.std() > 0.05
     assert torch.equal(augment(picture, 0, 0.0), picture)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_features_are_normalised_as_by_group_norm(dtype):
+    torch.manual_seed(0)
+    features = (torch.randn(2, 16, 5, 7) * 3 + 1).to(dtype)
+    scale, shift = torch.randn(2, 16), torch.randn(2, 16)
+    wanted = nn.functional.group_norm(features.float(), 8) * (1 + scale[..., None, None]) + shift[..., None, None]
+    found = modulated_group_norm(features, scale, shift)
+    assert found.dtype == dtype
+    assert torch.allclose(found.float(), wanted, atol=1e-5 if dtype == torch.float32 else 0.1)

@@ -183,9 +183,10 @@ def test_every_button_can_be_reached(shown, browse, tmp_path, width):
     assert browser.value(REACHED) == "stop enable start pause release"
     assert browser.value("document.documentElement.scrollWidth") <= width
     # What lies last can be scrolled above the buttons.
-    browser.value("scrollTo(0, document.documentElement.scrollHeight)")
     below = "document.getElementById('events').getBoundingClientRect().bottom"
-    assert browser.value(f"{below} <= document.querySelector('footer').getBoundingClientRect().top")
+    above = f"{below} <= document.querySelector('footer').getBoundingClientRect().top"
+    # Until it is so: the page may grow between the scrolling and the look.
+    browser.until(f"(scrollTo(0, document.documentElement.scrollHeight), {above})")
     for button, wanted in (("pause", lambda: run.operator.paused), ("start", lambda: not run.operator.paused)):
         click(browser, button)
         run.until(wanted)

@@ -37,7 +37,7 @@ Say = Callable[[Sequence[Scene], Sequence[str], Sequence[Sequence[str]], bool], 
 
 
 @dataclass
-class Episode:
+class SymbolicEpisode:
     """One problem as it was planned.
 
     Attributes:
@@ -158,7 +158,7 @@ def problems_of(task: str, seeds: Sequence[int], colors: str | None = None) -> I
             yield seed, found.sample(rng, colors)
 
 
-def play(say: Say, episodes: Sequence[Episode], reading: str, rng: np.random.Generator) -> None:
+def play(say: Say, episodes: Sequence[SymbolicEpisode], reading: str, rng: np.random.Generator) -> None:
     """Plan episodes to their ends, all at once."""
     for allowed in (False, True):  # an episode that ends by itself needs no "Done."
         playing = [episode for episode in episodes if episode.asks_for_nothing == allowed]
@@ -173,7 +173,7 @@ def play(say: Say, episodes: Sequence[Episode], reading: str, rng: np.random.Gen
                 _advance(episode, sentence, reading, rng)
 
 
-def _advance(episode: Episode, sentence: str, reading: str, rng: np.random.Generator) -> None:
+def _advance(episode: SymbolicEpisode, sentence: str, reading: str, rng: np.random.Generator) -> None:
     """Carry a sentence out, and see whether the episode ends."""
     before = episode.score
     episode.said.append(sentence)
@@ -190,7 +190,7 @@ def _advance(episode: Episode, sentence: str, reading: str, rng: np.random.Gener
     episode.over = finished or nothing_more or episode.asks_for_nothing or len(episode.said) >= limit
 
 
-def _best(episode: Episode, moves: Sequence[Subtask], wanted: Subtask | None) -> Subtask:
+def _best(episode: SymbolicEpisode, moves: Sequence[Subtask], wanted: Subtask | None) -> Subtask:
     """The move after which the score is highest; of equal ones what the oracle wants, or what leaves least to do."""
     if len(moves) == 1:
         return moves[0]
@@ -202,7 +202,7 @@ def _best(episode: Episode, moves: Sequence[Subtask], wanted: Subtask | None) ->
     return min(best, key=lambda move: _left(episode, block_moved_to(scene, move.pick, move.place)))
 
 
-def _left(episode: Episode, scene: Scene) -> int:
+def _left(episode: SymbolicEpisode, scene: Scene) -> int:
     """How many sub-tasks the oracle needs from a scene on."""
     limit = episode.problem.max_steps
     for count in range(limit):
@@ -244,7 +244,7 @@ def measure(
     reading: str = "best",
     batch: int = 32,
     reads: Callable[[str], bool] = bool,
-) -> Iterator[tuple[PlanningRow, list[Episode]]]:
+) -> Iterator[tuple[PlanningRow, list[SymbolicEpisode]]]:
     """Plan every task's problems; a row and its episodes as soon as they are played.
 
     Args:
@@ -261,7 +261,9 @@ def measure(
     if reading not in READINGS:
         raise UserError(f"reading cannot be {reading!r}", f"choose one of {', '.join(READINGS)}")
     for task, name in tasks.items():
-        drawn = [Episode(problem, seed, initial_scene(problem.layout)) for seed, problem in problems_of(task, seeds)]
+        drawn = [
+            SymbolicEpisode(problem, seed, initial_scene(problem.layout)) for seed, problem in problems_of(task, seeds)
+        ]
         asked = [episode for episode in drawn if reads(episode.problem.instruction)]
         rng = np.random.default_rng([int(seeds[0]), 7])
         with torch.random.fork_rng(devices=[]):

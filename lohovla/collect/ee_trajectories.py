@@ -14,7 +14,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 from lohovla.collect.privileged_labels import points_of
 from lohovla.collect.rendered_scenes import label, scene_env, teleport_block
 from lohovla.collect.training_stream import PARAPHRASED, FailureInjection, check_training
-from lohovla.data.samples import Sample, action_chunk
+from lohovla.data.action_chunk_padding import padded_chunk_indices
+from lohovla.data.samples import Sample
 from lohovla.envs.control.motion import PickPlace, Waypoint
 from lohovla.envs.env import BlocksEnv
 from lohovla.envs.render.noise import CameraNoise
@@ -104,14 +105,14 @@ class PlayedMotions(IterableDataset):
         # Not from where the motion ends: at rest where it looks from, the arm is about to begin.
         moments = rng.integers(len(actions) - _STILL, size=self._pieces)
         moments[rng.random(self._pieces) < _BEGIN] = 0
-        chunks = [action_chunk(actions, int(at), len(actions), self._horizon) for at in moments]
+        steps, padded = padded_chunk_indices(moments, np.full(len(moments), len(actions)), self._horizon)
         state = states[moments].copy()
         state[:, :3] += rng.normal(0, _SENSED, (self._pieces, 3))
         return {
             "piece.motion": np.stack([_motion(actions, int(at)) for at in moments]),
             "piece.state": state.astype(np.float32),
-            "piece.action": np.stack([chunk["action"] for chunk in chunks]).astype(np.float32),
-            "piece.pad": np.stack([chunk["action.pad"] for chunk in chunks]),
+            "piece.action": actions[steps].astype(np.float32),
+            "piece.pad": padded,
         }
 
 

@@ -17,7 +17,7 @@ from lohovla.data.cache_room import hold, make_room
 from lohovla.data.episode_files import EpisodeFiles
 from lohovla.data.frame_cache import CachedCamera
 from lohovla.data.frame_decoding import DecodeRun, decode_run, decode_runs, file_of, probe_video
-from lohovla.data.images import resize_pictures
+from lohovla.data.resize_images import resize_pictures
 from lohovla.errors import UserError
 
 _LOCK = ".lock"

@@ -25,7 +25,7 @@ from lohovla.data.episode_files import VERSIONS, EpisodeFiles, read_episodes
 from lohovla.data.features import CameraFeature, RobotFeatures, find_cameras, listed
 from lohovla.data.frame_cache import CachedCamera, plan_camera
 from lohovla.data.frame_decoding import file_of
-from lohovla.data.images import width_for
+from lohovla.data.resize_images import width_for
 from lohovla.data.training_statistics import compare_stated
 from lohovla.errors import UserError
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lohovla.data.action_chunk_padding import padded_chunk_indices
 from lohovla.data.dataset_source import DatasetSource
 from lohovla.data.keyframes import gripper_dimensions, keyframes, next_keyframe
 
@@ -49,13 +50,12 @@ class FrameTable:
 
     def numbers(self, frames: np.ndarray, chunk: int) -> dict[str, Any]:
         """A batch of some frames but its pictures, with chunks of actions from each on."""
-        steps = frames[:, None] + np.arange(chunk)
-        last = self.end[frames, None] - 1
+        steps, padded = padded_chunk_indices(frames, self.end[frames], chunk)
         follows = self.keyframe[frames]
         return {
             "state": torch.from_numpy(self.state[frames]),
-            "action": torch.from_numpy(self.action[np.minimum(steps, last)]),
-            "action_is_pad": torch.from_numpy(steps > last),
+            "action": torch.from_numpy(self.action[steps]),
+            "action_is_pad": torch.from_numpy(padded),
             "instruction": [self.texts[number] for number in self.instruction[frames].tolist()],
             "subtask": [self.texts[number] if number >= 0 else "" for number in self.subtask[frames].tolist()],
             "progress": torch.from_numpy(self.progress[frames]),

@@ -11,19 +11,6 @@ import torch
 Sample = dict[str, Any]
 
 
-def action_chunk(actions: np.ndarray, index: int, end: int, horizon: int) -> dict[str, np.ndarray]:
-    """The actions from ``index`` on, (horizon, A), and which of them lie past the episode's end, (horizon,).
-
-    Args:
-        actions: all actions, (N, A).
-        index: the first one wanted.
-        end: one past the episode's last action; the last is repeated beyond it.
-        horizon: how many.
-    """
-    steps = np.arange(index, index + horizon)
-    return {"action": actions[np.minimum(steps, end - 1)], "action.pad": steps >= end}
-
-
 def collate(samples: Sequence[Sample]) -> dict[str, Any]:
     """A batch: arrays stacked to tensors, words and plans in lists; empty without samples."""
     batch: dict[str, Any] = {}

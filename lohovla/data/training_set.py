@@ -19,8 +19,8 @@ from lohovla.data.dataset_source import DatasetSource, open_source, picture_size
 from lohovla.data.features import RobotFeatures, camera_name, listed, match_features
 from lohovla.data.frame_cache import cache_folder
 from lohovla.data.frame_table import FrameTable, frame_table
+from lohovla.data.mixture_sampler import MixtureSampler
 from lohovla.data.prefetch import ahead
-from lohovla.data.sample_order import SampleOrder
 from lohovla.data.training_statistics import exact_statistics, unvaried
 from lohovla.errors import UserError
 
@@ -74,7 +74,7 @@ class TrainingSet:
         table: FrameTable,
         names: Sequence[EpisodeName],
         trained: np.ndarray,
-        order: SampleOrder,
+        order: MixtureSampler,
         pictures: Sequence[Mapping[str, np.ndarray]],
         held: Sequence[TextIO],
         chunk_size: int,
@@ -154,7 +154,7 @@ class TrainingSet:
         lines = [
             line for source, kept in zip(sources, trained, strict=True) for line in source.lines(int((~kept).sum()))
         ]
-        order = SampleOrder([int(kept.sum()) for kept in own], [choice.weight for choice in choices], seed)
+        order = MixtureSampler([int(kept.sum()) for kept in own], [choice.weight for choice in choices], seed)
         return cls(
             features,
             lines + _learned(features, table, goal_seconds),

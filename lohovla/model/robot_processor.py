@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from lohovla.data.features import RobotFeatures
-from lohovla.data.images import resize_pictures
+from lohovla.data.resize_images import resize_pictures
 from lohovla.errors import UserError
 from lohovla.model.configuration import LoHoVLAConfig
 from lohovla.model.language.text_processor import TextProcessor, read_processor

@@ -100,7 +100,7 @@ class Trainer:
             print(line, file=sys.stderr)
         if start < self.stage.steps:
             self._train(start)
-        self.state.use_average()
+        self.state.average.apply()
 
     def _train(self, start: int) -> None:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
@@ -115,7 +115,7 @@ class Trainer:
                 torch.manual_seed(_seed(self.source.seed, step, rank))
                 values = self._step(several, step)
                 values["data_wait"] = waited / (time.perf_counter() - began)
-                self.state.average(_EMA)
+                self.state.average.update(_EMA)
                 bar.update()
                 if journal is not None:
                     line = journal.note(step + 1, values)
@@ -178,7 +178,7 @@ class Trainer:
     def _report(self, journal: MetricsLogger | None, step: int) -> None:
         if self._validate is None:
             return
-        with self.state.averaged() as model:
+        with self.state.average.applied() as model:
             if journal is not None:
                 figures = self._validate(model)
                 journal.write(step, {f"validation/{name}": value for name, value in figures.items()})

@@ -27,7 +27,8 @@ from lohovla.train.loop import Trainer, make_accelerator
 from lohovla.train.resume import refuse_other_origin
 from lohovla.train.sharding import check_sharding
 from lohovla.train.tracking import Tracking
-from lohovla.train.training_stages import PARTS, Stage
+from lohovla.train.trainable_parameters import FREEZABLE_PARTS
+from lohovla.train.training_stages import Stage
 from lohovla.train.training_state import facts_of
 
 _STAGE = "imitation"
@@ -220,7 +221,7 @@ def stage_of(config: Mapping[str, Any]) -> Stage:
         raise UserError("the recipe does not learn from data sets", "recipe=robot does")
     freeze = tuple(config["freeze"])
     if config["train_expert_only"]:
-        freeze = tuple(part for part in PARTS if part != "action")
+        freeze = tuple(part for part in FREEZABLE_PARTS if part != "action")
     given = {"steps": config["steps"], "batch": config["batch_size"], "lr": config["lr"]}
     chosen = {name: value for name, value in given.items() if value is not None}
     if config["recipe"]["model"].get("backbone") or config["fsdp"]:

@@ -18,48 +18,10 @@ from lohovla.train import objectives, subgoal_losses
 from lohovla.train.imitation.demonstration_batch import ImitationSettings, demonstration_batch
 from lohovla.train.imitation.demonstration_forward import DemonstrationForward
 from lohovla.train.symbolic_pretraining import table_losses
+from lohovla.train.trainable_parameters import check_freeze, is_trained
 from lohovla.train.training_batch import ActionChunks, labelled_batch
 
 STAGES = ("detector", "symbolic", "autoencoder", "planning", "action", "subgoal", "imitation")
-# What the stage ``imitation`` moves, by the names that ``freeze`` takes.
-PARTS = {
-    "vision": ("camera_encoder.", "vision.", "projector."),
-    "language": ("decoder.", "kind_entry."),
-    "state": ("state_entry.",),
-    "keyframes": ("keyframe_head.",),
-    "action": ("experts.action.",),
-}
-_TRAINS = {
-    "detector": ("stem.",),
-    "symbolic": (
-        "decoder.",
-        "object_entry.",
-        "state_entry.",
-        "kind_entry.",
-        "point_entry.",
-        "pointer.query.",
-        "pointer.object_key.",
-        "roles.",
-    ),
-    "planning": (
-        "decoder.",
-        "vision.",
-        "projector.",
-        "object_entry.",
-        "state_entry.",
-        "kind_entry.",
-        "point_entry.",
-        "subgoal_entry.",
-        "pointer.",
-        "progress.",
-        "experts.pick_place.",
-    ),
-    "action": ("experts.ee.",),
-    "autoencoder": ("autoencoder.",),
-    "subgoal": ("painter.",),
-    "imitation": tuple(prefix for part in PARTS.values() for prefix in part),
-}
-_PRETRAINED = ("decoder.", "vision.", "projector.")
 
 
 @dataclass(frozen=True)
@@ -80,7 +42,7 @@ class Stage:
         symbolic_batch: symbolic scenes in each step of ``planning`` beside the pictures, so that what the stage
             ``symbolic`` taught is not forgotten.
         accumulate: batches whose gradients are summed for one optimiser step.
-        freeze: of ``imitation``: parts that stay as they are, of :data:`PARTS`.
+        freeze: of ``imitation``: parts that stay as they are, of :data:`FREEZABLE_PARTS`.
     """
 
     name: str
@@ -109,11 +71,7 @@ class Stage:
             )
         if self.accumulate < 1:
             raise UserError(f"stage {self.name}: accumulate is {self.accumulate}", "it is at least 1")
-        for part in self.freeze:
-            if part not in PARTS:
-                raise UserError(f"freeze has no part {part!r}", f"choose of {', '.join(PARTS)}")
-        if self.freeze and set(self.freeze) >= PARTS.keys():
-            raise UserError("freeze names every part, so that nothing is learned", "leave out action, at least")
+        check_freeze(self.freeze)
         if self.symbolic_batch < 0 or (self.symbolic_batch and self.name != "planning"):
             raise UserError(
                 f"stage {self.name}: symbolic_batch is for stage planning, at least 0", "see configs/recipe/nano.yaml"
@@ -126,12 +84,7 @@ class Stage:
             parameter: its name.
             lora: the decoder has LoRA adapters: they alone are moved of it, and the vision tower stays as it is.
         """
-        frozen = tuple(prefix for part in self.freeze for prefix in PARTS[part])
-        if frozen and parameter.startswith(frozen):
-            return False
-        if lora and parameter.startswith(_PRETRAINED):
-            return self.name in ("symbolic", "planning", "imitation") and ".lora_" in parameter
-        return parameter.startswith(_TRAINS[self.name]) or bool(self.symbolic_batch and parameter.startswith("roles."))
+        return is_trained(parameter, self.name, self.freeze, bool(self.symbolic_batch), lora)
 
 
 def check_stage_fits(config: LoHoVLAConfig, stage: Stage) -> None:

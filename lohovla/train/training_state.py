@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import Tensor
 from lohovla.errors import UserError
 from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.settings.renamed_settings import old_stage
+from lohovla.train.ema_weights import EmaWeights
 from lohovla.train.sharding import put, share, whole
 from lohovla.train.training_stages import Stage
 
@@ -28,7 +28,7 @@ _DAMAGED = (SafetensorError, OSError, ValueError, KeyError, TypeError)
 class TrainingState:
     """The state of a stage.
 
-    Where weights are sharded, all processes have to call :meth:`save`, :meth:`averaged` and :meth:`use_average`.
+    Where weights are sharded, all processes have to call :meth:`save` and the methods of ``average``.
 
     Args:
         folder: where it is kept.
@@ -36,54 +36,22 @@ class TrainingState:
         stage: what is trained.
         optimizer: AdamW or Muon, prepared or not.
         shown: the core that gets the averaged weights, which are whole there; the same as ``model`` if not given.
+
+    Attributes:
+        average: the running average of the weights (EMA).
     """
 
     def __init__(self, folder: Path, model: LoHoVLA, stage: Stage, optimizer: Any, shown: LoHoVLA | None = None):
         self._folder, self._model, self._stage, self._optimizer = folder, model, stage, optimizer
-        self._shown = model if shown is None else shown
         lora = bool(model.config.lora_rank)
         self._moved = {name: p for name, p in model.named_parameters() if stage.trains(name, lora)}
-        self._average = {name: p.detach().clone() for name, p in self._moved.items()}
+        self.average = EmaWeights(self._moved, self._buffers, model, model if shown is None else shown)
         every = [p for group in optimizer.param_groups for p in group["params"]]
         numbers = {id(p): number for number, p in enumerate(every)}
         self._numbers = {name: numbers[id(p)] for name, p in self._moved.items()}  # as its state is numbered
-        parameters = dict(self._shown.named_parameters())
-        self._places = {name: parameters[name] for name in self._moved}
-        self._seen = 0
         self.found: dict[str, Any] = {}  # facts of the state that was restored
         self.kept: dict[str, Any] = {}  # facts that are saved beside the state's own
         self.sums: dict[str, list[float]] = {}  # of the journal: what it had not written yet
-
-    def average(self, decay: float) -> None:
-        """Let the running average follow the weights; at the start it follows faster."""
-        self._seen += 1
-        share = 1 - min(decay, self._seen / (10 + self._seen))
-        with torch.no_grad():
-            for name, p in self._moved.items():
-                self._average[name].lerp_(p.detach(), share)
-
-    @contextmanager
-    def averaged(self) -> Iterator[LoHoVLA]:
-        """The model with the averaged weights, for a while."""
-        own = {name: p.detach().clone() for name, p in self._places.items()}
-        training = self._shown.training
-        self.use_average()
-        self._shown.eval()
-        try:
-            yield self._shown
-        finally:
-            self._shown.train(training)
-            for name, p in self._places.items():
-                put(own[name], p)
-
-    def use_average(self) -> None:
-        """Put the averaged weights into the model."""
-        for name, p in self._places.items():
-            put(whole(self._average[name]).to(p.device), p)
-        if self._shown is not self._model:
-            buffers = dict(self._shown.named_buffers())
-            for name, buffer in self._buffers().items():
-                put(buffer.to(buffers[name].device), buffers[name])
 
     def save(self, step: int, sums: Mapping[str, list[float]] | None = None, write: bool = True) -> None:
         """Write the state after ``step`` steps and the journal's sums; a kill leaves the state before, whole.
@@ -97,7 +65,7 @@ class TrainingState:
         states = self._optimizer.state_dict()["state"]
         for name, p in self._moved.items():
             tensors[f"weight/{name}"] = whole(p).contiguous()
-            tensors[f"average/{name}"] = whole(self._average[name]).contiguous()
+            tensors[f"average/{name}"] = whole(self.average.weights[name]).contiguous()
             own = states.get(self._numbers[name], {})  # empty, if no loss asks for the weight
             for part in own.keys() & _PARTS:
                 tensors[f"{part}/{name}"] = whole(own[part]).contiguous()
@@ -110,7 +78,7 @@ class TrainingState:
             "stage": self._stage.name,
             "steps": self._stage.steps,
             "step": step,
-            "seen": self._seen,
+            "seen": self.average.updates,
             "sums": sums or {},
             **self.kept,
         }
@@ -145,7 +113,7 @@ class TrainingState:
         try:
             for name, p in self._moved.items():
                 put(tensors[f"weight/{name}"], p)
-                put(tensors[f"average/{name}"], self._average[name])
+                put(tensors[f"average/{name}"], self.average.weights[name])
                 parts = {part: tensors[f"{part}/{name}"] for part in _PARTS if f"{part}/{name}" in tensors}
                 if parts:
                     own = {part: share(value, p) for part, value in parts.items()}
@@ -156,7 +124,7 @@ class TrainingState:
             raise UserError(f"{path} is of another model: {error}", "give another output=FOLDER") from None
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": states, "param_groups": groups})
-        self.found, self._seen, self.sums = facts, int(facts["seen"]), facts.get("sums", {})
+        self.found, self.average.updates, self.sums = facts, int(facts["seen"]), facts.get("sums", {})
         return int(facts["step"])
 
 

@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 
 from lohovla.data import dataset_layout
 from lohovla.data.dataset_metadata import read_rows
-from lohovla.data.images import resize_pictures
+from lohovla.data.resize_images import resize_pictures
 
 from .conftest import opened
 

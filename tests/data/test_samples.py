@@ -1,16 +1,9 @@
-"""Chunks end with their episode; batches stack numbers and list words."""
+"""Batches stack numbers and list words."""
 
 import numpy as np
 import torch
 
-from lohovla.data.samples import action_chunk, collate
-
-
-def test_a_chunk_ends_with_its_episode():
-    actions = np.arange(20.0)[:, None]
-    chunk = action_chunk(actions, 8, 10, 4)
-    np.testing.assert_array_equal(chunk["action"][:, 0], [8, 9, 9, 9])
-    np.testing.assert_array_equal(chunk["action.pad"], [False, False, True, True])
+from lohovla.data.samples import collate
 
 
 def test_batches_stack_numbers_and_list_words():

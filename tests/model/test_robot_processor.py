@@ -5,7 +5,7 @@ import pytest
 import torch
 from point_world import tiny_model
 
-from lohovla.data.images import resize_pictures
+from lohovla.data.resize_images import resize_pictures
 from lohovla.errors import UserError
 from lohovla.model.checkpoint import load_checkpoint, load_robot_checkpoint, reads_features, save_checkpoint
 from lohovla.model.robot_processor import RobotProcessor

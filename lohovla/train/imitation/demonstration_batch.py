@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lohovla.model.encoders.camera_encoder import augment
 from lohovla.model.robot_inputs import RobotInputs
 from lohovla.model.robot_processor import RobotProcessor
+from lohovla.train.imitation.image_augmentation import augment_images
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def demonstration_batch(
     images = {name.removeprefix("images."): value for name, value in batch.items() if name.startswith("images.")}
     inputs = processor.inputs(images, batch["state"], batch["instruction"], acted)
     if settings:
-        changed = {n: augment(picture, settings.shift, settings.color) for n, picture in inputs.images.items()}
+        changed = {n: augment_images(picture, settings.shift, settings.color) for n, picture in inputs.images.items()}
         inputs.images = changed
     words = processor.subtasks([text or batch["instruction"][0] for text in subtasks]) if bool(known.any()) else None
     if words is not None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lohovla.data.images import resize_pictures, width_for
+from lohovla.data.resize_images import resize_pictures, width_for
 
 
 def test_the_width_keeps_the_proportions_in_steps_of_eight():

@@ -11,7 +11,7 @@ import numpy as np
 _KEPT = 2  # epochs in memory: a batch may lie in two
 
 
-class SampleOrder:
+class MixtureSampler:
     """An endless order of frames of several data sets.
 
     An epoch has as many samples as there are frames. Each data set gets its share of them by weight: a shuffle of its

@@ -2,26 +2,26 @@
 
 import numpy as np
 
-from lohovla.data.sample_order import SampleOrder
+from lohovla.data.mixture_sampler import MixtureSampler
 
 
 def test_an_epoch_of_one_set_is_each_frame_once_in_another_order_each_time():
-    order = SampleOrder([30], [1.0], seed=1)
+    order = MixtureSampler([30], [1.0], seed=1)
     epochs = [order.frames(30 * k, 30 * k + 30) for k in range(3)]
     assert all(sorted(epoch) == list(range(30)) for epoch in epochs)
     assert not np.array_equal(epochs[0], epochs[1])
-    assert not np.array_equal(epochs[0], SampleOrder([30], [1.0], seed=2).frames(0, 30))
+    assert not np.array_equal(epochs[0], MixtureSampler([30], [1.0], seed=2).frames(0, 30))
 
 
 def test_any_part_is_that_of_the_whole():
-    whole = SampleOrder([13, 8], [1.0, 2.0], seed=3).frames(0, 200)
-    order = SampleOrder([13, 8], [1.0, 2.0], seed=3)
+    whole = MixtureSampler([13, 8], [1.0, 2.0], seed=3).frames(0, 200)
+    order = MixtureSampler([13, 8], [1.0, 2.0], seed=3)
     for begin, end in ((150, 200), (0, 5), (20, 64), (7, 7)):
         np.testing.assert_array_equal(order.frames(begin, end), whole[begin:end])
 
 
 def test_sets_get_their_share_and_a_small_one_is_read_evenly():
-    order = SampleOrder([90, 10], [1.0, 1.0], seed=0)
+    order = MixtureSampler([90, 10], [1.0, 1.0], seed=0)
     frames = order.frames(0, 1000)
     counts = np.bincount(frames, minlength=100)
     assert counts[90:].tolist() == [50] * 10  # five times an epoch
@@ -31,6 +31,6 @@ def test_sets_get_their_share_and_a_small_one_is_read_evenly():
 
 
 def test_an_epoch_is_a_full_shuffle():
-    frames = SampleOrder([1000], [1.0], seed=6).frames(0, 1000)
+    frames = MixtureSampler([1000], [1.0], seed=6).frames(0, 1000)
     # The mean distance of two places drawn at random among n is n / 3; its deviation here is about 7.5.
     assert abs(np.abs(np.diff(frames)).mean() - 1000 / 3) < 30

@@ -27,16 +27,19 @@ _ITERATIONS = 5
 class MuonAdamW(torch.optim.Optimizer):
     """Muon for the groups that have a ``factor``, AdamW for the others.
 
-    A step of Muon is ``lr * factor * sqrt(max(1, rows / columns))`` times an orthogonal matrix, found in bfloat16.
+    A step of Muon is ``lr * factor`` times an adjustment times an orthogonal matrix, found in bfloat16. The adjustment
+    is named as in PyTorch's ``torch.optim.Muon``: ``original``, ``sqrt(max(1, rows / columns))``, or
+    ``match_rms_adamw``, ``0.2 sqrt(max(rows, columns))``, with which the rates of AdamW carry over (2502.16982).
 
     Args:
-        groups: of parameters; ``factor`` multiplies the learning rate of those that Muon moves, None is AdamW.
+        groups: of parameters; ``factor`` multiplies the learning rate of those that Muon moves, None is AdamW;
+            ``adjust_lr_fn`` is the adjustment, ``original`` if not given.
         lr: AdamW's.
         weight_decay: decoupled, of both; a step shrinks weights by the learning rate times it.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float, weight_decay: float):
-        super().__init__(groups, {"lr": lr, "weight_decay": weight_decay, "factor": None})
+        super().__init__(groups, {"lr": lr, "weight_decay": weight_decay, "factor": None, "adjust_lr_fn": "original"})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -45,7 +48,8 @@ class MuonAdamW(torch.optim.Optimizer):
         for group in self.param_groups:
             rate = group["lr"] * (1.0 if group["factor"] is None else group["factor"])
             moved = [p for p in group["params"] if p.grad is not None]
-            changes = self._adam(moved) if group["factor"] is None else self._orthogonal(moved)
+            adam = group["factor"] is None
+            changes = self._adam(moved) if adam else self._orthogonal(moved, group["adjust_lr_fn"])
             for parameter, change in changes:
                 parameter.mul_(1 - rate * group["weight_decay"]).add_(change, alpha=-rate)
         return loss
@@ -66,14 +70,16 @@ class MuonAdamW(torch.optim.Optimizer):
             deviation = (state["exp_avg_sq"] / (1 - second**steps)).sqrt_().add_(_EPS)
             yield parameter, (state["exp_avg"] / (1 - first**steps)).div_(deviation)
 
-    def _orthogonal(self, parameters: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    def _orthogonal(self, parameters: Iterable[Tensor], adjust_lr_fn: str) -> Iterator[tuple[Tensor, Tensor]]:
         """Each with Nesterov's momentum made orthogonal; all matrices of one shape go through at once."""
         by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
         for parameter in parameters:
             by_shape[parameter.flatten(1).shape].append(parameter)
         for (rows, columns), several in by_shape.items():
             ahead = [self._momentum(parameter).flatten(1) for parameter in several]
-            size = max(1.0, rows / columns) ** 0.5
+            size = 0.2 * max(rows, columns) ** 0.5
+            if adjust_lr_fn == "original":
+                size = max(1.0, rows / columns) ** 0.5
             for parameter, change in zip(several, orthogonal(torch.stack(ahead).bfloat16()), strict=True):
                 yield parameter, change.to(parameter.dtype).view_as(parameter) * size
 

@@ -146,14 +146,13 @@ def test_the_base_learns_both_objectives(tokenizer):
     model = tiny(tokenizer)
     batch = next(stream(tokenizer, Mixture({"arithmetic": 1.0}, batch=6, block=16)))
     objective = BaseObjective(tokenizer.mask_token_id)
-    optimizers = distill_stages.base_optimizers(model, 1e-2, 1e-2, 2.0)
+    optimizer = distill_stages.base_optimizer(model, 1e-2, 1e-2, 2.0)
     first = last = {}
     for step in range(30):
         loss, parts = objective(model, batch, torch.Generator().manual_seed(0))
         loss.backward()
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
         first, last = (parts if step == 0 else first), parts
     assert last["ar"] < 0.7 * first["ar"]
     assert last["diffusion"] < 0.7 * first["diffusion"]
@@ -189,11 +188,11 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tokenizer, tmp_path):
 
     def train(folder, steps, stop=None):
         model = tiny(tokenizer)
-        optimizers = distill_stages.base_optimizers(model, 1e-2, 1e-2, 2.0)
+        optimizer = distill_stages.base_optimizer(model, 1e-2, 1e-2, 2.0)
         folder.mkdir(exist_ok=True)
         schedule = distill_loop.Schedule(steps, warmup=2, save_every=3, seconds=stop)
         done = distill_loop.train(
-            model, optimizers, BaseObjective(1), tokenizer, mixture, schedule, folder, device="cpu"
+            model, optimizer, BaseObjective(1), tokenizer, mixture, schedule, folder, device="cpu"
         )
         return done, torch.cat([p.detach().flatten() for p in model.parameters()])
 
@@ -208,7 +207,16 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tokenizer, tmp_path):
     assert steps == [1, 2, 3, 4, 5, 6]
     other = distill_stages.add_adapter(tiny(tokenizer), 4, 4, 0.0, ["q_proj"])
     with pytest.raises(UserError, match="another model"):
-        training_checkpoint.load(tmp_path / "parts" / "checkpoint", other, [])
+        training_checkpoint.load(
+            tmp_path / "parts" / "checkpoint", other, distill_stages.student_optimizer(other, 1e-2, 0.0)
+        )
+    state = tmp_path / "parts" / "checkpoint" / "state.json"
+    facts = json.loads(state.read_text())
+    state.write_text(
+        json.dumps({**facts, "groups": [[group] for group in facts["groups"]]})
+    )  # as two optimisers had it
+    with pytest.raises(UserError, match="by an older version"):
+        train(tmp_path / "parts", 6)
     (tmp_path / "parts" / "checkpoint" / "weights.safetensors").write_bytes(b"12")
     with pytest.raises(UserError, match="cannot read the checkpoint"):
         train(tmp_path / "parts", 6)
@@ -217,15 +225,14 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tokenizer, tmp_path):
 def trained(folder, tokenizer, steps, stop=None, warmup=2, fast=1e-2):
     """A training that also keeps the rate of each step and group, at a batch of one sequence."""
     model = tiny(tokenizer)
-    optimizers = distill_stages.base_optimizers(model, 1e-2, fast, 2.0)
+    optimizer = distill_stages.base_optimizer(model, 1e-2, fast, 2.0)
     met = []
-    for optimizer in optimizers:
-        optimizer.register_step_pre_hook(lambda one, *_: met.append(one.param_groups[0]["lr"]))
+    optimizer.register_step_pre_hook(lambda one, *_: met.append([group["lr"] for group in one.param_groups]))
     folder.mkdir(exist_ok=True)
     schedule = distill_loop.Schedule(steps, warmup=warmup, seconds=stop)
     mixture = Mixture({"arithmetic": 1.0}, batch=1, block=16, padding=0.0)
-    distill_loop.train(model, optimizers, BaseObjective(1), tokenizer, mixture, schedule, folder, device="cpu")
-    return [met[number :: len(optimizers)] for number in range(len(optimizers))]
+    distill_loop.train(model, optimizer, BaseObjective(1), tokenizer, mixture, schedule, folder, device="cpu")
+    return [[rates[number] for rates in met] for number in range(len(optimizer.param_groups))]
 
 
 @pytest.mark.parametrize("change", [{"steps": 40}, {"steps": 24, "warmup": 20}, {"steps": 24, "fast": 1e-4}])

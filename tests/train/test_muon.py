@@ -29,13 +29,14 @@ def test_other_weights_move_as_by_adamw():
     assert torch.allclose(ours, theirs, atol=1e-6)
 
 
-def test_a_step_of_a_matrix_has_the_size_that_is_asked_for():
+@pytest.mark.parametrize(("adjustment", "factor"), [("original", 2**0.5), ("match_rms_adamw", 0.2 * 128**0.5)])
+def test_a_step_of_a_matrix_has_the_size_that_is_asked_for(adjustment, factor):
     torch.manual_seed(0)
     weight = nn.Parameter(torch.zeros(128, 64))
     weight.grad = torch.randn(128, 64) * 1e-3  # the gradient's size plays no part
-    MuonAdamW([{"params": [weight], "factor": 20.0}], 0.001, 0.0).step()
+    MuonAdamW([{"params": [weight], "factor": 20.0, "adjust_lr_fn": adjustment}], 0.001, 0.0).step()
     size = float(weight.detach().norm()) / 64**0.5  # of 64 singular values
-    assert size == pytest.approx(0.02 * 2**0.5, rel=0.25)
+    assert size == pytest.approx(0.02 * factor, rel=0.25)
 
 
 def test_hidden_matrices_and_kernels_are_muons_and_entries_are_not():

@@ -56,7 +56,7 @@ class Schedule:
 
 def train(
     model: nn.Module,
-    optimizers: list[optim.Optimizer],
+    optimizer: optim.Optimizer,
     objective: Callable[..., Any],
     tokenizer: Any,
     mixture: Mixture,
@@ -76,16 +76,14 @@ def train(
         Whether the schedule is complete.
     """
     accelerator = Accelerator(cpu=device == "cpu")
-    model, *optimizers = accelerator.prepare(model, *optimizers)
+    model, optimizer = accelerator.prepare(model, optimizer)
     bare: nn.Module = accelerator.unwrap_model(model)
-    raw = [getattr(o, "optimizer", o) for o in optimizers]
-    groups = [group for optimizer in raw for group in optimizer.param_groups]
-    highest = [group["lr"] for group in groups]
+    raw: optim.Optimizer = getattr(optimizer, "optimizer", optimizer)
+    highest = [group["lr"] for group in raw.param_groups]
     step, notes = 0, {}
     if resume and (folder / "checkpoint").exists():
         step, notes = training_checkpoint.load(folder / "checkpoint", bare, raw)
-        groups = [group for optimizer in raw for group in optimizer.param_groups]
-    rates = _rates(schedule, highest, step, [group["lr"] for group in groups], notes)
+    rates = _rates(schedule, highest, step, [group["lr"] for group in raw.param_groups], notes)
     if step and accelerator.is_main_process:
         print(_told(schedule, rates[0], step), file=sys.stderr)
     notes = {"rates": [rate.as_facts() for rate in rates], "shape": schedule.shape}
@@ -101,14 +99,13 @@ def train(
         batch = [next(batches) for _ in range(share)][accelerator.process_index]
         batch = _to(batch, accelerator.device)
         generator = torch.Generator().manual_seed((seed * 1_000_003 + step) * 64 + accelerator.process_index)
-        for group, rate in zip(groups, rates, strict=True):
+        for group, rate in zip(raw.param_groups, rates, strict=True):
             group["lr"] = rate(step)
         loss, parts = objective(model, batch, generator)
         accelerator.backward(loss)
         norm = float(accelerator.clip_grad_norm_(model.parameters(), clip) or 0.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
         step += 1
         seen += batch.tokens.numel()
         bar.update()

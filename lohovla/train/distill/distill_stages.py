@@ -1,4 +1,4 @@
-"""The two stages with their models and optimizers: a base model from nothing, and a student of any model."""
+"""The two stages with their models and optimisers: a base model from nothing, and a student of any model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn, optim
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from lohovla.d2f.adapters import in_peft
-from lohovla.train.distill.muon import Muon
+from lohovla.train.muon import BETAS, MuonAdamW
 
 
 def small_model(vocabulary: int, mask_id: int, eos_id: int, seed: int, **sizes: Any) -> Qwen3ForCausalLM:
@@ -57,7 +57,7 @@ def _orthogonal_rows(heads: int, size: int, width: int) -> torch.Tensor:
     return torch.stack([nn.init.orthogonal_(torch.empty(size, width)) for _ in range(heads)])
 
 
-def base_optimizers(model: nn.Module, rate: float, matrix_rate: float, decay: float) -> list[optim.Optimizer]:
+def base_optimizer(model: nn.Module, rate: float, matrix_rate: float, decay: float) -> optim.Optimizer:
     """Muon for the layers' matrices, AdamW for embeddings, head and norms.
 
     Muon's steps are orthogonal matrices, so ``decay`` bounds the weights: their largest singular value tends to
@@ -66,16 +66,14 @@ def base_optimizers(model: nn.Module, rate: float, matrix_rate: float, decay: fl
     named = list(model.named_parameters())
     matrices = [p for name, p in named if p.ndim == 2 and "embed" not in name and "lm_head" not in name]
     rest = [p for name, p in named if not any(p is m for m in matrices)]
-    return [
-        Muon(matrices, lr=matrix_rate, weight_decay=decay),
-        optim.AdamW(rest, lr=rate, betas=(0.9, 0.95), weight_decay=0.0),
-    ]
+    muon = {"lr": matrix_rate, "factor": 1.0, "weight_decay": decay, "adjust_lr_fn": "match_rms_adamw"}
+    return MuonAdamW([{"params": matrices, **muon}, {"params": rest, "factor": None}], rate, 0.0)
 
 
-def student_optimizers(model: nn.Module, rate: float, decay: float) -> list[optim.Optimizer]:
+def student_optimizer(model: nn.Module, rate: float, decay: float) -> optim.Optimizer:
     """AdamW as published, on what is trained."""
     trained = [p for p in model.parameters() if p.requires_grad]
-    return [optim.AdamW(trained, lr=rate, betas=(0.9, 0.95), weight_decay=decay)]
+    return optim.AdamW(trained, lr=rate, betas=BETAS, weight_decay=decay)
 
 
 def add_adapter(model: nn.Module, rank: int, alpha: int, dropout: float, targets: list[str]) -> nn.Module:

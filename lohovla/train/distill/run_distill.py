@@ -35,7 +35,7 @@ def base(config: DictConfig) -> Callable[[Path], bool]:
     model: Any = distill_stages.small_model(
         len(tokenizer), tokenizer.mask_token_id, tokenizer.eos_token_id, config.seed, **settings
     )
-    optimizers = distill_stages.base_optimizers(model, rates["rate"], rates["matrix_rate"], rates["weight_decay"])
+    optimizer = distill_stages.base_optimizer(model, rates["rate"], rates["matrix_rate"], rates["weight_decay"])
     objective = BaseObjective(tokenizer.mask_token_id, shift=True, causal=rates["causal"])
 
     def save(folder: Path) -> None:
@@ -43,7 +43,7 @@ def base(config: DictConfig) -> Callable[[Path], bool]:
         model.to(torch.bfloat16).save_pretrained(folder / "model")
         tokenizer.save_pretrained(folder / "model")
 
-    return _training(config, model, optimizers, objective, tokenizer, save)
+    return _training(config, model, optimizer, objective, tokenizer, save)
 
 
 def student(config: DictConfig) -> Callable[[Path], bool]:
@@ -78,7 +78,7 @@ def student(config: DictConfig) -> Callable[[Path], bool]:
         settings.train_padding,
         settings.truth,
     )
-    optimizers = distill_stages.student_optimizers(model, settings.rate, settings.weight_decay)
+    optimizer = distill_stages.student_optimizer(model, settings.rate, settings.weight_decay)
 
     def save(folder: Path) -> None:
         # A folder's name means nothing on another machine.
@@ -87,13 +87,13 @@ def student(config: DictConfig) -> Callable[[Path], bool]:
         own = {"prompt": settings.prompt, "block": config.block}
         (folder / "adapter" / "d2f.json").write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8")
 
-    return _training(config, model, optimizers, objective, tokenizer, save)
+    return _training(config, model, optimizer, objective, tokenizer, save)
 
 
 def _training(
     config: DictConfig,
     model: Any,
-    optimizers: Any,
+    optimizer: Any,
     objective: BaseObjective | StudentObjective,
     tokenizer: Any,
     save: Callable[[Path], None],
@@ -104,7 +104,7 @@ def _training(
     def train_in(folder: Path) -> bool:
         complete = train(
             model,
-            optimizers,
+            optimizer,
             objective,
             tokenizer,
             mixture,

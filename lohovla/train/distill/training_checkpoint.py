@@ -14,13 +14,13 @@ from torch import Tensor, nn, optim
 from lohovla.errors import UserError
 
 
-def save(folder: Path, step: int, model: nn.Module, optimizers: list[optim.Optimizer], notes: dict[str, Any]) -> None:
+def save(folder: Path, step: int, model: nn.Module, optimizer: optim.Optimizer, notes: dict[str, Any]) -> None:
     """Write what goes on from here; the former checkpoint is replaced once the new one is complete."""
     part, old = (folder.with_name(folder.name + end) for end in (".part", ".old"))
     for left in (part, old):
         shutil.rmtree(left, ignore_errors=True)
     try:
-        _write(part, step, model, optimizers, notes)
+        _write(part, step, model, optimizer, notes)
     except (OSError, SafetensorError):
         shutil.rmtree(part, ignore_errors=True)  # the disk may be full
         raise
@@ -30,26 +30,24 @@ def save(folder: Path, step: int, model: nn.Module, optimizers: list[optim.Optim
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _write(part: Path, step: int, model: nn.Module, optimizers: list[optim.Optimizer], notes: dict[str, Any]) -> None:
+def _write(part: Path, step: int, model: nn.Module, optimizer: optim.Optimizer, notes: dict[str, Any]) -> None:
     part.mkdir(parents=True)
     trained = {name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad}
     save_file(trained, part / "weights.safetensors")
+    state = optimizer.state_dict()
     tensors: dict[str, Tensor] = {}
-    groups = []
-    for number, optimizer in enumerate(optimizers):
-        state = optimizer.state_dict()
-        groups.append(state["param_groups"])
-        for index, entries in state["state"].items():
-            tensors |= {f"{number}.{index}.{name}": value.contiguous() for name, value in entries.items()}
+    for index, entries in state["state"].items():
+        tensors |= {f"{index}.{name}": value.contiguous() for name, value in entries.items()}
     save_file(tensors, part / "optimizer.safetensors")
-    (part / "state.json").write_text(json.dumps({"step": step, "groups": groups, "notes": notes}), encoding="utf-8")
+    facts = {"step": step, "groups": state["param_groups"], "notes": notes}
+    (part / "state.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
-def load(folder: Path, model: nn.Module, optimizers: list[optim.Optimizer]) -> tuple[int, dict[str, Any]]:
+def load(folder: Path, model: nn.Module, optimizer: optim.Optimizer) -> tuple[int, dict[str, Any]]:
     """Put a checkpoint back; returns the step to go on with, and the notes.
 
     Raises:
-        UserError: it is not of this model.
+        UserError: it cannot be read, or is not of this model, or its optimiser is not of this version.
     """
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
@@ -61,13 +59,16 @@ def load(folder: Path, model: nn.Module, optimizers: list[optim.Optimizer]) -> t
     own = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if weights.keys() != own.keys() or any(weights[name].shape != p.shape for name, p in own.items()):
         raise UserError(f"the checkpoint in {folder} is of another model", "start again with resume=false")
+    if any(isinstance(group, list) for group in state["groups"]):  # one list for each of two optimisers
+        raise UserError(
+            f"the optimiser's state in {folder} was written by an older version, which this one cannot go on from",
+            "start again with resume=false",
+        )
     for name, parameter in own.items():
         parameter.data.copy_(weights[name])
-    for number, optimizer in enumerate(optimizers):
-        entries: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            which, index, name = key.split(".", 2)
-            if int(which) == number:
-                entries.setdefault(int(index), {})[name] = value
-        optimizer.load_state_dict({"state": entries, "param_groups": state["groups"][number]})
+    entries: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        entries.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": entries, "param_groups": state["groups"]})
     return state["step"], state["notes"]

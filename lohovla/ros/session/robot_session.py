@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,18 +19,14 @@ from lohovla.ros.session.exclusive_control import ExclusiveControl
 from lohovla.ros.session.homing import Homing
 from lohovla.ros.session.motion_interlock import MotionInterlock
 from lohovla.ros.session.operator_interface import OperatorInterface
+from lohovla.ros.session.robot_clock_poll import RobotClockPoll
 from lohovla.ros.session.ros_robot import RosRobot
 from lohovla.ros.session.session_status import snapshot
 from lohovla.ros.session.stop_reasons import PERMITTED, EndKind, RunEnd, StopReason
 from lohovla.ros.session.warmup import WarmUp
-from lohovla.ros.transport.message_types import BadMessage, seconds_of
-from lohovla.ros.transport.time_sync import ClockOffset
-from lohovla.ros.transport.transport import ServiceFailed
 
 _log = logging.getLogger("lohovla.ros")
-_LOOK_EVERY, _ASK_EVERY, _ASK_FIRST, _ADVISE_AFTER = 0.02, 5.0, 1.0, 3.0  # s
-_CERTAIN = 0.1  # s that the offset of the robot's clock may be off
-_SAME_RATE = 0.02  # between rates of the robot's clock that are said once
+_LOOK_EVERY = 0.02  # s
 _SETTLED = 0.3  # s of rest at the end before the bridge leaves
 _OVER = {
     "done": RunEnd(EndKind.DONE, "the policy says that all is done"),
@@ -108,13 +101,12 @@ class RobotSession:
         self._end: RunEnd | None = None
         self._seed, self._began, self._seconds, self.waited = 0, 0.0, 0.0, 0.0
         self._moving_since: float | None = None
-        self._closed = threading.Event()
         operator.on_emergency = self.loop.stop
-        threading.Thread(target=self._ask, name="lohovla-ask", daemon=True).start()
+        self._clock_poll = RobotClockPoll(robot, lambda: self.clock.now() - self.log.origin)
 
     def close(self) -> None:
         """End the session's own threads."""
-        self._closed.set()
+        self._clock_poll.close()
 
     # -- the run -------------------------------------------------------------------------------------------
 
@@ -288,42 +280,3 @@ class RobotSession:
             self.log.set_condition(now, reason.words, self.verdict.reason is reason, self.verdict.cause)
             if self.log.counts[reason.words] > before:
                 _log.info("%s", self.verdict.description)
-
-    # -- what is asked -------------------------------------------------------------------------------------
-
-    def _ask(self) -> None:
-        """Ask for the robot's time now and then, and once why nothing comes where nothing does."""
-        advised, rate = False, 1.0
-        while not self._closed.is_set():
-            sent = time.monotonic()
-            with contextlib.suppress(ServiceFailed, BadMessage):
-                answer = self.robot.transport.call("/rosapi/get_time", "rosapi/GetTime", {}, 1.0)
-                self.robot.clock.exchange(sent, seconds_of(answer["time"]), time.monotonic())
-            clock = self.robot.clock
-            if (found := clock_words(clock)) and abs((clock.rate * clock.slipping) - rate) > _SAME_RATE:
-                rate = clock.rate * clock.slipping
-                _log.warning("%s", found)
-            connected = self.robot.transport.connected
-            if connected and not advised and self.clock.now() - self.log.origin > _ADVISE_AFTER:
-                advice = self.robot.feeds.silence_hint()
-                advised = bool(advice)
-                for line in advice:
-                    _log.warning("%s", line)
-            # Two answers tell how fast its clock runs; until then a rate that messages show is not proven. An answer
-            # that took long, because a packet was lost, leaves the offset uncertain: it is asked for again.
-            certain = clock.error is not None and clock.error < _CERTAIN
-            settled = clock.proven and clock.slipping == 1.0 and certain
-            self._closed.wait(_ASK_EVERY if settled else _ASK_FIRST)
-
-
-def clock_words(clock: ClockOffset) -> str:
-    """What is odd about the robot's clock, in a line, or ""."""
-    arrival = "robot.stamps=arrival takes messages for as old as they have been here"
-    if clock.rate != 1.0:
-        return f"its clock runs at {clock.rate:.2f} of ours: simulated time? {arrival}"
-    if clock.slipping != 1.0:
-        return (
-            f"its stamps go on at {clock.slipping:.2f} of our time: its clock is another (simulated time?), "
-            f"or messages come later and later. If it is the clock, {arrival}"
-        )
-    return ""

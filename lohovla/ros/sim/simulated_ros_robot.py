@@ -19,12 +19,12 @@ from lohovla.control.poses import wrap
 from lohovla.envs.scene.cameras import CAMERAS
 from lohovla.errors import SetupError
 from lohovla.geometry.ur5e import JOINTS
-from lohovla.ros.robot.pose_conversion import BadPose, pose_message, pose_of
+from lohovla.ros.robot.pose_conversion import BadPose, pose_of
 from lohovla.ros.sim.sim_state_mirror import pack_sim_state
 from lohovla.ros.sim.simulated_controllers import SimulatedController
-from lohovla.ros.transport.message_types import Message, header
+from lohovla.ros.sim.simulated_sensors import SimulatedSensors
+from lohovla.ros.transport.message_types import Message
 from lohovla.ros.transport.transport import Subscription
-from lohovla.ros.vision.image_messages import compressed, image
 
 _log = logging.getLogger("lohovla.ros")
 _STATE_HZ, _WORLD_HZ, _RESULT_HZ = 50.0, 10.0, 2.0
@@ -58,16 +58,14 @@ class SimulatedRosRobot:
         clock_offset: float = 0.0,
         controller_timeout: float = 0.1,
     ):
-        self.env, self._transport, self._camera_hz, self._offset = env.unwrapped, transport, camera_hz, clock_offset
+        self.env, self._transport, self._offset = env.unwrapped, transport, clock_offset
         self._controller = SimulatedController(
             lambda: self.env.simulation.joints, tuple(JOINTS), self._tool_length(), controller_timeout
         )
         self._lock = threading.Lock()
         self._seed = self._next_seed = seed
-        self._due: dict[str, float] = {}
+        self.sensors = SimulatedSensors(self.env, transport, camera_hz)
         self.steps, self.behind = 0, 0.0
-        self.camera_frozen = False  # faults, for tests
-        self._pictures: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
         self._ended: Mapping[str, Any] | None = None
         self._advertise()
         self._subscribe()
@@ -76,21 +74,9 @@ class SimulatedRosRobot:
     # -- topics --------------------------------------------------------------------------------------------
 
     def _advertise(self) -> None:
-        transport = self._transport
-        for topic, kind in (
-            ("/joint_states", "sensor_msgs/JointState"),
-            ("/sim/tool_pose", "geometry_msgs/PoseStamped"),
-            ("/sim/gripper_state", "std_msgs/Float64"),
-            ("/sim/world", "std_msgs/Float64MultiArray"),
-        ):
-            transport.advertise(topic, kind)
-        transport.advertise("/sim/result", "std_msgs/String", latch=True)
-        for name in self.env.sensors.cameras:
-            transport.advertise(f"/camera/{name}/color/image_raw", "sensor_msgs/Image")
-            transport.advertise(f"/camera/{name}/color/image_raw/compressed", "sensor_msgs/CompressedImage")
-            transport.advertise(f"/camera/{name}/color/camera_info", "sensor_msgs/CameraInfo")
-            if f"depth.{name}" in self.env.observation_space.spaces:
-                transport.advertise(f"/camera/{name}/depth/image_raw", "sensor_msgs/Image")
+        self._transport.advertise("/sim/world", "std_msgs/Float64MultiArray")
+        self._transport.advertise("/sim/result", "std_msgs/String", latch=True)
+        self.sensors.advertise()
 
     def _subscribe(self) -> None:
         for topic, kind, callback in (
@@ -221,40 +207,16 @@ class SimulatedRosRobot:
 
     # -- publishing ----------------------------------------------------------------------------------------
 
-    def _is_due(self, what: str, rate: float) -> bool:
-        now = time.monotonic()
-        if now < self._due.get(what, 0.0):
-            return False
-        self._due[what] = max(self._due.get(what, now) + 1.0 / rate, now - 1.0 / rate)
-        return True
-
-    def _wanted(self, topic: str) -> bool:
-        ask = getattr(self._transport, "wanted", None)
-        return True if ask is None else ask(topic)
-
     def _publish(self) -> None:
         seconds = time.time() + self._offset
-        if self._is_due("state", _STATE_HZ):
-            self._publish_state(seconds)
-        if self._wanted("/sim/world") and self._is_due("world", _WORLD_HZ):
+        if self.sensors.is_due("state", _STATE_HZ):
+            self.sensors.publish_state(seconds)
+        if self.sensors.wanted("/sim/world") and self.sensors.is_due("world", _WORLD_HZ):
             self._transport.publish("/sim/world", {"data": pack_sim_state(self.env, self._seed, seconds)}, newest=True)
-        if self._is_due("result", _RESULT_HZ):
+        if self.sensors.is_due("result", _RESULT_HZ):
             self._publish_result()
         for name in self.env.sensors.cameras:
-            self._publish_camera(name, seconds)
-
-    def _publish_state(self, seconds: float) -> None:
-        state = self.env.observe_state().astype(float)
-        head = header(seconds, "base_link")
-        joints = self.env.simulation.joints
-        velocity = self.env.simulation.data.qvel[:6]
-        self._transport.publish(
-            "/joint_states",
-            {"header": head, "name": list(JOINTS), "position": joints.tolist(), "velocity": velocity.tolist()},
-            newest=True,
-        )
-        self._transport.publish("/sim/tool_pose", {"header": head, "pose": pose_message(state[:6])}, newest=True)
-        self._transport.publish("/sim/gripper_state", {"data": float(state[6])}, newest=True)
+            self.sensors.publish_camera(name, seconds)
 
     def _publish_result(self) -> None:
         ended = self._ended
@@ -278,55 +240,6 @@ class SimulatedRosRobot:
         """The sub-task that the world still asks for."""
         following = self.env.problem.goal.next(self.env.scene())
         return following.text if following else ""
-
-    def _publish_camera(self, name: str, seconds: float) -> None:
-        base = f"/camera/{name}"
-        topics = [f"{base}/color/image_raw", f"{base}/color/image_raw/compressed", f"{base}/depth/image_raw"]
-        wanted = [topic for topic in topics if self._wanted(topic)]
-        if not wanted or not self._is_due(name, self._camera_hz):
-            return
-        color, steps = self._see(name)
-        frame = f"{name}_optical"
-        if topics[0] in wanted:
-            self._transport.publish(topics[0], image(color, "rgb8", seconds, frame), newest=True)
-        if topics[1] in wanted:
-            self._transport.publish(topics[1], compressed(color, "jpeg", seconds, frame), newest=True)
-        if topics[2] in wanted and steps is not None:
-            self._transport.publish(topics[2], image(steps, "16UC1", seconds, frame), newest=True)
-        if self._is_due(f"{name} info", 2.0):
-            self._transport.publish(f"{base}/color/camera_info", self._info(name, seconds, frame), newest=True)
-
-    def _see(self, name: str) -> tuple[np.ndarray, np.ndarray | None]:
-        """Colour, and depth in steps, of a camera now; the last ones while it is frozen."""
-        if self.camera_frozen and name in self._pictures:
-            return self._pictures[name]
-        from lohovla.envs.render.renderer import render, render_color
-        from lohovla.envs.sensors import depth_unit
-
-        simulation, camera = self.env.simulation, self.env.sensors.cameras[name]
-        size = camera.width, camera.height
-        if f"depth.{name}" in self.env.observation_space.spaces:
-            color, depth = render(simulation.model, simulation.data, name, *size)
-            steps = np.clip(np.rint(depth / np.float32(depth_unit(camera))), 0, 2**15 - 1).astype(np.uint16)
-        else:
-            color, steps = render_color(simulation.model, simulation.data, name, *size), None
-        self._pictures[name] = color, steps
-        return color, steps
-
-    def _info(self, name: str, seconds: float, frame: str) -> Message:
-        camera = self.env.sensors.cameras[name]
-        k = camera.intrinsics.copy()
-        k[:2, 2] -= 0.5  # ROS counts pixels by their centres
-        return {
-            "header": header(seconds, frame),
-            "width": camera.width,
-            "height": camera.height,
-            "distortion_model": "plumb_bob",
-            "d": [0.0] * 5,
-            "k": k.ravel().tolist(),
-            "r": np.eye(3).ravel().tolist(),
-            "p": np.hstack([k, np.zeros((3, 1))]).ravel().tolist(),
-        }
 
 
 def simulated_cameras(names: list[str]) -> dict[str, dict[str, Any] | None]:

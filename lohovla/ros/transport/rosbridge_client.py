@@ -12,7 +12,6 @@ import itertools
 import logging
 import threading
 import time
-from collections import OrderedDict, deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,11 +24,11 @@ from lohovla.ros.transport.message_conversion import service_from_wire, service_
 from lohovla.ros.transport.message_types import ACTIONS, SERVICES, Message, action_goal, action_name
 from lohovla.ros.transport.rosbridge_codec import BadFrame, Unpacker, pack
 from lohovla.ros.transport.rosbridge_registrations import Registrations
-from lohovla.ros.transport.transport import Handler, ServiceFailed, Subscription, respond
+from lohovla.ros.transport.rosbridge_send_queue import PendingCalls, SendQueue
+from lohovla.ros.transport.transport import Handler, ServiceFailed, Subscription
 
 _log = logging.getLogger("lohovla.ros")
 COMPRESSIONS = ("none", "png", "cbor")
-_WAITING = 200  # messages that may wait to be sent; then the oldest is dropped
 _PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)  # s between attempts to connect
 _LEAVE, _LEAVE_SERVICE = 1.0, 1.2  # s for the server to take a client's topics back, and each service: ROS 1 needs 1 s
 # s: how long the first questions about the generation may take, one of them, and the pauses before and after that.
@@ -59,11 +58,7 @@ class Rosbridge:
         self.url, self._registered = url, Registrations(compression)
         self._known, self.ros_version = ros_version is not None, ros_version or 2
         self.trouble, self.losses, self.refused = "not connected yet", 0, 0
-        self._numbers, self._calls = itertools.count(1), {}
-        self._urgent: OrderedDict[str, Message] = OrderedDict()
-        self._waiting: deque[dict[str, Any]] = deque(maxlen=_WAITING)
-        self._changed = threading.Condition()
-        self._sending = False
+        self._numbers, self._calls, self._queue = itertools.count(1), PendingCalls(), SendQueue()
         self._up, self._reached, self._closed = threading.Event(), threading.Event(), False
         self._socket: ClientConnection | None = None
         self._thread = threading.Thread(target=self._run, name="rosbridge", daemon=True)
@@ -93,12 +88,10 @@ class Rosbridge:
             self._registered.latched[topic] = message
         if not self.connected:
             return  # a command for later is no command
-        with self._changed:
-            if newest:
-                self._urgent[topic] = wire
-            else:
-                self._waiting.append(self._registered.publication(topic, wire))
-            self._changed.notify()
+        if newest:
+            self._queue.put_newest(topic, wire)
+        else:
+            self._queue.put(self._registered.publication(topic, wire))
 
     def subscribe(self, subscription: Subscription) -> None:
         self._say(self._registered.subscribe(subscription, self.ros_version))
@@ -112,17 +105,14 @@ class Rosbridge:
         return service_from_wire(SERVICES[type][1], self._call(service, type, request, timeout))
 
     def _call(self, service: str, type: str, request: Mapping[str, Any], timeout: float) -> Message:
-        key, done, answer = f"call{next(self._numbers)}", threading.Event(), {}
-        self._calls[key] = answer, done
         args = service_value(SERVICES[type][0], request, self.ros_version)
-        self._say({"op": "call_service", "id": key, "service": service, "args": args}, always=True)
-        came = done.wait(timeout)
-        self._calls.pop(key, None)
-        if not came:
-            raise ServiceFailed(f"{service} did not answer in {timeout:g} s")
-        if not answer.get("result", True) or not isinstance(answer.get("values"), Mapping):
-            raise ServiceFailed(f"{service}: {answer.get('values')}")
-        return dict(answer["values"])
+        key = f"call{next(self._numbers)}"
+        return self._calls.call(
+            service,
+            key,
+            lambda: self._queue.put({"op": "call_service", "id": key, "service": service, "args": args}),
+            timeout,
+        )
 
     def act(self, action: str, type: str, goal: Mapping[str, Any]) -> None:
         if self.ros_version == 1:  # where an action is a set of topics
@@ -145,9 +135,10 @@ class Rosbridge:
     def close(self) -> None:
         self._withdraw()
         self._closed = True
-        with self._changed:
-            self._changed.notify_all()
-        self._hang_up()
+        self._queue.wake()
+        if self._socket is not None:
+            with contextlib.suppress(Exception):
+                self._socket.close()
         self._thread.join(3.0)
 
     def _withdraw(self) -> None:
@@ -167,16 +158,14 @@ class Rosbridge:
     def flush(self, timeout: float = 0.5) -> None:
         """Wait until everything is sent, at most ``timeout`` seconds: before a last word and the end."""
         until = time.monotonic() + timeout
-        while (self._waiting or self._urgent or self._sending) and self.connected and time.monotonic() < until:
+        while not self._queue.empty and self.connected and time.monotonic() < until:
             time.sleep(0.002)
 
     # -- what is said --------------------------------------------------------------------------------------
 
-    def _say(self, operation: dict[str, Any], always: bool = False) -> None:
-        if self.connected or always:
-            with self._changed:
-                self._waiting.append(operation)
-                self._changed.notify()
+    def _say(self, operation: dict[str, Any]) -> None:
+        if self.connected:
+            self._queue.put(operation)
 
     # -- the connection ------------------------------------------------------------------------------------
 
@@ -205,9 +194,7 @@ class Rosbridge:
 
     def _serve(self, socket: ClientConnection) -> None:
         """Talk over one connection until it ends."""
-        with self._changed:
-            self._urgent.clear()
-            self._waiting.clear()
+        self._queue.clear()
         ended = threading.Event()
         writer = threading.Thread(target=self._write, args=(socket, ended), name="rosbridge-write", daemon=True)
         opener = threading.Thread(target=self._introduce, args=(ended,), name="rosbridge-open", daemon=True)
@@ -215,9 +202,8 @@ class Rosbridge:
         writer.start()
         opener.start()
         cause = self._read(socket)
-        with self._changed:
-            ended.set()
-            self._changed.notify_all()
+        ended.set()
+        self._queue.wake()
         self._reached.clear()
         if self._up.is_set():
             self._up.clear()
@@ -225,9 +211,7 @@ class Rosbridge:
             self.trouble = cause
             if not self._closed:
                 _log.warning("connection to %s lost: %s", self.url, cause)
-        for answer, done in list(self._calls.values()):
-            answer.update(result=False, values="the connection was lost")
-            done.set()
+        self._calls.fail_all("the connection was lost")
         with contextlib.suppress(Exception):
             socket.close()
 
@@ -265,38 +249,20 @@ class Rosbridge:
         return ""
 
     def _say_everything(self, ended: threading.Event) -> None:
-        with self._changed:
-            if not ended.is_set():
-                self._waiting.extend(self._registered.everything(self.ros_version))
-                self._up.set()
-                self._changed.notify()
-
-    def _hang_up(self) -> None:
-        if self._socket is not None:
-            with contextlib.suppress(Exception):
-                self._socket.close()
+        if self._queue.put_all(self._registered.everything(self.ros_version), unless=ended):
+            self._up.set()
 
     def _write(self, socket: ClientConnection, ended: threading.Event) -> None:
-        while not ended.is_set():
-            with self._changed:
-                while not (self._urgent or self._waiting or ended.is_set()):
-                    self._changed.wait()
-                if ended.is_set():
-                    return
-                if self._waiting:
-                    operation = self._waiting.popleft()
-                else:
-                    topic, wire = self._urgent.popitem(last=False)
-                    operation = self._registered.publication(topic, wire)
-                self._sending = True
+        while (taken := self._queue.take(ended)) is not None:
+            topic, content = taken
             try:
-                socket.send(pack(operation))
+                socket.send(pack(content if topic is None else self._registered.publication(topic, content)))
             except (ConnectionClosed, OSError):
                 return
             except ValueError as error:
                 _log.error("not sent: %s", error)
             finally:
-                self._sending = False
+                self._queue.sent()
 
     def _read(self, socket: ClientConnection) -> str:
         unpack = Unpacker()
@@ -317,31 +283,11 @@ class Rosbridge:
     def _take(self, operation: dict[str, Any]) -> None:
         kind = operation.get("op")
         if kind == "publish":
-            self._hear(operation)
+            self.refused += self._registered.deliver(operation)
         elif kind == "service_response":
-            found = self._calls.get(str(operation.get("id")))
-            if found is not None:
-                found[0].update(operation)
-                found[1].set()
+            self._calls.answer(operation)
         elif kind == "call_service":
-            self._answer(operation)
+            if (response := self._registered.response(operation, self.ros_version)) is not None:
+                self._say(response)
         elif kind == "action_result" and not operation.get("result", True):
             _log.warning("action %s: %s", operation.get("action"), operation.get("values"))
-
-    def _hear(self, operation: dict[str, Any]) -> None:
-        topic = operation.get("topic")
-        for subscription in self._registered.subscribed:
-            if subscription.topic == topic and not subscription.deliver(operation.get("msg")):
-                self.refused += 1
-
-    def _answer(self, operation: dict[str, Any]) -> None:
-        name = str(operation.get("service"))
-        if name not in self._registered.offered:
-            return
-        type, handler = self._registered.offered[name]
-        found = respond(name, type, handler, operation.get("args") or {})
-        values = {} if found is None else service_value(SERVICES[type][1], found, self.ros_version)
-        response = {"op": "service_response", "service": name, "values": values, "result": found is not None}
-        if "id" in operation:
-            response["id"] = operation["id"]
-        self._say(response)

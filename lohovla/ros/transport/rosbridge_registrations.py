@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lohovla.ros.transport.message_conversion import to_wire
-from lohovla.ros.transport.message_types import Message, check_type, service_name, type_name
-from lohovla.ros.transport.transport import Handler, Subscription
+from lohovla.ros.transport.message_conversion import service_value, to_wire
+from lohovla.ros.transport.message_types import SERVICES, Message, check_type, service_name, type_name
+from lohovla.ros.transport.transport import Handler, Subscription, respond
 
 # Real servers cannot send every message as CBOR (see rosbridge_server_limits), and drop the others silently.
 # Pictures they can, and pictures are what it is for: the rest is small.
@@ -97,3 +97,20 @@ class Registrations:
     def _offering(self, service: str, ros_version: int) -> Message:
         kind = service_name(self.offered[service][0], ros_version)
         return {"op": "advertise_service", "service": service, "type": kind}
+
+    def deliver(self, operation: Mapping[str, Any]) -> int:
+        """Give a published message to its subscriptions; returns for how many it did not fit their type."""
+        topic = operation.get("topic")
+        heard = [subscription for subscription in self.subscribed if subscription.topic == topic]
+        return sum(not subscription.deliver(operation.get("msg")) for subscription in heard)
+
+    def response(self, operation: Mapping[str, Any], ros_version: int) -> dict[str, Any] | None:
+        """The answer to a call of a service that is offered; None of one that is not."""
+        name = str(operation.get("service"))
+        if name not in self.offered:
+            return None
+        type, handler = self.offered[name]
+        found = respond(name, type, handler, operation.get("args") or {})
+        values = {} if found is None else service_value(SERVICES[type][1], found, ros_version)
+        response = {"op": "service_response", "service": name, "values": values, "result": found is not None}
+        return {**response, "id": operation["id"]} if "id" in operation else response

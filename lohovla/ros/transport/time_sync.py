@@ -173,3 +173,16 @@ class ClockOffset:
         if self.rate == 1.0 or self._last is None:
             return local - self.offset
         return self._last.remote + (local - self._last.local) * self.rate
+
+
+def describe_clock(clock: ClockOffset) -> str:
+    """What is odd about the robot's clock, in a line, or ""."""
+    arrival = "robot.stamps=arrival takes messages for as old as they have been here"
+    if clock.rate != 1.0:
+        return f"its clock runs at {clock.rate:.2f} of ours: simulated time? {arrival}"
+    if clock.slipping != 1.0:
+        return (
+            f"its stamps go on at {clock.slipping:.2f} of our time: its clock is another (simulated time?), "
+            f"or messages come later and later. If it is the clock, {arrival}"
+        )
+    return ""

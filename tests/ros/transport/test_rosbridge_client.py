@@ -124,7 +124,7 @@ def test_takes_its_services_and_topics_back_when_it_closes(graph, server):
 
 
 def test_what_a_client_that_is_gone_advertised_stays_without_an_answer(graph, server, ros_version, monkeypatch):
-    monkeypatch.setattr("lohovla.ros.transport.rosbridge_server._ANSWER_WITHIN", 0.05)
+    monkeypatch.setattr("lohovla.ros.transport.rosbridge_server_connection._ANSWER_WITHIN", 0.05)
     with open_socket(server.url) as socket:
         kind = service_name("std_srvs/Trigger", ros_version)
         socket.send(json.dumps({"op": "advertise_service", "service": "/here", "type": kind}))

@@ -4,9 +4,8 @@ import math
 
 import pytest
 
-from lohovla.ros.session.robot_session import clock_words
 from lohovla.ros.transport.subscriptions import Subscriber
-from lohovla.ros.transport.time_sync import ClockOffset
+from lohovla.ros.transport.time_sync import ClockOffset, describe_clock
 
 
 def test_one_way_is_the_quickest_message():
@@ -82,7 +81,7 @@ def test_a_clock_that_runs_at_another_rate_is_followed_and_said(monkeypatch, rat
     looked, _ = line.run(monkeypatch, 20.0, every=5.0)
     assert looked < 0.1
     assert line.clock.rate == pytest.approx(rate, abs=0.01)
-    words = clock_words(line.clock)
+    words = describe_clock(line.clock)
     assert ("simulated time?" in words) == (rate != 1.0)
     assert rate == 1.0 or f"its clock runs at {rate:.2f} of ours" in words
     line.run(monkeypatch, 5.0, every=5.0)
@@ -96,7 +95,7 @@ def test_messages_that_come_later_and_later_are_not_taken_for_a_slow_clock(monke
     assert line.clock.rate == 1.0
     assert was > 0.5
     assert looked > 0.4 * was  # answers wait in the queue too: half of it cannot be seen
-    assert "later and later" in clock_words(line.clock)
+    assert "later and later" in describe_clock(line.clock)
 
 
 def test_without_exchanges_a_slow_clock_is_said_and_not_believed(monkeypatch):
@@ -104,8 +103,8 @@ def test_without_exchanges_a_slow_clock_is_said_and_not_believed(monkeypatch):
     looked, _ = line.run(monkeypatch, 8.0)
     assert line.clock.rate == 1.0
     assert looked > 0.2
-    assert "0.90" in clock_words(line.clock)
-    assert "robot.stamps=arrival" in clock_words(line.clock)
+    assert "0.90" in describe_clock(line.clock)
+    assert "robot.stamps=arrival" in describe_clock(line.clock)
 
 
 def test_arrival_times_are_taken_where_the_profile_says_so(monkeypatch):

@@ -13,6 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from lohovla.commands.ros_results import draw_commands, print_run, run_record, save_recording
 from lohovla.commands.ros_sim import check_packages
 from lohovla.errors import UserError
 from lohovla.ros.session.stop_reasons import EndKind, RunEnd
@@ -106,7 +107,7 @@ class _Bridge:
         settings = LoopSettings.from_config(profile.loop_settings(loop))
         chosen: Any = OmegaConf.to_container(config.policy)
         name, policy_settings = split_settings(chosen)
-        self.by_policy = judged_by_policy(config)
+        self.policy, self.by_policy = name, judged_by_policy(config)
         if name == "lohovla":
             policy_settings |= {"progress": "model", "allow_done": self.by_policy}
         task = get_task(config.task).name
@@ -241,46 +242,17 @@ class _Bridge:
         recording = RunRecorder(fps) if config.record else None
         watchers += [recording] if recording is not None else []
         outcome = self.session.run(seed, self._over(simulated), config.home)
-        record = self._record(seed, outcome, simulated)
+        record = run_record(self.session, seed, outcome)
+        if simulated:
+            record |= {"success": simulated.success, "score": simulated.score}
         if recording is not None:
             watchers.remove(recording)
-            record["episode"] = self._save(recording, record)
-        self._draw(index)
-        self._print(record)
+            task, policy = self.task if self.profile.world else self.profile.name, self.policy
+            root = Path(config.dataset or self.folder / "dataset")
+            record["episode"] = save_recording(recording, root, self.profile, record, task, policy)
+        draw_commands(self.trace, self.robot, self.folder, "commands" if index == 0 else f"commands-{index}")
+        print_run(record)
         return record
-
-    def _save(self, recording: Any, record: dict[str, Any]) -> int | None:
-        """Add the run to the data set; a run on a robot is a success if the policy thinks so."""
-        from lohovla.policies.registry import split_settings
-        from lohovla.ros.record.run_recorder import save
-
-        chosen: Any = OmegaConf.to_container(self.config.policy)
-        root = Path(self.config.dataset or self.folder / "dataset")
-        by_policy = record["ending"] == EndKind.DONE.value
-        attributes = {
-            "task": record["goal"],
-            "seed": record["seed"],
-            "reason": record["cause"],
-            "task_name": self.task if self.profile.world else self.profile.name,
-            "success": bool(record.get("success", by_policy)),
-            "final_score": float(record.get("score", by_policy)),
-            "judged_by": "simulator" if self.profile.world else "policy",
-            "policy": split_settings(chosen)[0],
-        }
-        try:
-            return save(recording, root, self.profile, attributes)
-        except UserError as error:  # the run is over; what is known of it must still be written
-            print(f"not recorded: {error.cause}", file=sys.stderr)
-            return None
-
-    def _draw(self, index: int) -> None:
-        """What was commanded, as numbers and as a picture."""
-        from lohovla.ros.ui.command_log import draw
-
-        name = "commands" if index == 0 else f"commands-{index}"
-        self.trace.write(self.folder / f"{name}.jsonl")
-        top = self.robot.eyes.sight.pictures.get("images.top")
-        draw(self.trace.moments, top).save(self.folder / f"{name}.png")
 
     def _over(self, simulated: Any) -> Callable[[], RunEnd | None]:
         from lohovla.evaluate.ros_episodes import SUCCEEDED
@@ -299,28 +271,3 @@ class _Bridge:
             return None
 
         return over
-
-    def _record(self, seed: int, outcome: Any, simulated: Any) -> dict[str, Any]:
-        record = {
-            "seed": seed,
-            "goal": self.operator.goal,
-            "ending": outcome.end.kind.value,
-            "cause": outcome.end.cause,
-            "seconds": round(outcome.seconds, 2),
-            "subtasks": outcome.subtasks,
-            "events": outcome.counts,
-            "event_list": [f"{e.time:.3f} s {e.kind}: {e.cause}" for e in outcome.events],
-            "commands": self.robot.sent,
-            "refused": self.robot.refused,
-            "loop": self.session.loop.latency_stats.summary(self.session.log, self.session.settings.command_hz),
-        }
-        if simulated:
-            record |= {"success": simulated.success, "score": simulated.score}
-        return record
-
-    def _print(self, record: dict[str, Any]) -> None:
-        print(record["goal"])
-        for moment, text in record["subtasks"]:
-            print(f"  {moment:6.2f} s  {text}")
-        print(f"  {record['seconds']:6.2f} s  {record['cause']}")
-        print("  events: " + (", ".join(f"{kind} {n}" for kind, n in record["events"].items()) or "none"), flush=True)

@@ -93,6 +93,11 @@ class Episode:
         )
         self.score = self.problem.goal.score(self.scene())
 
+    def pursue(self, problem: TaskInstance) -> None:
+        """Go on from the present state towards another goal on the same table; actions are counted anew."""
+        self.problem, self.actions, self._stood, self.over = problem, 0, 0.0, False
+        self.score = problem.goal.score(self.scene())
+
     def act(self, action: np.ndarray) -> dict[str, Any]:
         """Carry out a checked action; returns what could not be had: clamped, slowed, and the outcome."""
         report = self._command(action) if self.rules.control == "ee" else self._pick_place(action)

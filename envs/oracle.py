@@ -73,7 +73,7 @@ class Oracle:
             return self._stay()
         pick, place = pick_place_action(scene, subtask).astype(float)
         edge, holding = scene.blocks[subtask.pick].edge, scene.held == subtask.pick
-        return iter(PickPlace(self.env.simulation, pick, place, edge, holding))
+        return iter(PickPlace(self.env.simulation, pick, place, edge, lowest=0.0, holding=holding))
 
     def _stay(self) -> Iterator[Waypoint]:
         position, rotation = self.env.simulation.tcp()

@@ -63,6 +63,15 @@ COMMANDS = {
             "lohovla rollout realtime=true loop.chunking_mode=ensemble viz=rerun",
         ),
     ),
+    "view": Subcommand(
+        "lohovla.commands.view",
+        "A live page: watch a policy, type goals, switch policies, move the arm by hand.",
+        (
+            "lohovla view",
+            "lohovla view task=E control=pick_place policy=oracle port=8030",
+            "lohovla view checkpoints=[runs/mine/checkpoint]",
+        ),
+    ),
     "tasks": Subcommand(
         "lohovla.commands.tasks",
         "List the tasks; with pictures=true also write docs/tasks.md.",

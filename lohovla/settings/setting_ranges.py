@@ -161,6 +161,10 @@ ALLOWED: dict[str, SettingType] = {
     "robot.start.*": number(),
     "robot.max_age.*": number(),
     "robot.loop": group(),
+    # view
+    "speed": number(0, 20, above=True),
+    "checkpoints": many(path()),
+    "names": many(word()),
     # rollout
     "deadman": _NAME,
     "viz": _NAME,

@@ -14,6 +14,8 @@ from lohovla.ros.transport.namespace import full_name
 from lohovla.ros.transport.time_sync import ClockOffset
 from lohovla.ros.transport.transport import ServiceFailed, Subscription
 
+_RECENT = 6  # messages of a topic that are kept: of a camera at 30 Hz those of 0.2 s
+
 
 @dataclass(frozen=True)
 class ReceivedMessage:
@@ -33,7 +35,7 @@ class ReceivedMessage:
 
 
 class Subscriber:
-    """One topic: its newest message. An older one that comes later is dropped.
+    """One topic: its newest messages. An older one that comes later is dropped.
 
     Args:
         topic: its name as ROS has it.
@@ -43,6 +45,9 @@ class Subscriber:
         each: called there with every message and when it was taken, also with one that is older than the newest:
             a topic may have several publishers, whose messages say different things.
         arrival: take messages for as old as they have been here, whatever their stamps say.
+
+    Attributes:
+        recent: the newest messages, oldest first.
     """
 
     def __init__(
@@ -56,8 +61,13 @@ class Subscriber:
     ):
         self.topic, self.type, self._clock, self._on_new = topic, type, clock, on_new
         self._each, self._arrival = each, arrival
-        self.newest: ReceivedMessage | None = None
+        self.recent: tuple[ReceivedMessage, ...] = ()
         self.count = self.late = 0
+
+    @property
+    def newest(self) -> ReceivedMessage | None:
+        """The newest message; None before the first."""
+        return self.recent[-1] if self.recent else None
 
     def __call__(self, message: Message) -> None:
         """Take a message."""
@@ -70,12 +80,13 @@ class Subscriber:
         self.count += 1
         if self._each is not None:
             self._each(message, taken)
-        if self.newest is not None and taken < self.newest.taken - 1.0:
-            pass  # the sender's clock was set back: go on from there
-        elif self.newest is not None and taken < self.newest.taken:
+        kept = self.recent
+        if kept and taken < kept[-1].taken - 1.0:
+            kept = ()  # the sender's clock was set back: go on from there
+        elif kept and taken < kept[-1].taken:
             self.late += 1
             return
-        self.newest = ReceivedMessage(message, taken, came, self.count)
+        self.recent = (*kept, ReceivedMessage(message, taken, came, self.count))[-_RECENT:]
         if self._on_new is not None:
             self._on_new()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import zlib
 from collections.abc import Callable
@@ -52,7 +53,7 @@ class _Camera:
         if topics.depth:
             packed = topics.depth.endswith("compressedDepth") or topics.depth.endswith("compressed")
             kind = "sensor_msgs/CompressedImage" if packed else "sensor_msgs/Image"
-            self.depth = feeds.subscribe(topics.depth, kind, throttle)
+            self.depth = feeds.subscribe(topics.depth, kind, throttle, on_new)
         if topics.info and topics.intrinsics is None:
             self.info = feeds.subscribe(topics.info, "sensor_msgs/CameraInfo", 1.0)
         self._calibration: Calibration | None = None
@@ -93,16 +94,21 @@ class _Camera:
         return self._calibration
 
     def newest(self) -> tuple[ReceivedMessage, ReceivedMessage | None] | None:
-        """Colour and the depth that belongs to it; None while one is missing or they are too far apart."""
-        color = self.color.newest
-        if color is None:
-            return None
+        """Colour and the depth that belongs to it; None while one is missing or they are too far apart.
+
+        The two come one after the other, over a network some time apart: the newest colour has no depth yet when it
+        comes. The pair is chosen whose older half is newest, less how far the halves are apart.
+        """
         if self.depth is None:
-            return color, None
-        depth = self.depth.newest
-        if depth is None or abs(depth.taken - color.taken) > _APART:
-            return None
-        return color, depth
+            return None if self.color.newest is None else (self.color.newest, None)
+        pairs = [(color, depth) for color in self.color.recent for depth in self.depth.recent]
+        apart = [abs(depth.taken - color.taken) for color, depth in pairs]
+        worth = [
+            min(color.taken, depth.taken) - gap if gap <= _APART else -math.inf
+            for (color, depth), gap in zip(pairs, apart, strict=True)
+        ]
+        best = max(worth, default=-math.inf)
+        return None if math.isinf(best) else pairs[worth.index(best)]
 
 
 class CameraPipeline:
@@ -175,7 +181,7 @@ class CameraPipeline:
         for camera in self.cameras.values():
             camera.note()
         found = {name: camera.newest() for name, camera in self.cameras.items()}
-        order = tuple(pair[0].order if pair else -1 for pair in found.values())
+        order = tuple(part.order if part else -1 for pair in found.values() for part in pair or (None, None))
         if order == self._seen:
             return
         pictures: dict[str, np.ndarray] = {}

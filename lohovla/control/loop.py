@@ -325,7 +325,9 @@ class ControlLoop:
             prefix=action_prefix(self.spec, remaining, measured),
             inference_delay=inference_delay,
         )
-        self._arm_snapshots = {job.number: ArmSnapshot.from_robot(measured, self.limiter.pose, remaining)}
+        # The arm was told then what it is told now, less what pictures took to come.
+        commanded = self.observation_monitor.command_at(sample.taken + self.settings.period)
+        self._arm_snapshots = {job.number: ArmSnapshot.from_robot(measured, commanded, remaining)}
 
     def _accept_chunk(self, now: float, job: InferenceRequest, decision: Decision) -> None:
         """Let a chunk take over, if it is sound and still of use."""

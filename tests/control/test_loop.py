@@ -9,6 +9,7 @@ from lohovla.benchmarks.control.faults import violations
 from lohovla.control.event_log import EventLog
 from lohovla.control.motion_limits import MotionLimits
 from lohovla.control.settings import CHUNKING_MODES, REACH, LoopSettings
+from lohovla.control.simulated_robots import TimedObservation
 from lohovla.errors import UserError
 from lohovla.policies.base import Decision, Policy, PolicySpec
 from lohovla.policies.random_waypoints import RandomWaypointPolicy
@@ -80,12 +81,36 @@ def test_a_new_chunk_comes_after_as_many_actions_as_set(rig):
     assert np.median(steady) == pytest.approx(0.25, abs=0.03)
 
 
+@pytest.mark.parametrize("age", [0.0, 0.2])
+def test_a_picture_that_comes_late_makes_no_chunk_leap(rig, age):
+    """A chunk begins at the moment of what it was decided on, and with what was commanded then."""
+    policy = Straight()
+    r = rig(0.05, policy=policy, safety={"camera_stale": 0.3, "max_step": 0.008})
+    seen = {}
+
+    def observe(now, world):
+        fresh = TimedObservation({"state": np.append(r.arm.pose(), 0.0), "instruction": "on"}, now)
+        seen[round(now, 6)] = fresh
+        old = [moment for moment in seen if moment <= now - age + 1e-9]
+        return seen[max(old)] if old else fresh
+
+    r.arm.observe = observe
+    on_tick = r.loop.on_tick
+    r.loop.on_tick = lambda loop: (on_tick(loop), observe(loop.clock.now(), False))
+    r.run(3.0)
+    assert r.counts.get("change bound", 0) == 0, r.counts
+    y = path(r)[:, 1]
+    np.testing.assert_allclose(np.diff(y[60:250]) / 0.01, 0.1, atol=0.02)
+    for place, commanded in policy.told[4:]:  # what it was told is of the moment of its picture too
+        assert abs(commanded[1, 1] - place[1]) < 0.003
+
+
 class Straight(Policy):
     """Goes 1 cm an action along x from wherever the tool is, in offsets."""
 
     def __init__(self, horizon=16):
         self.spec = PolicySpec(("state",), "ee", (7,), horizon, 20.0, relative=True, prefix=True)
-        self.seen = []
+        self.seen, self.told = [], []
 
     def reset(self, seed, slot=0):
         pass
@@ -95,6 +120,7 @@ class Straight(Policy):
 
     def chunk(self, observation, context, plan, prefix=None, inference_delay=0):
         self.seen.append((observation["state"][:3].copy(), prefix))
+        self.told.append((observation["state"][:3].copy(), context.commanded))
         actions = np.zeros((self.spec.horizon, 7), np.float32)
         actions[:, 1] = 0.005 * np.arange(1, self.spec.horizon + 1)
         if prefix is not None:

@@ -8,6 +8,7 @@ from collections import deque
 import numpy as np
 
 from lohovla.control.event_log import EventLog
+from lohovla.control.poses import POSE
 from lohovla.control.safety.camera_check import CameraCheck
 from lohovla.control.settings import LoopSettings
 from lohovla.control.simulated_robots import Robot, TimedObservation
@@ -30,7 +31,9 @@ class ObservationMonitor:
     def __init__(self, robot: Robot, spec: PolicySpec, settings: LoopSettings, period: float, log: EventLog):
         self._robot, self._spec, self._period, self.log = robot, spec, period, log
         self._cameras, self._limits = CameraCheck(settings.safety), settings.limits
-        self._sent: deque[tuple[float, np.ndarray]] = deque(maxlen=math.ceil(period / settings.period) + 2)
+        self._sent: deque[tuple[float, np.ndarray]] = deque(
+            maxlen=math.ceil((period + settings.safety.camera_stale) / settings.period) + 2
+        )
         self._at = -math.inf  # when to look again
         self.begin_episode(0.0, 0.0)
 
@@ -73,11 +76,22 @@ class ObservationMonitor:
             step, reward, sample.world, commanded=self._commanded(sample.taken), velocity=self._limits.velocity
         )
 
+    def command_at(self, moment: float) -> np.ndarray:
+        """The pose (6,) that was commanded for a moment; of those that are kept, the one nearest in time.
+
+        Raises:
+            LookupError: nothing was commanded yet.
+        """
+        if not self._sent:
+            raise LookupError("no command was sent")
+        return self._interpolated(moment)[:POSE]
+
     def _commanded(self, now: float) -> np.ndarray | None:
         """The commands (2, 7) of one period ago and of this moment."""
         if not self._sent:
             return None
+        return np.stack([self._interpolated(now - self._period), self._interpolated(now)]).astype(np.float32)
+
+    def _interpolated(self, moment: float) -> np.ndarray:
         times, rows = np.array([time for time, _ in self._sent]), np.array([row for _, row in self._sent])
-        moments = (now - self._period, now)
-        both = np.stack([[np.interp(moment, times, column) for column in rows.T] for moment in moments])
-        return both.astype(np.float32)
+        return np.array([np.interp(moment, times, column) for column in rows.T])

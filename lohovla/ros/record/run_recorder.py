@@ -102,8 +102,8 @@ class RunRecorder:
         if not sight.pictures and session.robot.eyes.cameras:
             return
         self._next += 1.0 / self.fps
-        sample = session.robot.observe(session.clock.now(), False)
-        self._look(sample.observation, command, session)
+        observation = {**sight.pictures, "state": session.robot.state()}
+        self._look(observation, command, session)
 
     def _look(self, observation: Mapping[str, Any], command: Any, session: Any) -> None:
         for key, value in observation.items():

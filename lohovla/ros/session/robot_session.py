@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from lohovla.control.clock import WallClock
 from lohovla.control.event_log import EventLog
 from lohovla.control.inference.inference_worker import InferenceWorker
@@ -221,7 +223,7 @@ class RobotSession:
     def _tick(self, loop: ControlLoop) -> None:
         now = self.clock.now()
         moving = loop.last_command is not None and not loop.limiter.resting
-        self.verdict = self.gate.check(now, loop.limiter.pose if moving else None)
+        self.verdict = self.gate.check(now, self._sent_at(self.robot.told_at) if moving else None)
         may = bool(self.verdict) and self.phase == "running"
         self._note(now)
         if loop.emergency and not self.operator.emergency and not loop.inference_client.failure_cause:
@@ -243,6 +245,10 @@ class RobotSession:
             loop.reset(self._seed)
         self.commanded = loop.last_command
         self._watch()
+
+    def _sent_at(self, moment: float) -> np.ndarray:
+        """Where the arm (6,) was sent at the moment of which it tells: what it tells is old, and old means far."""
+        return self.loop.observation_monitor.command_at(moment + self.settings.period)
 
     def _watch(self) -> None:
         self.peers.moving = self.robot.allowed

@@ -22,6 +22,7 @@ from lohovla.ros.robot.joint_states import JointStates
 from lohovla.ros.robot.joint_trajectories import COMMANDS
 from lohovla.ros.robot.pose_conversion import BadPose, attach, pose_of
 from lohovla.ros.robot.robot_profile import GRIPPER_STATES, Profile
+from lohovla.ros.robot.state_history import StateHistory
 from lohovla.ros.robot.ur5e_kinematics import tool_of_joints
 from lohovla.ros.sim.sim_state_mirror import SimStateMirror, stamp_and_seed
 from lohovla.ros.transport.message_types import BadMessage, Message
@@ -78,7 +79,7 @@ class RosRobot:
             self._hand.advertise()
         self.sent, self.refused, self.last_message = 0, 0, None
         self.allowed = False  # whether the session lets commands go out
-        self._moved, self._gripper = -math.inf, (0.0, -math.inf)
+        self._moved, self._gripper, self._history = -math.inf, (0.0, -math.inf), StateHistory()
         self._log: EventLog | None = None
 
     def _hear(self) -> None:
@@ -186,7 +187,19 @@ class RosRobot:
         self._commander.reset()
 
     def advance(self, now: float) -> None:
-        """A real robot moves by itself."""
+        """A real robot moves by itself; what it was at any moment is kept."""
+        if self.measured() is not None:
+            self._remember()
+
+    @property
+    def told_at(self) -> float:
+        """When the tool's newest pose was taken, s on the loop's clock; minus infinity before the first."""
+        told = self._tool or self._joint_feed
+        return -math.inf if told is None or told.newest is None else told.newest.taken
+
+    def _remember(self) -> None:
+        if not math.isinf(self.told_at):
+            self._history.add(self.told_at, self.state())
 
     def command(self, command: Command, now: float) -> None:
         """Send a command if the arm may move, and while it comes to rest."""
@@ -240,8 +253,9 @@ class RosRobot:
                 self._hand.send(command.gripper)
 
     def observe(self, now: float, world: bool) -> TimedObservation:
-        state = np.concatenate([self.pose(), [self.gripper()], self._all_joints()])
+        """Pictures, and the arm as it was when the oldest of them was taken: pictures take longer to come."""
         sight = self.eyes.sight
+        state = self.state()
         observation = {"state": state.astype(np.float32), "instruction": self.instruction, **sight.pictures}
         stamps, taken = dict(sight.stamps), now
         true = None
@@ -253,7 +267,13 @@ class RosRobot:
             observation["state"] = tool
         elif stamps:
             taken = min(min(stamps.values()), now)
+            self._remember()
+            observation["state"] = self._history.at(taken).astype(np.float32)
         return TimedObservation(observation, taken, stamps, true)
+
+    def state(self) -> np.ndarray:
+        """Proprioception (13,) as it was told last: the tool's pose, the gripper, the joints."""
+        return np.concatenate([self.pose(), [self.gripper()], self._all_joints()])
 
     def _all_joints(self) -> np.ndarray:
         """Joint positions (6,); the last that were known, until the session has noticed that they are lost.

@@ -13,6 +13,7 @@ from lohovla.ros.robot.robot_profile import Profile
 from lohovla.ros.session.ros_robot import RosRobot
 from lohovla.ros.transport.in_process_ros import InProcessRos, LocalTransport
 from lohovla.ros.transport.message_types import header
+from lohovla.ros.vision.camera_pipeline import CameraFrames
 from lohovla.settings.hydra_config import compose
 
 JOINTS, HALF = [0.1, -1.2, 1.6, -2.0, -1.57, 0.3], 0.4
@@ -145,3 +146,21 @@ def test_a_clock_that_was_set_back_does_not_keep_an_old_joint():
     assert joints.positions(["a"]) == 1.0
     joints.take({"name": ["a"], "position": [3.0]}, 50.0)
     assert joints.positions(["a"]) == 3.0
+
+
+def test_the_policy_is_told_the_state_of_the_moment_of_its_pictures(told):
+    """A picture comes later than the state does: with the state of now the arm would seem ahead of what is seen."""
+    robot, begin = told.robot, told.now
+    tools = []
+    for k in range(11):
+        told.now = begin + 0.02 * k
+        told.arm([0.1 + 0.03 * k, *JOINTS[1:]])
+        told.hand()
+        robot.advance(told.now)
+        tools.append(robot.measured())
+    robot.eyes.sight = CameraFrames({"images.top": np.zeros((2, 2, 3), np.uint8)}, {"images.top": begin + 0.11})
+    seen = robot.observe(told.now, False)
+    assert seen.taken == pytest.approx(begin + 0.11)
+    assert seen.observation["state"][7] == pytest.approx(0.1 + 0.03 * 5.5, abs=1e-4)
+    np.testing.assert_allclose(seen.observation["state"][:3], (tools[5] + tools[6])[:3] / 2, atol=1e-3)
+    assert robot.state()[7] == pytest.approx(0.4)  # what it is now

@@ -280,3 +280,27 @@ def test_a_topic_that_never_comes_is_named_in_the_log(bench, monkeypatch, caplog
     one = bench().start()
     one.until(lambda: "nothing has come on /sim/gripper_state (std_msgs/Float64)" in caplog.text)
     one.finish()
+
+
+def test_where_the_arm_is_is_compared_with_where_it_was_sent_at_that_moment(bench, monkeypatch):
+    """Its message is old when it comes, and the arm is on its way: the newest command is ahead of it by right."""
+    run = bench().start()
+    run.moves()
+    sent, compared, check = [], [], run.session.gate.check
+
+    def look(now, commanded=None):
+        command = run.session.loop.last_command
+        sent.append((command.time, command.pose))
+        if commanded is not None and len(sent) > 20:
+            compared.append((run.robot.told_at, commanded, command.pose))
+        return check(now, commanded)
+
+    monkeypatch.setattr(run.session.gate, "check", look)
+    run.until(lambda: len(compared) > 20)
+    monkeypatch.undo()
+    times, poses = np.array([moment for moment, _ in sent]), np.array([pose for _, pose in sent])
+    kept = [one for one in compared if one[0] + run.session.settings.period > times[0]]
+    for moment, commanded, _ in kept:
+        then = [np.interp(moment + run.session.settings.period, times, column) for column in poses.T]
+        np.testing.assert_allclose(commanded, then, atol=1e-6)
+    assert any(np.abs(commanded - newest).max() > 1e-4 for _, commanded, newest in kept)

@@ -91,7 +91,7 @@ class _Bridge:
         from lohovla.ros.session.operator_interface import OperatorInterface
         from lohovla.ros.session.robot_session import RobotSession
         from lohovla.ros.session.ros_robot import RosRobot
-        from lohovla.ros.sim.sim_state_mirror import SimStateMirror
+        from lohovla.ros.sim.sim_state_mirror import mirror_of
         from lohovla.ros.transport.connect import connect
         from lohovla.ros.transport.namespace import in_namespace
         from lohovla.ros.transport.sim_time import RosSimTime
@@ -112,14 +112,12 @@ class _Bridge:
             policy_settings |= {"progress": "model", "allow_done": self.by_policy}
         task = get_task(config.task).name
         world = {"control": "ee", "control_hz": 20.0 if name == "lohovla" else _WORLD_HZ}
-        mirror = SimStateMirror(task, {**world, "control_hz": _WORLD_HZ}) if profile.world else None
         make = partial(build_policy, name, policy_settings, task, world)
         self.worker = BackgroundWorker(make, own["worker"], settings.priority)  # type: ignore[arg-type]
         self.close_all: list[Callable[[], None]] = [self.worker.close]
         try:
             spec = self.worker.wait()
-            if "world" in spec.observation_keys and mirror is None:
-                raise UserError(f"policy {name} reads the true state", "only robot=sim tells it")
+            mirror = mirror_of(name, spec.observation_keys, profile.world, task, {**world, "control_hz": _WORLD_HZ})
             self.task, kind, url = task, config.transport, config.url
             if kind == "sim":
                 kind, url = "rosbridge", self._simulate()

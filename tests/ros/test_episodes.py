@@ -141,8 +141,13 @@ def test_a_folder_of_other_settings_is_refused(tmp_path, capsys):
 
 def test_one_command_plays_through_rosbridge(tmp_path):
     """A simulated robot of its own, the bridge, a policy: until the time is up, or the goal stands."""
-    words = ["robot=sim", "transport=sim", "policy=chunked-oracle", "enable=always", "seconds=5", "output=run"]
-    slack = ["robot.max_age={state: 2, camera: 2, observation: 1}", "loop.safety.clock_jump_threshold=2", "page.port=0"]
+    words = ["robot=sim", "transport=sim", "policy=chunked-oracle", "enable=always", "seconds=10", "home=false"]
+    slack = [
+        "output=run",
+        "robot.max_age={state: 2, camera: 2, observation: 1}",
+        "loop.safety.clock_jump_threshold=2",
+        "page.port=0",
+    ]
     command = [sys.executable, "-m", "lohovla.cli", "ros", *words, *slack]
     answer = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert answer.returncode == 0, answer.stderr

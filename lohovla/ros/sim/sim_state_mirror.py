@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lohovla.errors import UserError
 from lohovla.mujoco_import import mujoco
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -98,3 +99,25 @@ class SimStateMirror:
         mujoco.mj_forward(simulation.model, simulation.data)
         self.env.episode.actions, self.env.episode.over = int(values[6]), False
         return self.env.get_state()
+
+
+def mirror_of(
+    policy: str, keys: Sequence[str], topic: str, task: str, settings: Mapping[str, Any]
+) -> SimStateMirror | None:
+    """The mirror for a policy that reads the true state; None for another, so that nobody subscribes to it for nothing.
+
+    Args:
+        policy: its name.
+        keys: what it observes.
+        topic: on which a simulator tells the true state, or "".
+        task: its name.
+        settings: of the environment.
+
+    Raises:
+        UserError: the policy reads the true state, and nobody tells it.
+    """
+    if "world" not in keys:
+        return None
+    if not topic:
+        raise UserError(f"policy {policy} reads the true state", "only robot=sim tells it")
+    return SimStateMirror(task, settings)

@@ -29,6 +29,9 @@ from lohovla.ros.transport.transport import Handler, ServiceFailed, Subscription
 
 _log = logging.getLogger("lohovla.ros")
 COMPRESSIONS = ("none", "png", "cbor")
+# Characters from which a frame is sent as binary: servers read the same JSON from it. That of ROS 1 checks the letters
+# of text at 6 MB a second and does nothing else meanwhile, so that the pictures of a camera would keep it busy.
+_LARGE = 2**14
 _PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)  # s between attempts to connect
 _LEAVE, _LEAVE_SERVICE = 1.0, 1.2  # s for the server to take a client's topics back, and each service: ROS 1 needs 1 s
 # s: how long the first questions about the generation may take, one of them, and the pauses before and after that.
@@ -256,7 +259,8 @@ class Rosbridge:
         while (taken := self._queue.take(ended)) is not None:
             topic, content = taken
             try:
-                socket.send(pack(content if topic is None else self._registered.publication(topic, content)))
+                frame = pack(content if topic is None else self._registered.publication(topic, content))
+                socket.send(frame.encode() if len(frame) > _LARGE else frame)
             except (ConnectionClosed, OSError):
                 return
             except ValueError as error:

@@ -15,9 +15,11 @@ from lohovla.ros.transport.in_process_ros import InProcessRos, LocalTransport
 from lohovla.ros.transport.message_types import BadMessage, blank, service_name, type_name
 from lohovla.ros.transport.rosbridge_client import Rosbridge
 from lohovla.ros.transport.rosbridge_server import RosbridgeServer
+from lohovla.ros.transport.rosbridge_server_connection import ServedConnection
 from lohovla.ros.transport.subscriptions import Subscriptions
 from lohovla.ros.transport.time_sync import ClockOffset
 from lohovla.ros.transport.transport import ServiceFailed, Subscription
+from lohovla.ros.vision.image_messages import image
 
 WAIT = 10.0
 DIAGNOSIS = "diagnostic_msgs/DiagnosticStatus"
@@ -74,6 +76,31 @@ def client(server):
 
 def test_finds_the_generation_out(client, ros_version):
     assert client.ros_version == ros_version
+
+
+def test_pictures_are_sent_as_binary_frames_and_the_rest_as_text(client, graph, monkeypatch):
+    """The server of ROS 1 takes a whole core to check the letters of a camera's pictures as text."""
+    frames, take = [], ServedConnection.take
+
+    def note(self, frame):
+        frames.append(frame)
+        take(self, frame)
+
+    monkeypatch.setattr(ServedConnection, "take", note)
+    picture, heard = image(np.full((160, 320, 3), 7, np.uint8), "rgb8", 5.0, "top"), Inbox()
+    client.advertise("/picture", "sensor_msgs/Image")
+    client.advertise("/words", "std_msgs/String")
+    until(lambda: {"/picture", "/words"} <= set(graph.types))
+    node = LocalTransport(graph)
+    node.subscribe(Subscription("/picture", "sensor_msgs/Image", heard))
+    node.subscribe(Subscription("/words", "std_msgs/String", heard))
+    client.publish("/picture", picture)
+    client.publish("/words", {"data": "on"})
+    first, second = heard.wait(2)
+    assert bytes(first["data"]) == bytes(picture["data"])
+    assert second["data"] == "on"
+    kinds = {json.loads(frame)["topic"]: type(frame) for frame in frames if json.loads(frame)["op"] == "publish"}
+    assert kinds == {"/picture": bytes, "/words": str}
 
 
 def test_asks_for_the_generation_until_it_is_known(graph, monkeypatch, caplog):

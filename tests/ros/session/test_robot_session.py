@@ -276,7 +276,7 @@ def test_an_emergency_stop_that_was_released_while_paused_is_logged_once(bench):
 
 def test_a_topic_that_never_comes_is_named_in_the_log(bench, monkeypatch, caplog):
     """Nothing else would: without its state a gripper is taken to be where it was commanded."""
-    monkeypatch.setattr("lohovla.ros.session.robot_session._ADVISE_AFTER", 0.1)
+    monkeypatch.setattr("lohovla.ros.session.robot_clock_poll._ADVISE_AFTER", 0.1)
     one = bench().start()
     one.until(lambda: "nothing has come on /sim/gripper_state (std_msgs/Float64)" in caplog.text)
     one.finish()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from transformers import (
+    Glm4MoeForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -20,10 +21,20 @@ from transformers import (
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
     SmolLM3Config,
     SmolLM3ForCausalLM,
 )
 
+from lohovla.d2f.expert_formats import (
+    TensorPart,
+    expert_parts,
+    llada2_config,
+    llada2_key,
+    llada2_parts,
+    llada_moe_config,
+)
 from lohovla.errors import UserError
 
 
@@ -42,6 +53,7 @@ class CheckpointFormat:
         mask_id: the mask token, where the configuration does not say.
         eos_ids: the end tokens, where it does not say.
         autoregressive: it predicts the next token and nothing else, and has no mask token.
+        divide: for a stored tensor's key and the configuration, where its parts belong; None renames and no more.
     """
 
     name: str
@@ -54,6 +66,14 @@ class CheckpointFormat:
     mask_id: int | None = None
     eos_ids: tuple[int, ...] = ()
     autoregressive: bool = False
+    divide: Callable[[str, PretrainedConfig], list[TensorPart]] | None = None
+
+    def parts(self, key: str, config: PretrainedConfig) -> list[TensorPart]:
+        """Where a stored tensor belongs; nowhere, if the class has nothing of the kind."""
+        if self.divide is not None:
+            return self.divide(key, config)
+        name = self.rename(key)
+        return [] if name is None else [TensorPart(name)]
 
 
 _LLADA_PARTS = {
@@ -137,6 +157,42 @@ LAYOUTS = {
         151665,
         (151643, 151645),
     ),
+    "llada_moe": CheckpointFormat(
+        "LLaDA-MoE",
+        Qwen3MoeForCausalLM,
+        llada_moe_config,
+        _same,
+        False,
+        "bidirectional",
+        None,
+        156895,
+        (156892,),
+        divide=expert_parts,
+    ),
+    "llada2_moe": CheckpointFormat(
+        "LLaDA2",
+        Glm4MoeForCausalLM,
+        llada2_config,
+        llada2_key,
+        False,
+        "blocks",
+        32,
+        156895,
+        (156892,),
+        divide=llada2_parts,
+    ),
+    "sdar_moe": CheckpointFormat(
+        "SDAR-MoE",
+        Qwen3MoeForCausalLM,
+        _plain_config(Qwen3MoeConfig),
+        _same,
+        False,
+        "blocks",
+        4,
+        151669,
+        (151643, 151645),
+        divide=expert_parts,
+    ),
     "qwen2": CheckpointFormat(
         "Qwen2", Qwen2ForCausalLM, _plain_config(Qwen2Config), _same, True, "bidirectional", None
     ),
@@ -171,16 +227,18 @@ def checkpoint_format_of(raw: dict[str, Any], where: object) -> CheckpointFormat
     Raises:
         UserError: it names none that is known, or one with parts that are not computed here.
     """
-    kind = str(raw.get("model_type", "")).lower()
-    known = ", ".join(dict.fromkeys(layout.name for layout in (*LAYOUTS.values(), *AUTOREGRESSIVE.values())))
-    experts = next((name for name in ("num_experts", "n_routed_experts", "num_local_experts") if raw.get(name)), None)
-    if experts is not None:
-        raise UserError(
-            f"{where} is a mixture of experts ({experts} is {raw[experts]})", f"layouts that load, all dense: {known}"
-        )
+    kind = _kind(raw)
     masked = any(raw.get(name) is not None for name in ("mask_token_id", "mask_id", "d2f"))
     layout = None if masked else AUTOREGRESSIVE.get(kind)
     layout = layout or LAYOUTS.get(kind)
+    known = ", ".join(dict.fromkeys(layout.name for layout in (*LAYOUTS.values(), *AUTOREGRESSIVE.values())))
+    experts = next((name for name in ("num_experts", "n_routed_experts", "num_local_experts") if raw.get(name)), None)
+    if experts is not None and (layout is None or layout.divide is None):
+        loaded = ", ".join(layout.name for layout in LAYOUTS.values() if layout.divide is not None)
+        raise UserError(
+            f"{where} is a mixture of experts ({experts} is {raw[experts]}) of a kind that is not known",
+            f"those of {loaded} load, and dense ones: {known}",
+        )
     if layout is None:
         raise UserError(f"{where} has layout {kind or 'unknown'!r}", f"layouts that load: {known}")
     windows = raw.get("sliding_window") and (kind == "mistral" or raw.get("use_sliding_window"))
@@ -190,3 +248,11 @@ def checkpoint_format_of(raw: dict[str, Any], where: object) -> CheckpointFormat
             "models with full attention in every layer load",
         )
     return layout
+
+
+def _kind(raw: dict[str, Any]) -> str:
+    """The name of a configuration's layout; two families use another one's ``model_type``."""
+    kind = str(raw.get("model_type", "")).lower()
+    if kind in ("llada", "lladamoe", "llada_moe") and raw.get("num_experts"):
+        return "llada_moe"
+    return "llada2_moe" if kind == "llada21_moe" else kind

@@ -14,10 +14,11 @@ from transformers import PreTrainedModel
 
 from lohovla.d2f.checkpoint_formats import CheckpointFormat, checkpoint_format_of
 from lohovla.d2f.denoiser import DecoderDenoiser
+from lohovla.d2f.expert_formats import EXPERTS
 from lohovla.d2f.packaged_models import SMOLLM2, smollm2_folder
 from lohovla.errors import UserError
 
-_PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.model"]
+_PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
 
 
 SHIPPED = Path(__file__).parent / "weights"
@@ -91,19 +92,35 @@ def load_model(
         model = layout.model(config)
     wanted = dict(model.state_dict())
     found: dict[str, Tensor] = {}
+    filled: dict[str, int] = {}  # numbers of those parameters that come in parts
     for key, tensor in _tensors(folder, device):
-        name = layout.rename(key)
-        if name is None or name not in wanted:
-            if name is not None and name.endswith("rotary_emb.inv_freq"):
-                continue
+        parts = layout.parts(key, config)
+        if parts and all(part.name.endswith("rotary_emb.inv_freq") and part.name not in wanted for part in parts):
+            continue
+        if not parts or any(part.name not in wanted for part in parts):
             raise UserError(f"{folder} is not in the layout of {layout.name}: it has {key}", _AGAIN)
-        if tensor.shape != wanted[name].shape:
-            raise UserError(
-                f"{folder}: {key} is {tuple(tensor.shape)}, {layout.name} by its config.json has "
-                f"{tuple(wanted[name].shape)}",
-                _AGAIN,
-            )
-        found[name] = tensor if dtype is None else tensor.to(dtype)
+        for part in parts:
+            whole = wanted[part.name]
+            piece = tensor if part.rows is None else tensor[part.rows]
+            if not _fits(piece, whole, part.place):
+                raise UserError(
+                    f"{folder}: {key} is {tuple(tensor.shape)}, {layout.name} by its config.json has "
+                    f"{tuple(whole.shape)} for {part.name}",
+                    _AGAIN,
+                )
+            # Statistics of a router that transformers keeps in float32 stay so.
+            kept = tensor.dtype if dtype is None else dtype
+            kind = torch.float32 if part.name.endswith("e_score_correction_bias") else kept
+            if part.place is None:
+                found[part.name] = piece.to(kind)
+                continue
+            if part.name not in found:
+                found[part.name] = torch.empty(whole.shape, dtype=kind, device=piece.device)
+            found[part.name][part.place] = piece.to(kind)
+            filled[part.name] = filled.get(part.name, 0) + piece.numel()
+    for name, count in filled.items():
+        if count != found[name].numel():
+            raise UserError(f"{folder} is not in the layout of {layout.name}: experts of {name} are missing", _AGAIN)
     tied = set(_tied(model)) if config.tie_word_embeddings else set()
     missing = sorted(set(wanted) - set(found) - tied)
     if missing:
@@ -111,7 +128,18 @@ def load_model(
     model.load_state_dict(found, strict=False, assign=True)
     model.tie_weights()
     _make_buffers(model, device)
+    if layout.divide is not None and torch.device(device).type == "cpu":
+        model.config._experts_implementation = EXPERTS
     return model.eval(), layout, raw
+
+
+def _fits(piece: Tensor, whole: Tensor, place: tuple[int | slice, ...] | None) -> bool:
+    """Whether a piece is as large as its place in a parameter."""
+    if place is None:
+        return piece.shape == whole.shape
+    if any(isinstance(at, int) and at >= size for at, size in zip(place, whole.shape, strict=False)):
+        return False
+    return piece.shape == whole[place].shape
 
 
 _AGAIN = "download it again, or check that config.json belongs to the weights"

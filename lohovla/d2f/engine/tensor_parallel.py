@@ -43,7 +43,7 @@ def shard(denoiser: DecoderDenoiser, rank: int, count: int) -> None:
     """Keep this process's share of the layers, in place.
 
     Raises:
-        UserError: they cannot be shared out evenly.
+        UserError: they cannot be shared out evenly, or are a mixture of experts.
     """
     config: Any = denoiser.decoder.config
     sizes = {
@@ -55,6 +55,8 @@ def shard(denoiser: DecoderDenoiser, rank: int, count: int) -> None:
         if size % count:
             raise UserError(f"{size} {what} cannot be shared by {count} processes", "choose a number that divides them")
     layers: Any = denoiser.decoder.layers
+    if any(hasattr(layer.mlp, "experts") for layer in layers):
+        raise UserError("a mixture of experts cannot be shared by processes", "serve it with one process")
     for layer in layers:
         for module, names, last in (
             (layer.self_attn, ("q_proj", "k_proj", "v_proj"), "o_proj"),

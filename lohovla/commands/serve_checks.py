@@ -18,7 +18,7 @@ def check_server(
     Args:
         config: of the command.
         least: the lowest values of further settings; None is fine too.
-        above: settings that must be above 0.
+        above: settings that must be above 0; None is fine too.
 
     Raises:
         UserError: a setting cannot be, the certificate cannot be read, or other machines could come in without a key.
@@ -31,7 +31,7 @@ def check_server(
         if value is not None and value < lowest:
             raise UserError(f"{name} cannot be {value}", f"it is at least {lowest}")
     for name in above:
-        if not config[name] > 0:
+        if config[name] is not None and not config[name] > 0:
             raise UserError(
                 f"{name} must be above 0, not {config[name]}",
                 f"`lohovla serve {config.what} --help` lists the defaults",

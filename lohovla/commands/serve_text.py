@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ _LIMITS = (
     "max_num_batched_tokens",
     "long_prefill_tokens",
     "max_model_len",
+    "step_seconds",
     "enable_prefix_caching",
 )
 
@@ -28,7 +30,9 @@ _LIMITS = (
 async def serve_text(config: DictConfig) -> int:
     """Serve; returns when the drain after SIGTERM or Ctrl-C is over."""
     keys, tls = check_server(
-        config, {"block": 1, "max_connections": 1, "max_model_len": 2}, ("body_mb", "cache_mb", "patience")
+        config,
+        {"block": 1, "max_connections": 1, "max_model_len": 2},
+        ("body_mb", "cache_mb", "patience", "step_seconds"),
     )
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it tells what of its own it cannot import, line by line
     try:
@@ -38,11 +42,11 @@ async def serve_text(config: DictConfig) -> int:
         if (error.name or "").partition(".")[0] == "lohovla":
             raise
         raise SetupError(f"the text server needs {error.name}", "pip install 'lohovla[serve]'") from None
-    from lohovla.d2f.engine import EngineSettings, tensor_parallel
+    from lohovla.d2f.engine import tensor_parallel
 
-    limits = EngineSettings(**{name: config[name] for name in _LIMITS})
     rank, processes = tensor_parallel.init_processes(config.device)
     text, name = _model(config, rank, processes)
+    limits = _limits(config, text, processes)
     if rank:
         return _follow(text, limits)
     lead = (
@@ -64,7 +68,9 @@ async def serve_text(config: DictConfig) -> int:
         await server.start()
         server.drain.on_signals()
         place = f"{'https' if config.tls.cert else 'http'}://{config.host}:{server.port}"
+        room = server.service.student.pool.count * limits.block_size
         print(f"serving {name} at {place}/v1; {place}/ shows it at work", flush=True)
+        print(f"KV cache: {limits.cache_mb:.0f} MB, {room} tokens (cache_mb=...)", flush=True)
         whole = await server.run()
     finally:
         if processes > 1:
@@ -84,6 +90,21 @@ def _follow(text: Any, limits: Any) -> int:
         [ModelRunner(model, pages_of(model, limits), limits.block_size) for model in text.denoisers]
     )
     return 0
+
+
+def _limits(config: DictConfig, text: Any, processes: int) -> Any:
+    """The engine's settings; the cache's size is that of the process with the least memory, if nobody says."""
+    from lohovla.d2f.engine import EngineSettings, tensor_parallel
+    from lohovla.d2f.engine.cache_size import default_cache_mb
+
+    given = {name: config[name] for name in _LIMITS if name != "cache_mb" or config[name] is not None}
+    limits = EngineSettings(**given)
+    if config.cache_mb is not None:
+        return limits
+    size = default_cache_mb(text.denoisers, limits)
+    if processes > 1:
+        size = tensor_parallel.least(size, text.student.device)
+    return replace(limits, cache_mb=size)
 
 
 def _model(config: DictConfig, rank: int, processes: int) -> tuple[Any, str]:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lohovla.d2f.decode_loop import GenerationOutput
 from lohovla.d2f.denoiser import BlockDenoiser, suppress_mask
+from lohovla.d2f.generation_output import GenerationOutput
 from lohovla.d2f.sampling import Sampling, adjust_logits, choose
 from lohovla.d2f.stop_strings import Stopped, stopped
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -12,49 +12,11 @@ from lohovla.d2f import block_state
 from lohovla.d2f.block_state import DecodeState, Thresholds
 from lohovla.d2f.denoiser import BlockCache, BlockDenoiser, suppress_mask
 from lohovla.d2f.forward_window import ForwardWindow
+from lohovla.d2f.generation_output import GenerationOutput
 from lohovla.d2f.parallel_verification import PlainVerifier, Verifier
 from lohovla.d2f.sampling import Proposals, Sampling, adjust_logits, choose
 from lohovla.d2f.stop_strings import stopped
 from lohovla.errors import UserError
-
-
-@dataclass(frozen=True)
-class GenerationOutput:
-    """One decoded sequence, cut before its end token or stop string.
-
-    Attributes:
-        tokens: ids; a stop string may begin inside the last one.
-        confidence: of each token when it was accepted, in [0, 1].
-        logprob: of each token then, in nats.
-        ranked: for each token the ``Sampling.logprobs`` likeliest (id, log-probability) then.
-        step: the forward, counted from 0, that each token was accepted from.
-        forwards: model calls that this sequence took part in.
-        reason: ``end`` (an end token), ``stop`` (a stop string) or ``length``.
-        characters: of the tokens' text that count; None is all.
-    """
-
-    tokens: list[int]
-    confidence: list[float]
-    logprob: list[float]
-    ranked: list[list[tuple[int, float]]]
-    step: list[int]
-    forwards: int
-    reason: str
-    characters: int | None = None
-
-    def cut(self, most: int, decode: Callable[[list[int]], str]) -> GenerationOutput:
-        """The answer as if there had been room for ``most`` tokens only; ``decode`` turns ids into text."""
-        if len(self.tokens) < most:
-            return self
-        if len(self.tokens) == most:  # a stop string behind the last token would not have been seen
-            behind = self.reason == "stop" and len(self.text(decode)) == len(decode(self.tokens))
-            return replace(self, reason="length", characters=None) if behind else self
-        parts = {name: getattr(self, name)[:most] for name in ("tokens", "confidence", "logprob", "ranked", "step")}
-        return replace(self, **parts, reason="length", characters=None)
-
-    def text(self, decode: Callable[[list[int]], str]) -> str:
-        """What it says; ``decode`` turns ids into text."""
-        return decode(self.tokens)[: self.characters]
 
 
 @dataclass(frozen=True)

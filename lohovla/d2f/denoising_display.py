@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from lohovla.d2f.text_model import DecodeView
+from lohovla.d2f.text_results import DecodeView
 from lohovla.errors import UserError
 
 _NEW, _BLOCK, _HOLE, _PLAIN = "\x1b[1;32m", "\x1b[36m", "\x1b[2m", "\x1b[0m"

@@ -10,59 +10,25 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from lohovla.d2f import adapters
 from lohovla.d2f.baselines import autoregress, diffuse
 from lohovla.d2f.block_state import DecodeState, Thresholds
-from lohovla.d2f.decode_loop import DecodeSession, DecodeSettings, GenerationOutput
+from lohovla.d2f.decode_loop import DecodeSession, DecodeSettings
 from lohovla.d2f.denoiser import DecoderDenoiser
 from lohovla.d2f.encode_prompt import encode_prompt, knows_words_only
-from lohovla.d2f.end_tokens import end_token_ids
-from lohovla.d2f.load_checkpoint import check_device, denoiser_of, find, load_model, read_json
+from lohovla.d2f.generation_output import GenerationOutput
+from lohovla.d2f.load_text_model import load_parts
 from lohovla.d2f.parallel_verification import LookaheadBranches, PlainVerifier, SpeculativeDrafts, Verifier
 from lohovla.d2f.sampling import Sampling
+from lohovla.d2f.text_results import DecodeView, TextResult
 from lohovla.errors import UserError
 
 Conversation = Sequence[Mapping[str, str]]
 MODES = ("ar", "diffusion", "cache", "block", "d2f", "d2f+branch", "d2f+chain")
-
-
-@dataclass(frozen=True)
-class TextResult:
-    """A text and how it came about.
-
-    Attributes:
-        text: the answer.
-        answer: its tokens with their confidences.
-        seconds: wall-clock time of the call that made it.
-    """
-
-    text: str
-    answer: GenerationOutput
-    seconds: float
-
-
-@dataclass(frozen=True)
-class DecodeView:
-    """The present state of an answer in the making, for displays.
-
-    Attributes:
-        pieces: the text of each token, None where it is masked.
-        born: the forward each token was accepted from; -1 where masked.
-        size: tokens a block.
-        forwards: model calls so far.
-    """
-
-    pieces: list[str | None]
-    born: list[int]
-    size: int
-    forwards: int
 
 
 class TextModel:
@@ -116,33 +82,7 @@ class TextModel:
         Raises:
             UserError: see :mod:`lohovla.d2f.load_checkpoint`.
         """
-        check_device(device)
-        folder = find(model)
-        kind = _dtype(dtype or ("float32" if model is None else None))
-        bare, layout, raw = load_model(folder, kind, device)
-        tokenizer = load_tokenizer(folder)
-        raw: dict[str, Any] = {
-            **raw,
-            "eos_token_id": list(end_token_ids(folder, raw, layout.eos_ids, tokenizer)) or None,
-        }
-        base = denoiser_of(bare, layout, raw)
-        where = find(adapter) if adapter is not None else folder / "adapter"
-        student = None
-        settings = raw.get("d2f", {})
-        if where.exists():
-            own = bare if live else copy.deepcopy(bare)
-            lora, pairs = adapters.read_adapter(where, layout, own)
-            if live:
-                adapters.attach(own, lora, pairs)
-            else:
-                adapters.merge(own, lora, pairs)
-            if (where / "d2f.json").exists():
-                settings = settings | read_json(where / "d2f.json")
-            student = denoiser_of(own, layout, raw | {"d2f": settings})
-        limits = Thresholds(**settings["thresholds"]) if "thresholds" in settings else None
-        if live and student is not None:
-            return cls(tokenizer, student, None, limits, settings.get("decode_block"), adapted=True)
-        return cls(tokenizer, base, student, limits, settings.get("decode_block"))
+        return cls(**vars(load_parts(model, adapter, live, dtype, device)))
 
     def generate(
         self,
@@ -351,23 +291,3 @@ class TextModel:
 
 def _decoded(tokenizer: Any, ids: Sequence[int]) -> str:
     return tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-
-
-def _dtype(name: str | None) -> torch.dtype | None:
-    if name is None:
-        return None
-    kind = getattr(torch, name, None)
-    if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
-        raise UserError(f"there is no type of weights {name!r}", "float32, bfloat16 and float16 are usual")
-    return kind
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer in a checkpoint's folder."""
-    from transformers import PreTrainedTokenizerFast, Qwen2TokenizerFast  # type: ignore
-
-    if (folder / "tokenizer.json").exists():
-        return PreTrainedTokenizerFast.from_pretrained(folder)
-    if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
-        return Qwen2TokenizerFast.from_pretrained(folder)
-    raise UserError(f"{folder} has no tokenizer.json", "copy the model's tokenizer there")

@@ -117,7 +117,7 @@ def test_what_it_cannot_do_is_one_clear_line(tmp_path):
     with pytest.raises(UserError, match="sliding window of 16"):
         TextModel.load(tmp_path / "mistral")
     config = json.loads((tmp_path / "llama" / "config.json").read_text())
-    (tmp_path / "llama" / "config.json").write_text(json.dumps({**config, "model_type": "llada", "num_experts": 64}))
+    (tmp_path / "llama" / "config.json").write_text(json.dumps({**config, "model_type": "mixtral", "num_experts": 64}))
     with pytest.raises(UserError, match="mixture of experts"):
         TextModel.load(tmp_path / "llama")
 

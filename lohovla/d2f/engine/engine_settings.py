@@ -23,6 +23,8 @@ class EngineSettings:
             divided; so that others do not wait for it.
         max_model_len: tokens of a prompt with its answer at most; None is what the model was made for
             (``max_position_embeddings``), or what fits into the cache if that is less.
+        step_seconds: a step is wanted to take so long at most: it has no more rows than those before it computed in
+            that time. What cannot be divided (a bidirectional prompt, one request's open blocks) may take longer.
         enable_prefix_caching: use the KV cache of earlier requests that begin alike.
     """
 
@@ -34,11 +36,14 @@ class EngineSettings:
     enable_prefix_caching: bool = True
     max_model_len: int | None = None
     long_prefill_tokens: int = 256
+    step_seconds: float = 1.0
 
     def __post_init__(self) -> None:
         counts = ("block_size", "max_num_seqs", "max_num_batched_tokens", "long_prefill_tokens")
         for name, least in (*((name, 1) for name in counts), ("max_queue", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} is {getattr(self, name)}", f"it is at least {least}")
+        if self.step_seconds <= 0:
+            raise UserError(f"step_seconds is {self.step_seconds}", "it is a time above 0, such as 1.0")
         if self.max_model_len is not None and self.max_model_len < 2:
             raise UserError(f"max_model_len is {self.max_model_len}", "a prompt and an answer have at least 2 tokens")

@@ -18,6 +18,7 @@ class EngineStats:
         prompt_tokens: of admitted requests; ``shared_tokens`` of them were in the cache already.
         finished, aborted, failed, preempted: requests.
         seconds: in steps, and ``forward_seconds`` of them in the model, the language head included.
+        longest_step: seconds of the longest one.
         queued, whole: seconds from submission to the first forward, and to the end, of the last 1000 requests.
     """
 
@@ -33,6 +34,7 @@ class EngineStats:
     preempted: int = 0
     seconds: float = 0.0
     forward_seconds: float = 0.0
+    longest_step: float = 0.0
     queued: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
     whole: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
 

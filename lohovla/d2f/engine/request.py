@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from lohovla.d2f.block_state import Thresholds
-from lohovla.d2f.decode_loop import GenerationOutput
+from lohovla.d2f.generation_output import GenerationOutput
 from lohovla.d2f.parallel_verification import PlainVerifier, Verifier
 from lohovla.d2f.sampling import Sampling
+from lohovla.d2f.token_constraint import TokenConstraint
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class GenerationRequest:
             prompts are causal or in blocks.
         number: which of several answers this is; counts the seed up.
         prefix: stands for a prompt, which is then empty; for models that do not shift.
+        constraint: which tokens may follow; the answer is then decoded from the left, see
+            :mod:`lohovla.d2f.token_constraint`. It is this request's alone.
+        prompt_ranks: alternatives to report for each token of the prompt, with the log-probability of each; None
+            reports nothing. For causal requests.
     """
 
     prompt: tuple[int, ...]
@@ -60,6 +65,8 @@ class GenerationRequest:
     seams: tuple[int, ...] = ()
     number: int = 0
     prefix: CachedPrefix | None = None
+    constraint: TokenConstraint | None = None
+    prompt_ranks: int | None = None
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from lohovla.d2f import block_state
 from lohovla.d2f.block_state import DecodeState
-from lohovla.d2f.decode_loop import GenerationOutput
 from lohovla.d2f.denoiser import BlockDenoiser
 from lohovla.d2f.engine.block_manager import PrefixHash
 from lohovla.d2f.engine.request import GenerationRequest, Listener
+from lohovla.d2f.generation_output import GenerationOutput
 from lohovla.d2f.parallel_verification import Candidate, Verifier
 from lohovla.d2f.sampling import Proposals
 
@@ -49,6 +49,7 @@ class SequenceState:
         arrived, started: when (s of the monotonic clock) it was submitted, and first run.
         state: while it waits, a lane of its own.
         last_step: the engine's step in which it last ran; 0 before.
+        prompt_scores: by place in the prompt, its token's log-probability and the likeliest tokens', where asked for.
     """
 
     number: int
@@ -67,6 +68,7 @@ class SequenceState:
     started: float | None = None
     state: RequestGroup | None = None
     last_step: int = 0
+    prompt_scores: dict[int, tuple[float, list[tuple[int, float]]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

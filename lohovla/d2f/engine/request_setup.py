@@ -34,6 +34,10 @@ def begin(
         raise UserError("the prompt holds the mask token", "leave it out")
     if not request.prompt and request.prefix is None:
         raise UserError("the prompt is empty", "say something")
+    if request.prompt_ranks is not None and not (request.causal or denoiser.prompt == "causal"):
+        raise UserError("a diffusion model gives its prompt no log-probabilities", "ask in mode ar, or leave them out")
+    if request.constraint is not None and request.verifier.most_versions > 1:
+        raise UserError("a constrained answer is decoded from the left, without branches and drafts", "use mode=block")
     size = request.size
     if size > budget:
         raise UserError(f"a block of {size} tokens", f"a forward has {budget} rows at most (max_num_batched_tokens)")

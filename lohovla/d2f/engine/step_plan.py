@@ -43,7 +43,9 @@ class StepPlan:
     chunks: list[PrefillChunk]
 
 
-def plan_step(lanes: Iterable[RequestGroup], budget: int, chunk: int, shift: bool) -> StepPlan:
+def plan_step(
+    lanes: Iterable[RequestGroup], budget: int, chunk: int, shift: bool, allowed: int | None = None
+) -> StepPlan:
     """Choose what runs, those first that have waited longest since their last step.
 
     Args:
@@ -51,12 +53,14 @@ def plan_step(lanes: Iterable[RequestGroup], budget: int, chunk: int, shift: boo
         budget: rows of the forward at most.
         chunk: rows of a long prompt in a step, where it can be divided; one such prompt has a part in a step.
         shift: whether the model predicts the next token.
+        allowed: rows that this step is to have at most, ``budget`` if None; the first request that runs, of those
+            that cannot be divided, may have more.
     """
     prefilling = False
     waiting = [(text.last_step, text.number, lane, row) for lane in lanes for row, text in enumerate(lane.texts)]
     decoding: set[int] = set()
     chunks: list[PrefillChunk] = []
-    left = budget
+    left = budget if allowed is None else min(budget, allowed)
     for _, number, lane, row in sorted(waiting, key=lambda entry: entry[:2]):
         text, canvas = lane.texts[row], lane.canvas
         ready, lead = uncommitted(lane, row, shift)
@@ -68,13 +72,13 @@ def plan_step(lanes: Iterable[RequestGroup], budget: int, chunk: int, shift: boo
                 left -= end - text.cached
             continue
         cost = rows_at_most(lead, opened, canvas.size, text.kind.verifier.most_versions, budget)
-        if cost <= left:
+        if cost <= (left if decoding or chunks else budget):
             decoding.add(number)
             left -= cost
         elif lead and (end := chunk_end(text, canvas.size, ready, left)) is not None:
             chunks.append(PrefillChunk(text, canvas.tokens[row].copy(), canvas.size, end))
             left -= end - text.cached
-        if not left:
+        if left <= 0:
             break
     return StepPlan(decoding, chunks)
 

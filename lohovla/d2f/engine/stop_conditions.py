@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lohovla.d2f.decode_loop import GenerationOutput
 from lohovla.d2f.engine.request_group import RequestGroup
+from lohovla.d2f.generation_output import GenerationOutput
 from lohovla.d2f.stop_strings import stopped
 
 

@@ -39,6 +39,13 @@ def init_processes(device: str = "cpu") -> tuple[int, int]:
     return dist.get_rank(), count
 
 
+def least(value: float, device: torch.device | str) -> float:
+    """The smallest of all processes' values."""
+    shared = torch.tensor([value], dtype=torch.float64, device=device)
+    dist.all_reduce(shared, dist.ReduceOp.MIN)
+    return float(shared[0])
+
+
 def shard(denoiser: DecoderDenoiser, rank: int, count: int) -> None:
     """Keep this process's share of the layers, in place.
 

@@ -9,8 +9,10 @@ from torch import Tensor
 from lohovla.d2f.denoiser import suppress_mask
 from lohovla.d2f.engine.forward_batch import Section
 from lohovla.d2f.engine.model_runner import ROWS, ModelRunner
+from lohovla.d2f.engine.request import GenerationRequest
 from lohovla.d2f.engine.request_group import RequestGroup
 from lohovla.d2f.sampling import Proposals, Sampling, adjust_logits, choose
+from lohovla.d2f.token_constraint import ConstrainedRow
 
 _TILE = 2**25  # logits that are in memory at once
 
@@ -30,6 +32,7 @@ def propose(
     """
     made, step = [], max(ROWS, _TILE // runner.config.vocab_size // ROWS * ROWS)
     for section in sections:
+        constrained = _constrained_rows(runner, lane, section)
         found: list[tuple[Tensor, ...]] = []
         for start in range(0, max(1, len(section.rows)), step):
             tile = slice(start, start + step)
@@ -39,7 +42,16 @@ def propose(
                 found.append(runner.argmax_tokens(picked))
             else:
                 logits = _adjusted(runner, picked, lane, section, rows, columns)
-                found.append(_choose(logits, lane, rows, chance[rows, columns]))
+                chosen = _choose(logits, lane, rows, chance[rows, columns])
+                for row, draft in constrained.items():
+                    own = rows == row
+                    mine = torch.from_numpy(own)
+                    drawn = torch.from_numpy(chance[rows[own], columns[own]]).to(logits.device)
+                    sampling, ranks = lane.texts[row].request.sampling, lane.texts[row].kind.ranks
+                    parts = draft.propose(logits[mine], sampling, drawn, ranks)
+                    for whole, part in zip(chosen, parts, strict=True):
+                        whole[mine] = part
+                found.append(chosen)
         values = [torch.cat(parts) for parts in zip(*found, strict=True)]
         blank = [np.zeros(old.shape, old.dtype) for old in vars(lane.kept).values()]
         for array, value in zip(blank, values, strict=False):  # where no ranks are asked for, there are none
@@ -60,7 +72,7 @@ def _picked(hidden: Tensor, lane: RequestGroup, rows: np.ndarray, states: np.nda
 
 def draw_chances(lane: RequestGroup) -> np.ndarray | None:
     """(n, length) uniform numbers for the draws of a step; None where all is greedy and nothing else is asked for."""
-    if lane.texts[0].kind.ranks == 0 and all(_greedy(text.request.sampling) for text in lane.texts):
+    if lane.texts[0].kind.ranks == 0 and all(_greedy(text.request) for text in lane.texts):
         return None
     chance = np.zeros(lane.canvas.tokens.shape, np.float32)
     for row, text in enumerate(lane.texts):
@@ -70,9 +82,21 @@ def draw_chances(lane: RequestGroup) -> np.ndarray | None:
     return chance
 
 
-def _greedy(sampling: Sampling) -> bool:
+def _constrained_rows(runner: ModelRunner, lane: RequestGroup, section: Section) -> dict[int, ConstrainedRow]:
+    """Of the sequences with a constraint, by row, what proposes for them."""
+    found, canvas = {}, section.canvas
+    for row, text in enumerate(lane.texts):
+        if text.request.constraint is not None:
+            said = canvas.tokens[row, len(text.tail) : int(canvas.gap[row])].tolist()
+            accept = float(lane.settings.thresholds.accept[row, 0])
+            found[row] = ConstrainedRow(text.request.constraint, said, accept, runner.denoiser.eos_ids)
+    return found
+
+
+def _greedy(request: GenerationRequest) -> bool:
     """Whether nothing is asked for but the likeliest tokens."""
-    return not sampling.temperature and not sampling.min_tokens and not sampling.adjusts
+    sampling = request.sampling
+    return request.constraint is None and not sampling.temperature and not sampling.min_tokens and not sampling.adjusts
 
 
 def _adjusted(

@@ -35,6 +35,45 @@ class StreamOptions(BaseModel):
     include_usage: bool = Field(False, description="End with a chunk that counts the tokens.")
 
 
+class TextFormat(BaseModel):
+    """Of an answer: text as it comes."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    type: Literal["text"]
+
+
+class JsonObjectFormat(BaseModel):
+    """Of an answer: an object in JSON."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    type: Literal["json_object"]
+
+
+class NamedSchema(BaseModel):
+    """A JSON schema under a name."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    name: Annotated[str, Field(max_length=64)] | None = Field(None, description="Not used.")
+    description: str | None = Field(None, description="Not used: say in the messages what is wanted.")
+    definition: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = Field(None, description="Not used: the schema is always kept.")
+
+
+class JsonSchemaFormat(BaseModel):
+    """Of an answer: JSON by a schema."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    type: Literal["json_schema"]
+    json_schema: NamedSchema
+
+
+ResponseFormat = Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")]
+
+
 class Common(BaseModel):
     """What both have in common. Numbers are numbers: ``"0.5"`` is refused, as is a field that nobody knows."""
 
@@ -58,6 +97,10 @@ class Common(BaseModel):
     safety_identifier: str | None = Field(None, description="Not used.")
     prompt_cache_key: str | None = Field(None, description="Not used: what begins alike shares its cache.")
 
+    response_format: ResponseFormat | None = Field(
+        None, description="`json_schema`, `json_object` or `text`; JSON is decoded from the left, block by block."
+    )
+
     min_p: float | None = Field(
         None, ge=0, le=1, description="Drop tokens less likely than this share of the likeliest."
     )
@@ -71,6 +114,13 @@ class Common(BaseModel):
     activate: float | None = Field(None, ge=0, le=1, description="Progress of the block before that forces this one.")
     width: Few | None = Field(None, description="Branches or drafts, in the modes that have them.")
     provisional: bool = Field(False, description="In a stream, also show the blocks that are not decided yet.")
+
+    @property
+    def schema_wanted(self) -> dict[str, Any] | None:
+        """The JSON schema that answers keep to."""
+        if isinstance(self.response_format, JsonSchemaFormat):
+            return self.response_format.json_schema.definition
+        return {"type": "object"} if isinstance(self.response_format, JsonObjectFormat) else None
 
     @property
     def answers(self) -> int:
@@ -93,14 +143,6 @@ class Common(BaseModel):
         return None
 
 
-class TextFormat(BaseModel):
-    """Of an answer: text as it comes."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    type: Literal["text"]
-
-
 class CompletionRequest(Common):
     """A text to go on from."""
 
@@ -114,7 +156,9 @@ class CompletionRequest(Common):
     ) = Field(description="A text, token ids, or a list of either.")
     max_tokens: Positive | None = None
     logprobs: Ranks | None = Field(None, description="Alternatives to report for each token.")
-    echo: bool | None = Field(False, description="Begin each answer's text with its prompt.")
+    echo: bool | None = Field(
+        False, description="Begin each answer with its prompt; with `logprobs` (mode ar) with those of the prompt too."
+    )
     suffix: None = Field(None, description=NOT_SUPPORTED)
     best_of: Annotated[int, Field(ge=1, le=1), BeforeValidator(_whole)] | None = Field(None, description=NOT_SUPPORTED)
 
@@ -160,7 +204,6 @@ class ChatRequest(Common):
     max_completion_tokens: Positive | None = None
     logprobs: bool | None = False
     top_logprobs: Ranks | None = None
-    response_format: TextFormat | None = Field(None, description=NOT_SUPPORTED)
     tools: Nothing | None = Field(None, description=NOT_SUPPORTED)
     tool_choice: Literal["none", "auto"] | None = Field(None, description=NOT_SUPPORTED)
     parallel_tool_calls: bool | None = Field(None, description="Not used: there are no tools.")

@@ -13,8 +13,8 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 
 from lohovla import __version__
-from lohovla.d2f.decode_loop import GenerationOutput
 from lohovla.d2f.engine import QueueFull, RequestOutput
+from lohovla.d2f.generation_output import GenerationOutput
 from lohovla.errors import UserError
 from lohovla.serve.lifecycle import HealthEndpoints
 from lohovla.serve.text import api_errors
@@ -133,7 +133,8 @@ class CompletionHandler:
             before + StreamDetokenizer(self.service.decode, plan.stops, plan.most).decode_remaining_text(answer)
             for before, answer in zip(plan.before, ordered, strict=True)
         ]
-        return PlainJson(form.answer(ordered, texts, plan.prompt_tokens))
+        prompts = [request.prompt for request in plan.requests] if plan.scored else None
+        return PlainJson(form.answer(ordered, texts, plan.prompt_tokens, prompts))
 
     async def _events(
         self, job: RequestHandle, plan: PreparedRequest, form: ResponseBuilder, body: CompletionRequest | ChatRequest

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lohovla.d2f.decode_loop import GenerationOutput
 from lohovla.d2f.engine import RequestOutput
+from lohovla.d2f.generation_output import GenerationOutput
 from lohovla.d2f.token_bytes import TokenBytes
 from lohovla.serve.text.stream_detokenizer import finish_answer
 
@@ -44,8 +44,14 @@ class ResponseBuilder:
         }
         self._whole, self._chunk = {**head, "object": kind}, {**head, "object": kind + (".chunk" if chat else "")}
 
-    def answer(self, answers: list[GenerationOutput], texts: list[str], prompt_tokens: int) -> dict[str, Any]:
-        """All answers at once."""
+    def answer(
+        self,
+        answers: list[GenerationOutput],
+        texts: list[str],
+        prompt_tokens: int,
+        prompts: list[tuple[int, ...]] | None = None,
+    ) -> dict[str, Any]:
+        """All answers at once; with the log-probabilities of their ``prompts`` where those are given."""
         choices = []
         for index, (answer, text) in enumerate(zip(answers, texts, strict=True)):
             said = {"message": {"role": "assistant", "content": text, "refusal": None}} if self.chat else {"text": text}
@@ -53,7 +59,7 @@ class ResponseBuilder:
                 {
                     "index": index,
                     **said,
-                    "logprobs": self._logprobs(answer),
+                    "logprobs": self._logprobs(answer, () if prompts is None else prompts[index]),
                     "finish_reason": finish_answer(answer, self._most)[1],
                     "lohovla": {"forwards": answer.forwards},
                 }
@@ -92,7 +98,7 @@ class ResponseBuilder:
         choice = {"index": index, **body, "logprobs": logprobs, "finish_reason": reason, **(more or {})}
         return {**self._chunk, "choices": [choice]}
 
-    def _logprobs(self, answer: GenerationOutput) -> dict[str, Any] | None:
+    def _logprobs(self, answer: GenerationOutput, prompt: tuple[int, ...] = ()) -> dict[str, Any] | None:
         if self._ranks is None:
             return None
         count = len(finish_answer(answer, self._most)[0])
@@ -108,12 +114,17 @@ class ResponseBuilder:
                     for k, (token, value, others) in enumerate(zip(tokens, own, ranked, strict=True))
                 ],
             }
-        offsets = [len(self._decode(tokens[:k])) for k in range(count)]
+        whole = [*prompt, *tokens]
+        known = [score or (None, []) for score in answer.prompt or []] if prompt else []
+        known += zip(own, ranked, strict=True)
         return {
-            "tokens": [self._decode([token]) for token in tokens],
-            "token_logprobs": [round(value, 6) for value in own],
-            "top_logprobs": [{self._decode([t]): round(value, 6) for t, value in reversed(p)} for p in ranked],
-            "text_offset": offsets,
+            "tokens": [self._decode([token]) for token in whole],
+            "token_logprobs": [None if value is None else round(value, 6) for value, _ in known],
+            "top_logprobs": [
+                None if value is None else {self._decode([t]): round(likely, 6) for t, likely in reversed(others)}
+                for value, others in known
+            ],
+            "text_offset": [len(self._decode(whole[:k])) for k in range(len(whole))],
         }
 
     def _entry(self, token: int, value: float, first: bool) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from lohovla.d2f.decode_loop import GenerationOutput
+from lohovla.d2f.generation_output import GenerationOutput
 from lohovla.d2f.stop_strings import first_match, partial_match
 
 

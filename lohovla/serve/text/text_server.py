@@ -174,6 +174,7 @@ def _measure(registry: Registry, service: TextService, server: TextServer) -> No
         }
         gauges: dict[str, tuple[str, Any]] = {
             "running": ("Answers being decoded.", lambda e=engine: e.running),
+            "longest_step_seconds": ("Of the longest step.", lambda s=stats: s.longest_step),
             "waiting": ("Answers that wait.", lambda e=engine: e.queued),
             "pages": ("Pages of the cache.", lambda p=pool: p.count),
             "pages_held": ("Pages that answers hold.", lambda p=pool: p.num_held_blocks),

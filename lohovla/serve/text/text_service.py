@@ -7,7 +7,7 @@ import copy
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lohovla.d2f.block_state import Thresholds
@@ -15,6 +15,7 @@ from lohovla.d2f.encode_prompt import longest_piece
 from lohovla.d2f.end_tokens import control_tokens
 from lohovla.d2f.engine import Engine, EngineSettings, GenerationRequest
 from lohovla.d2f.engine.model_runner import ModelRunner
+from lohovla.d2f.json_schema import JsonConstraint, JsonGrammar
 from lohovla.d2f.sampling import Sampling
 from lohovla.d2f.text_model import TextModel
 from lohovla.d2f.token_bytes import TokenBytes
@@ -38,6 +39,7 @@ class PreparedRequest:
         stops: strings that end one.
         ranks: alternatives to report; None reports no log-probabilities.
         before: of each answer the text that is told before it: its prompt, with ``echo``.
+        scored: whether the log-probabilities of the prompts are told too.
     """
 
     engine: Engine
@@ -47,6 +49,7 @@ class PreparedRequest:
     stops: tuple[str, ...]
     ranks: int | None
     before: list[str]
+    scored: bool = False
 
 
 class TextService:
@@ -79,6 +82,7 @@ class TextService:
         shown = copy.deepcopy(text.tokenizer)  # of the event loop
         self.token_bytes = TokenBytes(shown)
         self.piece = lambda token: shown.decode([token], clean_up_tokenization_spaces=False)
+        self._grammar: JsonGrammar | None = None
         self._preparing = ThreadPoolExecutor(1, thread_name_prefix="lohovla-tokenize")
 
     @property
@@ -122,6 +126,8 @@ class TextService:
         if len(prompts) * body.answers > 64:
             raise UserError(f"{len(prompts) * body.answers} answers at once", "64 are the most")
         requests, most = [], body.most or _ROOM
+        constraint = self._constraint(body)
+        ranks = self._prompt_ranks(body, mode)
         seed = secrets.randbits(62) if body.seed is None else body.seed
         for prompt, parts in zip(prompts, seams, strict=True):
             if max(prompt) >= self.vocabulary:
@@ -133,13 +139,35 @@ class TextService:
                     "ask for fewer",
                 )
             most = min(most, room)
-            requests += [self._request(body, mode, prompt, parts, most, seed, number) for number in range(body.answers)]
+            for number in range(body.answers):
+                request = self._request(body, mode, prompt, parts, most, seed, number)
+                own = None if constraint is None else constraint.copy()
+                requests.append(replace(request, constraint=own, prompt_ranks=ranks))
         before = [""] * len(requests)
         if isinstance(body, CompletionRequest) and body.echo:
-            if body.logprobs is not None:
-                raise UserError("echo with logprobs is not supported", "leave one of them out")
             before = [self.text.decode(prompt) for prompt in prompts for _ in range(body.answers)]
-        return PreparedRequest(engine, requests, sum(map(len, prompts)), most, body.stops, body.ranks, before)
+        tokens = sum(map(len, prompts))
+        return PreparedRequest(engine, requests, tokens, most, body.stops, body.ranks, before, ranks is not None)
+
+    def _constraint(self, body: Common) -> JsonConstraint | None:
+        """What keeps answers to a schema, where one is asked for."""
+        if body.schema_wanted is None:
+            return None
+        if body.ignore_eos or body.min_tokens:
+            raise UserError("response_format ends an answer itself", "leave ignore_eos and min_tokens out")
+        if self._grammar is None:
+            self._grammar = JsonGrammar(self.text.tokenizer, self.vocabulary, self.text.student.eos_ids)
+        return self._grammar.constraint(body.schema_wanted)
+
+    def _prompt_ranks(self, body: Common, mode: str) -> int | None:
+        """Alternatives to report for each token of a prompt, where its log-probabilities are asked for."""
+        if not isinstance(body, CompletionRequest) or not body.echo or body.logprobs is None:
+            return None
+        if mode != "ar":
+            raise UserError(f"mode {mode} gives a prompt no log-probabilities", "ask NAME:ar, or leave echo out")
+        if body.stream:
+            raise UserError("echo with logprobs is not supported in a stream", "leave one of them out")
+        return body.logprobs
 
     def _mode(self, model: str) -> str:
         if model == self.name:
@@ -178,6 +206,8 @@ class TextService:
                 causal=True,
                 number=number,
             )
+        if body.schema_wanted is not None and mode != "cache":
+            mode = "block"  # a constrained answer is decoded from the left
         how = self.text.settings(mode, Sampling(), limits, body.block, body.width)
         size = body.block or self.text.size
         tail = len(prompt) % size if self.text.student.prompt == "blocks" else 0

@@ -56,7 +56,7 @@ def student(config: DictConfig) -> Callable[[Path], bool]:
         UserError: the model cannot be had, or a setting is wrong; nothing was written.
     """
     from lohovla.d2f.load_checkpoint import denoiser_of, find, load_model
-    from lohovla.d2f.text_model import load_tokenizer
+    from lohovla.d2f.load_text_model import load_tokenizer
 
     settings = config.student
     where = find(config.model)

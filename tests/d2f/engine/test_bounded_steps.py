@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from lohovla.d2f.block_state import Thresholds
-from lohovla.d2f.engine import Engine, EngineSettings, GenerationRequest
-from lohovla.d2f.engine import engine as engine_module
+from lohovla.d2f.engine import Engine, EngineSettings, GenerationRequest, step_execution
 from lohovla.d2f.engine.paged_attention import TILE, AttentionMetadata
 from lohovla.d2f.parallel_verification import LookaheadBranches, SpeculativeDrafts
 from lohovla.d2f.sampling import Sampling
@@ -182,23 +181,23 @@ def test_a_fault_of_one_request_fails_that_one(models, monkeypatch, where):
         return any(one.request is bad for one in lane.texts)
 
     if where == "propose":
-        propose = engine_module.propose
+        propose = step_execution.propose
 
         def broken(runner, hidden, lane, sections, chance):
             if with_bad(lane):
                 raise RuntimeError("these logits")
             return propose(runner, hidden, lane, sections, chance)
 
-        monkeypatch.setattr(engine_module, "propose", broken)
+        monkeypatch.setattr(step_execution, "propose", broken)
     elif where == "settle":
-        settle = engine_module.RequestGroup.settle
+        settle = step_execution.RequestGroup.settle
 
         def broken_settle(self, versions, proposals):
             settle(self, versions, proposals)
             if with_bad(self):
                 raise RuntimeError("this state")
 
-        monkeypatch.setattr(engine_module.RequestGroup, "settle", broken_settle)
+        monkeypatch.setattr(step_execution.RequestGroup, "settle", broken_settle)
     elif where == "model":
         forward = engine.runner.forward
 
@@ -210,14 +209,14 @@ def test_a_fault_of_one_request_fails_that_one(models, monkeypatch, where):
 
         engine.runner.forward = broken_forward
     elif where == "begin":
-        begin = engine_module.RequestGroup.begin.__func__
+        begin = step_execution.RequestGroup.begin.__func__
 
         def broken_begin(cls, one, *more):
             if one.request is bad:
                 raise MemoryError
             return begin(cls, one, *more)
 
-        monkeypatch.setattr(engine_module.RequestGroup, "begin", classmethod(broken_begin))
+        monkeypatch.setattr(step_execution.RequestGroup, "begin", classmethod(broken_begin))
     found = outcomes(engine, requests)
     assert found[2].answer is None
     assert "the model failed" in found[2].error

@@ -66,7 +66,7 @@ BAD = [
     (ask(stop=[""]), 400, "stop"),
     (ask(stop=5), 400, "stop"),
     (ask(stream="yes"), 400, "stream"),
-    (ask(echo=True, logprobs=1), 400, None),
+    (ask(echo=True, logprobs=1), 400, None),  # of mode ar only
     (ask(frequency_penalty=3.0), 400, "frequency_penalty"),
     (ask(logit_bias={"5": 300}), 400, "logit_bias"),
     (ask(logit_bias={"99999": 3}), 400, None),

@@ -3,7 +3,7 @@
 import openai
 import pytest
 
-from lohovla.d2f.decode_loop import GenerationOutput
+from lohovla.d2f.generation_output import GenerationOutput
 from lohovla.d2f.sampling import Sampling
 from lohovla.serve.text.stream_detokenizer import StreamDetokenizer
 

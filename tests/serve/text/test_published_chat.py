@@ -137,7 +137,7 @@ def test_what_asks_for_nothing_is_taken(tiny, more):
 
 
 @pytest.mark.parametrize(
-    "more", [{"response_format": {"type": "xml"}}, {"store": True}, {"tools": [{"type": "function"}]}], ids=str
+    "more", [{"prediction": {"type": "content"}}, {"store": True}, {"tools": [{"type": "function"}]}], ids=str
 )
 def test_what_is_not_supported_says_so_by_name(tiny, more):
     body = {"model": "tiny", "messages": [{"role": "user", "content": "x"}], **more}

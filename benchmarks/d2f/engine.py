@@ -123,7 +123,7 @@ def _answer(engine: Any, requests: list[Any], alone: bool = False) -> dict[str, 
         if update.answer is not None:
             answers.append(update.answer)
 
-    engine.pool.forget()
+    engine.pool.clear_cached_blocks()
     before = (stats.seconds, stats.forward_seconds, stats.forwards)
     began, worked = time.perf_counter(), time.process_time()
     for group in [[one] for one in requests] if alone else [requests]:

@@ -1,8 +1,10 @@
 """The text server under load: answers that are right, clients that leave, requests that are none.
 
 The server runs in a process of its own. A third of the requests are given up at a random moment, a tenth are
-malformed, the rest are of all modes, streamed and whole. Greedy answers to the same request must be the same, whatever
-else is being answered. In the end no page may be held, and memory must be what it was.
+malformed, a hundredth mean harm (prompts that cannot fit, parameters near 0, huge blocks), the rest are of all modes,
+streamed and whole. Connections are open besides that say nothing, or half of a header. Greedy answers to the same
+request must be the same, whatever else is being answered. In the end no page may be held, and memory must be what it
+was.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import resource
+import socket
 import time
 import urllib.request
 from dataclasses import dataclass, field
@@ -42,6 +46,53 @@ _MALFORMED: tuple[bytes, ...] = (
 )
 
 
+def _harmful(modes: list[str]) -> list[bytes]:
+    """Requests that cost much, or try to; each must be answered or refused, and disturb no other."""
+    first = {"model": modes[0], "prompt": "1+1=", "max_tokens": 16}
+    wide = next((mode for mode in modes if mode.endswith("branch")), modes[0])
+    bodies: list[dict[str, Any]] = [
+        {**first, "prompt": [5] * 20_000},
+        {**first, "prompt": "1+1=" * 1_000_000},
+        {**first, "prompt": ["1+1="] * 64, "n": 16},
+        {**first, "model": wide, "block": 1024, "width": 16, "max_tokens": 64},
+        {**first, "temperature": 1e-40},
+        {**first, "temperature": 1.0, "top_p": 1e-46},
+        {**first, "temperature": 1.0, "repetition_penalty": 1e-38},
+        {**first, "logit_bias": {str(k): 100 for k in range(60)}},
+        {**first, "stop": ["".join("=" * k)[:200] or "x" for k in range(1, 9)]},
+        {**first, "response_format": {"type": "json_schema", "json_schema": {"schema": {"$ref": "#"}}}},
+    ]
+    return [*(json.dumps(body).encode() for body in bodies), b"[" * 200_000, b'{"a":' * 50_000]
+
+
+class _Silent:
+    """Connections that ask for nothing.
+
+    Args:
+        server: whom they keep busy.
+        count: of them; as many as the limit on open files lets be.
+    """
+
+    def __init__(self, server: ServerProcess, count: int):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = hard if hard != resource.RLIM_INFINITY else count + 512
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(count + 512, most)), hard))
+        self._server, self._count = server, min(count, max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 512))
+        self._open: list[socket.socket] = []
+
+    def __enter__(self) -> int:
+        for number in range(self._count):
+            one = socket.create_connection((self._server.host, self._server.port), timeout=60)
+            if number % 2:
+                one.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-")
+            self._open.append(one)
+        return self._count
+
+    def __exit__(self, *_: object) -> None:
+        for one in self._open:
+            one.close()
+
+
 @dataclass
 class TextRequestCounts:
     """What became of the requests."""
@@ -49,13 +100,16 @@ class TextRequestCounts:
     right: int = 0
     left: int = 0
     refused: int = 0
+    harmful: int = 0
     wrong: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     known: dict[bytes, str] = field(default_factory=dict)
     memory: list[float] = field(default_factory=list)
 
 
-def run(model: str | None, requests: int, clients: int, threads: int, settings: tuple[str, ...] = ()) -> dict[str, Any]:
+def run(
+    model: str | None, requests: int, clients: int, threads: int, silent: int = 0, settings: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Measure; print a line a finding and the JSON line.
 
     Args:
@@ -63,6 +117,7 @@ def run(model: str | None, requests: int, clients: int, threads: int, settings: 
         requests: in all.
         clients: at once.
         threads: of the server's PyTorch.
+        silent: connections that are open besides and ask for nothing.
         settings: more of ``lohovla serve text``.
     """
     if requests < 10 or not 1 <= clients <= 256:
@@ -73,7 +128,8 @@ def run(model: str | None, requests: int, clients: int, threads: int, settings: 
     with ServerProcess(*given, "name=load", f"threads={threads}", *settings, what="text") as server:
         modes = [m["id"] for m in json.loads(_get(server, "/v1/models"))["data"]]
         began = time.monotonic()
-        tally = asyncio.run(_load(server, modes, requests, clients))
+        with _Silent(server, silent) as opened:
+            tally = asyncio.run(_load(server, modes, requests, clients))
         seconds = time.monotonic() - began
         metrics = _idle_metrics(server)
         alive = _get(server, "/healthz") == "OK\n"
@@ -87,7 +143,8 @@ def run(model: str | None, requests: int, clients: int, threads: int, settings: 
     p50, p99 = ordered[len(ordered) // 2], ordered[int(0.99 * (len(ordered) - 1))]
     print(
         f"{requests} requests of {clients} clients in {seconds:.0f} s: {tally.right} answered, {tally.left} left, "
-        f"{tally.refused} refused as malformed, {len(tally.wrong)} wrong; p50 {p50:.2f} s, p99 {p99:.2f} s"
+        f"{tally.refused} refused as malformed, {tally.harmful} harmful ones answered or refused, "
+        f"{len(tally.wrong)} wrong; {opened} silent connections; p50 {p50:.2f} s, p99 {p99:.2f} s"
     )
     print(
         f"after it: {held['pages_held']:.0f} pages held, {held['running']:.0f} running, {held['waiting']:.0f} waiting; "
@@ -108,7 +165,11 @@ def run(model: str | None, requests: int, clients: int, threads: int, settings: 
         right=tally.right,
         left=tally.left,
         refused=tally.refused,
+        harmful=tally.harmful,
+        silent=opened,
         wrong=len(tally.wrong),
+        longest_step_s=round(_most(metrics, "lohovla_text_longest_step_seconds"), 3),
+        failed=_sum(metrics, "lohovla_text_failed_total"),
         p50_s=round(p50, 3),
         p99_s=round(p99, 3),
         alive=alive,
@@ -141,17 +202,22 @@ def _sum(metrics: str, name: str) -> float:
     return sum(float(line.rsplit(" ", 1)[1]) for line in metrics.splitlines() if line.startswith(f"{name}{{"))
 
 
+def _most(metrics: str, name: str) -> float:
+    return max(float(line.rsplit(" ", 1)[1]) for line in metrics.splitlines() if line.startswith(f"{name}{{"))
+
+
 async def _load(server: ServerProcess, modes: list[str], requests: int, clients: int) -> TextRequestCounts:
     from lohovla.collect.text_tasks import text_task
 
     tasks = [text_task(name) for name in ("arithmetic", "open-plan")]
     prompts = [tasks[k % 2].draw(10001 + 2 * k).prompt for k in range(_PROMPTS)]
     tally, rng, numbers = TextRequestCounts(), random.Random(0), iter(range(requests))
+    harmful = _harmful(modes)
     with tqdm(total=requests, desc="requests", disable=None, leave=False) as bar:
 
         async def client() -> None:
             for number in numbers:
-                await _one(server, _drawn(rng, modes, prompts), tally)
+                await _one(server, _drawn(rng, modes, prompts, harmful), tally)
                 if number % max(1, requests // 200) == 0:
                     tally.memory.append(server.status())
                 bar.update()
@@ -169,15 +235,19 @@ class _Ask:
         malformed: it must be refused.
         leave: the client leaves, after so many bytes of the answer at most and so many seconds.
         greedy: the same body has the same answer.
+        harmful: it must be answered or refused.
     """
 
     body: bytes
     malformed: bool = False
     leave: tuple[int, float] | None = None
     greedy: bool = False
+    harmful: bool = False
 
 
-def _drawn(rng: random.Random, modes: list[str], prompts: list[str]) -> _Ask:
+def _drawn(rng: random.Random, modes: list[str], prompts: list[str], harmful: list[bytes]) -> _Ask:
+    if rng.random() < 0.01:
+        return _Ask(rng.choice(harmful), harmful=True)
     share = rng.random()
     if share < 0.1:
         return _Ask(rng.choice(_MALFORMED).replace(b"MODEL", modes[0].encode()), malformed=True)
@@ -212,6 +282,8 @@ async def _one(server: ServerProcess, ask: _Ask, tally: TextRequestCounts) -> No
     problem = _check(answer, ask, tally)
     if problem:
         tally.wrong.append(f"{problem}: {ask.body[:200]!r}: {answer[:200]!r}")
+    elif ask.harmful:
+        tally.harmful += 1
     elif ask.malformed:
         tally.refused += 1
     else:
@@ -223,6 +295,8 @@ def _check(answer: bytes, ask: _Ask, tally: TextRequestCounts) -> str:
     """What is wrong with an answer, or ""."""
     head, _, body = answer.partition(b"\r\n\r\n")
     status = int(head.split(b" ", 2)[1]) if head else 0
+    if ask.harmful:
+        return "" if status == 200 or 400 <= status < 500 else f"status {status}"
     if ask.malformed:
         fine = 400 <= status < 500 and set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
         return "" if fine else f"status {status}"

@@ -232,6 +232,8 @@ ALLOWED: dict[str, SettingType] = {
     "max_model_len": maybe(_COUNT),
     "long_prefill_tokens": _COUNT,
     "step_seconds": _SECONDS,
+    "long_tokens": _COUNT,
+    "silent": whole(0),
     "max_connections": _COUNT,
     "serve-text:patience": _SECONDS,
     # ros

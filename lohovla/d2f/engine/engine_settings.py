@@ -36,7 +36,7 @@ class EngineSettings:
     enable_prefix_caching: bool = True
     max_model_len: int | None = None
     long_prefill_tokens: int = 256
-    step_seconds: float = 1.0
+    step_seconds: float = 0.25
 
     def __post_init__(self) -> None:
         counts = ("block_size", "max_num_seqs", "max_num_batched_tokens", "long_prefill_tokens")
@@ -44,6 +44,6 @@ class EngineSettings:
             if getattr(self, name) < least:
                 raise UserError(f"{name} is {getattr(self, name)}", f"it is at least {least}")
         if self.step_seconds <= 0:
-            raise UserError(f"step_seconds is {self.step_seconds}", "it is a time above 0, such as 1.0")
+            raise UserError(f"step_seconds is {self.step_seconds}", "it is a time above 0, such as 0.25")
         if self.max_model_len is not None and self.max_model_len < 2:
             raise UserError(f"max_model_len is {self.max_model_len}", "a prompt and an answer have at least 2 tokens")

@@ -11,8 +11,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from lohovla.serve.text.api_schema import UNSUPPORTED
+from lohovla.serve.text.api_schema import NOT_SUPPORTED, ChatRequest, CompletionRequest
+from lohovla.serve.text.responses_api import ResponsesRequest
 
+_UNSUPPORTED = frozenset(
+    name
+    for kind in (CompletionRequest, ChatRequest, ResponsesRequest)
+    for name, field in kind.model_fields.items()
+    if field.description == NOT_SUPPORTED
+)
 _TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
@@ -79,7 +86,7 @@ def of_validation(error: RequestValidationError) -> ApiError:
         return ApiError(400, "the body is no JSON object; send one, with Content-Type: application/json")
     if first["type"] == "extra_forbidden":
         return ApiError(400, f"there is no parameter {place[0][:80]}", place[0][:80], "unknown_parameter")
-    if place[0] in UNSUPPORTED:
+    if place[0] in _UNSUPPORTED:
         return ApiError(400, f"{place[0]} is not supported; leave it out", place[0], "unsupported_parameter")
     return ApiError(400, f"{'.'.join(place)}: {first['msg']}", place[0])
 

@@ -226,14 +226,6 @@ class ChatRequest(Common):
         return self.max_completion_tokens or self.max_tokens
 
 
-UNSUPPORTED = frozenset(
-    name
-    for kind in (CompletionRequest, ChatRequest)
-    for name, field in kind.model_fields.items()
-    if field.description == NOT_SUPPORTED
-)
-
-
 class ErrorBody(BaseModel):
     """What went wrong."""
 

@@ -39,9 +39,11 @@ def limited_protocol(most: int, patience: float) -> type[H11Protocol]:
     """Uvicorn's protocol with limits.
 
     Args:
-        most: connections at once; further ones are answered 503 and closed.
+        most: connections at once. For a further one, that which has been without a request for longest is closed; if
+            all have one, the further one is answered 503 and closed.
         patience: seconds that a request's header may take, from its first byte or the connection on.
     """
+    idle: dict[H11Protocol, None] = {}  # connections without a request, the oldest first
 
     class LimitedProtocol(H11Protocol):
         """A connection that is closed when its client takes too long to say what it wants."""
@@ -51,12 +53,22 @@ def limited_protocol(most: int, patience: float) -> type[H11Protocol]:
         def connection_made(self, transport: Any) -> None:
             """Take a connection, or refuse it."""
             super().connection_made(transport)
-            if len(self.connections) > most:
+            if len(self.connections) > most and not self._replace_idle():
                 self.connections.discard(self)
                 transport.write(_FULL % (len(_BODY), _BODY))
                 transport.close()
                 return
+            idle[self] = None
             self._expect()
+
+        def _replace_idle(self) -> bool:
+            """Close the connection that has been idle for longest; whether there was one."""
+            for oldest in idle:
+                del idle[oldest]
+                self.connections.discard(oldest)
+                oldest.transport.abort()
+                return True
+            return False
 
         def data_received(self, data: bytes) -> None:
             """Read on."""
@@ -66,11 +78,19 @@ def limited_protocol(most: int, patience: float) -> type[H11Protocol]:
             if self.conn.their_state is h11.IDLE:
                 self._expect()
             else:
+                idle.pop(self, None)
                 self._received()
+
+        def on_response_complete(self) -> None:
+            """The connection may be asked again."""
+            super().on_response_complete()
+            if not self.transport.is_closing() and self.conn.their_state is h11.IDLE:
+                idle[self] = None
 
         def connection_lost(self, exc: Exception | None) -> None:
             """Forget the deadline."""
             self._received()
+            idle.pop(self, None)
             super().connection_lost(exc)
 
         def _expect(self) -> None:

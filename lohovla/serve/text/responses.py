@@ -25,6 +25,8 @@ class ResponseBuilder:
         most: tokens of an answer at most.
     """
 
+    named = False  # chunks have no type, and a mark closes them
+
     def __init__(
         self,
         model: str,
@@ -71,25 +73,25 @@ class ResponseBuilder:
         said = sum(len(finish_answer(answer, self._most)[0]) for answer in answers)
         return {"prompt_tokens": prompt_tokens, "completion_tokens": said, "total_tokens": prompt_tokens + said}
 
-    def opening(self, index: int) -> dict[str, Any] | None:
+    def opening(self, index: int) -> list[dict[str, Any]]:
         """The chunk that begins an answer, where there is one."""
-        return self._of(index, {"role": "assistant", "content": ""}, None) if self.chat else None
+        return [self._of(index, {"role": "assistant", "content": ""}, None)] if self.chat else []
 
-    def piece(self, index: int, text: str, more: dict[str, Any] | None = None) -> dict[str, Any]:
+    def piece(self, index: int, text: str, more: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """A chunk with more text."""
-        return self._of(index, {"content": text} if self.chat else text, None, more)
+        return [self._of(index, {"content": text} if self.chat else text, None, more)]
 
     def ending(
         self, index: int, text: str, answer: GenerationOutput, more: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    ) -> list[dict[str, Any]]:
         """The chunk that ends an answer."""
         delta = ({"content": text} if text else {}) if self.chat else text
         more = more or {"lohovla": {"forwards": answer.forwards}}
-        return self._of(index, delta, finish_answer(answer, self._most)[1], more, self._logprobs(answer))
+        return [self._of(index, delta, finish_answer(answer, self._most)[1], more, self._logprobs(answer))]
 
-    def closing(self, answers: Sequence[GenerationOutput], prompt_tokens: int) -> dict[str, Any]:
+    def closing(self, answers: Sequence[GenerationOutput], prompt_tokens: int) -> list[dict[str, Any]]:
         """The chunk that counts the tokens of all answers."""
-        return {**self._chunk, "choices": [], "usage": self.usage(answers, prompt_tokens)}
+        return [{**self._chunk, "choices": [], "usage": self.usage(answers, prompt_tokens)}]
 
     def _of(
         self, index: int, said: Any, reason: str | None, more: dict[str, Any] | None = None, logprobs: Any = None

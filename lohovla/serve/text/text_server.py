@@ -20,7 +20,8 @@ from lohovla.serve.api_keys import ApiKeys
 from lohovla.serve.lifecycle import Drain, HealthEndpoints
 from lohovla.serve.metrics import Registry, resident_bytes
 from lohovla.serve.sockets import listen
-from lohovla.serve.text.app import GOING, CompletionHandler, build
+from lohovla.serve.text.app import build
+from lohovla.serve.text.completion_handler import GOING, CompletionHandler
 from lohovla.serve.text.connection_limits import connections_possible, limited_protocol, note_loop_errors
 from lohovla.serve.text.engine_thread import EngineThread
 from lohovla.serve.text.request_log import RequestLog

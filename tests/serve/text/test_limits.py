@@ -35,17 +35,34 @@ def read(connection):
 def test_further_connections_are_told_and_closed(serve):
     server = serve(connections=3)
     held = [connect(server) for _ in range(3)]
-    for one in held:  # an answer to each says that the server has taken it
-        one.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert one.recv(4096).startswith(b"HTTP/1.1 200")
+    body = json.dumps(ask(max_tokens=3000, stream=True, ignore_eos=True)).encode()
+    for one in held:  # the beginning of an answer on each says that the server has taken it
+        one.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+        one.sendall(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert one.recv(16).startswith(b"HTTP/1.1 200")
     with connect(server) as further:
         answer = read(further)
     assert answer.startswith(b"HTTP/1.1 503")
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "overloaded"
-    held[0].sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    assert b"200 OK" in read(held[0])
-    assert get(server.url, "/healthz")[0] == 200
     for one in held:
+        one.close()
+    while server.server.answering.jobs:
+        pass  # the server has heard that they are gone
+    assert get(server.url, "/healthz")[0] == 200
+
+
+def test_connections_without_a_request_give_way(serve):
+    """Who opens connections and says nothing keeps nobody out, whether it has asked something before or not."""
+    server = serve(connections=3)
+    silent = [connect(server) for _ in range(2)]
+    asked = connect(server)
+    asked.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert asked.recv(4096).startswith(b"HTTP/1.1 200")
+    for k in range(8):
+        assert get(server.url, "/healthz")[0] == 200, k
+    with contextlib.suppress(ConnectionResetError):
+        assert read(silent[0]) == b""
+    for one in (*silent, asked):
         one.close()
 
 

@@ -1,14 +1,53 @@
 """The load test, small: clients that leave and requests that are none cost no page, no answer and no memory."""
 
+import asyncio
+import json
+import random
+
 from lohovla.benchmarks.serve import text_load
+from lohovla.benchmarks.serve.plain_d2f import decode_plainly
+from lohovla.d2f.sampling import Sampling
+from lohovla.d2f.text_model import TextModel
 
 
 def test_leaving_and_malformed_clients_cost_nothing(checkpoint):
-    record = text_load.run(str(checkpoint), 100, 8, 1, ("cache_mb=1.0",))
+    record = text_load.run(str(checkpoint), 150, 8, 1, 60, ("cache_mb=1.0", "max_connections=40"))
     assert record["wrong"] == 0
-    assert record["right"] + record["left"] + record["refused"] == record["requests"] == 100
+    answered = record["right"] + record["left"] + record["refused"] + record["harmful"]
+    assert answered == record["requests"] == 150
+    assert record["silent"] == 60
     assert min(record["right"], record["left"], record["refused"]) > 3
     assert (record["pages_held"], record["running"], record["waiting"]) == (0, 0, 0)
     assert (record["alive"], record["exit_code"]) == (True, 0)
     assert record["memory_last_mb"] < record["memory_first_mb"] + 40
     assert record["aborted"] > 0
+
+
+def test_every_harmful_request_is_answered_or_refused(tiny):
+    """Each by itself, and a plain one beside it has the answer that it has alone."""
+
+    class Here:
+        host, port = "127.0.0.1", tiny.port
+
+    async def all_of_them():
+        tally = text_load.TextRequestCounts()
+        plain = text_load._Ask(json.dumps({"model": "tiny", "prompt": "Hello", "max_tokens": 8}).encode(), greedy=True)
+        await text_load._one(Here(), plain, tally)
+        for body in text_load._harmful(["tiny", "tiny:d2f+branch"]):
+            both = (text_load._Ask(body, harmful=True), plain)
+            await asyncio.gather(*(text_load._one(Here(), ask, tally) for ask in both))
+        return tally
+
+    tally = asyncio.run(all_of_them())
+    assert tally.wrong == []
+    assert tally.harmful == tally.right - 1 > 10
+    assert tiny.engine.stats.failed == 0
+    drawn = [text_load._drawn(random.Random(k), ["tiny"], ["x"], [b"harm"]) for k in range(2000)]
+    assert 5 < sum(ask.harmful for ask in drawn) < 45
+
+
+def test_the_plain_loop_of_the_comparison_gives_the_same_tokens():
+    text = TextModel.load()
+    for prompt in ("7480+1100-1691=", "0478+9127-3055="):
+        wanted = text.generate(prompt, "d2f", Sampling(112))[0].answer.tokens
+        assert decode_plainly(text.student, text.encode(prompt), text.size, text.limits(), 112) == wanted

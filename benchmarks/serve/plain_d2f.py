@@ -74,7 +74,7 @@ def decode_plainly(
         if ready > committed:
             before = logits[ready - committed - 1][None].clone()
         start, committed = committed, ready
-        cache.crop(committed)
+        cache.crop(committed - len(tokens))  # takes so many away
         for block in blocks:
             if not block["active"]:
                 continue

@@ -60,7 +60,14 @@ class JsonGrammar:
             cause = str(error) or type(error).__name__
         if cause:
             raise UserError(f"response_format: {str(cause).splitlines()[0][:200]}", "change the schema")
-        return JsonConstraint(matcher, self._vocabulary, self._ends)
+        made = JsonConstraint(matcher, self._vocabulary, self._ends)
+        try:
+            possible = bool(made.allowed([]).any())
+        except RuntimeError:
+            possible = False
+        if not possible:
+            raise UserError("response_format: no text fits this schema", "change the schema")
+        return made
 
 
 class JsonConstraint:
@@ -96,7 +103,7 @@ class JsonConstraint:
             del self._text[common:]
         further = [int(token) for token in tokens[common:]]
         if further and not self._matcher.consume_tokens(further):
-            raise RuntimeError(f"the text is not allowed: {self._matcher.get_error() or 'it leaves the schema'}")
+            raise RuntimeError(f"the text is not allowed: {self._cause() or 'it leaves the schema'}")
         self._text += further
         whole = self._matcher.is_accepting()
         may = np.zeros(self._vocabulary, bool)
@@ -105,6 +112,10 @@ class JsonConstraint:
             count = min(self._vocabulary, len(bits))
             may[:count] = bits[:count]
         if self._matcher.is_error():
-            raise RuntimeError(f"the schema cannot be followed: {self._matcher.get_error()}")
+            raise RuntimeError(f"the schema cannot be followed: {self._cause()}")
         may[self._ends] = whole
         return may
+
+    def _cause(self) -> str:
+        """What the matcher says is wrong, without its state, which has many lines."""
+        return (self._matcher.get_error() or "").partition("\n")[0][:200]

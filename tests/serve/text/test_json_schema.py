@@ -102,10 +102,11 @@ def test_any_object(client):
         ({"response_format": wanted({"type": "no such type"})}, "response_format"),
         ({"response_format": wanted({"type": "string", "maxLength": "x"})}, "response_format"),
         ({"response_format": wanted({"enum": ["x" * 70_000]})}, "65536 characters"),
+        ({"response_format": wanted({"$ref": "#"})}, "no text fits"),
         ({"response_format": {"type": "json_schema"}}, "response_format"),
         ({"response_format": wanted(), "extra_body": {"ignore_eos": True}}, "ignore_eos"),
     ],
-    ids=["type", "length", "large", "no schema", "ignore_eos"],
+    ids=["type", "length", "large", "endless", "no schema", "ignore_eos"],
 )
 def test_schemas_that_cannot_be_kept_are_refused_in_a_line(client, more, said):
     with pytest.raises(openai.BadRequestError, match=said) as caught:

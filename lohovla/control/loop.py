@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lohovla.control.chunks.chunk_blending import Setpoint
 from lohovla.control.chunks.chunk_handover import ArmSnapshot, ChunkHandover
 from lohovla.control.chunks.trajectory import Trajectory
 from lohovla.control.clock import Clock
@@ -24,10 +23,9 @@ from lohovla.control.safety.command_receiver import Command
 from lohovla.control.safety.interlocks import Deadman, EmergencyStop
 from lohovla.control.settings import LoopSettings
 from lohovla.control.simulated_robots import Robot
+from lohovla.control.trajectory_follower import TrajectoryFollower
 from lohovla.errors import UserError
 from lohovla.policies.base import Decision, PolicySpec
-
-_LAGGING = 0.01  # m between the path and the command that count as held back by the limits
 
 
 class ControlLoop:
@@ -60,6 +58,7 @@ class ControlLoop:
         self.trajectory = Trajectory(
             settings.blend_time, settings.temporal_ensemble_coeff if settings.chunking_mode == "ensemble" else None
         )
+        self._follower = TrajectoryFollower(self.trajectory, self.limiter, settings, self._log, self.latency_stats)
         self.deadman, self.emergency = Deadman(settings.safety.deadman_timeout), EmergencyStop()
         self.on_subtask: Callable[[str], None] = lambda text: None
         self.on_tick: Callable[[ControlLoop], None] = lambda loop: None
@@ -79,6 +78,7 @@ class ControlLoop:
     @log.setter
     def log(self, log: EventLog) -> None:
         self._log = self.inference_client.log = self.chunk_handover.log = self.observation_monitor.log = log
+        self._follower.log = log
 
     def start(self, seed: int = 0, origin: float | None = None) -> None:
         """Begin an episode with the arm at rest: forget all before, also what the model still has in flight.
@@ -91,7 +91,7 @@ class ControlLoop:
         self.log.origin = now if origin is None else origin
         self.robot.start(now, self.settings, self.log)
         self.limiter.reset(self.robot.pose())
-        self.trajectory.clear()
+        self._follower.begin_episode(now)
         self.inference_client.begin_episode(now, seed)
         self.emergency.release()
         self.deadman.release()
@@ -100,13 +100,10 @@ class ControlLoop:
         )
         self.observation_monitor.begin_episode(now, 0.0)
         self.mode, self.progress, self.subgoal, self.episode_over = "wait", 0.0, None, ""
-        self._gripper, self._chunks, self._commands = 0.0, 0, 0
-        self._path: tuple[np.ndarray, np.ndarray] = self.limiter.pose, np.zeros(POSE)  # its last pose and velocity
+        self._commands = 0
         self._ticked: float | None = None
-        self._halted = self._joined = False
-        self._idle_since = now
+        self._halted = False
         self._arm_snapshots: dict[int, ArmSnapshot] = {}
-        self._expires = now  # when the path is too old to be followed
 
     def reset(self, seed: int = 0) -> None:
         """Begin another episode while the arm may still be moving: it brakes first, and nothing in flight survives."""
@@ -183,7 +180,7 @@ class ControlLoop:
         if gap < 0.0 or gap > self.settings.period + self.settings.safety.clock_jump_threshold:
             self.log.add(now, "clock jump", f"{gap:+.3f} s between two commands {self.settings.period:g} s apart")
             self._halt(now, "the clock jumped")
-            self._idle_since = now
+            self._follower.restart_hold_timeout(now)
             self.observation_monitor.shift_clock(now, gap - self.settings.period)
             self.inference_client.restart_timeouts(now)
 
@@ -195,18 +192,18 @@ class ControlLoop:
 
     def _send(self, now: float) -> None:
         ahead = now + self.settings.period
-        self.mode = self._motion_stopped(now) or self._follow_trajectory(now, ahead)
+        self.mode = self._motion_stopped(now) or self._follower.follow(now, ahead)
         if not self.latency_stats.modes or self.latency_stats.modes[-1][1] != self.mode:
             self.latency_stats.modes.append((now, self.mode))
         self._commands += 1
-        self.observation_monitor.record_command(ahead, self.limiter.pose, self._gripper)
+        self.observation_monitor.record_command(ahead, self.limiter.pose, self._follower.gripper)
         self.last_command = Command(
             self._commands,
             ahead,
             self.limiter.pose,
             self.limiter.velocity,
             self.limiter.acceleration,
-            self._gripper,
+            self._follower.gripper,
             self.mode,
         )
         self.robot.command(self.last_command, now)
@@ -224,52 +221,11 @@ class ControlLoop:
             self._halt(now, self.emergency.cause or "the deadman switch was let go")
         elif (self.emergency or released) and self.mode not in ("emergency", "released"):
             self.inference_client.discard_pending(now, self.emergency.cause or "the deadman switch was let go")
-        self._brake()
-        self._idle_since = now
+        self._follower.brake()
+        self._follower.restart_hold_timeout(now)
         if self.limiter.resting:
             self._halted = False
         return "emergency" if self.emergency else "released" if released else "stop"
-
-    def _follow_trajectory(self, now: float, ahead: float) -> str:
-        """Follow the path; hold at its end, and after a while stop."""
-        if (
-            self.trajectory.newest_chunk is not None and now >= self._expires
-        ):  # it may still be coming to rest, or fading
-            self.log.set_condition(now, "stop", True, "what the path was decided on is too old")
-            self.trajectory.clear()
-        target = self.trajectory.setpoint_at(ahead, self.limiter.pose)
-        if target is None:
-            self._brake()
-            return "stop" if self._chunks else "wait"
-        self._follow_setpoint(now, target)
-        if self.trajectory.has_actions(now):
-            self._idle_since = now
-            self.log.set_condition(now, "hold", False)
-            self.log.set_condition(now, "stop", False)
-            return "run"
-        waited = now - self._idle_since
-        self.log.set_condition(now, "hold", not self._sync, "the chunk ended before the next was there")
-        if waited <= self.settings.safety.hold_timeout:
-            return "hold"
-        self.log.set_condition(now, "stop", True, f"no chunk for {waited:.2f} s")
-        self.trajectory.clear()
-        return "stop"
-
-    def _brake(self) -> None:
-        self.limiter.brake()
-        self._path = self.limiter.pose, self.limiter.velocity
-
-    def _follow_setpoint(self, now: float, target: Setpoint) -> None:
-        if self._joined:
-            pose, velocity = self._path
-            leap = target.pose - pose - velocity * self.settings.period
-            self.latency_stats.handover_jumps.append(float(np.linalg.norm(leap[:3])))
-            self._joined = False
-        self.limiter.follow(target.pose, target.velocity, target.acceleration)
-        self._gripper = target.gripper
-        self._path = target.pose, target.velocity
-        lag = float(np.linalg.norm(self.limiter.pose[:3] - target.pose[:3]))
-        self.log.set_condition(now, "limited", lag > _LAGGING, f"the limits hold the tool {1000 * lag:.0f} mm behind")
 
     # -- the model ---------------------------------------------------------------------------------
 
@@ -305,17 +261,13 @@ class ControlLoop:
             self.inference_client.submit_request(now, "plan", observation=seen, context=context, taken=sample.taken)
             return
         horizon = max(self.spec.horizon, 1)
-        remaining = (
-            None
-            if self._sync
-            else self.trajectory.remaining_actions(sample.taken, self.inference_client.period, horizon)
-        )
+        remaining = None
+        if not self._sync:
+            remaining = self.trajectory.remaining_actions(sample.taken, self.inference_client.period, horizon)
         measured = np.asarray(seen["state"][:POSE], dtype=np.float64)
-        inference_delay = (
-            0
-            if remaining is None or self.settings.chunking_mode == "ensemble"
-            else min(self.inference_client.inference_delay, len(remaining))
-        )
+        inference_delay = 0
+        if remaining is not None and self.settings.chunking_mode != "ensemble":
+            inference_delay = min(self.inference_client.inference_delay, len(remaining))
         job = self.inference_client.submit_request(
             now,
             "chunk",
@@ -334,13 +286,11 @@ class ControlLoop:
         self.episode_over = self.episode_over or str(getattr(decision, "over", ""))
         snapshot = self._arm_snapshots.pop(job.number)
         joined = self.chunk_handover.accept_chunk(
-            now, job.taken, decision, snapshot, self.limiter.pose, self._chunks + 1
+            now, job.taken, decision, snapshot, self.limiter.pose, self._follower.chunks + 1
         )
         if joined is None:
             return
-        self._chunks += 1
-        self.trajectory.add_chunk(joined.chunk, replace_all=joined.replaces_trajectory)
-        self._joined, self._expires = True, joined.expires
+        self._follower.add_chunk(joined)
         self.latency_stats.delays.append(math.ceil((now - job.taken) / self.inference_client.period - 1e-6))
         self.latency_stats.chunks.append((job.taken, now))
         self.progress = float(decision.progress)

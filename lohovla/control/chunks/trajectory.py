@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lohovla.control.chunks.chunk_blending import BlendOut, Setpoint
+from lohovla.control.chunks.temporal_ensembling import ensemble_setpoints, ensemble_weights
 from lohovla.control.motion_limits import MotionLimits
-from lohovla.control.poses import POSE, nearest, unwrap
+from lohovla.control.poses import POSE, unwrap
 
 _REST = 0.6  # share of the acceleration limit with which a chunk's end comes to rest
 
@@ -195,8 +196,7 @@ class Trajectory:
             return chunks[-1].nominal_action_at(moment)
         members = [chunk for chunk in chunks if chunk.last_action_time >= moment - 1e-9] or chunks[-1:]
         rows = np.array([chunk.nominal_action_at(moment) for chunk in members])
-        weights = np.exp(-self._ensemble_coeff * np.arange(len(rows)))
-        return weights @ rows / weights.sum()
+        return ensemble_weights(len(rows), self._ensemble_coeff) @ rows
 
     def _active_chunks(self, now: float) -> list[Chunk]:
         if self._ensemble_coeff is None:
@@ -206,17 +206,7 @@ class Trajectory:
     def _mean(self, members: list[Chunk], now: float) -> Setpoint:
         if len(members) == 1:
             return members[0].setpoint_at(now)
-        points = [chunk.setpoint_at(now) for chunk in members]
-        weights = np.exp(-(self._ensemble_coeff or 0.0) * np.arange(len(points)))
-        weights /= weights.sum()
-        first = points[0].pose
-        poses = [np.concatenate([p.pose[:3], nearest(p.pose[3:], first[3:])]) for p in points]
-        return Setpoint(
-            weights @ np.array(poses),
-            weights @ np.array([p.velocity for p in points]),
-            weights @ np.array([p.acceleration for p in points]),
-            float(weights @ np.array([p.gripper for p in points])),
-        )
+        return ensemble_setpoints([chunk.setpoint_at(now) for chunk in members], self._ensemble_coeff or 0.0)
 
     def _previous_setpoint(self, now: float, pose: np.ndarray) -> Setpoint:
         """The path at this moment had nothing changed; at rest at ``pose`` where there was none."""

@@ -29,8 +29,13 @@ class ProgressLines(tqdm):
             unit = "" if self.unit == "it" else f" {self.unit.strip()}s"
             name = f"{self.desc.removesuffix(': ')}: " if self.desc else ""
             gone = self.format_interval(facts["elapsed"])
-            print(f"{name}{self.n}{of}{unit}, {gone} gone{left}", file=sys.stderr, flush=True)
+            figures = f"; {facts['postfix']}" if facts["postfix"] else ""
+            print(f"{name}{self.n}{of}{unit}, {gone} gone{left}{figures}", file=sys.stderr, flush=True)
         return True
+
+    def set_postfix_str(self, s: str = "", refresh: bool = True) -> None:
+        """Figures for the next line; they do not make one of their own."""
+        super().set_postfix_str(s, refresh=False)
 
     def close(self) -> None:
         """End without a word: what was done is told by the command itself."""

@@ -30,6 +30,14 @@ def test_lines_count_what_was_done_before(capsys):
     assert capsys.readouterr().err.startswith("5 of 10 episodes, ")
 
 
+def test_figures_are_told_in_the_next_line(capsys):
+    with ProgressLines(total=10, every=0.0, unit="step") as bar:
+        bar.set_postfix_str("loss 0.5")
+        assert capsys.readouterr().err == ""
+        bar.update(1)
+    assert capsys.readouterr().err.endswith("; loss 0.5\n")
+
+
 def test_without_a_terminal_what_is_short_says_nothing():
     answer = subprocess.run([sys.executable, "-c", STAGES], capture_output=True, text=True, check=True)
     assert answer.stderr == ""

@@ -113,7 +113,7 @@ def _film(folder: Path, env: Any, recorder: Any, instruction: str, fps: int) -> 
     from lohovla.progress import progress
 
     film = EpisodeVideo(folder / "video.mp4", env, fps)
-    with progress(desc="filming", unit=" frames", leave=False) as bar:
+    with progress(desc="filming", unit="frame", leave=False) as bar:
         film.on_frame = bar.update
         recorder.draw(film, instruction)
         film.finish()

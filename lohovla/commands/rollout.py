@@ -55,7 +55,7 @@ def _filmed(env: Any, policy: Any, seed: int, folder: Path, fps: int) -> Any:
     from lohovla.evaluate.report.video import EpisodeVideo
 
     film = EpisodeVideo(folder / "video.mp4", env, fps)
-    with progress(desc="filming", unit=" frames", leave=False) as bar:
+    with progress(desc="filming", unit="frame", leave=False) as bar:
         film.on_frame = bar.update
         result = run_episode(env, policy, seed, on_start=film.start, on_subtask=film.turn)
         film.finish()

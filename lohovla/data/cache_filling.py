@@ -11,14 +11,13 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any, TextIO
 
-from tqdm import tqdm
-
 from lohovla.data.cache_room import hold, make_room
 from lohovla.data.episode_files import EpisodeFiles
 from lohovla.data.frame_cache import CachedCamera
 from lohovla.data.frame_decoding import DecodeRun, decode_run, decode_runs, file_of, probe_video
 from lohovla.data.resize_images import resize_pictures
 from lohovla.errors import UserError
+from lohovla.progress import progress
 
 _LOCK = ".lock"
 
@@ -29,7 +28,7 @@ def fill(cameras: Sequence[CachedCamera], limit: float, progress_bar: bool = Tru
     Args:
         cameras: of all data sets.
         limit: bytes that all caches may take; what was last used longest ago is removed.
-        progress_bar: show one, on a terminal.
+        progress_bar: show how far it is.
 
     Returns:
         Files that keep the pictures from being removed by others as long as they are open.
@@ -39,13 +38,13 @@ def fill(cameras: Sequence[CachedCamera], limit: float, progress_bar: bool = Tru
     """
     missing = [(camera, own) for camera in cameras if (own := camera.missing())]
     workers = os.cpu_count() or 1
-    disable = None if progress_bar else True
+    quiet = not progress_bar
     if missing:
         whole = sum(episode.length * camera.frame_bytes for camera in cameras for episode in camera.episodes)
         new = sum(camera.episodes[at].length * camera.frame_bytes for camera, own in missing for at in own)
         make_room(cameras[0].folder.parent, [camera.folder for camera in cameras], whole, new, limit)
         files = [each for camera, own in missing for each in _videos(camera, own)]
-        with tqdm(total=len(files), desc="checking videos", unit=" files", disable=disable, leave=False) as bar:
+        with progress(quiet=quiet, total=len(files), desc="checking videos", unit="file", leave=False) as bar:
             _probe(files, workers, bar.update)
     held = [hold(camera.folder) for camera in cameras]
     # In the order of their folders, so that two processes never wait for one another.
@@ -53,7 +52,7 @@ def fill(cameras: Sequence[CachedCamera], limit: float, progress_bar: bool = Tru
     with ExitStack() as locks:
         files = [locks.enter_context(_Filling.of(camera)) for camera in todo]
         frames = sum(file.frames for file in files)
-        with tqdm(total=frames, desc="decoding pictures", unit=" pictures", disable=disable, leave=False) as bar:
+        with progress(quiet=quiet, total=frames, desc="decoding pictures", unit="picture", leave=False) as bar:
             _decode(files, workers, bar.update)
     return held
 

@@ -119,7 +119,7 @@ class TrainingSet:
             seed: of the order, and of which are held out.
             cache: folder for decoded pictures; the user's cache if None.
             goal_seconds: how far ahead the goal's pictures are in episodes without sub-tasks; None wants no goals.
-            progress_bar: show one while pictures are decoded, on a terminal.
+            progress_bar: show how far it is while pictures are decoded.
             cache_limit_gb: what decoded pictures may take, 1e9 bytes.
 
         Raises:

@@ -16,12 +16,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor
-from tqdm import tqdm
 
 from lohovla.errors import UserError
 from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.model.processor import Processor
 from lohovla.model.robot_processor import RobotProcessor
+from lohovla.progress import progress
 from lohovla.train.imitation.demonstration_batch import ImitationSettings
 from lohovla.train.metrics_logger import MetricsLogger
 from lohovla.train.muon import make_optimizer
@@ -142,9 +142,9 @@ class Trainer:
         journal = MetricsLogger(self._folder, self.stage.name, start, self._log_every, self.state.sums, self._tracking)
         return closing(journal)
 
-    def _bar(self, start: int) -> tqdm:
-        silent = None if self.accelerator.is_main_process else True
-        return tqdm(total=self.stage.steps, initial=start, desc=self.stage.name, unit="step", disable=silent)
+    def _bar(self, start: int) -> Any:
+        quiet = not self.accelerator.is_main_process
+        return progress(quiet=quiet, total=self.stage.steps, initial=start, desc=self.stage.name, unit="step")
 
     def _step(self, batches: Sequence[Mapping[str, Any]], step: int) -> dict[str, float]:
         rate = self._rates(step)

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import nn, optim
-from tqdm import tqdm
 
+from lohovla.progress import progress
 from lohovla.train.distill import training_checkpoint
 from lohovla.train.distill.text_batches import Mixture, TextBatch, stream
 from lohovla.train.learning_rates import LearningRates
@@ -90,7 +90,7 @@ def train(
     began = time.perf_counter()
     seen = 0
     log = (folder / "log.jsonl").open("a", encoding="utf-8")
-    bar = tqdm(total=schedule.steps, initial=step, unit="step", disable=None if accelerator.is_main_process else True)
+    bar = progress(quiet=not accelerator.is_main_process, total=schedule.steps, initial=step, unit="step")
     # Each process takes its own batches of the common stream.
     share = accelerator.num_processes
     batches = stream(tokenizer, mixture, step * share)

@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
 from lohovla.envs.tasks.registry import get_task
 from lohovla.evaluate import failure_analysis
-from lohovla.evaluate.episode_files import first_by_task, picture_path
-from lohovla.evaluate.episode_log import Row, flatten, read_settings
+from lohovla.evaluate.episode_log import Row
 from lohovla.evaluate.protocol import Protocol
 from lohovla.evaluate.report import html, published_results, svg_plots
+from lohovla.evaluate.report.report_sections import count_of, failures_section, films_section, settings_section
 from lohovla.evaluate.report.result_table import EvaluationResults, interval, percent, results_table
 from lohovla.evaluate.statistics import by_task, score_curve
 from lohovla.output_folder import write_atomically
-
-_GALLERY = 24  # failures shown with a picture
 
 
 def write_report(
     folder: Path, protocol: Protocol, rows: Sequence[Row], results: EvaluationResults, films: Sequence[tuple[Row, Path]]
 ) -> None:
     """Write ``report.html`` into ``folder``; pictures and films are taken into it."""
-    title = f"{protocol.policy} on {_count(len(protocol.tasks), 'task')}"
+    title = f"{protocol.policy} on {count_of(len(protocol.tasks), 'task')}"
     body = [
         *_head(folder, protocol, rows, results, title),
         *_bars(results),
         *_table(results),
         *_curves(protocol, rows),
         *(_diagnosis(rows) if protocol.diagnose else ()),
-        *_films(films),
-        *_failures(folder, rows),
-        *_settings(folder, protocol),
+        *films_section(films, _caption),
+        *failures_section(folder, rows, _caption),
+        *settings_section(folder, ("version", "commit", "environment")),
     ]
     write_atomically(folder / "report.html", html.page(title, body).encode())
 
@@ -45,7 +42,7 @@ def _head(
     yield f"<h1>{escape(title)}</h1>"
     seeds = f"seed {first}" if first == last else f"seeds {first} to {last}, every other one"
     yield (
-        f'<p class="soft">{_count(len(protocol.seeds), "episode")} a task ({protocol.split} {seeds}), actions by'
+        f'<p class="soft">{count_of(len(protocol.seeds), "episode")} a task ({protocol.split} {seeds}), actions by'
         f" <code>{escape(protocol.env['control'])}</code>. An episode succeeds when its last state scores above 0.99;"
         " the score is the share of the goal that stands. Intervals are Wilson’s, 95 %.</p>"
     )
@@ -53,7 +50,7 @@ def _head(
         [
             (f"{percent(overall.rate)} %", f"success; interval {interval(overall)} %"),
             (f"{percent(overall.score)} %", "mean score"),
-            (f"{overall.episodes}", f"episodes, {_count(overall.episodes - overall.successes, 'failure')}"),
+            (f"{overall.episodes}", f"episodes, {count_of(overall.episodes - overall.successes, 'failure')}"),
             (f"{overall.subtasks:.1f}", "sub-tasks planned an episode"),
             (f"{overall.seconds:.1f} s", f"simulated time an episode, {overall.steps:.0f} actions"),
         ]
@@ -114,67 +111,23 @@ def _diagnosis(rows: Sequence[Row]) -> Iterator[str]:
     looked_at = sum(row.get("diagnosis") is not None for row in rows)
     yield "<h2>Diagnosis</h2>"
     yield (
-        f'<p class="soft">Where the policy goes wrong, in {looked_at} of {_count(len(rows), "episode")}: sub-tasks that'
-        " gained something or are the oracle’s (right), and those that say what the oracle would have said; how far"
-        " picks are from the middle of the nearest block, and places from the oracle’s, in the median and the 95th"
+        f'<p class="soft">Where the policy goes wrong, in {looked_at} of {count_of(len(rows), "episode")}: sub-tasks'
+        " that gained something or are the oracle’s (right), and those that say what the oracle would have said; how"
+        " far picks are from the middle of the nearest block, and places from the oracle’s, in the median and the 95th"
         " percentile; picks that gripped nothing; judgements of progress that were right.</p>"
     )
     header, lines = failure_analysis.as_table(failure_analysis.by_task(rows))
     yield html.table(["", *header], [[get_task(line[0]).letter, *line] for line in lines])
 
 
-def _films(films: Sequence[tuple[Row, Path]]) -> Iterator[str]:
-    if not films:
-        return
-    failed = sum(not row["success"] for row, _ in films)
-    parts = [_count(failed, "failure")] if failed else []
-    parts += [f"{len(films) - failed} solved"] if len(films) > failed else []
-    yield "<h2>Films</h2>"
-    yield f'<p class="soft">The first episodes, played again: {" and ".join(parts)}.</p>'
-    yield '<div class="cards films">'
-    for row, path in films:
-        source = html.inline(path, "video/mp4")
-        yield f'<figure><video controls muted preload="metadata" src="{source}"></video>{_caption(row)}</figure>'
-    yield "</div>"
-
-
-def _failures(folder: Path, rows: Sequence[Row]) -> Iterator[str]:
-    failed = [row for row in rows if not row["success"]]
-    yield "<h2>Failures</h2>"
-    if not failed:
-        yield "<p>No episode failed.</p>"
-        return
-    reasons = Counter(row["reason"] for row in failed)
-    shown = first_by_task(rows, _GALLERY, success=False)
-    counted = ", ".join(f"{count} by {reason}" for reason, count in reasons.most_common())
-    yield f'<p class="soft">{len(failed)} of {len(rows)} episodes failed: {counted}.</p>'
-    yield f'<p class="soft">The last state of {"each" if len(shown) == len(failed) else f"the first {len(shown)}"}:</p>'
-    yield '<div class="cards">'
-    for row in shown:
-        source = html.inline(picture_path(folder, row), "image/jpeg")
-        yield f'<figure><img alt="last state" loading="lazy" src="{source}">{_caption(row)}</figure>'
-    yield "</div>"
-
-
 def _caption(row: Row) -> str:
-    solved = f"solved after {_count(row['actions'], 'action')}, {row['simulated_seconds']:.1f} s"
+    solved = f"solved after {count_of(row['actions'], 'action')}, {row['simulated_seconds']:.1f} s"
     return (
         f"<figcaption><b>{_name(row['task'])}</b> <small>seed {row['seed']}</small><br>“{escape(row['instruction'])}”"
         f"<br><small>{solved if row['success'] else escape(row['failure'])}</small></figcaption>"
     )
 
 
-def _settings(folder: Path, protocol: Protocol) -> Iterator[str]:
-    made = read_settings(folder)
-    lines = [f"{key}: {value}" for key, value in flatten(made.get("settings", {})).items()]
-    lines = [*(f"{key}: {made.get(key)}" for key in ("version", "commit", "environment")), *lines]
-    yield f"<details><summary>Settings of this run</summary><pre>{escape(chr(10).join(lines))}</pre></details>"
-
-
 def _name(task: str) -> str:
     letter = get_task(task).letter
     return escape(f"{letter}  {task}" if letter else task)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

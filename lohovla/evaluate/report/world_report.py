@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from lohovla.evaluate.episode_files import first_by_task, picture_path
-from lohovla.evaluate.episode_log import Row, flatten, read_settings
+from lohovla.evaluate.episode_log import Row
 from lohovla.evaluate.report import html, svg_plots
+from lohovla.evaluate.report.report_sections import failures_section, films_section, settings_section
 from lohovla.evaluate.report.result_table import percent
 from lohovla.evaluate.report.world_table import WorldResults, world_table
 from lohovla.evaluate.world_protocol import WorldProtocol
 from lohovla.output_folder import write_atomically
-
-_GALLERY = 24  # failures shown with a picture
 
 
 def write_world_report(
@@ -31,9 +28,9 @@ def write_world_report(
         *_head(protocol, results, title),
         *_bars(results),
         *_table(protocol, results),
-        *_films(films),
-        *_failures(folder, rows),
-        *_settings(folder),
+        *films_section(films, _caption),
+        *failures_section(folder, rows, _caption),
+        *settings_section(folder, ("version", "commit", "made_with")),
     ]
     write_atomically(folder / "report.html", html.page(title, body).encode())
 
@@ -67,41 +64,9 @@ def _table(protocol: WorldProtocol, results: WorldResults) -> Iterator[str]:
     yield html.table(header, rows, total=len(results.tasks) > 1)
 
 
-def _films(films: Sequence[tuple[Row, Path]]) -> Iterator[str]:
-    if not films:
-        return
-    yield '<h2>Films</h2><div class="cards films">'
-    for row, path in films:
-        source = html.inline(path, "video/mp4")
-        yield f'<figure><video controls muted preload="metadata" src="{source}"></video>{_caption(row)}</figure>'
-    yield "</div>"
-
-
-def _failures(folder: Path, rows: Sequence[Row]) -> Iterator[str]:
-    failed = [row for row in rows if not row["success"]]
-    yield "<h2>Failures</h2>"
-    if not failed:
-        yield "<p>No episode failed.</p>"
-        return
-    counted = ", ".join(f"{count} by {reason}" for reason, count in Counter(r["reason"] for r in failed).most_common())
-    yield f'<p class="soft">{len(failed)} of {len(rows)} episodes failed: {counted}. Their last states:</p>'
-    yield '<div class="cards">'
-    for row in first_by_task(rows, _GALLERY, success=False):
-        source = html.inline(picture_path(folder, row), "image/jpeg")
-        yield f'<figure><img alt="last state" loading="lazy" src="{source}">{_caption(row)}</figure>'
-    yield "</div>"
-
-
 def _caption(row: Row) -> str:
     said = f"solved after {row['steps']} actions" if row["success"] else row["failure"]
     return (
         f"<figcaption><b>{escape(row['task'])}</b> <small>seed {row['seed']}</small><br>“{escape(row['instruction'])}”"
         f"<br><small>{escape(said)}</small></figcaption>"
     )
-
-
-def _settings(folder: Path) -> Iterator[str]:
-    made = read_settings(folder)
-    lines = [f"{key}: {value}" for key, value in flatten(made.get("settings", {})).items()]
-    lines = [*(f"{key}: {made.get(key)}" for key in ("version", "commit", "made_with")), *lines]
-    yield f"<details><summary>Settings of this run</summary><pre>{escape(chr(10).join(lines))}</pre></details>"

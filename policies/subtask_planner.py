@@ -23,17 +23,17 @@ from lohovla.model.backends.single_graph import (
     DecisionInputs,
     pad_subtask_tokens,
 )
-from lohovla.model.encoders.detector import DetectionMap, Detections
+from lohovla.model.encoders.detector import DetectionMap
 from lohovla.model.inference import pick_place_prediction
 from lohovla.model.inference.action_sampling import ActionContext
 from lohovla.model.inference.pick_place_prediction import PickPlacePrediction, SubtaskTokens
 from lohovla.model.inference.subgoal_generation import picture_to_rgb, require_subgoal_generator
-from lohovla.model.language.token_trie import TokenTrie
 from lohovla.model.model_inputs import EncodedObservation, ModelInputs
 from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.model.processor import Processor
 from lohovla.policies.policy_config import LoHoVLAPolicyConfig, PolicyState
 from lohovla.policies.subgoal_source import PlannedSubtask
+from lohovla.policies.subtask_decoder import SubtaskDecoder
 
 _REWARDED = 1e-6
 
@@ -60,10 +60,8 @@ class SubtaskPlanner:
             require_subgoal_generator(model)
         self.model, self.config = model, config
         self._backend, self._inputs = backend, DeviceTransfer(processor, model.device)
-        self._start, self._end, self._mask = processor.start, processor.end, processor.mask
-        self.subtask_constraints = (
-            processor.subtask_constraints(config.allow_done) if config.grammar != "none" else None
-        )
+        self._start, self._end = processor.start, processor.end
+        self.decoder = SubtaskDecoder(model, processor, config, backend)
 
     def plan(self, observations: Sequence[Mapping[str, Any]], memories: Sequence[PolicyState]) -> list[bool]:
         """Look, judge the sub-task, plan another where one is due, and point; returns where one was planned."""
@@ -110,11 +108,11 @@ class SubtaskPlanner:
         due = [self._replan_due(memory, value) for memory, value in zip(memories, progress, strict=True)]
         holds = decided.replanned.tolist() == due and all(decided.complete.tolist())
         timing = {"decide": (time.perf_counter() - began) * 1e3}
-        if not holds or self._violates_constraints(decided.objects, words, memories, due):
+        if not holds or self.decoder.violates_constraints(decided.objects, words, memories, due):
             self._plan_and_point(inputs, decided.encoded_observation(), memories, due, timing)
             return due, None
         self._store(memories, words, decided.action_context, decided.initial_features, timing)
-        self._note_episode_end(decided.objects, memories, due)
+        self.decoder.note_episode_end(decided.objects, memories, due)
         return due, decided.action
 
     def _decision_inputs(self, memories: Sequence[PolicyState], acting: ChunkInputs) -> DecisionInputs:
@@ -148,7 +146,7 @@ class SubtaskPlanner:
     ) -> None:
         """Say what is due, and point."""
         began = time.perf_counter()
-        words = self._subtask_words(prefix, memories, due)
+        words = self.decoder.next_subtasks(prefix, memories, due)
         planned = time.perf_counter()
         pointed = self._predict_points(inputs.picture, prefix, words, memories, due)
         before = self.model.progress.sample_features(prefix.seen, pointed.points)
@@ -157,22 +155,7 @@ class SubtaskPlanner:
             "point": (time.perf_counter() - planned) * 1e3 - sum(one.timing.get("imagine", 0.0) for one in memories),
         }
         self._store(memories, words.tokens, ActionContext.from_predictions(pointed), before, timing)
-        self._note_episode_end(prefix.objects, memories, due)
-
-    def _note_episode_end(self, objects: Detections, memories: Sequence[PolicyState], due: Sequence[bool]) -> None:
-        """Note where what was planned ends an episode: all is done, or nothing can be."""
-        for row in [
-            row
-            for row, new in enumerate(due)
-            if new and self.config.allow_done and self.subtask_constraints is not None
-        ]:
-            memory = memories[row]
-            grammar = self._scene_constraints(objects.select_rows([row]), [memory])
-            memory.over = (
-                self.subtask_constraints.ends(memory.subtask_tokens or [], grammar[0])
-                if self.subtask_constraints and grammar
-                else ""
-            )
+        self.decoder.note_episode_end(prefix.objects, memories, due)
 
     def _store(
         self,
@@ -265,57 +248,3 @@ class SubtaskPlanner:
         if self.config.progress == "model":
             return self.config.success_threshold
         return ALWAYS_REPLAN if memory.reward > _REWARDED else NEVER_REPLAN
-
-    def _subtask_words(
-        self, prefix: EncodedObservation, memories: Sequence[PolicyState], due: Sequence[bool]
-    ) -> SubtaskTokens:
-        """New sub-tasks where they are due, the old ones elsewhere."""
-        if self.config.subtasks == "none":
-            return pick_place_prediction.subtask_from_tokens(self.model, prefix, [[] for _ in memories], self._start)
-        if all(due):
-            return self._decode_subtasks(prefix, memories)
-        words = [memory.subtask_tokens or [] for memory in memories]
-        if rows := [row for row, is_due in enumerate(due) if is_due]:
-            new = self._decode_subtasks(
-                pick_place_prediction.select_rows(self.model, prefix, rows), [memories[row] for row in rows]
-            )
-            words = _replaced(words, rows, new.tokens)
-        return pick_place_prediction.subtask_from_tokens(self.model, prefix, words, self._start)
-
-    def _decode_subtasks(self, prefix: EncodedObservation, memories: Sequence[PolicyState]) -> SubtaskTokens:
-        grammars = self._scene_constraints(prefix.objects, memories)
-        if self.config.planner == "ar":
-            return self._backend.decode_autoregressive(prefix, self._start, self._end, grammars)
-        words = self._backend.decode_block_diffusion(prefix, self._start, self._end, self._mask)
-        rows = [row for row, said in enumerate(words.tokens) if grammars is not None and said not in grammars[row]]
-        if grammars is None or not rows:
-            return words
-        part, own = pick_place_prediction.select_rows(self.model, prefix, rows), [grammars[row] for row in rows]
-        again = self._backend.decode_autoregressive(part, self._start, self._end, own)
-        return pick_place_prediction.subtask_from_tokens(
-            self.model, prefix, _replaced(words.tokens, rows, again.tokens), self._start
-        )
-
-    def _scene_constraints(self, objects: Detections, memories: Sequence[PolicyState]) -> list[TokenTrie] | None:
-        if self.subtask_constraints is None:
-            return None
-        if self.config.grammar == "all":
-            return [self.subtask_constraints.everything] * len(memories)
-        return [
-            self.subtask_constraints.for_scene(objects, k, memory.failed_subtasks, memory.goal)
-            for k, memory in enumerate(memories)
-        ]
-
-    def _violates_constraints(
-        self, objects: Detections, words: Sequence[list[int]], memories: Sequence[PolicyState], due: Sequence[bool]
-    ) -> bool:
-        """Whether any of what is new may not be said."""
-        rows = [row for row, new in enumerate(due) if new]
-        grammars = self._scene_constraints(objects.select_rows(rows), [memories[row] for row in rows])
-        return grammars is not None and any(words[row] not in own for row, own in zip(rows, grammars, strict=True))
-
-
-def _replaced(words: list[list[int]], rows: Sequence[int], new: Sequence[list[int]]) -> list[list[int]]:
-    """Sub-tasks of which those of ``rows`` are new."""
-    fresh = dict(zip(rows, new, strict=True))
-    return [fresh.get(row, old) for row, old in enumerate(words)]

@@ -266,7 +266,7 @@ def test_the_policy_goes_on_pass_by_pass_where_that_does_not_hold(loaded, observ
         methods = {"allowed_next": only.allowed_next, "__contains__": lambda self, words: False}
         refusing = type("Refusing", (), methods)()
         for one in (policy, other):
-            monkeypatch.setattr(one.planner.subtask_constraints, "everything", refusing)
+            monkeypatch.setattr(one.planner.decoder.constraints, "everything", refusing)
     got, in_one = play(policy, observations, [0, 1, 1])
     want, _ = play(other, observations, [0, 1, 1])
     assert not any(map(any, in_one))

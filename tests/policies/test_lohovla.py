@@ -78,13 +78,13 @@ def test_when_a_new_subtask_is_planned(make, scripted, replan, planned):
 
 def refused(policy, monkeypatch):
     """What each plan is told not to say, in sentences."""
-    told, subtask_constraints = [], policy.planner.subtask_constraints
+    told, subtask_constraints = [], policy.planner.decoder.constraints
 
     def of(objects, row, without=(), goal=None):
         told.append([policy.processor.sentence(words) for words in without])
         return subtask_constraints.everything
 
-    monkeypatch.setattr(policy.planner.subtask_constraints, "for_scene", of)
+    monkeypatch.setattr(policy.planner.decoder.constraints, "for_scene", of)
     return told
 
 
@@ -113,7 +113,7 @@ def test_only_what_the_scene_allows_is_said(make, tiny, monkeypatch):
     processor = tiny[1]
     policy = make(grammar="scene")
     only = TokenTrie([processor.tokenizer.encode(SENTENCES[2], add_special_tokens=False)], processor.end)
-    monkeypatch.setattr(policy.planner.subtask_constraints, "for_scene", lambda *_: only)
+    monkeypatch.setattr(policy.planner.decoder.constraints, "for_scene", lambda *_: only)
     assert run(policy, [0])[0].subtask == SENTENCES[2]
 
 
@@ -125,7 +125,7 @@ def test_the_scene_need_not_be_asked(make, monkeypatch, grammar):
         subtask_decoding, "decode_autoregressive", lambda *args, **more: given.append(args[4]) or plan(*args, **more)
     )
     run(policy, [0])
-    assert given == ([[policy.planner.subtask_constraints.everything]] if grammar == "all" else [None])
+    assert given == ([[policy.planner.decoder.constraints.everything]] if grammar == "all" else [None])
 
 
 def test_block_diffusion_is_said_again_word_by_word_only_where_it_may_not_be_said(make, tiny, monkeypatch):
@@ -434,7 +434,7 @@ def test_who_can_do_nothing_says_so(make, saying, monkeypatch, realtime):
     policy = make("ee", allow_done=True)
     policy.reset(0)
     only = TokenTrie([policy.processor.tokenizer.encode("Done.", add_special_tokens=False)], policy.processor.end)
-    monkeypatch.setattr(policy.planner.subtask_constraints, "for_scene", lambda *_: only)
+    monkeypatch.setattr(policy.planner.decoder.constraints, "for_scene", lambda *_: only)
     saying += ["Done."]
     decision = (policy.plan if realtime else policy.act)(observation(0), Context())
     assert (decision.subtask, decision.over) == ("Nothing can be done.", "nothing")

@@ -71,7 +71,7 @@ def test_it_does_not_say_that_all_is_done_unless_it_may():
     assert done not in processor.subtask_constraints(stop=False).everything
     env = scene_env("pick-and-place-primitive")
     for stop in (False, True):
-        subtask_constraints = make_policy("lohovla", env, allow_done=stop).planner.subtask_constraints
+        subtask_constraints = make_policy("lohovla", env, allow_done=stop).planner.decoder.constraints
         assert (done in subtask_constraints.everything) is stop
 
 

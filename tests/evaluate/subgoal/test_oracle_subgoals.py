@@ -25,7 +25,7 @@ from lohovla.model.inference import pick_place_prediction
 from lohovla.policies.base import Context
 from lohovla.policies.policy_config import LoHoVLAPolicyConfig
 from lohovla.policies.subgoal_source import PlannedSubtask
-from lohovla.policies.subtask_planner import SubtaskPlanner
+from lohovla.policies.subtask_decoder import SubtaskDecoder
 
 TASK, SEED = "put-block-into-matching-bowl", 10001
 NOWHERE = np.zeros((2, 5), np.float32)
@@ -159,7 +159,7 @@ def test_what_is_shown_does_not_depend_on_other_episodes(painter, monkeypatch, k
         words = [processor.tokenizer.encode(text, add_special_tokens=False) for text in said]
         return pick_place_prediction.subtask_from_tokens(model, prefix, words, processor.start)
 
-    monkeypatch.setattr(SubtaskPlanner, "_decode_subtasks", oracle)
+    monkeypatch.setattr(SubtaskDecoder, "_decode_subtasks", oracle)
     policy = OracleSubgoalPolicy(envs[0], *painter, LoHoVLAPolicyConfig(subtasks="image"), kind)
 
     def play(slots):

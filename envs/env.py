@@ -11,11 +11,11 @@ import gymnasium as gym
 import numpy as np
 
 from lohovla.data.features import CameraFeature, RobotFeatures
-from lohovla.envs.actions import ACTION_NAMES, CONTROLS, action_space, check_action, clip_action
+from lohovla.envs.actions import ACTION_NAMES, action_space, check_action, clip_action
 from lohovla.envs.control.simulation import Simulation
+from lohovla.envs.env_settings import check_choice, check_settings
 from lohovla.envs.episode import SUCCESS, Episode, EpisodeConfig, EpisodeState
 from lohovla.envs.errors import EpisodeOver
-from lohovla.envs.language import vocabulary
 from lohovla.envs.render.noise import CameraNoise
 from lohovla.envs.render.renderer import render_color
 from lohovla.envs.scene.cameras import CAMERAS
@@ -24,11 +24,7 @@ from lohovla.envs.sensors import DEFAULT_CAMERAS, Sensors, proprioception
 from lohovla.envs.tasks.entities import Scene
 from lohovla.envs.tasks.names import VERSION
 from lohovla.envs.tasks.registry import TaskInstance, get_task
-from lohovla.errors import UserError
 from lohovla.geometry.workspace import STATE_NAMES, WORKSPACE
-
-# Rates whose period is a whole number of physics steps.
-CONTROL_RATES = (5.0, 8.0, 10.0, 20.0, 25.0, 40.0, 50.0, 100.0)
 
 
 @dataclass(frozen=True)
@@ -96,22 +92,9 @@ class BlocksEnv(gym.Env):
         render_mode: str | None = None,
         render_camera: str = "film",
     ):
-        _check_choice("control", control, CONTROLS)
-        _check_choice("robot", robot, ("ur5e", "menagerie"))
-        _check_choice("gripper", gripper, ("suction", "jaw"))
-        _check_choice("colors", colors, (None, *vocabulary()["palettes"]))
-        _check_choice("render_mode", render_mode, (None, *self.metadata["render_modes"]))
-        _check_choice("render_camera", render_camera, tuple(CAMERAS))
-        if not 0.0 <= drop_probability < 1.0:
-            raise UserError(
-                f"drop_probability must lie in [0, 1), not {drop_probability}",
-                "it is the chance a held second",
-            )
-        if control_hz not in CONTROL_RATES:
-            rates = ", ".join(f"{rate:g}" for rate in CONTROL_RATES)
-            raise UserError(f"control_hz cannot be {control_hz}", f"whole physics steps make {rates}")
-        if not 0.0 < seconds_per_action < float("inf"):
-            raise UserError(f"seconds_per_action cannot be {seconds_per_action}", "8 is the default")
+        check_settings(control, control_hz, robot, gripper, colors, drop_probability, seconds_per_action)
+        check_choice("render_mode", render_mode, (None, *self.metadata["render_modes"]))
+        check_choice("render_camera", render_camera, tuple(CAMERAS))
         self.task = get_task(task)
         self.colors, self.paraphrase = colors, paraphrase
         self.rules = EpisodeConfig(control, control_hz, robot, gripper, drop_probability, seconds_per_action)
@@ -298,8 +281,3 @@ class BlocksEnv(gym.Env):
         if self._window is not None:
             self._window.close()
             self._window = None
-
-
-def _check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
-    if value not in choices:
-        raise UserError(f"{name} cannot be {value!r}", f"choose one of {', '.join(map(str, choices))}")

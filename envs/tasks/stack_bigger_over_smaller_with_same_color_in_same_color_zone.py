@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from lohovla.envs.tasks.entities import BIG, SMALL
-from lohovla.envs.tasks.grammar.meaning import Meaning, Place
-from lohovla.envs.tasks.registry import Split, Task
-from lohovla.envs.tasks.scene_sampler import SceneSampler
+from lohovla.envs.tasks.registry import Split
+from lohovla.envs.tasks.stack_smaller_over_bigger_with_same_color_in_same_color_zone import (
+    StackSmallerOverBiggerWithSameColorInSameColorZone,
+)
 
 
-class StackBiggerOverSmallerWithSameColorInSameColorZone(Task):
-    """Three to five colours, each with a zone, a big and a small block."""
+class StackBiggerOverSmallerWithSameColorInSameColorZone(StackSmallerOverBiggerWithSameColorInSameColorZone):
+    """Three to five colours, each with a zone, a big and a small block; the other order of sizes."""
 
     name = "stack-bigger-over-smaller-with-same-color-in-same-color-zone"
     split = Split.ADDITIONAL
-    spare = 3
-
-    def build(self, layout: SceneSampler) -> tuple[Meaning, dict[str, str]]:
-        colors = layout.pick_colors(layout.count(3, 5))
-        for color in colors:
-            layout.zone(color, 0.15)
-        for color in colors:
-            for edge in (SMALL, BIG):
-                layout.block(color, edge)
-        return Meaning("tower", by="color", order="smaller-first", where=Place("zone", "same")), {}
+    letter = ""
+    order, sizes = "smaller-first", (SMALL, BIG)
 
 
 TASK = StackBiggerOverSmallerWithSameColorInSameColorZone

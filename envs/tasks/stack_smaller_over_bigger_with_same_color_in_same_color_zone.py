@@ -15,15 +15,16 @@ class StackSmallerOverBiggerWithSameColorInSameColorZone(Task):
     split = Split.UNSEEN
     letter = "I"
     spare = 3
+    order, sizes = "bigger-first", (BIG, SMALL)
 
     def build(self, layout: SceneSampler) -> tuple[Meaning, dict[str, str]]:
         colors = layout.pick_colors(layout.count(3, 5))
         for color in colors:
             layout.zone(color, 0.15)
         for color in colors:
-            for edge in (BIG, SMALL):
+            for edge in self.sizes:
                 layout.block(color, edge)
-        return Meaning("tower", by="color", order="bigger-first", where=Place("zone", "same")), {}
+        return Meaning("tower", by="color", order=self.order, where=Place("zone", "same")), {}
 
 
 TASK = StackSmallerOverBiggerWithSameColorInSameColorZone

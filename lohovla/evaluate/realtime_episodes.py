@@ -43,7 +43,7 @@ def build_policy(name: str, own: Mapping[str, Any], task: str, settings: Mapping
 
 def environment_rate(command_hz: float) -> float:
     """The highest rate at which the environment can take commands that come ``command_hz`` times a second."""
-    from lohovla.envs.env import CONTROL_RATES
+    from lohovla.envs.env_settings import CONTROL_RATES
 
     return max(rate for rate in CONTROL_RATES if rate <= max(command_hz, min(CONTROL_RATES)))
 

@@ -10,9 +10,9 @@ import numpy as np
 from lohovla.envs.control.simulation import Simulation
 from lohovla.envs.scene.arm import MAX_JOINT_SPEED
 from lohovla.envs.scene.grippers import TOOL_LENGTH
-from lohovla.geometry import ur5e
+from lohovla.geometry import ur5e_kinematics
 from lohovla.geometry.rotations import matrix_from_rotvec
-from lohovla.geometry.ur5e import TCP_IN_FLANGE
+from lohovla.geometry.ur5e_kinematics import TCP_IN_FLANGE
 
 # Where the tool centre point may go, metres in the base frame: the workspace and a margin around it.
 REACH = np.array([[0.18, 0.82], [-0.58, 0.58], [-0.005, 0.60]])
@@ -61,7 +61,7 @@ class EndEffectorController:
         rotation = matrix_from_rotvec(rotvec)
         flange = inside + rotation[:, 2] * self._tool
         now = self.simulation.joint_target
-        solution = ur5e.inverse(flange, rotation @ TCP_IN_FLANGE.T, now)
+        solution = ur5e_kinematics.inverse(flange, rotation @ TCP_IN_FLANGE.T, now)
         slowed = self._approach(solution.joints, self._largest_step, gripper, rng)
         clamped = not solution.reachable or bool(np.any(inside != position))
         return CommandReport(clamped, slowed)

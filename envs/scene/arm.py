@@ -2,7 +2,7 @@
 
 The shape is modelled from primitives, so that nothing is downloaded; ``robot=menagerie`` puts the real
 meshes on the same kinematics. Body frames follow the Denavit-Hartenberg convention, which the closed
-form in :mod:`lohovla.geometry.ur5e` shares. Lengths in metres, angles in radians.
+form in :mod:`lohovla.geometry.ur5e_kinematics` shares. Lengths in metres, angles in radians.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lohovla.envs.scene.materials import CollisionLayer, cylinder_between
-from lohovla.geometry.ur5e import DH_A, DH_ALPHA, DH_D, JOINT_LIMITS, JOINTS
+from lohovla.geometry.ur5e_kinematics import DH_A, DH_ALPHA, DH_D, JOINT_LIMITS, JOINTS
 from lohovla.mujoco_import import mujoco
 
 MAX_JOINT_SPEED = math.pi  # rad/s, all six joints

@@ -12,14 +12,14 @@ from lohovla.envs.env import BlocksEnv
 from lohovla.envs.oracle import Oracle
 from lohovla.envs.scene.grippers import TOOL_LENGTH
 from lohovla.envs.tasks.names import TASKS, VERSION, gym_name
-from lohovla.geometry import ur5e
+from lohovla.geometry import ur5e_kinematics
 from lohovla.geometry.rotations import matrix_from_rotvec
-from lohovla.geometry.ur5e import TCP_IN_FLANGE
+from lohovla.geometry.ur5e_kinematics import TCP_IN_FLANGE
 
 
 def off_by(state: np.ndarray, gripper: str) -> tuple[float, float]:
     """How far the tool of a ``state`` is from where its joints have it: metres, and the largest term of rotation."""
-    position, rotation = ur5e.forward(state[7:].astype(float))
+    position, rotation = ur5e_kinematics.forward(state[7:].astype(float))
     tool = rotation @ TCP_IN_FLANGE
     away = np.linalg.norm(position - tool[:, 2] * TOOL_LENGTH[gripper] - state[:3])
     return float(away), float(np.abs(tool - matrix_from_rotvec(state[3:6].astype(float))).max())

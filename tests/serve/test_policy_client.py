@@ -17,13 +17,30 @@ STATE = {"state": np.array([1, 2, 3, 4], np.float32)}
 KEY = "k" * 20
 
 
+def serve_in_thread(handle):
+    """Serve ``handle`` until it is stopped; returns the loop, the event that stops it and the port, and the thread."""
+    ready, place = threading.Event(), []
+
+    async def main():
+        stop = asyncio.Event()
+        async with serve(handle, "127.0.0.1", 0, close_timeout=0.1) as server:
+            place.extend((asyncio.get_running_loop(), stop, server.sockets[0].getsockname()[1]))
+            ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
+    thread.start()
+    assert ready.wait(10)
+    return place, thread
+
+
 @pytest.fixture
 def impostor():
     """A server that does what a test says with each connection, in turn; the last one goes on."""
     running = []
 
     def start(*handlers):
-        seen, ready, place = [], threading.Event(), []
+        seen = []
 
         async def handle(socket):
             handler = handlers[min(len(seen), len(handlers) - 1)]
@@ -34,16 +51,7 @@ def impostor():
                 messages.append(unpack_message(frame))
                 await handler(socket, messages[-1])
 
-        async def main():
-            stop = asyncio.Event()
-            async with serve(handle, "127.0.0.1", 0, close_timeout=0.1) as server:
-                place.extend((asyncio.get_running_loop(), stop, server.sockets[0].getsockname()[1]))
-                ready.set()
-                await stop.wait()
-
-        thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
-        thread.start()
-        assert ready.wait(10)
+        place, thread = serve_in_thread(handle)
         running.append((*place[:2], thread))
         return f"ws://127.0.0.1:{place[2]}", seen
 
@@ -199,7 +207,7 @@ def test_a_full_server_is_waited_for(serve_policy):
 @pytest.mark.parametrize("late", [0.0, 0.2])
 def test_a_server_of_others_that_repeats_replies_is_met_anew_and_then_given_up(late):
     """What comes unasked would be taken for the reply to the next request, and every later one for the one before."""
-    opened, ready, place = [], threading.Event(), []
+    opened = []
 
     async def handle(socket):
         opened.append(socket)
@@ -210,16 +218,7 @@ def test_a_server_of_others_that_repeats_replies_is_met_anew_and_then_given_up(l
             await asyncio.sleep(late)
             await socket.send(reply)
 
-    async def main():
-        stop = asyncio.Event()
-        async with serve(handle, "127.0.0.1", 0, close_timeout=0.1) as server:
-            place.extend((asyncio.get_running_loop(), stop, server.sockets[0].getsockname()[1]))
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
-    thread.start()
-    assert ready.wait(10)
+    place, thread = serve_in_thread(handle)
     client = PolicyClient(f"ws://127.0.0.1:{place[2]}")
     asked = []
 

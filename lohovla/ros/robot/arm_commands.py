@@ -10,7 +10,7 @@ from lohovla.control.safety.command_receiver import Command
 from lohovla.ros.robot.joint_trajectories import ENDS, trajectory
 from lohovla.ros.robot.pose_conversion import attach, inverse, lever_of, point_of, pose_message
 from lohovla.ros.robot.robot_profile import Profile
-from lohovla.ros.robot.ur5e_kinematics import joints_of_tool
+from lohovla.ros.robot.ur5e_tool_pose import joints_of_tool
 from lohovla.ros.transport.message_types import Message, header
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lohovla.ros.robot.ur5e_kinematics import tool_of_joints
+from lohovla.ros.robot.ur5e_tool_pose import tool_of_joints
 
 _log = logging.getLogger("lohovla.ros")
 

@@ -23,7 +23,7 @@ from lohovla.ros.robot.joint_trajectories import COMMANDS
 from lohovla.ros.robot.pose_conversion import BadPose, attach, pose_of
 from lohovla.ros.robot.robot_profile import GRIPPER_STATES, Profile
 from lohovla.ros.robot.state_history import StateHistory
-from lohovla.ros.robot.ur5e_kinematics import tool_of_joints
+from lohovla.ros.robot.ur5e_tool_pose import tool_of_joints
 from lohovla.ros.sim.sim_state_mirror import SimStateMirror, stamp_and_seed
 from lohovla.ros.transport.message_types import BadMessage, Message
 from lohovla.ros.transport.subscriptions import Subscriptions

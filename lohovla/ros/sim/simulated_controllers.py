@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lohovla.control.poses import compose, wrap
-from lohovla.ros.robot.ur5e_kinematics import tool_of_joints
+from lohovla.ros.robot.ur5e_tool_pose import tool_of_joints
 from lohovla.ros.transport.message_types import Message, seconds_of
 
 _SAME = 1e-6  # rad/s that count as rest

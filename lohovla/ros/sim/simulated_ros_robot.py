@@ -18,7 +18,7 @@ import numpy as np
 from lohovla.control.poses import wrap
 from lohovla.envs.scene.cameras import CAMERAS
 from lohovla.errors import SetupError
-from lohovla.geometry.ur5e import JOINTS
+from lohovla.geometry.ur5e_kinematics import JOINTS
 from lohovla.ros.robot.pose_conversion import BadPose, pose_of
 from lohovla.ros.sim.sim_state_mirror import pack_sim_state
 from lohovla.ros.sim.simulated_controllers import SimulatedController

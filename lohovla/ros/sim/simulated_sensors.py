@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lohovla.geometry.ur5e import JOINTS
+from lohovla.geometry.ur5e_kinematics import JOINTS
 from lohovla.ros.robot.pose_conversion import pose_message
 from lohovla.ros.transport.message_types import Message, header
 from lohovla.ros.vision.image_messages import compressed, image

@@ -11,7 +11,7 @@ from lohovla.envs.scene.arm import JOINTS as NAMES
 from lohovla.ros.guard.guard import Guard, GuardSettings
 from lohovla.ros.robot.joint_trajectories import trajectory
 from lohovla.ros.robot.pose_conversion import pose_message, pose_of
-from lohovla.ros.robot.ur5e_kinematics import joints_of_tool, tool_of_joints
+from lohovla.ros.robot.ur5e_tool_pose import joints_of_tool, tool_of_joints
 from lohovla.ros.sim.simulated_controllers import SimulatedController
 from lohovla.ros.transport.message_types import header
 

@@ -18,7 +18,7 @@ from lohovla.ros.robot.arm_commands import ArmCommander
 from lohovla.ros.robot.joint_trajectories import COMMANDS, trajectory
 from lohovla.ros.robot.pose_conversion import attach, inverse, offset_of, pose_message
 from lohovla.ros.robot.robot_profile import Profile
-from lohovla.ros.robot.ur5e_kinematics import joints_of_tool, tool_of_joints
+from lohovla.ros.robot.ur5e_tool_pose import joints_of_tool, tool_of_joints
 from lohovla.ros.sim.simulated_controllers import SimulatedController
 from lohovla.ros.sim.simulated_ros_robot import SimulatedRosRobot
 from lohovla.ros.transport.in_process_ros import InProcessRos, LocalTransport

@@ -12,7 +12,7 @@ from lohovla.ros.guard.guard_profile import guard_settings
 from lohovla.ros.robot.pose_conversion import BadPose, attach, inverse, pose_message, pose_of
 from lohovla.ros.robot.profile_file import profile_of
 from lohovla.ros.robot.robot_profile import Profile
-from lohovla.ros.robot.ur5e_kinematics import joints_of_tool, tool_of_joints
+from lohovla.ros.robot.ur5e_tool_pose import joints_of_tool, tool_of_joints
 from lohovla.settings.hydra_config import compose
 
 

@@ -10,7 +10,7 @@ from lohovla.envs.scene.arm import HOME
 from lohovla.ros.robot.pose_conversion import attach, offset_of
 from lohovla.ros.robot.robot_profile import Profile
 from lohovla.ros.robot.tool_length_check import ToolCheck
-from lohovla.ros.robot.ur5e_kinematics import tool_of_joints
+from lohovla.ros.robot.ur5e_tool_pose import tool_of_joints
 from lohovla.settings.hydra_config import compose
 
 DOWN = [2.221441469, -2.221441469, 0.0]

@@ -39,13 +39,28 @@ def run(config: DictConfig) -> int:
         raise UserError("enable=always is for simulators", f"hold the enable on {topic}, or use dry_run=true")
     if config.output is not None:
         refuse_other_settings(Path(config.output), OmegaConf.to_container(config))  # type: ignore[arg-type]
-    bridge = _Bridge(config, profile)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, frame: bridge.operator.stop(f"signal {signal.Signals(number).name}"))
+    made: list[_Bridge] = []
+    _end_on_signals(made)
+    made.append(bridge := _Bridge(config, profile))
     try:
         return bridge.run()
     finally:
         bridge.close()
+
+
+def _end_on_signals(made: list[_Bridge]) -> None:
+    """A signal ends the run, so that the arm comes to rest first; the program, as long as no bridge was made.
+
+    To be set before the model is loaded, which takes a while: a launch file's first signal is often its only one.
+    """
+
+    def end(number: int, frame: Any) -> None:
+        if not made:
+            raise SystemExit(128 + number)
+        made[0].operator.stop(f"signal {signal.Signals(number).name}")
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
 
 
 def _check(config: DictConfig) -> None:

@@ -357,3 +357,27 @@ def test_a_policy_a_guard_and_the_simulated_robot_as_three_nodes(domain, program
 def test_a_whole_task(domain, program, tmp_path):
     episode = three_nodes(program, tmp_path, "seconds=200", "record=false")
     assert (episode["ending"], episode["success"]) == ("judged", True), episode
+
+
+_SIGNALLED = """
+import os, signal, time
+from lohovla.ros.transport.installed_ros import native
+heard = []
+signal.signal(signal.SIGTERM, lambda *_: heard.append("SIGTERM"))
+node = native(2)
+node.advertise("/words", "std_msgs/String")
+os.kill(os.getpid(), signal.SIGTERM)
+end = time.monotonic() + 5.0
+while not heard and time.monotonic() < end:
+    time.sleep(0.01)
+time.sleep(0.2)  # for what rclpy's own handler would do
+node.publish("/words", {"data": "the arm is told to rest"})
+print(heard, node.connected)
+node.close()
+"""
+
+
+def test_a_signal_is_the_program_s_and_ends_no_publisher(domain):
+    """rclpy's own handler ends its context at once: the arm could not be told to rest any more."""
+    answer = subprocess.run([sys.executable, "-c", _SIGNALLED], capture_output=True, text=True, timeout=120)
+    assert answer.stdout == "['SIGTERM'] True\n", answer.stderr

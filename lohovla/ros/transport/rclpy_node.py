@@ -45,7 +45,7 @@ class Rclpy(NativeNode):
         self._rclpy = rclpy = importlib.import_module("rclpy")
         self._executors = importlib.import_module("rclpy.executors")
         if not rclpy.ok():
-            rclpy.init()
+            _init(rclpy)
         within = {"namespace": namespace} if namespace else {}
         self._node = make(name, **within) if make is not None else rclpy.create_node(f"{name}_{os.getpid()}", **within)
         # Callbacks are quick, and the executor with several threads takes a multiple of the processor time.
@@ -166,6 +166,16 @@ class Rclpy(NativeNode):
             self._rclpy.shutdown()
         if self._thread is not threading.current_thread():
             self._thread.join(2.0)  # a thread that is left within rclpy aborts the process at its end
+
+
+def _init(rclpy: Any) -> None:
+    """Begin with ROS 2, without handlers of its own for signals: they would end the context before the arm rests."""
+    try:
+        none = importlib.import_module("rclpy.signals").SignalHandlerOptions.NO
+    except ImportError:  # before Humble
+        rclpy.init()
+        return
+    rclpy.init(signal_handler_options=none)
 
 
 def _ros2_type(kind: str) -> str:

@@ -14,7 +14,7 @@ from lohovla.control.settings import LoopSettings
 from lohovla.control.simulated_robots import Robot, TimedObservation
 from lohovla.policies.base import Context, PolicySpec
 
-_LOOK_AGAIN = 0.05  # s until the cameras are looked at again after one was found wanting
+_LOOK_AGAIN = 0.02  # s until the cameras are looked at again after one was found wanting: the next picture is near
 
 
 class ObservationMonitor:

@@ -28,7 +28,15 @@ class Camera:
         self.topics = profile.cameras["top"]
         clock, now = ClockOffset(), time.monotonic()
         clock.exchange(now, 100.0, now)  # what is stamped 5 s was taken long ago
-        self.eyes = CameraPipeline(profile, Subscriptions(LocalTransport(graph), clock), SIZE)
+        transport, self.throttles = LocalTransport(graph), {}
+        subscribe = transport.subscribe
+
+        def note(subscription):
+            self.throttles[subscription.topic] = subscription.throttle
+            subscribe(subscription)
+
+        transport.subscribe = note
+        self.eyes = CameraPipeline(profile, Subscriptions(transport, clock), SIZE)
         self.node = LocalTransport(graph)
         self.node.advertise(self.topics.image, "sensor_msgs/Image")
         self.node.advertise(self.topics.depth, "sensor_msgs/Image")
@@ -103,3 +111,15 @@ def until(true):
     while not true():
         assert time.monotonic() < end
         time.sleep(0.002)
+
+
+def test_a_camera_at_the_rate_of_the_simulator_s_passes_a_server_s_throttle_whole(camera):
+    """Pictures at 15 Hz that come up to 10 ms early and late, as through a rosbridge server."""
+    asked = camera.throttles[camera.topics.image]
+    period, rng = 1.0 / compose("ros-sim", []).camera_hz, np.random.default_rng(0)
+    came = period * np.arange(400) + rng.uniform(-0.01, 0.01, 400)
+    passed, last = 0, -1.0
+    for moment in came:
+        if moment - last >= asked:
+            passed, last = passed + 1, moment
+    assert passed > 395

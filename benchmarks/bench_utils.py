@@ -34,7 +34,7 @@ def emit(name: str, metric: str, value: float, unit: str, **more: Any) -> dict[s
     return record
 
 
-def table(rows: Sequence[Row]) -> str:
+def markdown_table(rows: Sequence[Row]) -> str:
     """A Markdown table of rows; a field that a row lacks is empty."""
     if not rows:
         return "nothing was measured"

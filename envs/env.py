@@ -13,7 +13,7 @@ import numpy as np
 from lohovla.data.features import CameraFeature, RobotFeatures
 from lohovla.envs.actions import ACTION_NAMES, action_space, check_action, clip_action
 from lohovla.envs.control.simulation import Simulation
-from lohovla.envs.env_settings import check_choice, check_settings
+from lohovla.envs.env_settings import check_choice, check_env_settings
 from lohovla.envs.episode import SUCCESS, Episode, EpisodeConfig, EpisodeState
 from lohovla.envs.errors import EpisodeOver
 from lohovla.envs.render.noise import CameraNoise
@@ -92,7 +92,7 @@ class BlocksEnv(gym.Env):
         render_mode: str | None = None,
         render_camera: str = "film",
     ):
-        check_settings(control, control_hz, robot, gripper, colors, drop_probability, seconds_per_action)
+        check_env_settings(control, control_hz, robot, gripper, colors, drop_probability, seconds_per_action)
         check_choice("render_mode", render_mode, (None, *self.metadata["render_modes"]))
         check_choice("render_camera", render_camera, tuple(CAMERAS))
         self.task = get_task(task)

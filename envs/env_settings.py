@@ -13,7 +13,7 @@ from lohovla.errors import UserError
 CONTROL_RATES = (5.0, 8.0, 10.0, 20.0, 25.0, 40.0, 50.0, 100.0)
 
 
-def check_settings(
+def check_env_settings(
     control: str,
     control_hz: float,
     robot: str,

@@ -109,7 +109,7 @@ def main() -> int:
     """Compile all kernels, for bfloat16 or with the argument ``float32``; print a table, and return how many fail."""
     from lohovla.kernels.registry import KERNELS
 
-    wanted = [one for kernel in KERNELS.values() for one in kernel.module.ahead()]
+    wanted = [one for kernel in KERNELS.values() for one in kernel.module.aot_specs()]
     reports = [compile_for_sm_90(in_float32(one) if "float32" in sys.argv[1:] else one) for one in wanted]
     print("| kernel | registers | shared, KB | faults |\n|---|---|---|---|")
     for one in reports:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lohovla.kernels.runtime import LAUNCH, AotSpec, Cost, block_config, blocks, jit, next_pow2, size, tl, triton
-from lohovla.kernels.tile_ops import attend
+from lohovla.kernels.tile_ops import attention_step
 
 _LOG2E = 1.4426950408889634
 
@@ -75,14 +75,14 @@ def _kernel(
         keys = tl.load(past_k + there[None, :] + d[:, None], mask=known[None, :] & (d < D)[:, None], other=0.0)
         values = tl.load(past_v + there[:, None] + d[None, :], mask=known[:, None] & (d < D)[None, :], other=0.0)
         seen = known & (tl.load(valid + batch * n_past + position, mask=known, other=0) != 0)
-        top, total, mixed = attend(query, keys, values, seen[None, :], scale, top, total, mixed)
+        top, total, mixed = attention_step(query, keys, values, seen[None, :], scale, top, total, mixed)
     for at in range(0, n_own, BN):
         position = at + n
         known = position < n_own
         there = batch * k_batch + head * k_head + position * k_row
         keys = tl.load(k + there[None, :] + d[:, None], mask=known[None, :] & (d < D)[:, None], other=0.0)
         values = tl.load(v + there[:, None] + d[None, :], mask=known[:, None] & (d < D)[None, :], other=0.0)
-        top, total, mixed = attend(query, keys, values, known[None, :], scale, top, total, mixed)
+        top, total, mixed = attention_step(query, keys, values, known[None, :], scale, top, total, mixed)
     mixed = mixed / total[:, None]
     place = ((batch * n_own + own) * HEADS + asking)[:, None] * D + d[None, :]
     tl.store(out + place, mixed.to(out.dtype.element_ty), mask=mine)
@@ -157,7 +157,7 @@ def saved(q: Tensor, k: Tensor, v: Tensor, past: tuple[Tensor, Tensor], valid: T
     return joint * (1 + 2 * repeated) + mask
 
 
-def ahead() -> list[AotSpec]:
+def aot_specs() -> list[AotSpec]:
     """pi0's (8 heads of 256 to one key) and nano's (4 of 48)."""
     how = blocks("expert_attention", "sm_90")
     launch = {key: how.pop(key) for key in LAUNCH}

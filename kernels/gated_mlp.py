@@ -120,7 +120,7 @@ def saved(x: Tensor, up: Tensor, down: Tensor, eps: float, gelu: bool) -> float:
     return 2.0 * size(x) + 6.0 * gated + 2.0 * size(x)
 
 
-def ahead() -> list[AotSpec]:
+def aot_specs() -> list[AotSpec]:
     """Both passes, in bfloat16, with many rows and with few."""
     made = []
     for rows in (None, 51):

@@ -123,7 +123,7 @@ def saved(hidden: Tensor, rows: Tensor, head: Tensor, suppress: int = -1) -> flo
     return count * (2 * hidden.element_size() + 4 * 4)
 
 
-def ahead() -> list[AotSpec]:
+def aot_specs() -> list[AotSpec]:
     """In bfloat16, with many rows and with few."""
     types = {"hidden": "*bf16", "rows": "*i32", "head": "*bf16", "part_top": "*fp32", "part_word": "*i32"}
     types |= {"part_sum": "*fp32"} | {name: "i32" for name in ("R", "D", "V", "suppress", "tiles", "parts")}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lohovla.kernels.runtime import LAUNCH, AotSpec, Cost, block_config, blocks, jit, next_pow2, size, tl, triton
-from lohovla.kernels.tile_ops import attend
+from lohovla.kernels.tile_ops import attention_step
 
 _LOG2E = 1.4426950408889634
 
@@ -91,7 +91,7 @@ def _kernel(
             there = (page * PAGE + position % PAGE) * (KV * D) + head * D
             keys = tl.load(page_k + there[None, :] + d[:, None], mask=known[None, :] & (d < D)[:, None], other=0.0)
             values = tl.load(page_v + there[:, None] + d[None, :], mask=known[:, None] & (d < D)[None, :], other=0.0)
-            top, total, mixed = attend(query, keys, values, known[None, :], scale, top, total, mixed)
+            top, total, mixed = attention_step(query, keys, values, known[None, :], scale, top, total, mixed)
         block = tl.load(order + begin + token, mask=here, other=0)
         for at in range(0, window, BN):
             position = at + n
@@ -101,7 +101,7 @@ def _kernel(
             values = tl.load(v + there[:, None] + d[None, :], mask=known[:, None] & (d < D)[None, :], other=0.0)
             seen = tl.load(order + begin + position, mask=known, other=2147483647)
             allowed = (seen[None, :] <= block[:, None]) & known[None, :]
-            top, total, mixed = attend(query, keys, values, allowed, scale, top, total, mixed)
+            top, total, mixed = attention_step(query, keys, values, allowed, scale, top, total, mixed)
         mixed = mixed / tl.where(here, total, 1.0)[:, None]
         tl.store(out + place, mixed.to(out.dtype.element_ty), mask=mine)
 
@@ -201,7 +201,7 @@ def saved(
     return len(lengths) * columns * (4.0 * token + 2.0 * float(windows.max()) * q.element_size())
 
 
-def ahead() -> list[AotSpec]:
+def aot_specs() -> list[AotSpec]:
     """LLaDA's (32 heads of 128, each with keys of its own) and Dream's (7 queries to a key)."""
     how = blocks("paged_attention", "sm_90")
     launch = {key: how.pop(key) for key in LAUNCH}

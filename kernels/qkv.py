@@ -161,7 +161,7 @@ def saved(
     return 2.0 * size(x) + 2.0 * turned * (1 if gains is None else 2)
 
 
-def ahead() -> list[AotSpec]:
+def aot_specs() -> list[AotSpec]:
     """As served: heads of 256 (Gemma), normed ones of 128 (Qwen3); those of Gemma's expert with few rows."""
     types = {name: "*bf16" for name in ("x", "weight", "gains", "out")} | {"cos": "*fp32", "sin": "*fp32"}
     types |= {"R": "i32", "D": "i32", "N": "i32", "eps": "fp32"}

@@ -36,7 +36,7 @@ def rows_times(x, weight, row, column, R, K, N, BM: tl.constexpr, BN: tl.constex
 
 
 @jit
-def attend(q, keys, values, allowed, scale, top, total, mixed):
+def attention_step(q, keys, values, allowed, scale, top, total, mixed):
     """A step of attention with a running maximum and sum (Milakov and Gimelshein, 1805.02867).
 
     Takes a tile of ``keys`` (d, n) and ``values`` (n, d) into what ``q`` (m, d) has seen; ``allowed`` is (m, n).

@@ -97,7 +97,7 @@ def saved(x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None = None) 
     return float(weight.numel() - size(scale))
 
 
-def ahead() -> list[AotSpec]:
+def aot_specs() -> list[AotSpec]:
     """With integer and with floating weights."""
     how = blocks("quantised", "sm_90")
     launch = {key: how.pop(key) for key in LAUNCH}

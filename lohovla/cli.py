@@ -225,9 +225,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"lohovla {__version__}")
         return 0
     if arguments[0] == "--complete":  # asked by what `lohovla completion` prints
-        from lohovla.commands.completion import candidates
+        from lohovla.commands.completion import completions
 
-        print("\n".join(candidates(arguments[1:], COMMANDS)))
+        print("\n".join(completions(arguments[1:], COMMANDS)))
         return 0
     name, rest = arguments[0], arguments[1:]
     try:
@@ -285,13 +285,13 @@ def _overview() -> str:
 
 def _help(name: str, words: list[str]) -> str:
     from lohovla.settings.hydra_config import root_of
-    from lohovla.settings.setting_help import describe
+    from lohovla.settings.setting_help import describe_settings
 
     command = COMMANDS[name]
     lines = [f"lohovla {name}: {command.summary}", "", "Examples:"]
     lines += [f"  {example}" for example in command.examples]
     words = [word for word in words if word not in ("-h", "--help")]
-    return "\n".join([*lines, "", describe(root_of(name, words), words)])
+    return "\n".join([*lines, "", describe_settings(root_of(name, words), words)])
 
 
 def _configuration(name: str, words: list[str]) -> str:

@@ -30,7 +30,7 @@ def installed(kind: str) -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in sorted(entry_points(group=GROUPS[kind]))}
 
 
-def load(kind: str, name: str) -> Any:
+def load_extension(kind: str, name: str) -> Any:
     """The object behind a name of an installed package.
 
     Raises:

@@ -26,7 +26,7 @@ def no_opengl(reason: str) -> SetupError:
     )
 
 
-def first_line(error: BaseException) -> str:
+def error_in_a_line(error: BaseException) -> str:
     """An error in one line."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
@@ -38,6 +38,6 @@ try:
 except ImportError:  # a broken installation, not a question of OpenGL: MuJoCo does without a missing backend
     raise
 except Exception as error:  # each backend has its own kinds
-    raise no_opengl(f"{chosen_backend()}: {first_line(error)}") from None
+    raise no_opengl(f"{chosen_backend()}: {error_in_a_line(error)}") from None
 
-__all__ = ["chosen_backend", "first_line", "mujoco", "no_opengl"]
+__all__ = ["chosen_backend", "error_in_a_line", "mujoco", "no_opengl"]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lohovla.errors import UserError
-from lohovla.extensions import load, load_path, refuse_unknown_name
+from lohovla.extensions import load_extension, load_path, refuse_unknown_name
 from lohovla.policies.base import Policy
 from lohovla.settings.renamed_settings import refuse_old_choice, refuse_old_setting
 
@@ -140,7 +140,7 @@ def make_policy(name: str, env: Any, **settings: Any) -> Policy:
         refuse_old_choice("policy", name)
         if ":" not in name:
             refuse_unknown_name("policy", name, _POLICIES)
-        make = load_path(name, "policy") if ":" in name else load("policy", name)
+        make = load_path(name, "policy") if ":" in name else load_extension("policy", name)
         return _of_another_package(name, make, env.unwrapped, settings)
     check_settings(name, _POLICIES[name], settings)
     return _POLICIES[name](env.unwrapped, **settings)

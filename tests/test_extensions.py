@@ -5,7 +5,7 @@ import pytest
 from lohovla.envs.tasks.registry import get_task
 from lohovla.envs.worlds.world import World
 from lohovla.errors import UserError
-from lohovla.extensions import installed, load
+from lohovla.extensions import installed, load_extension
 from lohovla.policies.registry import make_policy
 from lohovla.settings.hydra_config import compose
 
@@ -54,7 +54,7 @@ def test_nothing_is_imported_before_it_is_asked_for(add):
     add("mine", "policies", broken_one="gone")
     assert "broken-one" in installed("policy")
     with pytest.raises(UserError, match="policy 'broken-one' of mine cannot be loaded"):
-        load("policy", "broken-one")
+        load_extension("policy", "broken-one")
 
 
 def test_two_packages_with_one_name_are_refused(add):

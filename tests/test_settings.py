@@ -9,9 +9,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lohovla.errors import UserError
 from lohovla.settings.command_words import names_of
-from lohovla.settings.hydra_config import check, compose
+from lohovla.settings.hydra_config import check_values, compose
 from lohovla.settings.renamed_settings import _CHOICES, _SETTINGS, new_setting
-from lohovla.settings.setting_ranges import kind_of, listed
+from lohovla.settings.setting_ranges import kind_of, listed_kind
 from lohovla.settings.setting_types import SettingType
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -67,7 +67,7 @@ def refusal(command, key, value, defaults):
     parent, _, name = key.rpartition(".")
     around = OmegaConf.select(defaults, parent) if parent else defaults
     try:
-        check(command, OmegaConf.create({name: value}), around, f"{parent}." if parent else "")
+        check_values(command, OmegaConf.create({name: value}), around, f"{parent}." if parent else "")
     except UserError as error:
         return error.cause, error.remedy
     return None
@@ -106,13 +106,13 @@ def test_every_number_has_a_range_and_every_null_a_kind(configurations):
             one = value[0] if isinstance(value, ListConfig) and len(value) else value
             open_ended = one is None or isinstance(one, ListConfig)
             if (open_ended or type(one) in (int, float)) and not key.startswith("recipe.model."):
-                assert listed(command, key) is not None, f"{command}: {key}"
+                assert listed_kind(command, key) is not None, f"{command}: {key}"
 
 
 def test_the_defaults_are_right(configurations):
     for command, defaults in configurations:
         before = copy.deepcopy(defaults)
-        check(command, defaults, before)
+        check_values(command, defaults, before)
         assert defaults == before
 
 

@@ -249,6 +249,6 @@ def faults(episodes: int, workers: int | None) -> dict[str, Any]:
 
 
 def _suffer(seeds: range) -> list[Any]:
-    from lohovla.benchmarks.control.faults import play
+    from lohovla.benchmarks.control.faults import play_with_fault
 
-    return [play(seed) for seed in seeds]
+    return [play_with_fault(seed) for seed in seeds]

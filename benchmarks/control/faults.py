@@ -188,7 +188,7 @@ FINAL = (
 )
 
 
-def play(
+def play_with_fault(
     seed: int,
     make_arm: Callable[[int], Any] | None = None,
     fault: str | None = None,

@@ -16,7 +16,7 @@ import torch
 from lerobot.datasets.lerobot_dataset import LeRobotDataset  # type: ignore[import-not-found]
 
 
-def measure(root: str, chunk: int, batch: int, workers: int, seconds: float) -> float:
+def measure_loader(root: str, chunk: int, batch: int, workers: int, seconds: float) -> float:
     """Samples a second of shuffled batches, after those that were prefetched while the workers started."""
     fps = LeRobotDataset("own/set", root=root).fps
     data = LeRobotDataset("own/set", root=root, delta_timestamps={"action": [k / fps for k in range(chunk)]})
@@ -42,4 +42,4 @@ def measure(root: str, chunk: int, batch: int, workers: int, seconds: float) -> 
 
 if __name__ == "__main__":
     folder, *numbers, duration = sys.argv[1:]
-    print(json.dumps(measure(folder, *map(int, numbers), float(duration))))  # type: ignore[arg-type]
+    print(json.dumps(measure_loader(folder, *map(int, numbers), float(duration))))  # type: ignore[arg-type]

@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
-from lohovla.benchmarks.bench_utils import Row, compiled, device, emit, graphed, table, timed
+from lohovla.benchmarks.bench_utils import Row, compiled, device, emit, graphed, markdown_table, timed
 from lohovla.benchmarks.gpu import gpu_models, gpu_text
 from lohovla.benchmarks.gpu.pi0 import TOY, Pi0Shape
-from lohovla.benchmarks.gpu.roofline import describe
+from lohovla.benchmarks.gpu.roofline import sizes_text
 from lohovla.errors import UserError
 from lohovla.kernels.registry import KERNELS, as_double
 from lohovla.kernels.runtime import tables
@@ -66,7 +66,7 @@ def run(file: Path, tune: bool = False, dry: bool = False, parts: Sequence[str] 
             found[part] = [{"error": f"not begun: {BUDGET:.0f} s were over"}]
         else:
             found[part] = _attempt(partial(_PART[part], where, bandwidth, rate, dry))
-        print(f"\n{part} ({time.monotonic() - at:.0f} s)\n{table(found[part])}", flush=True)
+        print(f"\n{part} ({time.monotonic() - at:.0f} s)\n{markdown_table(found[part])}", flush=True)
         file.write_text(json.dumps({**record, "parts": found}, indent=2, default=str), encoding="utf-8")
         if where.type == "cuda":
             torch.cuda.empty_cache()
@@ -83,7 +83,7 @@ def _attempt(part: Callable[[], list[Row]]) -> list[Row]:
 
 
 def _closing(record: dict[str, Any], parts: dict[str, list[Row]]) -> dict[str, Any]:
-    print("\n" + "\n\n".join(f"{part}\n{table(rows)}" for part, rows in parts.items()))
+    print("\n" + "\n\n".join(f"{part}\n{markdown_table(rows)}" for part, rows in parts.items()))
     failed = [part for part, rows in parts.items() if any("error" in row for row in rows)]
     wrong = [row for row in parts.get("correctness", ()) if not row.get("right", True)]
     decided = parts.get("decision", [])
@@ -114,7 +114,7 @@ def correctness(where: torch.device, *_: Any, which: tuple[str, ...] = ("small",
         cases = [sizes for group in which for sizes in getattr(kernel, group)]
         for sizes, (dtype, bound) in itertools.product(cases, _BOUND.items()):
             seed = secrets.randbits(32)
-            row: Row = {"kernel": name, "sizes": describe(sizes), "dtype": str(dtype), "seed": seed}
+            row: Row = {"kernel": name, "sizes": sizes_text(sizes), "dtype": str(dtype), "seed": seed}
             try:
                 row["error of"] = _error(kernel, kernel.inputs(sizes, dtype, torch.Generator(where).manual_seed(seed)))
                 row["right"] = row["error of"] <= bound
@@ -154,7 +154,7 @@ def kernels(where: torch.device, bandwidth: float, rate: float, which: str = "se
     for name, kernel in KERNELS.items():
         for sizes in getattr(kernel, which):
             inputs = kernel.inputs(sizes, torch.bfloat16, torch.Generator(where).manual_seed(0))
-            row: Row = {"kernel": name, "sizes": describe(sizes)}
+            row: Row = {"kernel": name, "sizes": sizes_text(sizes)}
             try:
                 row |= _beside(name, kernel, inputs, sizes, where, bandwidth, rate)
             except Exception as error:  # one that does not run must not hide the others

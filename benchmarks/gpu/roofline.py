@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from lohovla.benchmarks.bench_utils import emit, table
+from lohovla.benchmarks.bench_utils import emit, markdown_table
 from lohovla.benchmarks.gpu.gpu_text import LLADA
 from lohovla.benchmarks.gpu.pi0 import Pi0, Pi0Shape, launches
 from lohovla.kernels.expert_attention import expert_attention
@@ -32,7 +32,9 @@ def run() -> dict[str, Any]:
     kernels = _kernels()
     decision = _decision()
     nano = [{"chunk steps": steps, **_nano(steps)} for steps in (10, 4, 2)]
-    host = _show("what the host launches for a decision of the nano, by block diffusion and 4 steps", whole())
+    host = _show(
+        "what the host launches for a decision of the nano, by block diffusion and 4 steps", decision_launches()
+    )
     print(f"\na step of an 8B LLaDA, 64 rows on 1024: {_step()}")
     return emit(
         "kernels",
@@ -51,7 +53,7 @@ def run() -> dict[str, Any]:
 
 
 def _show(title: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    print(f"\n{title}\n{table(rows)}")
+    print(f"\n{title}\n{markdown_table(rows)}")
     return rows
 
 
@@ -67,12 +69,12 @@ def _kernels() -> list[dict[str, Any]]:
         for sizes in kernel.serving:
             inputs = kernel.inputs(sizes, torch.bfloat16, Shapes())
             cost, saved = kernel.module.cost(*inputs), kernel.module.saved(*inputs)
-            row = {"kernel": name, "at": describe(sizes), "needs, MB": cost.bytes / 1e6, "saves, MB": saved / 1e6}
+            row = {"kernel": name, "at": sizes_text(sizes), "needs, MB": cost.bytes / 1e6, "saves, MB": saved / 1e6}
             rows.append(row | {f"floor {b}, us": cost.floor(*rates) * 1e6 for b, rates in BOARDS.items()})
     return _show("what a call needs, and what separate passes move besides", rows)
 
 
-def describe(sizes: dict[str, Any]) -> str:
+def sizes_text(sizes: dict[str, Any]) -> str:
     """Sizes in one line; a list as its length."""
     return " ".join(f"{k}={len(v) if isinstance(v, list) else v}" for k, v in sizes.items())
 
@@ -121,7 +123,7 @@ def _nano(steps: int) -> dict[str, Any]:
     return _show(f"nano, a chunk of {steps} steps, fused", [row | {"predicted, ms": launched * LAUNCH * 1e3}])[0]
 
 
-def whole() -> list[dict[str, Any]]:
+def decision_launches() -> list[dict[str, Any]]:
     """What the host launches for a decision: operations one by one, graphs, and operations beside graphs."""
     from lohovla.benchmarks.model.model import decision_parts, observation_of
     from lohovla.model.backends.inference_backend import InferenceBackend

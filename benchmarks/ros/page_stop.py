@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from lohovla.benchmarks.bench_utils import emit, table
+from lohovla.benchmarks.bench_utils import emit, markdown_table
 from lohovla.errors import UserError
 from lohovla.ros.sim.simulator_process import SimulatorProcess
 from lohovla.ros.transport.rosbridge_client import Rosbridge
@@ -50,7 +50,7 @@ def run(presses: int) -> dict[str, Any]:
         {"from the press to": name, "median, ms": statistics.median(times), "largest, ms": max(times)}
         for name, times in found.items()
     ]
-    print(table(rows))
+    print(markdown_table(rows))
     return emit(
         "page-stop",
         "press of STOP to the first command that brakes, largest",

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from lohovla.benchmarks.bench_utils import emit, table
+from lohovla.benchmarks.bench_utils import emit, markdown_table
 from lohovla.control.inference.inference_messages import InferenceRequest
 from lohovla.control.inference.inference_worker import BackgroundWorker
 from lohovla.errors import UserError
@@ -43,7 +43,7 @@ def run(seconds: float, camera_hz: float, checkpoint: str | None) -> dict[str, A
         found["jpeg, with the model"] = measure(decide, "jpeg", seconds, camera_hz)
     finally:
         worker.close()
-    print(table([{"pictures": kind, **values} for kind, values in found.items()]))
+    print(markdown_table([{"pictures": kind, **values} for kind, values in found.items()]))
     bare, whole = found["jpeg"], found["jpeg, with the model"]
     behind = [kind for kind in ("jpeg", "raw") if found[kind]["late"] or found[kind]["drift_ms"] > _WANTED]
     print(f"the bridge adds {bare['median_ms']:.1f} ms; it falls behind with {' and '.join(behind) or 'neither'}")

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from lohovla.benchmarks.bench_utils import emit, table
+from lohovla.benchmarks.bench_utils import emit, markdown_table
 from lohovla.benchmarks.ros.stop_parts import client, guard, robot, wire
 from lohovla.errors import UserError
 from lohovla.ros.guard.guard_profile import guard_settings
@@ -53,7 +53,7 @@ def run(kinds: list[str], trials: int) -> dict[str, Any]:
         for timeout in (0.1, 0.0) if kind in ("twist", "joint_velocity") else (0.0,):
             for guarded in (False, True):
                 rows += _measure(kind, timeout, guarded, trials)
-    print(table(rows))
+    print(markdown_table(rows))
     killed = [row["mm"] for row in rows if row["guard"] and row["fault"] == "client killed"]
     return emit(
         "ros-stops",
@@ -188,7 +188,7 @@ class _Stage:
         time.sleep(_WATCH)
         self._pipe.send("end")
         samples, behind = self._hear(self._pipe)
-        return {**judge(samples, moment), "behind": behind[-1] - behind[np.searchsorted(samples[:, 0], moment)]}
+        return {**judge_stop(samples, moment), "behind": behind[-1] - behind[np.searchsorted(samples[:, 0], moment)]}
 
     def _break(self, fault: str, process: Any) -> None:
         if fault == "client killed":
@@ -209,7 +209,7 @@ class _Stage:
             process.join(5.0)
 
 
-def judge(samples: np.ndarray, moment: float) -> dict[str, Any]:
+def judge_stop(samples: np.ndarray, moment: float) -> dict[str, Any]:
     """What became of a motion after ``moment``.
 
     Args:

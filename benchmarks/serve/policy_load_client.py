@@ -85,7 +85,7 @@ class PolicyLoadClient:
         return pack_message(request), wanted
 
 
-def check(reply: Any, wanted: dict[str, Any]) -> str:
+def check_reply(reply: Any, wanted: dict[str, Any]) -> str:
     """What is wrong with a reply, or ""."""
     if not isinstance(reply, bytes):
         return f"an error: {reply}"
@@ -131,7 +131,7 @@ async def _ask(socket: ClientConnection, witness: PolicyLoadClient, tally: Polic
     except (WebSocketException, OSError, TimeoutError) as error:
         tally.lost.append(f"{type(error).__name__}: {error}")
         return False
-    problem = check(reply, wanted)
+    problem = check_reply(reply, wanted)
     if problem or not isinstance(reply, bytes):
         tally.wrong.append(problem)
         return False

@@ -16,7 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lohovla.benchmarks.bench_utils import emit, median, table
+from lohovla.benchmarks.bench_utils import emit, markdown_table, median
 from lohovla.benchmarks.serve.plain_d2f import decode_plainly
 from lohovla.errors import UserError
 
@@ -44,9 +44,9 @@ def run(tokens: int, rounds: int, threads: int | None) -> dict[str, Any]:
     if threads is not None:
         torch.set_num_threads(threads)
     told = _autoregressive(tokens, rounds, torch.get_num_threads())
-    print(table(told))
+    print(markdown_table(told))
     plain = _diffusion(rounds)
-    print(table(plain))
+    print(markdown_table(plain))
     return emit(
         "text-peers",
         "tokens a second, SmolLM2-135M, one answer",

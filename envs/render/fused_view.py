@@ -10,7 +10,7 @@ from lohovla.envs.scene.cameras import CameraModel, rotation_of
 from lohovla.geometry.height_map import rasterize
 
 
-def points_of(camera: CameraModel, depth: np.ndarray) -> np.ndarray:
+def point_cloud(camera: CameraModel, depth: np.ndarray) -> np.ndarray:
     """Points (H, W, 3) in the base frame of a depth map (H, W) along the optical axis, both in metres.
 
     The camera must be fixed to the world and perspective, at the resolution of ``depth``.
@@ -35,6 +35,6 @@ def fuse(
     Returns:
         Colour uint8 (height, width, 3) and height above the table float32 (height, width) in metres.
     """
-    points = np.concatenate([points_of(camera, depth).reshape(-1, 3) for camera, _, depth in views])
+    points = np.concatenate([point_cloud(camera, depth).reshape(-1, 3) for camera, _, depth in views])
     colors = np.concatenate([color.reshape(-1, 3) for _, color, _ in views])
     return rasterize(points, colors, height, width)

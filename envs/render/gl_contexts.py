@@ -16,7 +16,7 @@ import threading
 import warnings
 from typing import Any
 
-from lohovla.mujoco_import import chosen_backend, first_line, no_opengl
+from lohovla.mujoco_import import chosen_backend, error_in_a_line, no_opengl
 from lohovla.native_libraries import load_triton
 
 MAX_WIDTH, MAX_HEIGHT = 1280, 960  # the largest picture, pixels
@@ -47,7 +47,7 @@ class GlContext:
                 self._gl = self._module.GLContext(MAX_WIDTH, MAX_HEIGHT)
                 self.bind()
         except Exception as error:  # each backend has its own kinds, at import and at creation
-            raise no_opengl(f"{self.backend}: {first_line(error)}") from None
+            raise no_opengl(f"{self.backend}: {error_in_a_line(error)}") from None
         self.canvases: dict[Any, Any] = {}
         _free_at_exit()
 

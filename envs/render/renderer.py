@@ -16,7 +16,7 @@ from lohovla.envs.render.gl_contexts import MAX_HEIGHT, MAX_WIDTH, thread_contex
 from lohovla.envs.scene.cameras import CAMERAS
 from lohovla.errors import UserError
 from lohovla.geometry.workspace import TOP_CEILING
-from lohovla.mujoco_import import first_line, mujoco, no_opengl
+from lohovla.mujoco_import import error_in_a_line, mujoco, no_opengl
 
 _MAX_GEOMS = 1000
 _BELOW = 0.01  # how far under the table's surface the orthographic view ends, metres
@@ -79,7 +79,7 @@ def _canvas(model: mujoco.MjModel, quality: str, width: int, height: int) -> _Ca
         try:
             canvases[key] = _Canvas(model, QUALITIES[quality])
         except mujoco.FatalError as error:
-            raise no_opengl(f"{opengl.backend}: {first_line(error)}") from None
+            raise no_opengl(f"{opengl.backend}: {error_in_a_line(error)}") from None
     return canvases[key]
 
 

@@ -20,7 +20,7 @@ from lohovla.envs.tasks.grammar.selection import ImpossibleGoal
 from lohovla.envs.tasks.names import COMPOSED, TASKS
 from lohovla.envs.tasks.scene_sampler import NoRoom, SceneSampler
 from lohovla.errors import UserError
-from lohovla.extensions import installed, load
+from lohovla.extensions import installed, load_extension
 
 _DRAWS = 400
 
@@ -153,7 +153,7 @@ def get_task(name: str) -> Task:
 
 
 def _of_another_package(name: str) -> Task:
-    found = load("task", name)
+    found = load_extension("task", name)
     if not (isinstance(found, type) and issubclass(found, Task)):
         raise UserError(
             f"task {name!r} is a {type(found).__name__}",

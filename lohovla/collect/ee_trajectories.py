@@ -98,7 +98,7 @@ class PlayedMotions(IterableDataset):
                 turn = rng.uniform(0, 2 * np.pi)
                 points[0, :2] += _MISS * np.array([np.cos(turn), np.sin(turn)])
                 sample["points"] = points
-            states, actions = play(env, points, home)
+            states, actions = play_pick_place(env, points, home)
             yield {**sample, **self._cut(states, actions, rng)}
 
     def _cut(self, states: np.ndarray, actions: np.ndarray, rng: np.random.Generator) -> Sample:
@@ -122,7 +122,7 @@ def _motion(actions: np.ndarray, at: int) -> np.ndarray:
     return (actions[at - 1] - actions[at - 2])[[0, 1, 2, 5]].astype(np.float32)
 
 
-def play(env: BlocksEnv, points: np.ndarray, home: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def play_pick_place(env: BlocksEnv, points: np.ndarray, home: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Carry out a pick and a place (2, 5) and come back to ``home`` (3,).
 
     Returns:

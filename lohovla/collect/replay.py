@@ -14,7 +14,7 @@ from lohovla.collect.environment_version import refuse_other_version
 from lohovla.collect.episode_recorder import digest
 from lohovla.data import dataset_layout
 from lohovla.data.dataset_files import UNREADABLE, DamagedFile, read_json, read_table, unreadable
-from lohovla.data.dataset_metadata import data_path, read_info, read_rows
+from lohovla.data.dataset_metadata import data_path, read_episode_rows, read_info
 from lohovla.data.parquet import values_of
 from lohovla.envs.env import BlocksEnv
 from lohovla.errors import UserError
@@ -67,7 +67,7 @@ class Replayer:
                 "hash.physics or hash.observation",
                 "replay the set as `lohovla collect` wrote it",
             )
-        self._rows = read_rows(root, self._info)
+        self._rows = read_episode_rows(root, self._info)
         makers = " or ".join(sorted({str(row["made_with"]) for row in self._rows if "made_with" in row}))
         refuse_other_version(root, f"replay it with {makers or 'the one that wrote it'}; training reads it as before")
 

@@ -42,7 +42,7 @@ def run(config: DictConfig) -> int:
     return 0
 
 
-def candidates(words: list[str], commands: Iterable[str]) -> list[str]:
+def completions(words: list[str], commands: Iterable[str]) -> list[str]:
     """What the last of the words after ``lohovla`` may become.
 
     >>> candidates(["evalu"], ["evaluate", "rollout"])
@@ -89,13 +89,13 @@ def _values(root: str, config: DictConfig, key: str) -> list[str]:
     from lohovla.envs.tasks.names import TASKS
     from lohovla.extensions import GROUPS, installed
     from lohovla.settings.installed_choices import shipped_choices
-    from lohovla.settings.setting_ranges import listed
+    from lohovla.settings.setting_ranges import listed_kind
 
     if _is_choice(key, config):
         return [*shipped_choices(key), *(installed(key) if key in GROUPS else ())]
     if key in ("task", "tasks"):
         return [*TASKS, *installed("task")]
-    kind = listed(root, key)
+    kind = listed_kind(root, key)
     if kind is not None and kind.choices:
         return list(kind.choices)
     return ["true", "false"] if isinstance(config.get(key), bool) else []

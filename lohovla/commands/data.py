@@ -27,10 +27,10 @@ def run(config: DictConfig) -> int:
 
 
 def _check(root: Path) -> int:
-    from lohovla.data.check_dataset import check
+    from lohovla.data.check_dataset import check_dataset
 
     problems = 0
-    for line in check(root):
+    for line in check_dataset(root):
         print(line)
         problems += 1
     print(f"{root}: {'all is well' if not problems else f'{problems} problems'}")
@@ -38,10 +38,10 @@ def _check(root: Path) -> int:
 
 
 def _info(root: Path) -> int:
-    from lohovla.data.dataset_metadata import read_info, read_rows
+    from lohovla.data.dataset_metadata import read_episode_rows, read_info
 
     info = read_info(root)
-    rows = read_rows(root, info)
+    rows = read_episode_rows(root, info)
     print(f"{root}: {len(rows)} episodes, {info['total_frames']} frames at {info['fps']} a second")
     for name, count in sorted(
         collections.Counter(row.get("task_name") or "; ".join(map(str, row["tasks"])) for row in rows).items()

@@ -39,10 +39,13 @@ def run(config: DictConfig) -> int:
     print(f"results go to {folder}; to go on after an interruption, run again with output={folder}", file=sys.stderr)
     with disk_errors(folder, f"run again with output={folder}: finished episodes are kept"):
         rows, seconds = evaluate(protocol, folder, config.runner, config.workers, config.batch)
-        results, found = result_table.results_of(rows), failure_analysis.by_task(rows) if config.diagnose else None
+        results, found = (
+            result_table.results_of(rows),
+            failure_analysis.summary_by_task(rows) if config.diagnose else None,
+        )
         text = result_table.markdown(*result_table.results_table(results))
         write_atomically(folder / "table.md", text.encode())
-        write_atomically(folder / "summary.json", json.dumps(result_table.as_json(results), indent=2).encode())
+        write_atomically(folder / "summary.json", json.dumps(result_table.summary_json(results), indent=2).encode())
         if found is not None:
             write_atomically(folder / "diagnosis.json", json.dumps(found, indent=2).encode())
         films = film_some(protocol, folder, rows, config.videos, config.runner, config.workers)

@@ -23,7 +23,7 @@ def run_planner(config: DictConfig) -> int:
     from lohovla.envs.tasks.registry import get_task
     from lohovla.evaluate.protocol import seeds_of, tasks_of
     from lohovla.evaluate.report.result_table import markdown
-    from lohovla.evaluate.symbolic_planning import COMPOSED_ROWS, SymbolicPlanner, measure
+    from lohovla.evaluate.symbolic_planning import COMPOSED_ROWS, SymbolicPlanner, measure_planning
     from lohovla.model.checkpoint import load_checkpoint
 
     if config.planner not in PLANNERS:
@@ -41,7 +41,7 @@ def run_planner(config: DictConfig) -> int:
     folder = results_folder(config, "evaluate", {"environment": VERSION})
     print(f"results go to {folder}", file=sys.stderr)
     found, said = [], []
-    played = measure(planner.say, rows, seeds, config.reading, reads=planner.reads)
+    played = measure_planning(planner.say, rows, seeds, config.reading, reads=planner.reads)
     for row, episodes in progress(played, total=len(rows), desc="planning", leave=False):
         found.append(row)
         said += [_spoken(row.name, episode) for episode in episodes]

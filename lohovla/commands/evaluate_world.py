@@ -52,7 +52,7 @@ def _protocol(config: DictConfig) -> Any:
     """What to evaluate; everything that can be wrong is refused here, before anything is written."""
     from lohovla.envs.worlds.shared import shared_world
     from lohovla.evaluate.protocol import seeds_of
-    from lohovla.evaluate.world_protocol import WorldProtocol, words_of
+    from lohovla.evaluate.world_protocol import WorldProtocol, instructions_of
     from lohovla.parallel_jobs import run_jobs
     from lohovla.policies.registry import make_policy, split_settings
 
@@ -71,7 +71,7 @@ def _protocol(config: DictConfig) -> Any:
     tasks = world.tasks_of(config.tasks)
     protocol = WorldProtocol(
         settings,
-        words_of(world, tasks, settings["instruction"]),
+        instructions_of(world, tasks, settings["instruction"]),
         {task: world.task(task).group for task in tasks},
         seeds_of(config.split, config.episodes),
         name,

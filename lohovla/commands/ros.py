@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from lohovla.commands.ros_results import draw_commands, print_run, run_record, save_recording
+from lohovla.commands.ros_results import print_run, run_record, save_recording, write_commands
 from lohovla.commands.ros_sim import check_packages
 from lohovla.errors import UserError
 from lohovla.ros.session.stop_reasons import EndKind, RunEnd
@@ -26,7 +26,7 @@ _FPS = 20  # frames a second of a recording at most: the rate that the models ac
 def run(config: DictConfig) -> int:
     """Connect, wait until all is well, run, and say what happened. Exit code 1 after an emergency stop."""
     _check(config)
-    from lohovla.evaluate.ros_episodes import refuse_other_settings
+    from lohovla.evaluate.ros_episodes import refuse_other_ros_settings
     from lohovla.ros.robot.profile_file import profile_of
     from lohovla.ros.transport.namespace import check_namespace, log_format
 
@@ -38,7 +38,7 @@ def run(config: DictConfig) -> int:
         topic = f"{check_namespace(config.namespace)}/lohovla/enable"
         raise UserError("enable=always is for simulators", f"hold the enable on {topic}, or use dry_run=true")
     if config.output is not None:
-        refuse_other_settings(Path(config.output), OmegaConf.to_container(config))  # type: ignore[arg-type]
+        refuse_other_ros_settings(Path(config.output), OmegaConf.to_container(config))  # type: ignore[arg-type]
     made: list[_Bridge] = []
     _end_on_signals(made)
     made.append(bridge := _Bridge(config, profile))
@@ -263,7 +263,7 @@ class _Bridge:
             task, policy = self.task if self.profile.world else self.profile.name, self.policy
             root = Path(config.dataset or self.folder / "dataset")
             record["episode"] = save_recording(recording, root, self.profile, record, task, policy)
-        draw_commands(self.trace, self.robot, self.folder, "commands" if index == 0 else f"commands-{index}")
+        write_commands(self.trace, self.robot, self.folder, "commands" if index == 0 else f"commands-{index}")
         print_run(record)
         return record
 

@@ -49,7 +49,7 @@ def save_recording(
     Returns:
         The episode's number; None where it could not be written, which is told.
     """
-    from lohovla.ros.record.run_recorder import save
+    from lohovla.ros.record.run_recorder import save_run
 
     by_policy = record["ending"] == EndKind.DONE.value
     attributes = {
@@ -63,13 +63,13 @@ def save_recording(
         "policy": policy,
     }
     try:
-        return save(recording, root, profile, attributes)
+        return save_run(recording, root, profile, attributes)
     except UserError as error:  # the run is over; what is known of it must still be written
         print(f"not recorded: {error.cause}", file=sys.stderr)
         return None
 
 
-def draw_commands(log: Any, robot: Any, folder: Path, name: str) -> None:
+def write_commands(log: Any, robot: Any, folder: Path, name: str) -> None:
     """Write what was commanded, as numbers (``name.jsonl``) and as a picture (``name.png``).
 
     Args:
@@ -78,10 +78,10 @@ def draw_commands(log: Any, robot: Any, folder: Path, name: str) -> None:
         folder: of the results.
         name: of the files.
     """
-    from lohovla.ros.ui.command_log import draw
+    from lohovla.ros.ui.command_log import draw_path
 
     log.write(folder / f"{name}.jsonl")
-    draw(log.moments, robot.eyes.sight.pictures.get("images.top")).save(folder / f"{name}.png")
+    draw_path(log.moments, robot.eyes.sight.pictures.get("images.top")).save(folder / f"{name}.png")
 
 
 def print_run(record: dict[str, Any]) -> None:

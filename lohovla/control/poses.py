@@ -35,7 +35,7 @@ def unwrap(actions: np.ndarray, near: np.ndarray) -> np.ndarray:
     return actions
 
 
-def wrap(rotvec: np.ndarray) -> np.ndarray:
+def shortest_rotation(rotvec: np.ndarray) -> np.ndarray:
     """The shortest rotation vector (3,) of the same rotation: its angle is at most pi."""
     angle = math.sqrt(float(rotvec @ rotvec))
     if angle <= math.pi:
@@ -43,7 +43,7 @@ def wrap(rotvec: np.ndarray) -> np.ndarray:
     return rotvec * ((angle - _TURN * round(angle / _TURN)) / angle)
 
 
-def compose(second: np.ndarray, first: np.ndarray) -> np.ndarray:
+def compose_rotations(second: np.ndarray, first: np.ndarray) -> np.ndarray:
     """The rotation vector of turning by ``first`` and then by ``second``, each (3,) in the base frame."""
     w2, v2 = _quaternion(second)
     w1, v1 = _quaternion(first)
@@ -52,7 +52,7 @@ def compose(second: np.ndarray, first: np.ndarray) -> np.ndarray:
     length = math.sqrt(float(v @ v))
     if length < 1e-12:
         return np.zeros(3)
-    return wrap(v * (2.0 * math.atan2(length, w) / length))
+    return shortest_rotation(v * (2.0 * math.atan2(length, w) / length))
 
 
 def _quaternion(rotvec: np.ndarray) -> tuple[float, np.ndarray]:
@@ -72,7 +72,7 @@ def to_absolute(actions: np.ndarray, pose: np.ndarray) -> np.ndarray:
     """
     absolute = np.array(actions, dtype=np.float64)
     absolute[:, :3] += pose[:3]
-    absolute[:, 3:6] = [compose(turn, pose[3:6]) for turn in absolute[:, 3:6]]
+    absolute[:, 3:6] = [compose_rotations(turn, pose[3:6]) for turn in absolute[:, 3:6]]
     return absolute
 
 
@@ -80,5 +80,5 @@ def to_relative(actions: np.ndarray, pose: np.ndarray) -> np.ndarray:
     """Absolute ``ee`` actions (n, 7) as offsets from ``pose`` (6,): what :func:`to_absolute` undoes."""
     relative = np.array(actions, dtype=np.float64)
     relative[:, :3] -= pose[:3]
-    relative[:, 3:6] = [compose(turn, -pose[3:6]) for turn in relative[:, 3:6]]
+    relative[:, 3:6] = [compose_rotations(turn, -pose[3:6]) for turn in relative[:, 3:6]]
     return relative

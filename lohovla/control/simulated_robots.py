@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from lohovla.control.event_log import EventLog
-from lohovla.control.poses import POSE, wrap
+from lohovla.control.poses import POSE, shortest_rotation
 from lohovla.control.safety.camera_check import CameraVisibility
 from lohovla.control.safety.command_receiver import Command, CommandReceiver
 from lohovla.control.settings import LoopSettings
@@ -161,7 +161,7 @@ class SimulatedArm(_Simulated):
         return np.asarray(self._env.observe_state()[:POSE], dtype=np.float64)
 
     def _move(self, target: np.ndarray, gripper: float) -> None:
-        action = np.concatenate([target[:3], wrap(target[3:]), [gripper]])
+        action = np.concatenate([target[:3], shortest_rotation(target[3:]), [gripper]])
         reward, terminated, truncated, info = self._env.advance(action)
         self.reward += reward
         self.ended = terminated or truncated

@@ -22,7 +22,7 @@ from lohovla.progress import progress
 _LOCK = ".lock"
 
 
-def fill(cameras: Sequence[CachedCamera], limit: float, progress_bar: bool = True) -> list[TextIO]:
+def fill_cache(cameras: Sequence[CachedCamera], limit: float, progress_bar: bool = True) -> list[TextIO]:
     """Decode what is missing.
 
     Args:

@@ -19,13 +19,13 @@ from lohovla.data import dataset_layout, language_columns, statistics
 from lohovla.data.check_statistics import COUNTERS, compare_episode, compare_set
 from lohovla.data.dataset_files import UNREADABLE, DamagedFile, read_json, read_table, unreadable
 from lohovla.data.dataset_metadata import data_path, read_info, rows_of_file, subtasks_lost, video_path
-from lohovla.data.parquet import decode_picture, read_index, values_of
+from lohovla.data.parquet import decode_stored_picture, read_index, values_of
 from lohovla.data.statistics import Stats
 from lohovla.data.writer import stats_of_row
 from lohovla.errors import UserError
 
 
-def check(root: Path) -> Iterator[str]:
+def check_dataset(root: Path) -> Iterator[str]:
     """Yield a line for everything that is wrong with a data set; nothing if all is well."""
     try:
         info = read_info(root)
@@ -193,7 +193,7 @@ class _Check:
         try:
             for frame, value in enumerate(table[name].to_pylist()):
                 try:
-                    shape = decode_picture(value).shape
+                    shape = decode_stored_picture(value).shape
                 except ValueError as error:
                     yield f"{say}: {name} of frame {frame} cannot be decoded: {error}"
                     return

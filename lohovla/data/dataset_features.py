@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lohovla.data import dataset_layout
-from lohovla.data.features import ACTION, IMAGES, STATE, camera_name, listed, numbered, rename_setting
+from lohovla.data.features import ACTION, IMAGES, STATE, camera_name, name_list, numbered, rename_setting
 from lohovla.errors import UserError
 
 ENVIRONMENT_STATE = "observation.environment_state"
@@ -129,7 +129,7 @@ def _refuse_foreign(named: Mapping[str, str], features: Mapping[str, Mapping[str
         pairs.update({named[name]: ACTION for name in numbers if name in ("actions", "observation.action")})
         if not pairs:
             raise UserError(
-                f"{where} has no action: it has {listed(list(named))}",
+                f"{where} has no action: it has {name_list(list(named))}",
                 "only demonstrations can be learned from; a column of another name is read with"
                 " 'rename={NAME: action}'",
             )
@@ -143,7 +143,7 @@ def _refuse_foreign(named: Mapping[str, str], features: Mapping[str, Mapping[str
         pairs.update({feature: feature.rpartition(".")[2] for feature in strange})
     if pairs:
         raise UserError(
-            f"{where} calls its features {listed(list(pairs))}, which LeRobot calls otherwise",
+            f"{where} calls its features {name_list(list(pairs))}, which LeRobot calls otherwise",
             f"if they are what their names say, write {rename_setting(pairs)}",
         )
 

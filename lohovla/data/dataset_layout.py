@@ -114,7 +114,7 @@ def feature_name(key: str) -> str:
     return key if key.startswith("depth.") else f"observation.{key}"
 
 
-def plain(name: str) -> str:
+def strip_observation_prefix(name: str) -> str:
     """A feature's name as the environment has it: without ``observation.``."""
     return name.removeprefix("observation.")
 

@@ -76,7 +76,7 @@ def _wrong_with(info: Mapping[str, Any]) -> str | None:
     return None
 
 
-def read_rows(root: Path, info: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+def read_episode_rows(root: Path, info: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     """The rows of ``meta/episodes`` by episode, without statistics.
 
     Args:

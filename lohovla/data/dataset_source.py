@@ -22,7 +22,7 @@ from lohovla.data.dataset_folder import DatasetChoice, fetch, find_dataset
 from lohovla.data.dataset_metadata import read_info
 from lohovla.data.episode_columns import EpisodeColumns, read_columns
 from lohovla.data.episode_files import VERSIONS, EpisodeFiles, read_episodes
-from lohovla.data.features import CameraFeature, RobotFeatures, find_cameras, listed
+from lohovla.data.features import CameraFeature, RobotFeatures, find_cameras, name_list
 from lohovla.data.frame_cache import CachedCamera, plan_camera
 from lohovla.data.frame_decoding import file_of
 from lohovla.data.resize_images import width_for
@@ -126,11 +126,11 @@ class DatasetSource:
         )
         features = self.info["features"]
         if depth := depth_features(features):
-            lines.append(f"{name}: depth: {listed(depth)}; not read")
+            lines.append(f"{name}: depth: {name_list(depth)}; not read")
         if ENVIRONMENT_STATE in self.found.unread:
             lines.append(f"{name}: {ENVIRONMENT_STATE} is not read: no robot has it")
         if other := [each for each in self.found.unread if each != ENVIRONMENT_STATE and each not in depth]:
-            lines.append(f"{name}: not read: {listed(other)}")
+            lines.append(f"{name}: not read: {name_list(other)}")
         lines.append(f"{name}: calibration: {'in ' + dataset_layout.ORIGIN if self._calibrated() else 'none'}")
         return lines + self.warnings
 

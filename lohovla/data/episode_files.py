@@ -10,7 +10,7 @@ from typing import Any
 
 from lohovla.data import dataset_layout
 from lohovla.data.dataset_files import UNREADABLE, DamagedFile, unreadable
-from lohovla.data.dataset_metadata import data_path, major_version, read_rows, video_path
+from lohovla.data.dataset_metadata import data_path, major_version, read_episode_rows, video_path
 from lohovla.data.parquet import read_index
 
 VERSIONS = (3, 2)
@@ -87,7 +87,7 @@ def _of_version_3(root: Path, info: Mapping[str, Any]) -> list[EpisodeFiles]:
             },
             row["success"] if isinstance(row.get("success"), bool) else None,
         )
-        for row in read_rows(root, info)
+        for row in read_episode_rows(root, info)
     ]
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lohovla.data import dataset_layout, statistics
-from lohovla.data.parquet import column, picture_column
+from lohovla.data.parquet import arrow_column, picture_column
 from lohovla.data.video import write_video
 
 
@@ -60,7 +60,7 @@ def stage(record: EpisodeRecord, fps: int, folder: Path, fine: bool = False) -> 
             arrays[name] = picture_column(values)
             stats[name] = statistics.of_depth(values, record.depth_units[name])
         else:
-            arrays[name] = column(values)
+            arrays[name] = arrow_column(values)
             stats[name] = statistics.of_values(values)
     if record.subtasks is not None:
         arrays["subtask"] = pa.array(record.subtasks, pa.string())
@@ -73,7 +73,7 @@ def stage(record: EpisodeRecord, fps: int, folder: Path, fine: bool = False) -> 
     about = {
         **record.attributes,
         "length": len(record),
-        "stats": statistics.as_lists(stats),
+        "stats": statistics.statistics_lists(stats),
         dataset_layout.SPREAD: statistics.spreads_as_lists(stats),
     }
     (part / "episode.json").write_text(json.dumps(about), encoding="utf-8")

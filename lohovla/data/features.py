@@ -140,9 +140,11 @@ def find_cameras(
         UserError: one is not there, or ``rename`` speaks of one that is not.
     """
     if unknown := [name for name in rename if name not in offered]:
-        raise UserError(f"{where} has no camera {unknown[0]!r} to rename", f"it has {listed(offered)}")
+        raise UserError(f"{where} has no camera {unknown[0]!r} to rename", f"it has {name_list(offered)}")
     if unread := [name for name in rename.values() if name not in reads]:
-        raise UserError(f"no camera {unread[0]!r} is read, as rename={{...}} would have it", f"read: {listed(reads)}")
+        raise UserError(
+            f"no camera {unread[0]!r} is read, as rename={{...}} would have it", f"read: {name_list(reads)}"
+        )
     found: dict[str, str] = {}
     for source in offered:
         target = rename.get(source, source)
@@ -154,7 +156,7 @@ def find_cameras(
     if not lost:
         return {name: found[name] for name in reads}
     spare = [name for name in offered if name not in reads and name not in rename]
-    cause = f"{where} has no camera {listed(lost)}: it has {listed(offered)}"
+    cause = f"{where} has no camera {name_list(lost)}: it has {name_list(offered)}"
     if len(spare) < len(lost):
         raise UserError(cause, "a policy needs every camera that it was trained with: add it, or train without it")
     pairs = {**(renamed or {}), **rename, **guess_pairs(lost, spare)}
@@ -176,7 +178,7 @@ def rename_setting(pairs: Mapping[str, str]) -> str:
     return "'rename={" + ", ".join(f"{source}: {target}" for source, target in pairs.items()) + "}'"
 
 
-def listed(names: Sequence[str]) -> str:
+def name_list(names: Sequence[str]) -> str:
     """Names in a row, or ``none``."""
     return ", ".join(names) or "none"
 
@@ -185,7 +187,7 @@ def _match_numbers(kind: str, reads: Sequence[str], offers: Sequence[str], where
     if len(reads) != len(offers):
         raise UserError(
             f"{where} has {'an' if kind == 'action' else 'a'} {kind} of {len(offers)} numbers, not {len(reads)}:"
-            f" {listed(offers)} instead of {listed(reads)}",
+            f" {name_list(offers)} instead of {name_list(reads)}",
             f"it is another robot, or another {kind}: use one that matches, or train anew",
         )
     if numbered(kind, len(reads)) in (tuple(reads), tuple(offers)):
@@ -195,5 +197,5 @@ def _match_numbers(kind: str, reads: Sequence[str], offers: Sequence[str], where
             order = "in another order" if sorted(reads) == sorted(offers) else "another"
             raise UserError(
                 f"{where} has the {kind} {order}: number {dimension} is {other!r}, not {name!r}",
-                f"expected {listed(reads)}; it has {listed(offers)}",
+                f"expected {name_list(reads)}; it has {name_list(offers)}",
             )

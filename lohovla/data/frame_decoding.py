@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from lohovla.data.dataset_features import PictureFeature
 from lohovla.data.dataset_files import UNREADABLE, DamagedFile, unreadable
 from lohovla.data.episode_files import EpisodeFiles
-from lohovla.data.parquet import decode_picture
+from lohovla.data.parquet import decode_stored_picture
 
 _RUN = 1500  # pictures decoded in one go, after which a kill loses nothing
 _SKIPPED = 30  # pictures of episodes left out that are decoded rather than sought past
@@ -167,7 +167,7 @@ def _of_table(run: DecodeRun) -> Iterator[tuple[EpisodeFiles, int, np.ndarray]]:
                 continue
             values = file.read_row_group(group, columns=[name])[name].slice(begin - edges[group], end - begin)
             for row, value in enumerate(values, int(begin)):
-                yield episode, row - first, _fitting(_coloured(decode_picture(value.as_py())), run.camera)
+                yield episode, row - first, _fitting(_coloured(decode_stored_picture(value.as_py())), run.camera)
 
 
 def _time(frame: Any) -> float:

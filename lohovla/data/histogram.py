@@ -95,7 +95,7 @@ def _exponent(low: float, high: float) -> int:
     return exponent
 
 
-def as_lists(histograms: Sequence[ValueHistogram]) -> list[dict[str, Any]]:
+def histogram_lists(histograms: Sequence[ValueHistogram]) -> list[dict[str, Any]]:
     """For JSON; bins as the steps between them, which are short."""
     return [
         {

@@ -27,7 +27,9 @@ _ROW = pa.struct(
 _LATE = 1e-4  # seconds by which a frame's time may be off, as the format has it
 
 
-def rows_of(subtasks: Sequence[str], begins: Sequence[int], plan: Sequence[str], fps: float) -> list[dict[str, Any]]:
+def language_rows(
+    subtasks: Sequence[str], begins: Sequence[int], plan: Sequence[str], fps: float
+) -> list[dict[str, Any]]:
     """What is said in an episode: each sub-task as it begins, and with it what is left of the plan, numbered.
 
     Args:
@@ -49,7 +51,7 @@ def rows_of(subtasks: Sequence[str], begins: Sequence[int], plan: Sequence[str],
     return rows
 
 
-def column(rows: Sequence[Mapping[str, Any]], frames: int) -> pa.Array:
+def language_column(rows: Sequence[Mapping[str, Any]], frames: int) -> pa.Array:
     """The Arrow column of an episode: its rows in each of its frames."""
     return pa.array([list(rows)] * frames, pa.list_(_ROW))
 

@@ -20,7 +20,7 @@ from PIL import Image
 from lohovla.data.dataset_files import DamagedFile, read_table
 
 
-def column(values: np.ndarray) -> pa.Array:
+def arrow_column(values: np.ndarray) -> pa.Array:
     """An Arrow column of (T, ...) values; each further axis becomes a list."""
     array: pa.Array = pa.array(np.ascontiguousarray(values).reshape(-1))
     for size in reversed(values.shape[1:]):
@@ -39,7 +39,7 @@ def picture_column(pictures: np.ndarray) -> pa.Array:
     return pa.array(encoded, pa.string())
 
 
-def decode_picture(value: Any) -> np.ndarray:
+def decode_stored_picture(value: Any) -> np.ndarray:
     """A picture of :func:`picture_column`, or of a column of type ``image``: (H, W) or (H, W, C).
 
     Raises:

@@ -10,7 +10,7 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 
-def ahead(work: Callable[[int], Result], start: int, depth: int, threads: int = 1) -> Generator[Result, None, None]:
+def prefetch(work: Callable[[int], Result], start: int, depth: int, threads: int = 1) -> Generator[Result, None, None]:
     """Endless results of ``work(start)``, ``work(start + 1)``, ..., up to ``depth`` of them made before they are due.
 
     Args:

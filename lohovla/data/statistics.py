@@ -97,14 +97,14 @@ def _combine_one(a: Stats, b: Stats) -> Stats:
     return Stats(merged, spread)
 
 
-def as_lists(stats: Mapping[str, Stats]) -> dict[str, dict[str, Any]]:
+def statistics_lists(stats: Mapping[str, Stats]) -> dict[str, dict[str, Any]]:
     """For JSON, without histograms."""
     return {name: {key: value.tolist() for key, value in entry.items()} for name, entry in stats.items()}
 
 
 def spreads_as_lists(stats: Mapping[str, Stats]) -> dict[str, Any]:
     """The histograms for JSON."""
-    return {name: histogram.as_lists(entry.spread) for name, entry in stats.items() if entry.spread is not None}
+    return {name: histogram.histogram_lists(entry.spread) for name, entry in stats.items() if entry.spread is not None}
 
 
 def as_arrays(stats: Mapping[str, Mapping[str, Any]], spreads: Mapping[str, Any] | None = None) -> dict[str, Stats]:

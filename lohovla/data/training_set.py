@@ -13,14 +13,14 @@ from typing import Any, TextIO
 import numpy as np
 import torch
 
-from lohovla.data.cache_filling import fill
+from lohovla.data.cache_filling import fill_cache
 from lohovla.data.dataset_folder import DatasetChoice
 from lohovla.data.dataset_source import DatasetSource, open_source, picture_sizes
-from lohovla.data.features import RobotFeatures, camera_name, listed, match_features
+from lohovla.data.features import RobotFeatures, camera_name, match_features, name_list
 from lohovla.data.frame_cache import cache_folder
 from lohovla.data.frame_table import FrameTable, frame_table
 from lohovla.data.mixture_sampler import MixtureSampler
-from lohovla.data.prefetch import ahead
+from lohovla.data.prefetch import prefetch
 from lohovla.data.training_statistics import exact_statistics, unvaried
 from lohovla.errors import UserError
 
@@ -143,7 +143,7 @@ class TrainingSet:
             for source, own in zip(sources, chosen, strict=True)
         ]
         every = [camera for own in planned for camera in own.values()]
-        held = fill(every, cache_limit_gb * 1e9, progress_bar)
+        held = fill_cache(every, cache_limit_gb * 1e9, progress_bar)
         own = [np.repeat(kept, source.columns.lengths) for source, kept in zip(sources, trained, strict=True)]
         statistics = {
             kind: exact_statistics(values[np.concatenate(own)])
@@ -197,7 +197,7 @@ class TrainingSet:
         self, start: int, batch_size: int, rank: int = 0, world: int = 1, depth: int = 4
     ) -> Generator[Batch, None, None]:
         """Endless batches from step ``start`` on, up to ``depth`` of them picked ahead by a thread."""
-        return ahead(lambda step: self.batch(step, batch_size, rank, world), start, depth)
+        return prefetch(lambda step: self.batch(step, batch_size, rank, world), start, depth)
 
     def held_out_batches(self, batch_size: int, most: int) -> Iterator[Batch]:
         """At most ``most`` batches over the held-out episodes, evenly spread; the same each time."""
@@ -259,8 +259,8 @@ def _opened(choices: Sequence[DatasetChoice], rename: Mapping[str, str]) -> list
     }
     if unknown := [name for name in rename if name not in known]:
         raise UserError(
-            f"{listed([choice.path for choice in choices])} has no {unknown[0]!r} to rename",
-            f"it has {listed(list(sources[0].info['features']))}",
+            f"{name_list([choice.path for choice in choices])} has no {unknown[0]!r} to rename",
+            f"it has {name_list(list(sources[0].info['features']))}",
         )
     return sources
 
@@ -282,7 +282,9 @@ def _learned(features: RobotFeatures, table: FrameTable, goal_seconds: float | N
     """Lines on what is learned from all sets together."""
     names = [features.action_names[at] for at in table.grippers]
     lines = [
-        f"keyframes: changes of the command of {listed(names)}" if names else "keyframes: stops of the arm (no gripper)"
+        f"keyframes: changes of the command of {name_list(names)}"
+        if names
+        else "keyframes: stops of the arm (no gripper)"
     ]
     if goal_seconds is None:
         lines.append("goal pictures: not asked for")

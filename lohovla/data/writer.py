@@ -20,8 +20,8 @@ import pyarrow as pa
 from lohovla.data import dataset_layout, statistics
 from lohovla.data.dataset_files import DamagedFile, read_json, read_table
 from lohovla.data.dataset_metadata import read_info, rows_of_file
-from lohovla.data.language_columns import FEATURE, PERSISTENT, rows_of
-from lohovla.data.language_columns import column as said_in_each
+from lohovla.data.language_columns import FEATURE, PERSISTENT, language_rows
+from lohovla.data.language_columns import language_column as said_in_each
 from lohovla.data.parquet import read_index, write_index, write_json, write_table
 from lohovla.errors import UserError
 
@@ -161,7 +161,7 @@ class DatasetWriter:
         for name, values in own.items():
             table = table.append_column(name, pa.array(values))
         if PERSISTENT in self.features:
-            said = rows_of(sentences, _begins(table, sentences), about["plan"], self.fps)
+            said = language_rows(sentences, _begins(table, sentences), about["plan"], self.fps)
             table = table.append_column(PERSISTENT, said_in_each(said, length))
         write_table(table, dataset_layout.path_of(self.root, dataset_layout.DATA_PATH, number))
         row = self._row(number, about)
@@ -176,7 +176,7 @@ class DatasetWriter:
             target = dataset_layout.path_of(self.root, dataset_layout.STATES_PATH, number)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(staged / "states.npz", target)
-        for name, entry in statistics.as_lists(stats).items():
+        for name, entry in statistics.statistics_lists(stats).items():
             row.update({f"stats/{name}/{key}": value for key, value in entry.items()})
         row[dataset_layout.SPREAD] = json.dumps(statistics.spreads_as_lists(stats), separators=(",", ":"))
         write_table(
@@ -240,7 +240,7 @@ class DatasetWriter:
         write_json(self._origin, self.root / dataset_layout.ORIGIN)
         write_json(info, self.root / dataset_layout.INFO)
         if self._stats is not None:
-            write_json(statistics.as_lists(self._stats), self.root / dataset_layout.STATS)
+            write_json(statistics.statistics_lists(self._stats), self.root / dataset_layout.STATS)
 
     def close(self) -> None:
         """Let others write."""

@@ -145,7 +145,7 @@ _COLUMNS = {
 }
 
 
-def by_task(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
+def summary_by_task(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
     """:func:`summary` of each task's episodes."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:

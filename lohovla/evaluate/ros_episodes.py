@@ -113,7 +113,7 @@ class SimulatedEpisodes:
         )
 
 
-def refuse_other_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+def refuse_other_ros_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """Let a folder's evaluation be continued only with what decides the outcomes of its episodes.
 
     Raises:
@@ -161,7 +161,7 @@ class RosEvaluation:
             result_table.markdown(*result_table.results_table(results)), encoding="utf-8"
         )
         (self._folder / "summary.json").write_text(
-            json.dumps(result_table.as_json(results), indent=2), encoding="utf-8"
+            json.dumps(result_table.summary_json(results), indent=2), encoding="utf-8"
         )
         overall = results.overall
         return (

@@ -158,7 +158,7 @@ def problems_of(task: str, seeds: Sequence[int], colors: str | None = None) -> I
             yield seed, found.sample(rng, colors)
 
 
-def play(say: Say, episodes: Sequence[SymbolicEpisode], reading: str, rng: np.random.Generator) -> None:
+def play_planning(say: Say, episodes: Sequence[SymbolicEpisode], reading: str, rng: np.random.Generator) -> None:
     """Plan episodes to their ends, all at once."""
     for allowed in (False, True):  # an episode that ends by itself needs no "Done."
         playing = [episode for episode in episodes if episode.asks_for_nothing == allowed]
@@ -237,7 +237,7 @@ class PlanningRow:
         return wilson(self.successes, self.episodes)
 
 
-def measure(
+def measure_planning(
     say: Say,
     tasks: Mapping[str, str],
     seeds: Sequence[int],
@@ -269,7 +269,7 @@ def measure(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(seeds[0]))
             for first in range(0, len(asked), batch):
-                play(say, asked[first : first + batch], reading, rng)
+                play_planning(say, asked[first : first + batch], reading, rng)
         solved, score = sum(episode.success for episode in drawn), float(np.mean([episode.score for episode in drawn]))
         yield PlanningRow(name, len(drawn), solved, score, len(drawn) - len(asked)), drawn
 

@@ -50,7 +50,7 @@ class WorldProtocol:
         return {"policy": {"name": self.policy, **self.policy_settings}, "split": self.split, "world": world}
 
 
-def words_of(world: World, tasks: Sequence[str], said: str) -> dict[str, str]:
+def instructions_of(world: World, tasks: Sequence[str], said: str) -> dict[str, str]:
     """The instruction of each task.
 
     Args:

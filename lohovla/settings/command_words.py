@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lohovla.errors import UserError
 from lohovla.settings.installed_choices import is_of_another_package, takes_any
 from lohovla.settings.renamed_settings import new_setting, refuse_old_setting
-from lohovla.settings.setting_ranges import ADDED, kind_of, listed
+from lohovla.settings.setting_ranges import ADDED, kind_of, listed_kind
 from lohovla.settings.setting_types import SettingType, like, shown
 
 # What bare words fill, in order; the last setting takes all that remain where it ends in an ellipsis.
@@ -81,7 +81,7 @@ def said(command: str) -> str:
     return _VARIANTS.get(command, command)
 
 
-def choices_of(words: list[str], defaults: DictConfig) -> list[str]:
+def group_choices(words: list[str], defaults: DictConfig) -> list[str]:
     """Those words that choose one of the files of a group (``policy=lohovla``)."""
     chosen = []
     for word in words:
@@ -178,7 +178,7 @@ def _known(command: str, typed: TypedWord, defaults: DictConfig, known: list[str
     own = is_of_another_package("policy", policy)
     custom = policy is not None and takes_any(policy)
     opened = custom or any(fnmatchcase(key, pattern) for pattern in ADDED)
-    if key.startswith("recipe.stages.") and listed(command, key) is None:
+    if key.startswith("recipe.stages.") and listed_kind(command, key) is None:
         opened = False
     if key not in known and not custom and not own:
         refuse_old_setting(command, key)

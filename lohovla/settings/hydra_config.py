@@ -18,13 +18,13 @@ from omegaconf import DictConfig, OmegaConf
 from lohovla import __version__
 from lohovla.errors import UserError
 from lohovla.output_folder import write_atomically
-from lohovla.settings.command_words import choices_of, examples, overrides_of, read_value, root_of, said
+from lohovla.settings.command_words import examples, group_choices, overrides_of, read_value, root_of, said
 from lohovla.settings.installed_choices import add_choice, is_of_another_package, takes_any
 from lohovla.settings.renamed_settings import refuse_old_choice, refuse_old_setting
 from lohovla.settings.setting_ranges import kind_of
-from lohovla.settings.setting_types import like, plain
+from lohovla.settings.setting_types import like, plain_value
 
-__all__ = ["check", "compose", "defaults_of", "drop_results_folder", "results_folder", "root_of", "with_loop"]
+__all__ = ["check_values", "compose", "defaults_of", "drop_results_folder", "results_folder", "root_of", "with_loop"]
 
 
 def compose(command: str, words: list[str]) -> DictConfig:
@@ -41,7 +41,7 @@ def compose(command: str, words: list[str]) -> DictConfig:
     config = _hydra(command, overrides)
     for key, text in rest.items():
         OmegaConf.update(config, key, text.replace("${", "\\${"))
-    check(command, config, with_loop(defaults))
+    check_values(command, config, with_loop(defaults))
     return config
 
 
@@ -57,7 +57,7 @@ def with_loop(defaults: DictConfig) -> DictConfig:
 def defaults_of(command: str, words: list[str]) -> DictConfig:
     """The configuration with the groups that the words choose, and nothing else; not to be changed."""
     plainly = _chosen(command, ())
-    chosen = choices_of(words, plainly)
+    chosen = group_choices(words, plainly)
     for word in chosen:
         group, _, name = word.partition("=")
         add_choice(group, str(read_value(name)))
@@ -86,7 +86,7 @@ def _hydra(command: str, overrides: list[str]) -> DictConfig:
     return config
 
 
-def check(command: str, config: DictConfig, defaults: DictConfig, prefix: str = "") -> None:
+def check_values(command: str, config: DictConfig, defaults: DictConfig, prefix: str = "") -> None:
     """Refuse values of other types than the settings have, and those out of range; the others are made to fit.
 
     Args:
@@ -110,10 +110,10 @@ def check(command: str, config: DictConfig, defaults: DictConfig, prefix: str = 
         kind = like(default) if own else kind_of(command, name, default)
         grouped = isinstance(default, DictConfig)
         if isinstance(value, DictConfig) and (grouped or kind is None or DictConfig in kind.types):
-            check(command, value, default if grouped else OmegaConf.create({}), f"{name}.")
+            check_values(command, value, default if grouped else OmegaConf.create({}), f"{name}.")
         elif grouped and not (kind is not None and kind.null and value is None):
             remedy = f"it is a group of settings: {examples(name, default)}"
-            raise UserError(f"{name} cannot be {plain(value)!r}", remedy)
+            raise UserError(f"{name} cannot be {plain_value(value)!r}", remedy)
         elif kind is not None:
             fitting = kind.check(name, value, default)
             if fitting is not value and fitting != value:

@@ -14,7 +14,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from lohovla.errors import UserError
-from lohovla.extensions import installed, load, load_path, refuse_unknown_name
+from lohovla.extensions import installed, load_extension, load_path, refuse_unknown_name
 from lohovla.settings.renamed_settings import refuse_old_choice
 
 _PLAIN = (bool, int, float, str, type(None))
@@ -51,7 +51,7 @@ def add_choice(group: str, name: str) -> None:
         node = {"name": name, **factory_settings(load_path(name, "policy"))}
     else:
         refuse_unknown_name(group, name, shipped_choices(group))
-        found = load(group, name)
+        found = load_extension(group, name)
         node = {"name": name, **factory_settings(found)} if group == "policy" else _profile(group, name, found)
     ConfigStore.instance().store(name=name, node=OmegaConf.create(node), group=group)
 
@@ -81,7 +81,7 @@ def takes_any(name: Any) -> bool:
         return True
     if not is_of_another_package("policy", name) or not (":" in name or name in installed("policy")):
         return False
-    factory = load_path(name, "policy") if ":" in name else load("policy", name)
+    factory = load_path(name, "policy") if ":" in name else load_extension("policy", name)
     return any(parameter.kind is parameter.VAR_KEYWORD for parameter in inspect.signature(factory).parameters.values())
 
 

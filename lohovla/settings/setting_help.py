@@ -22,7 +22,7 @@ from lohovla.settings.setting_types import SettingType, shown
 _COLUMN = 38  # where meanings begin
 
 
-def describe(command: str, words: list[str]) -> str:
+def describe_settings(command: str, words: list[str]) -> str:
     """The settings of ``command`` with the groups that ``words`` choose: those of its own first, then each group's."""
     config = defaults_of(command, words)
     said, _ = _comments(_text(command))

@@ -20,12 +20,12 @@ from lohovla.settings.setting_types import (
     maybe,
     number,
     path,
-    whole,
+    whole_number,
     word,
 )
 from lohovla.settings.training_setting_ranges import TRAINING
 
-_SEED, _SHARE, _COUNT, _SECONDS = whole(0), number(0, 1), whole(1), number(0, above=True)
+_SEED, _SHARE, _COUNT, _SECONDS = whole_number(0), number(0, 1), whole_number(1), number(0, above=True)
 _WHERE, _NAME, _TASKS = maybe(path()), maybe(word()), many(word())
 _THREE = many(number(), 3)
 
@@ -46,8 +46,8 @@ ALLOWED: dict[str, SettingType] = {
     "profile": _WHERE,
     "bench:profile": flag(),
     "bench:threads": _COUNT,
-    "port": whole(0, 65535),
-    "page.port": whole(0, 65535),
+    "port": whole_number(0, 65535),
+    "page.port": whole_number(0, 65535),
     "block": maybe(_COUNT),
     "distill:block": _COUNT,
     "dtype": _NAME,
@@ -58,7 +58,7 @@ ALLOWED: dict[str, SettingType] = {
     "guidance": number(0),
     "device": word(),
     "distill:device": _NAME,
-    "fps": whole(1, 240),
+    "fps": whole_number(1, 240),
     # env: the world checks its own ranges
     "env.colors": _NAME,
     "env.control_hz": number(),
@@ -66,17 +66,17 @@ ALLOWED: dict[str, SettingType] = {
     "env.seconds_per_action": number(),
     "env.noise.*": number(),
     "env.cameras.*.depth": flag(),
-    "env.cameras.*.*": whole(),
+    "env.cameras.*.*": whole_number(),
     "env.cameras.*": maybe(group()),
     # world: of others
     "world.name": word(),
     "world.kind": word("metaworld", "gymnasium"),
     "world.python": _WHERE,
     "world.max_steps": _COUNT,
-    "world.push.after": whole(0),
+    "world.push.after": whole_number(0),
     "world.push.distance": number(0, 0.5),
-    "world.cameras.*.height": whole(8, 2048),
-    "world.cameras.*.width": whole(8, 2048),
+    "world.cameras.*.height": whole_number(8, 2048),
+    "world.cameras.*.width": whole_number(8, 2048),
     "world.cameras.*.position": maybe(_THREE),
     "world.cameras.*": maybe(SettingType((str, DictConfig), "a key of the observation, or settings of a camera")),
     "world.cameras": maybe(group()),
@@ -94,12 +94,12 @@ ALLOWED: dict[str, SettingType] = {
     "policy.factory": _NAME,
     "policy.keys": maybe(group()),
     "policy.keys.*": word(),
-    "policy.max_subtask_failures": whole(0),
+    "policy.max_subtask_failures": whole_number(0),
     "policy.success_threshold": _SHARE,
     "policy.num_inference_steps": _COUNT,
     "policy.subtask_timeout": _SECONDS,
     "policy.n_action_steps": maybe(_COUNT),
-    "policy.quality": whole(1, 100),
+    "policy.quality": whole_number(1, 100),
     "policy.timeout": _SECONDS,
     "policy.reconnect_timeout": number(0),
     # loop: the loop checks its own ranges
@@ -110,18 +110,18 @@ ALLOWED: dict[str, SettingType] = {
     "loop.limits.high": _THREE,
     "loop.limits.*": _SECONDS,
     "loop.safety.deadman": flag(),
-    "loop.safety.restarts": whole(0),
+    "loop.safety.restarts": whole_number(0),
     "loop.safety.*": number(0),
     "loop.command_hz": number(),
-    "loop.n_action_steps": whole(),
+    "loop.n_action_steps": whole_number(),
     "loop.success_threshold": _SHARE,
-    "loop.max_subtask_failures": whole(0),
+    "loop.max_subtask_failures": whole_number(0),
     "loop.temporal_ensemble_coeff": number(0),
     "loop.max_guidance_weight": number(),
     "loop.blend_time": number(),
     "loop.subtask_timeout": number(),
     # robot: the profile checks its own ranges
-    "robot.ros_version": maybe(whole()),
+    "robot.ros_version": maybe(whole_number()),
     "robot.cameras.*.compressed": flag(),
     "robot.cameras.*.tf": flag(),
     "robot.cameras.*.depth_unit": _SECONDS,
@@ -154,7 +154,7 @@ ALLOWED: dict[str, SettingType] = {
     "robot.guard.brake": number(),
     "robot.joints.names": many(word()),
     "robot.top_view_stride": _COUNT,
-    "robot.frozen_camera_frames": whole(0),
+    "robot.frozen_camera_frames": whole_number(0),
     "robot.command_hz": number(),
     "robot.image_hz": number(),
     "robot.home": many(number()),
@@ -180,13 +180,13 @@ ALLOWED: dict[str, SettingType] = {
     "tasks": maybe(_TASKS),
     "evaluate:batch": maybe(_COUNT),
     "evaluate:planner": _NAME,
-    "videos": whole(0),
+    "videos": whole_number(0),
     # new
     "new:what": _NAME,
     "completion:what": _NAME,
     "folder": _WHERE,
     # compare, replay
-    "films": whole(0),
+    "films": whole_number(0),
     "runs": many(path()),
     "episode": maybe(SettingType((str, int), "a number, or all")),
     # generate
@@ -197,16 +197,16 @@ ALLOWED: dict[str, SettingType] = {
     "picture": _WHERE,
     "n": _COUNT,
     "max_tokens": _COUNT,
-    "min_tokens": whole(0),
+    "min_tokens": whole_number(0),
     "temperature": number(0),
     "top_p": number(0, 1, above=True),
-    "top_k": whole(0),
+    "top_k": whole_number(0),
     "min_p": _SHARE,
     "repetition_penalty": _SECONDS,
     "presence_penalty": number(),
     "frequency_penalty": number(),
     "stop": many(word()),
-    "logprobs": whole(0),
+    "logprobs": whole_number(0),
     "confidence_threshold": maybe(number(0)),
     "block_add_threshold": maybe(_SHARE),
     "decoded_token_threshold": maybe(_SHARE),
@@ -227,13 +227,13 @@ ALLOWED: dict[str, SettingType] = {
     "cache_mb": maybe(_SECONDS),
     "block_size": _COUNT,
     "max_num_seqs": _COUNT,
-    "max_queue": whole(0),
+    "max_queue": whole_number(0),
     "max_num_batched_tokens": _COUNT,
     "max_model_len": maybe(_COUNT),
     "long_prefill_tokens": _COUNT,
     "step_seconds": _SECONDS,
     "long_tokens": _COUNT,
-    "silent": whole(0),
+    "silent": whole_number(0),
     "max_connections": _COUNT,
     "serve-text:patience": _SECONDS,
     # ros
@@ -244,23 +244,23 @@ ALLOWED: dict[str, SettingType] = {
     "kinds": many(word()),
     "controller_timeout": number(0),
     "write": _WHERE,
-    "ros_version": whole(1, 2),
+    "ros_version": whole_number(1, 2),
     "cameras": many(word()),
     "camera_hz": number(0, 200, above=True),
     # bench
     "seconds": _SECONDS,
     "minutes": number(),
     "hz": number(),
-    "clients": whole(),
+    "clients": whole_number(),
     "demonstrations": _COUNT,
-    "rounds": whole(),
+    "rounds": whole_number(),
     "repeats": _COUNT,
     "scenes": _COUNT,
     "backend": many(word()),
     "ablations": maybe(_TASKS),
     "problems": _COUNT,
-    "chain_prompts": whole(0),
-    "sweep": whole(0),
+    "chain_prompts": whole_number(0),
+    "sweep": whole_number(0),
     "adapters": many(path()),
     "blocks": many(_COUNT),
     "answers": _COUNT,
@@ -285,7 +285,7 @@ ADDED = (
 )
 
 
-def listed(command: str, key: str) -> SettingType | None:
+def listed_kind(command: str, key: str) -> SettingType | None:
     """The kind that the list gives a setting; None where there is none."""
     if key.startswith("robot.loop."):
         key = key.removeprefix("robot.")
@@ -303,4 +303,4 @@ def _fits(key: str, pattern: str) -> bool:
 
 def kind_of(command: str, key: str, default: Any) -> SettingType | None:
     """What a setting of a command takes; None where neither the list nor the default says it."""
-    return listed(command, key) or like(default)
+    return listed_kind(command, key) or like(default)

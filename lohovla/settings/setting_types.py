@@ -94,14 +94,14 @@ class SettingType:
             count = "" if self.length is None else f"{self.length} of them; "
             says = f"a list in brackets, {count}each {says}"
         says += " or null" if self.null else ""
-        return UserError(f"{key} cannot be {plain(value)!r}", f"it is {says}; the default is {shown(default)}")
+        return UserError(f"{key} cannot be {plain_value(value)!r}", f"it is {says}; the default is {shown(default)}")
 
 
-def plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """A value of a configuration without the configuration's own classes."""
     if isinstance(value, DictConfig):
-        return {key: plain(one) for key, one in value.items()}
-    return [plain(one) for one in value] if isinstance(value, ListConfig) else value
+        return {key: plain_value(one) for key, one in value.items()}
+    return [plain_value(one) for one in value] if isinstance(value, ListConfig) else value
 
 
 def shown(value: Any) -> str:
@@ -110,7 +110,7 @@ def shown(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list | ListConfig):
         return "[" + ", ".join(shown(one) for one in value) + "]"
-    return '""' if value == "" else str(plain(value))
+    return '""' if value == "" else str(plain_value(value))
 
 
 def _default(key: str, default: Any) -> str:
@@ -122,7 +122,7 @@ def flag() -> SettingType:
     return SettingType((bool,), "true or false")
 
 
-def whole(least: int | None = None, most: int | None = None) -> SettingType:
+def whole_number(least: int | None = None, most: int | None = None) -> SettingType:
     """A whole number."""
     return SettingType((int,), "a whole number", least=least, most=most)
 
@@ -168,5 +168,5 @@ def like(default: Any) -> SettingType | None:
         kinds = {like(one) for one in default}
         one = kinds.pop() if len(kinds) == 1 else None
         return None if one is None else many(one)
-    found = {bool: flag(), int: whole(), float: number(), str: word()}
+    found = {bool: flag(), int: whole_number(), float: number(), str: word()}
     return found.get(type(default))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lohovla.model.modeling_lohovla import LoHoVLA
-from lohovla.train.sharding import put, whole
+from lohovla.train.sharding import full_tensor, put
 
 
 class EmaWeights:
@@ -66,7 +66,7 @@ class EmaWeights:
     def apply(self) -> None:
         """Put the averaged weights into the model."""
         for name, p in self._targets.items():
-            put(whole(self.weights[name]).to(p.device), p)
+            put(full_tensor(self.weights[name]).to(p.device), p)
         if self._shown is not self._model:
             buffers = dict(self._shown.named_buffers())
             for name, buffer in self._buffers().items():

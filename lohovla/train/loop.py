@@ -26,7 +26,7 @@ from lohovla.train.imitation.demonstration_batch import ImitationSettings
 from lohovla.train.metrics_logger import MetricsLogger
 from lohovla.train.muon import make_optimizer
 from lohovla.train.resume import Batches, TrainingInputs, resumed
-from lohovla.train.sharding import shard, whole
+from lohovla.train.sharding import full_tensor, shard_parameters
 from lohovla.train.tracking import Tracking
 from lohovla.train.training_stages import Stage, StageLosses
 from lohovla.train.training_state import TrainingState, stage_folder
@@ -83,7 +83,7 @@ class Trainer:
         self._made = TrainingInputs.from_stage(stage, source, world, precision, origin or {})
         losses = StageLosses(self.model, processor, stage, imitation)
         if fsdp:
-            shard(losses, cast(torch.nn.ModuleList, self.model.decoder.layers), accelerator)
+            shard_parameters(losses, cast(torch.nn.ModuleList, self.model.decoder.layers), accelerator)
             self._norms_every = 0  # what a loss's gradient is by itself is not to be had from parts
         elif stage.name == "detector":
             model.stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -164,7 +164,7 @@ class Trainer:
             self.accelerator.backward(total)
         norm = self.accelerator.clip_grad_norm_(self.losses.parameters(), 1.0)
         self.optimizer.step()
-        return {**sums, "norm": float(whole(torch.as_tensor(norm))), "rate": rate}
+        return {**sums, "norm": float(full_tensor(torch.as_tensor(norm))), "rate": rate}
 
     def _norms(self, losses: Mapping[str, Tensor]) -> dict[str, float]:
         """The gradient norm of each loss on its own, over all weights that the stage moves."""

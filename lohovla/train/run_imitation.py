@@ -84,7 +84,7 @@ class ImitationRun:
             cameras, chunk_size = list(model.config.cameras), model.config.chunk_size
             height = processor.features.cameras[0].height if cameras else height
         found = TrainingSet.open(
-            choices_of(config["dataset"], config["dataset_weights"], config["episodes"]),
+            dataset_choices(config["dataset"], config["dataset_weights"], config["episodes"]),
             rename=config["rename"] or {},
             cameras=cameras,
             image_height=height,
@@ -229,7 +229,7 @@ def stage_of(config: Mapping[str, Any]) -> Stage:
     return Stage(name=_STAGE, **{**stages[_STAGE], **chosen}, accumulate=config["accumulate"], freeze=freeze)
 
 
-def choices_of(
+def dataset_choices(
     dataset: str | Sequence[str], weights: Sequence[float] | None, episodes: Sequence[int] | None
 ) -> list[DatasetChoice]:
     """The data sets of a configuration.

@@ -30,7 +30,7 @@ def check_sharding(accelerator: Accelerator) -> None:
         raise UserError("fsdp=true does not go with precision=fp16", "use precision=bf16")
 
 
-def shard(losses: nn.Module, layers: nn.ModuleList, accelerator: Accelerator) -> None:
+def shard_parameters(losses: nn.Module, layers: nn.ModuleList, accelerator: Accelerator) -> None:
     """Shard a module in place: a layer's weights are whole while it runs, all others during the whole forward.
 
     Args:
@@ -46,7 +46,7 @@ def shard(losses: nn.Module, layers: nn.ModuleList, accelerator: Accelerator) ->
     fully_shard(losses, mesh=mesh)
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """A tensor with all its parts; where it is sharded, all processes have to ask."""
     return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).detach()
 

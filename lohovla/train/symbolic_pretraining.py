@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lohovla.model.configuration import LoHoVLAConfig
-from lohovla.model.encoders.detector import HEIGHT_UNIT, Detections, cell_centres, cells_of, join_facts
+from lohovla.model.encoders.detector import HEIGHT_UNIT, Detections, cell_centres, heatmap_cells, join_facts
 from lohovla.model.encoders.object_schema import KINDS, LABEL, LABEL_XY, LABELS, N_COLORS, N_SUPPORTS
 from lohovla.model.model_inputs import ModelInputs
 from lohovla.model.modeling_lohovla import LoHoVLA
@@ -63,7 +63,7 @@ def synthetic_detections(table: Tensor, config: LoHoVLAConfig) -> Detections:
     label = {name: rows[..., column] for name, column in LABEL.items()}
     kind = label["kind"].long()
     xy = rows[..., LABEL_XY] + _POSITION * torch.randn_like(rows[..., LABEL_XY])
-    cell = cells_of(config, xy)
+    cell = heatmap_cells(config, xy)
     height = label["z"][..., None] / HEIGHT_UNIT
     facts = join_facts(
         {

@@ -9,7 +9,7 @@ from transformers import DynamicCache
 
 from lohovla.model.action.action_expert import pick_place_condition, pick_place_scaled, sample_time
 from lohovla.model.attention_mask import SequenceLayout, TokenType, expert_attention_mask
-from lohovla.model.encoders.detector import DetectionMap, Detections, cells_of
+from lohovla.model.encoders.detector import DetectionMap, Detections, heatmap_cells
 from lohovla.model.encoders.object_schema import FACT, LABEL, LABEL_XY
 from lohovla.model.keyframes.pick_place_head import to_points, to_readout
 from lohovla.model.modeling_lohovla import LoHoVLA
@@ -51,8 +51,8 @@ class TrainingForward:
         self.points = torch.nan_to_num(batch.points, nan=0.05)
         jitter = (torch.rand_like(self.points[..., :2]) * 2 - 1) * _JITTER
         size = self.points.new_tensor(model.config.cell_size)
-        self.read_cell = cells_of(model.config, self.points[..., :2] + jitter * size)  # (B, S, 2)
-        self.true_cell = cells_of(model.config, self.points[..., :2])
+        self.read_cell = heatmap_cells(model.config, self.points[..., :2] + jitter * size)  # (B, S, 2)
+        self.true_cell = heatmap_cells(model.config, self.points[..., :2])
         if noised:
             words = batch.subtasks[:, 0]
             self.noised, self.masked, self.ratio = noise_words(words, model.config.block_size, self.mask_id)

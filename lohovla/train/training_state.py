@@ -17,7 +17,7 @@ from lohovla.errors import UserError
 from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.settings.renamed_settings import old_stage
 from lohovla.train.ema_weights import EmaWeights
-from lohovla.train.sharding import put, share, whole
+from lohovla.train.sharding import full_tensor, put, share
 from lohovla.train.training_stages import Stage
 
 _WEIGHTS = "state.safetensors"
@@ -64,11 +64,11 @@ class TrainingState:
         tensors: dict[str, Tensor] = {}
         states = self._optimizer.state_dict()["state"]
         for name, p in self._moved.items():
-            tensors[f"weight/{name}"] = whole(p).contiguous()
-            tensors[f"average/{name}"] = whole(self.average.weights[name]).contiguous()
+            tensors[f"weight/{name}"] = full_tensor(p).contiguous()
+            tensors[f"average/{name}"] = full_tensor(self.average.weights[name]).contiguous()
             own = states.get(self._numbers[name], {})  # empty, if no loss asks for the weight
             for part in own.keys() & _PARTS:
-                tensors[f"{part}/{name}"] = whole(own[part]).contiguous()
+                tensors[f"{part}/{name}"] = full_tensor(own[part]).contiguous()
         if not write:
             return
         self._folder.mkdir(parents=True, exist_ok=True)

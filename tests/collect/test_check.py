@@ -10,7 +10,7 @@ import pytest
 
 from lohovla.cli import main
 from lohovla.data import dataset_layout
-from lohovla.data.check_dataset import check
+from lohovla.data.check_dataset import check_dataset
 
 
 def table_path(root, episode):
@@ -116,7 +116,7 @@ def test_damage_is_named(collected, tmp_path, damage, line, capsys):
     root = tmp_path / "damaged"
     shutil.copytree(collected, root)
     damage(root)
-    lines = list(check(root))
+    lines = list(check_dataset(root))
     assert any(line in found for found in lines), lines
     assert main(["data", "check", str(root)]) == 1
     assert line in capsys.readouterr().out

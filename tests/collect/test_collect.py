@@ -19,9 +19,9 @@ import pytest
 from lohovla.collect.collect_dataset import collect
 from lohovla.collect.replay import Replayer
 from lohovla.data import dataset_layout
-from lohovla.data.check_dataset import check
-from lohovla.data.dataset_metadata import read_info, read_rows
-from lohovla.data.parquet import decode_picture, read_index, values_of
+from lohovla.data.check_dataset import check_dataset
+from lohovla.data.dataset_metadata import read_episode_rows, read_info
+from lohovla.data.parquet import decode_stored_picture, read_index, values_of
 from lohovla.data.writer import DatasetWriter
 from lohovla.errors import UserError
 
@@ -36,7 +36,7 @@ def files_of(root: Path):
 
 
 def test_it_checks_and_replays_in_every_byte(collected):
-    assert list(check(collected)) == []
+    assert list(check_dataset(collected)) == []
     for episode in range(6):
         report = Replayer(collected).replay(episode)
         assert report.physics is None
@@ -49,7 +49,7 @@ def test_the_layout_is_the_formats(collected):
     assert info["codebase_version"] == "v3.0"
     assert info["total_episodes"] == 6
     assert info["splits"] == {"train": "0:6"}
-    rows = read_rows(collected)
+    rows = read_episode_rows(collected)
     assert [row["dataset_from_index"] for row in rows[1:]] == [row["dataset_to_index"] for row in rows[:-1]]
     assert info["total_frames"] == rows[-1]["dataset_to_index"]
     tasks = read_index(collected / dataset_layout.TASKS, "task")
@@ -64,7 +64,7 @@ def test_the_layout_is_the_formats(collected):
 
 def test_words_plans_and_subgoals_belong_together(collected):
     subtasks = {number: text for text, number in read_index(collected / dataset_layout.SUBTASKS, "subtask").items()}
-    for row in read_rows(collected):
+    for row in read_episode_rows(collected):
         table = pq.read_table(
             dataset_layout.path_of(collected, dataset_layout.DATA_PATH, row["episode_index"])
         ).to_pydict()
@@ -85,13 +85,13 @@ def test_words_plans_and_subgoals_belong_together(collected):
 def test_pictures_are_close_to_what_was_seen_and_depth_is_exact(collected, read_video):
     from lohovla.envs.env import BlocksEnv
 
-    row = read_rows(collected)[4]
+    row = read_episode_rows(collected)[4]
     origin = json.loads((collected / dataset_layout.ORIGIN).read_text())
     env = BlocksEnv(task=row["task_name"], **origin["env"])
     observation, _ = env.reset(seed=row["seed"])
     table = pq.read_table(dataset_layout.path_of(collected, dataset_layout.DATA_PATH, 4))
     unit = read_info(collected)["features"]["depth.top"]["info"]["unit"]
-    metres = dataset_layout.dequantise_depth(decode_picture(table["depth.top"][0].as_py()), unit)
+    metres = dataset_layout.dequantise_depth(decode_stored_picture(table["depth.top"][0].as_py()), unit)
     assert metres.tobytes() == observation["depth.top"].tobytes()
     assert np.float32(table["observation.state"][0].as_py()).tobytes() == observation["state"].tobytes()
     for name in ("images.top", "images.wrist"):
@@ -104,7 +104,7 @@ def test_pictures_are_close_to_what_was_seen_and_depth_is_exact(collected, read_
 
 
 def test_every_seed_is_even_and_known(collected):
-    seeds = [(row["task_name"], row["seed"]) for row in read_rows(collected)]
+    seeds = [(row["task_name"], row["seed"]) for row in read_episode_rows(collected)]
     assert [seed for _, seed in seeds] == [0, 2, 4] * 2
     assert len({name for name, _ in seeds}) == 2
 
@@ -116,7 +116,7 @@ def test_appending_never_rewrites(tmp_path):
     after = files_of(tmp_path / "d")
     assert all(after[name] == content for name, content in before.items())
     assert read_info(tmp_path / "d")["total_episodes"] == 4
-    assert list(check(tmp_path / "d")) == []
+    assert list(check_dataset(tmp_path / "d")) == []
 
 
 @pytest.mark.parametrize("runner", ["local", "ray"])
@@ -139,7 +139,7 @@ def test_failures_are_left_out_unless_told(tmp_path):
     assert len(tried) == 20
     shutil.rmtree(tmp_path / "d")
     collect(plan_of(tmp_path / "d", policy="random", episodes=2, keep_failures=True))
-    assert [row["success"] for row in read_rows(tmp_path / "d")] == [False, False]
+    assert [row["success"] for row in read_episode_rows(tmp_path / "d")] == [False, False]
 
 
 @pytest.mark.parametrize("control", ["ee", "pick_place"])
@@ -148,7 +148,7 @@ def test_deliberate_mistakes_are_marked_and_recovered_from(tmp_path, control):
     often = {"probability": 0.5, "start": 1.0, "size": 0.03}
     collect(plan_of(tmp_path / "d", env=env, disturb=often, tasks=("put-block-into-matching-bowl",), episodes=2))
     marked = 0
-    for row in read_rows(tmp_path / "d"):
+    for row in read_episode_rows(tmp_path / "d"):
         table = pq.read_table(
             dataset_layout.path_of(tmp_path / "d", dataset_layout.DATA_PATH, row["episode_index"])
         ).to_pydict()
@@ -218,8 +218,8 @@ def survive_kills(root: Path, kills: int, episodes: int):
         finished = committed(root)
     process = start(root, episodes)
     assert process.wait() == 0, process.stderr.read()
-    assert list(check(root)) == []
-    assert [row["seed"] for row in read_rows(root)] == [2 * k for k in range(episodes)]
+    assert list(check_dataset(root)) == []
+    assert [row["seed"] for row in read_episode_rows(root)] == [2 * k for k in range(episodes)]
     assert not (root / dataset_layout.STAGING).exists()
 
 
@@ -245,7 +245,7 @@ def test_a_full_disk_loses_no_finished_episode(tmp_path):
     assert "cannot write to" in error
     assert committed(root) == 2
     collect(plan_of(root, episodes=3))
-    assert list(check(root)) == []
+    assert list(check_dataset(root)) == []
 
 
 def test_another_writer_is_kept_out(tmp_path):
@@ -261,7 +261,7 @@ def test_another_writer_is_kept_out(tmp_path):
 def test_the_video_is_what_players_open(collected, read_video):
     path = dataset_layout.path_of(collected, dataset_layout.VIDEO_PATH, 0, video_key="observation.images.wrist")
     frames = read_video(path)
-    assert len(frames) == read_rows(collected)[0]["length"]
+    assert len(frames) == read_episode_rows(collected)[0]["length"]
     assert frames.shape[1:] == (34, 34, 3)  # 33 padded to even
     assert os.path.getsize(path) > 500
 

@@ -8,8 +8,8 @@ import pytest
 
 from lohovla.collect.collect_dataset import CollectConfig, collect
 from lohovla.collect.world_episodes import MotionNoise, attempt_task, record_attempt
-from lohovla.data.check_dataset import check
-from lohovla.data.dataset_metadata import read_info, read_rows
+from lohovla.data.check_dataset import check_dataset
+from lohovla.data.dataset_metadata import read_episode_rows, read_info
 from lohovla.data.video import write_video
 from lohovla.envs.worlds.shared import shared_world
 from lohovla.envs.worlds.world import World, WorldTask
@@ -49,7 +49,7 @@ def _closed():
 def test_expert_is_recorded_and_read_back(tmp_path, tiny_world_settings, python):
     root = tmp_path / "set"
     collect(plan_of(root, {**tiny_world_settings, "python": python}))
-    assert list(check(root)) == []
+    assert list(check_dataset(root)) == []
     info = read_info(root)
     assert info["fps"] == 10
     assert info["robot_type"] == "tiny"
@@ -57,7 +57,7 @@ def test_expert_is_recorded_and_read_back(tmp_path, tiny_world_settings, python)
     assert not {name for name in info["features"] if "subtask" in name or "language" in name}
     assert not (root / "states").exists()
     assert not (root / "meta" / "subtasks.parquet").exists()
-    rows = read_rows(root, info)
+    rows = read_episode_rows(root, info)
     assert [row["task_name"] for row in rows] == ["point"] * 3 + ["again"] * 3
     assert all(row["seed"] % 2 == 0 and row["success"] for row in rows)
     data = opened(root, tmp_path / "cache", image_height=16)
@@ -70,7 +70,7 @@ def test_expert_is_recorded_and_read_back(tmp_path, tiny_world_settings, python)
 def test_only_successes_are_kept_and_failures_counted(tmp_path, tiny_world_settings):
     root = tmp_path / "set"
     collect(plan_of(root, tiny_world_settings, tasks=("point",), episodes=8, noise=0.0))
-    rows = read_rows(root, read_info(root))
+    rows = read_episode_rows(root, read_info(root))
     lost = [json.loads(line)["seed"] for line in (root / "meta" / "failures.jsonl").read_text().splitlines()]
     assert len(rows) == 8
     assert lost

@@ -12,7 +12,7 @@ import pytest
 from lohovla.cli import main
 from lohovla.collect.replay import Replayer
 from lohovla.data import dataset_layout
-from lohovla.data.check_dataset import check
+from lohovla.data.check_dataset import check_dataset
 from lohovla.data.dataset_metadata import read_info
 from lohovla.data.writer import DatasetWriter
 from lohovla.errors import UserError
@@ -90,7 +90,7 @@ def test_damage_is_one_line_everywhere(small, tmp_path, name, how, capsys):
     shutil.copytree(small, root)
     features, origin = read_info(root)["features"], json.loads((root / dataset_layout.ORIGIN).read_text())
     damage(root, name, how)
-    lines = list(check(root))
+    lines = list(check_dataset(root))
     # A bit may hit what nobody reads; only sets as they were collected say how; sub-tasks are in the frames as well.
     spared = {
         ("deleted", dataset_layout.ORIGIN),
@@ -134,7 +134,7 @@ def test_columns_of_another_kind_are_refused(small, tmp_path):
         pq.write_table(changed, path)
         with pytest.raises(UserError, match=name):
             opened(root, tmp_path / "cache")
-        assert any(name in line for line in check(root))
+        assert any(name in line for line in check_dataset(root))
 
 
 def drop_words(root):
@@ -169,7 +169,7 @@ def test_subtasks_come_from_the_frames_where_their_file_is_gone(small, tmp_path)
     (root / dataset_layout.SUBTASKS).unlink()
     assert subtasks_of(root, tmp_path) == subtasks_of(small, tmp_path)
     assert all(sentence for said in subtasks_of(root, tmp_path) for sentence in said)
-    assert list(check(root)) == []
+    assert list(check_dataset(root)) == []
 
 
 def test_sets_without_the_column_are_read_by_number(small, tmp_path):
@@ -188,7 +188,7 @@ def test_words_that_disagree_are_found(small, tmp_path):
     table = pq.read_table(path)
     at = table.column_names.index("subtask_index")
     pq.write_table(table.set_column(at, "subtask_index", table["subtask_index"].combine_chunks()[::-1]), path)
-    assert any("say different sub-tasks at frame 0" in line for line in check(root))
+    assert any("say different sub-tasks at frame 0" in line for line in check_dataset(root))
 
 
 def test_sets_of_before_are_read(small, tmp_path):

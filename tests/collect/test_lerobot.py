@@ -15,7 +15,7 @@ import pytest
 
 from lohovla.data import dataset_layout
 from lohovla.data.dataset_metadata import read_info
-from lohovla.data.parquet import decode_picture
+from lohovla.data.parquet import decode_stored_picture
 
 from .conftest import opened
 
@@ -41,7 +41,7 @@ def test_trainers_find_only_what_a_network_reads_and_says(small):
     assert features["language_persistent"] == {"dtype": "language", "shape": [1], "names": None}
     stats = json.loads((small / dataset_layout.STATS).read_text())
     texts = [text for table in tables_of(small) for text in table["depth.top"].to_pylist()]
-    metres = [decode_picture(text)[::2, ::2] * depth["unit"] for text in texts]
+    metres = [decode_stored_picture(text)[::2, ::2] * depth["unit"] for text in texts]
     assert stats["depth.top"]["mean"] == pytest.approx([np.mean(metres)], rel=1e-5)
 
 

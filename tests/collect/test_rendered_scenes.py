@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lohovla.collect import ee_trajectories, rendered_scenes
-from lohovla.collect.ee_trajectories import PlayedMotions, play
+from lohovla.collect.ee_trajectories import PlayedMotions, play_pick_place
 from lohovla.collect.privileged_labels import COLORS, points_of
 from lohovla.collect.rendered_scenes import (
     LabelledScenes,
@@ -172,7 +172,7 @@ def test_a_played_subtask_succeeds_and_comes_home():
     home = observation["state"][:3].astype(float)
     scene = env.scene()
     points = points_of(scene, env.problem.goal.next(scene))
-    states, actions = play(env, points, home)
+    states, actions = play_pick_place(env, points, home)
     assert env.problem.goal.score(env.scene()) == pytest.approx(1.0)
     assert len(states) == len(actions)
     assert np.linalg.norm(env.observe()["state"][:3] - home) < 0.02

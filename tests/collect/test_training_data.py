@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from lohovla.data import dataset_layout
-from lohovla.data.dataset_metadata import read_rows
+from lohovla.data.dataset_metadata import read_episode_rows
 from lohovla.data.resize_images import resize_pictures
 
 from .conftest import opened
@@ -16,7 +16,7 @@ def test_a_collected_set_is_read_frame_by_frame(collected, tmp_path, read_video)
         ("top", 32, 64, True),
         ("wrist", 32, 32, False),
     ]
-    for row in read_rows(collected):
+    for row in read_episode_rows(collected):
         number = row["episode_index"]
         episode = data.episode(number, held_out=False)
         for camera, size in (("top", (32, 64)), ("wrist", (33, 33))):
@@ -37,7 +37,7 @@ def test_the_goal_is_the_picture_as_the_subtask_ends(collected, tmp_path):
     goals = {}
     for state, goal in zip(batch["state"].numpy(), batch["goal.top"].numpy(), strict=True):
         goals.setdefault(state.tobytes(), []).append(goal)
-    for row in read_rows(collected):
+    for row in read_episode_rows(collected):
         number = row["episode_index"]
         table = pq.read_table(dataset_layout.path_of(collected, dataset_layout.DATA_PATH, number))
         episode = data.episode(number, held_out=False)

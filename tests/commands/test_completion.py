@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from lohovla.cli import COMMANDS, main
-from lohovla.commands.completion import candidates
+from lohovla.commands.completion import completions
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from lohovla.commands.completion import candidates
     ],
 )
 def test_candidates(words, among):
-    found = candidates(words, COMMANDS)
+    found = completions(words, COMMANDS)
     assert among <= set(found)
     assert all(one.startswith(words[-1]) for one in found)
 

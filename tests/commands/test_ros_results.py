@@ -19,7 +19,7 @@ RECORD = {
 
 def test_a_run_on_a_robot_is_a_success_where_the_policy_says_done(monkeypatch):
     kept = []
-    monkeypatch.setattr("lohovla.ros.record.run_recorder.save", lambda *given: kept.append(given) or 7)
+    monkeypatch.setattr("lohovla.ros.record.run_recorder.save_run", lambda *given: kept.append(given) or 7)
     robot, simulator = SimpleNamespace(world=None), SimpleNamespace(world="/sim/world")
     assert save_recording(None, Path("set"), robot, RECORD, "ur5e", "lohovla") == 7
     save_recording(None, Path("set"), robot, {**RECORD, "ending": "time"}, "ur5e", "lohovla")
@@ -34,7 +34,7 @@ def test_a_run_that_cannot_be_recorded_is_told_in_a_line(monkeypatch, capsys):
     def full(*_):
         raise UserError("the disk is full", "make room")
 
-    monkeypatch.setattr("lohovla.ros.record.run_recorder.save", full)
+    monkeypatch.setattr("lohovla.ros.record.run_recorder.save_run", full)
     assert save_recording(None, Path("set"), SimpleNamespace(world=None), RECORD, "ur5e", "lohovla") is None
     assert capsys.readouterr().err == "not recorded: the disk is full\n"
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lohovla.benchmarks.control.faults import FAULTS, FINAL, play, violations
+from lohovla.benchmarks.control.faults import FAULTS, FINAL, play_with_fault, violations
 from lohovla.control.motion_limits import MotionLimits
 from lohovla.control.simulated_robots import SimulatedArm
 
@@ -31,7 +31,9 @@ SIGNS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_kind_of_fault(fault):
-    outcomes = [play(1000 * FAULTS.index(fault) + k, fault=fault, rates=(50.0,), forever=k < 2) for k in range(3)]
+    outcomes = [
+        play_with_fault(1000 * FAULTS.index(fault) + k, fault=fault, rates=(50.0,), forever=k < 2) for k in range(3)
+    ]
     assert [outcome for outcome in outcomes if outcome.bad] == []
     assert any(outcome.moved > 0.05 for outcome in outcomes)
     if fault in SIGNS:
@@ -76,7 +78,7 @@ def test_in_the_mujoco_environment_too(fault):
         arms.append(mujoco_arm(seed))
         return arms[-1]
 
-    outcome = play(5, make, fault, (50.0,))
+    outcome = play_with_fault(5, make, fault, (50.0,))
     assert not outcome.bad
     speed = np.linalg.norm(arms[0]._env.simulation.data.qvel[:6])
     if outcome.forever:
@@ -87,12 +89,12 @@ def test_in_the_mujoco_environment_too(fault):
 @pytest.mark.parametrize("part", range(6))
 def test_thousands_of_faults(part):
     size = LONG // 6
-    outcomes = [play(10_000 + seed) for seed in range(part * size, (part + 1) * size)]
+    outcomes = [play_with_fault(10_000 + seed) for seed in range(part * size, (part + 1) * size)]
     assert [outcome for outcome in outcomes if outcome.bad] == []
     assert {outcome.fault for outcome in outcomes} == set(FAULTS)
 
 
 @pytest.mark.slow
 def test_a_hundred_faults_in_the_mujoco_environment():
-    outcomes = [play(20_000 + seed, mujoco_arm, rates=(100.0,)) for seed in range(108)]
+    outcomes = [play_with_fault(20_000 + seed, mujoco_arm, rates=(100.0,)) for seed in range(108)]
     assert [outcome for outcome in outcomes if outcome.bad] == []

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from lohovla.control.poses import compose, nearest, to_absolute, to_relative, unwrap, wrap
+from lohovla.control.poses import compose_rotations, nearest, shortest_rotation, to_absolute, to_relative, unwrap
 
 RNG = np.random.default_rng(0)
 
@@ -13,15 +13,15 @@ RNG = np.random.default_rng(0)
 def test_compose_is_the_product_of_rotations(k):
     a, b = RNG.normal(0, 1.5, (2, 3))
     product = Rotation.from_rotvec(a) * Rotation.from_rotvec(b)
-    assert (Rotation.from_rotvec(compose(a, b)).inv() * product).magnitude() < 1e-7
+    assert (Rotation.from_rotvec(compose_rotations(a, b)).inv() * product).magnitude() < 1e-7
 
 
 @pytest.mark.parametrize("k", range(20))
 def test_nearest_and_wrap_keep_the_rotation(k):
     r, near = RNG.normal(0, 4, (2, 3))
-    for other in (nearest(r, near), wrap(r)):
+    for other in (nearest(r, near), shortest_rotation(r)):
         assert (Rotation.from_rotvec(other).inv() * Rotation.from_rotvec(r)).magnitude() < 1e-7
-    assert np.linalg.norm(wrap(r)) <= np.pi + 1e-12
+    assert np.linalg.norm(shortest_rotation(r)) <= np.pi + 1e-12
     axis, angle = r / np.linalg.norm(r), np.linalg.norm(r)
     others = [axis * (angle + 2 * np.pi * turn) for turn in range(-4, 5)]
     assert np.linalg.norm(nearest(r, near) - near) <= min(np.linalg.norm(o - near) for o in others) + 1e-9

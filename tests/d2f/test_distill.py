@@ -16,7 +16,15 @@ from lohovla.output_folder import lock_folder
 from lohovla.train.distill import distill_loop, distill_stages, training_checkpoint
 from lohovla.train.distill.losses import distillation_loss
 from lohovla.train.distill.mask_ratios import corrupt, ratios
-from lohovla.train.distill.objectives import BaseObjective, MaskSchedule, StudentObjective, at, head, run, student_mask
+from lohovla.train.distill.objectives import (
+    BaseObjective,
+    MaskSchedule,
+    StudentObjective,
+    at,
+    head,
+    hidden_states,
+    student_mask,
+)
 from lohovla.train.distill.text_batches import Mixture, TextBatch, stream
 from lohovla.train.muon import orthogonal
 
@@ -165,15 +173,15 @@ def test_the_teacher_is_the_model_without_its_adapter(tokenizer):
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     batch = next(stream(tokenizer, Mixture({"arithmetic": 1.0}, batch=2, block=16)))
     everything = batch.inside[:, None].expand(-1, batch.tokens.shape[1], -1)
-    before = head(bare, run(bare, batch.tokens, everything)).detach().clone()
+    before = head(bare, hidden_states(bare, batch.tokens, everything)).detach().clone()
     model = distill_stages.add_adapter(bare, 4, 4, 0.0, ["q_proj", "v_proj"])
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(0.0, 0.3)
     with model.disable_adapter():
-        assert torch.equal(head(model, run(model, batch.tokens, everything)), before)
-    assert not torch.allclose(head(model, run(model, batch.tokens, everything)), before)
+        assert torch.equal(head(model, hidden_states(model, batch.tokens, everything)), before)
+    assert not torch.allclose(head(model, hidden_states(model, batch.tokens, everything)), before)
     objective = StudentObjective(tokenizer.mask_token_id, True, MaskSchedule(), padding=False)
     loss, parts = objective(model, batch, torch.Generator().manual_seed(0))
     loss.backward()
@@ -207,7 +215,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tokenizer, tmp_path):
     assert steps == [1, 2, 3, 4, 5, 6]
     other = distill_stages.add_adapter(tiny(tokenizer), 4, 4, 0.0, ["q_proj"])
     with pytest.raises(UserError, match="another model"):
-        training_checkpoint.load(
+        training_checkpoint.load_training_state(
             tmp_path / "parts" / "checkpoint", other, distill_stages.student_optimizer(other, 1e-2, 0.0)
         )
     state = tmp_path / "parts" / "checkpoint" / "state.json"

@@ -56,7 +56,7 @@ def test_what_is_no_quantile_is_refused():
 
 def test_json_and_back():
     one = ValueHistogram.from_values(RNG.normal(0.0, 1.0, 300))
-    (back,) = histogram.from_lists(histogram.as_lists([one]))
+    (back,) = histogram.from_lists(histogram.histogram_lists([one]))
     assert (back.low, back.high, back.exponent) == (one.low, one.high, one.exponent)
     np.testing.assert_array_equal(back.bins, one.bins)
     np.testing.assert_array_equal(back.counts, one.counts)

@@ -11,7 +11,7 @@ PLAN = ["Pick a.", "Pick b."]
 
 
 def test_rows_are_the_formats():
-    rows = language_columns.rows_of(SAID, [0, 2, 4], PLAN, 10)
+    rows = language_columns.language_rows(SAID, [0, 2, 4], PLAN, 10)
     assert [(row["style"], row["content"]) for row in rows] == [
         ("subtask", "Pick a."),
         ("plan", "1. Pick a.\n2. Pick b."),
@@ -19,7 +19,7 @@ def test_rows_are_the_formats():
         ("plan", "1. Pick b."),
         ("subtask", "Done."),
     ]
-    column = language_columns.column(rows, 5)
+    column = language_columns.language_column(rows, 5)
     names = "role content style timestamp camera tool_calls"
     assert [field.name for field in column.type.value_type] == names.split()
     assert column.type.value_type.field("timestamp").type == pa.float32()
@@ -30,14 +30,14 @@ def test_rows_are_the_formats():
 @pytest.mark.parametrize("fps", [1, 20, 30])
 def test_every_frame_has_the_subtask_that_began_last(fps):
     said = [f"Do {k // 7}." for k in range(100)]
-    rows = language_columns.rows_of(said, range(0, 100, 7), said, fps)
+    rows = language_columns.language_rows(said, range(0, 100, 7), said, fps)
     times = (np.arange(100) / fps).astype(np.float32)
     assert language_columns.subtasks_at(rows, times) == said
     assert language_columns.subtasks_at(rows[::-1], times) == said
 
 
 def test_a_subtask_said_twice_is_two():
-    rows = language_columns.rows_of(["Pick."] * 4 + ["Done."], [0, 2, 4], ["Pick."], 10)
+    rows = language_columns.language_rows(["Pick."] * 4 + ["Done."], [0, 2, 4], ["Pick."], 10)
     turns = language_columns.subtask_turns(rows, np.arange(5) / 10)
     assert turns is not None
     assert turns[1].tolist() == [0, 0, 1, 1, 2]

@@ -6,7 +6,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from lohovla.data.dataset_layout import dequantise_depth, quantise_depth
-from lohovla.data.parquet import column, decode_picture, picture_column, read_index, values_of, write_index, write_table
+from lohovla.data.parquet import (
+    arrow_column,
+    decode_stored_picture,
+    picture_column,
+    read_index,
+    values_of,
+    write_index,
+    write_table,
+)
 
 
 @pytest.mark.parametrize("shape", [(1,), (7,), (2, 4), (3, 2, 5)])
@@ -14,7 +22,7 @@ from lohovla.data.parquet import column, decode_picture, picture_column, read_in
 def test_columns_come_back_as_they_went(tmp_path, shape, dtype):
     values = np.random.default_rng(0).integers(0, 2, (11, *shape)).astype(dtype)
     values = values[:, 0] if shape == (1,) else values
-    write_table(pa.table({"x": column(values)}), tmp_path / "t.parquet")
+    write_table(pa.table({"x": arrow_column(values)}), tmp_path / "t.parquet")
     back = values_of(pq.read_table(tmp_path / "t.parquet"), "x", shape)
     np.testing.assert_array_equal(back, values)
     assert back.dtype == values.dtype
@@ -26,7 +34,7 @@ def test_depth_is_kept_without_loss(tmp_path):
     metres = dequantise_depth(steps, unit)
     write_table(pa.table({"d": picture_column(quantise_depth(metres, unit))}), tmp_path / "t.parquet")
     rows = pq.read_table(tmp_path / "t.parquet")["d"].to_pylist()
-    back = np.stack([dequantise_depth(decode_picture(row), unit) for row in rows])
+    back = np.stack([dequantise_depth(decode_stored_picture(row), unit) for row in rows])
     assert back.tobytes() == metres.tobytes()
 
 

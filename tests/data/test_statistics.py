@@ -39,7 +39,7 @@ def test_quantiles_of_a_set_are_those_of_all_its_frames():
 
 def test_without_histograms_there_are_no_quantiles():
     one = {"x": statistics.of_values(RNG.random(9))}
-    other = statistics.as_arrays(statistics.as_lists(one))
+    other = statistics.as_arrays(statistics.statistics_lists(one))
     assert set(statistics.combine(one, other)["x"]) == {"min", "max", "mean", "std", "count"}
 
 
@@ -53,8 +53,8 @@ def test_pictures_have_a_statistic_a_colour_in_unit_range():
 
 def test_json_and_back():
     stats = {"x": statistics.of_values(RNG.random((9, 2)))}
-    back = statistics.as_arrays(statistics.as_lists(stats))
+    back = statistics.as_arrays(statistics.statistics_lists(stats))
     np.testing.assert_array_equal(back["x"]["std"], stats["x"]["std"])
     assert back["x"].spread is None
-    whole = statistics.as_arrays(statistics.as_lists(stats), statistics.spreads_as_lists(stats))
+    whole = statistics.as_arrays(statistics.statistics_lists(stats), statistics.spreads_as_lists(stats))
     assert [one.low for one in whole["x"].spread] == stats["x"]["min"].tolist()

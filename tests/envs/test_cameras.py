@@ -10,7 +10,7 @@ import pytest
 
 from lohovla.envs.control.simulation import Simulation
 from lohovla.envs.env import BlocksEnv
-from lohovla.envs.render.fused_view import points_of
+from lohovla.envs.render.fused_view import point_cloud
 from lohovla.envs.render.noise import CameraNoise
 from lohovla.envs.scene.cameras import CAMERAS, rotation_of
 from lohovla.envs.sensors import Sensors
@@ -131,7 +131,7 @@ def test_depth_deprojects_to_the_top_of_a_block(set_table, look, name, width, he
     simulation = set_table(blocks=((0.5, 0.0, 0.03, 0.4, 0.06),))
     observation = look(simulation, **{name: {"width": width, "height": height, "depth": True}})
     sensors = Sensors({name: {"width": width, "height": height}}, CameraNoise())
-    points = points_of(sensors.cameras[name], observation[f"depth.{name}"])
+    points = point_cloud(sensors.cameras[name], observation[f"depth.{name}"])
     over = np.hypot(points[..., 0] - 0.5, points[..., 1]) < 0.02
     assert over.sum() > 30
     np.testing.assert_allclose(points[over][:, 2], 0.06, atol=1.5e-3)

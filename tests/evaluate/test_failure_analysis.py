@@ -2,13 +2,13 @@
 
 from dataclasses import asdict
 
-from lohovla.evaluate.failure_analysis import Diagnosis, as_table, by_task
+from lohovla.evaluate.failure_analysis import Diagnosis, as_table, summary_by_task
 
 
 def test_what_was_never_judged_is_neither_right_nor_wrong():
     silent = Diagnosis()
     planned = Diagnosis(plans=4, right=3, as_oracle=2, progress_right=0, progress_wrong=2, pick_mm=[1.0, 3.0])
-    found = by_task({"task": task, "diagnosis": asdict(one)} for task, one in (("A", silent), ("B", planned)))
+    found = summary_by_task({"task": task, "diagnosis": asdict(one)} for task, one in (("A", silent), ("B", planned)))
     assert found["A"] == {"plans": 0, "as_oracle": None, "right": None, "missed": None, "progress": None}
     assert (found["B"]["right"], found["B"]["progress"], found["B"]["missed"]) == (0.75, 0.0, 0.0)
     header, (empty, full) = as_table(found)

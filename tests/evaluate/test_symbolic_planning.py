@@ -12,7 +12,7 @@ from lohovla.envs.tasks.registry import get_task, initial_scene
 from lohovla.errors import UserError
 from lohovla.evaluate.protocol import seeds_of
 from lohovla.evaluate.spoken_subtask import moves_of
-from lohovla.evaluate.symbolic_planning import COMPOSED_ROWS, measure, problems_of
+from lohovla.evaluate.symbolic_planning import COMPOSED_ROWS, measure_planning, problems_of
 
 SEEDS = seeds_of("val", 4)
 
@@ -43,7 +43,7 @@ def _same(problem, scene):
 
 @pytest.mark.parametrize("tasks", [TASKS, tuple(COMPOSED_ROWS)])
 def test_who_says_what_the_oracle_says_solves_every_row(tasks):
-    rows = [row for row, _ in measure(oracle(tasks), dict.fromkeys(tasks, "row"), SEEDS)]
+    rows = [row for row, _ in measure_planning(oracle(tasks), dict.fromkeys(tasks, "row"), SEEDS)]
     assert [(row.successes, row.episodes) for row in rows] == [(4, 4)] * len(tasks)
     assert {row.score for row in rows} == {1.0}
 
@@ -60,14 +60,16 @@ def test_who_says_what_the_oracle_says_solves_every_row(tasks):
 )
 def test_what_always_says_one_thing_solves_only_where_it_is_right(text, solved):
     rows = {task: task for task in COMPOSED_ROWS}
-    found = {row.name: row.successes for row, _ in measure(lambda scenes, *_: [text] * len(scenes), rows, SEEDS)}
+    found = {
+        row.name: row.successes for row, _ in measure_planning(lambda scenes, *_: [text] * len(scenes), rows, SEEDS)
+    }
     assert {name for name, count in found.items() if count} == solved
     assert all(found[name] == len(SEEDS) for name in solved)
 
 
 def test_goals_that_are_not_read_are_not_solved():
     rows = {"B": "B"}
-    ((row, _),) = measure(oracle(["B"]), rows, SEEDS, reads=lambda goal: False)
+    ((row, _),) = measure_planning(oracle(["B"]), rows, SEEDS, reads=lambda goal: False)
     assert (row.successes, row.unread) == (0, len(SEEDS))
 
 
@@ -76,13 +78,13 @@ def test_words_that_fit_several_moves_are_carried_out_at_best_or_at_random():
     task = "stack-blocks-with-alternate-color"
     seeds = seeds_of("val", 30)
     scores = {
-        reading: next(iter(measure(oracle([task], seeds), {task: task}, seeds, reading)))[0].successes
+        reading: next(iter(measure_planning(oracle([task], seeds), {task: task}, seeds, reading)))[0].successes
         for reading in ("best", "random")
     }
     assert scores["best"] == 30
     assert scores["random"] < 30
     with pytest.raises(UserError, match="best, random"):
-        next(iter(measure(oracle([task]), {task: task}, SEEDS, "worst")))
+        next(iter(measure_planning(oracle([task]), {task: task}, SEEDS, "worst")))
 
 
 @pytest.fixture

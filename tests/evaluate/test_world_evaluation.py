@@ -15,7 +15,7 @@ from lohovla.evaluate.episode_log import read_rows
 from lohovla.evaluate.episode_runner import run_batch
 from lohovla.evaluate.report.world_table import world_json, world_results, world_table
 from lohovla.evaluate.world_episodes import WorldEpisodeGroup, WorldEpisodeRunner, play_world_group
-from lohovla.evaluate.world_protocol import words_of
+from lohovla.evaluate.world_protocol import instructions_of
 from lohovla.policies.base import Decision, Policy, PolicySpec
 
 MARK = "Move the point to the mark"
@@ -112,10 +112,10 @@ def test_episode_that_runs_out_fails_and_leaves_its_last_picture(tiny_world_sett
 
 def test_words_of_others(tiny_world_settings):
     world = World(tiny_world_settings)
-    assert words_of(world, ["point"], "own") == {"point": MARK}
-    assert words_of(world, ["point"], "shuffled") == {"point": "Do it again"}
-    assert words_of(world, ["point", "again"], "shuffled") == {"point": "Do it again", "again": MARK}
-    assert words_of(world, ["point"], "Open the drawer") == {"point": "Open the drawer"}
+    assert instructions_of(world, ["point"], "own") == {"point": MARK}
+    assert instructions_of(world, ["point"], "shuffled") == {"point": "Do it again"}
+    assert instructions_of(world, ["point", "again"], "shuffled") == {"point": "Do it again", "again": MARK}
+    assert instructions_of(world, ["point"], "Open the drawer") == {"point": "Open the drawer"}
 
 
 def rows_of(*groups):

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from lohovla.benchmarks.bench_utils import table
+from lohovla.benchmarks.bench_utils import markdown_table
 from lohovla.benchmarks.gpu import gpu, gpu_models, gpu_text, roofline
 from lohovla.benchmarks.gpu.pi0 import TOY, Pi0Shape, launches
 from lohovla.errors import UserError
@@ -87,8 +87,13 @@ def test_candidates_change_one_kind():
 
 
 def test_tables_have_all_fields():
-    assert table([]) == "nothing was measured"
-    assert table([{"a": 1.0}, {"b": 1234.5}]).splitlines() == ["| a | b |", "| --- | --- |", "| 1 |  |", "|  | 1234 |"]
+    assert markdown_table([]) == "nothing was measured"
+    assert markdown_table([{"a": 1.0}, {"b": 1234.5}]).splitlines() == [
+        "| a | b |",
+        "| --- | --- |",
+        "| 1 |  |",
+        "|  | 1234 |",
+    ]
 
 
 def test_counts_of_pi0_agree_with_its_floor():

@@ -45,7 +45,7 @@ def motion(*legs):
 
 
 def test_a_stop_is_measured_to_where_the_arm_rests():
-    found = ros_stops.judge(motion((0.1, 0.25), (0.1, 0.1), (1.0, 0.0)), 0.0)
+    found = ros_stops.judge_stop(motion((0.1, 0.25), (0.1, 0.1), (1.0, 0.0)), 0.0)
     assert found["rests"]
     assert found["mm"] == pytest.approx(35.0, abs=3.0)
     assert found["s"] == pytest.approx(0.2, abs=0.06)
@@ -53,13 +53,13 @@ def test_a_stop_is_measured_to_where_the_arm_rests():
 
 
 def test_an_arm_that_goes_on_or_sets_off_again_is_seen():
-    found = ros_stops.judge(motion((1.5, 0.25)), 0.0)
+    found = ros_stops.judge_stop(motion((1.5, 0.25)), 0.0)
     assert not found["rests"]
     assert found["mm"] == pytest.approx(375.0, abs=5.0)
-    lurch = ros_stops.judge(motion((0.1, 0.25), (0.2, 0.0), (0.1, 0.24), (1.0, 0.0)), 0.0)
+    lurch = ros_stops.judge_stop(motion((0.1, 0.25), (0.2, 0.0), (0.1, 0.24), (1.0, 0.0)), 0.0)
     assert (lurch["rests"], lurch["again"]) == (True, 1)
     assert lurch["mm"] == pytest.approx(49.0, abs=3.0)
-    swing = ros_stops.judge(motion((0.1, 0.25), (0.2, 0.0), (0.1, 0.01), (1.0, 0.0)), 0.0)
+    swing = ros_stops.judge_stop(motion((0.1, 0.25), (0.2, 0.0), (0.1, 0.01), (1.0, 0.0)), 0.0)
     assert swing["again"] == 0
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from lohovla.benchmarks.serve import bad_clients as faults
 from lohovla.benchmarks.serve.fake_policy import FakePolicy
-from lohovla.benchmarks.serve.policy_load_client import PolicyLoadClient, PolicyRequestCounts, check, work_all
+from lohovla.benchmarks.serve.policy_load_client import PolicyLoadClient, PolicyRequestCounts, check_reply, work_all
 from lohovla.benchmarks.serve.server_process import STEM, ServerProcess, make_env
 from lohovla.client.msgpack_codec import pack_message, unpack_message
 
@@ -67,11 +67,11 @@ def test_the_witness_tells_a_swapped_reply(policy):
         extras = {key: value for key, value in unpack_message(request).items() if key.startswith("request.")}
         replies.append((wanted, extras))
     reply = pack_message({**replies[0][1], "subtask": replies[0][0]["subtask"], "actions": replies[0][0]["actions"]})
-    assert check(reply, replies[0][0]) == ""
-    assert check(reply, replies[1][0])
+    assert check_reply(reply, replies[0][0]) == ""
+    assert check_reply(reply, replies[1][0])
     stolen = pack_message({**replies[1][1], "subtask": replies[1][0]["subtask"], "actions": replies[0][0]["actions"]})
-    assert "actions are off" in check(stolen, replies[1][0])
-    assert "subtask" in check(pack_message({**replies[1][1], "subtask": "another"}), replies[1][0])
+    assert "actions are off" in check_reply(stolen, replies[1][0])
+    assert "subtask" in check_reply(pack_message({**replies[1][1], "subtask": "another"}), replies[1][0])
 
 
 def test_a_client_that_answers_no_ping_is_put_out(serve_policy):

@@ -9,7 +9,7 @@ import torch
 from lohovla.data.samples import collate
 from lohovla.model.action.action_expert import pick_place_scaled
 from lohovla.model.attention_mask import expert_attention_mask
-from lohovla.model.encoders.detector import cells_of
+from lohovla.model.encoders.detector import heatmap_cells
 from lohovla.model.keyframes.pick_place_head import to_readout
 from lohovla.train import objectives
 from lohovla.train.objectives import progress_loss
@@ -111,7 +111,7 @@ def test_pointing_is_scored_at_the_true_cell_of_subtasks_that_exist(tiny, sequen
             for which in range(2):
                 point = batch.points[row, group, which]
                 if not point.isnan().any():
-                    sums[which].append(-logits[row, 2 * group + which, cells_of(model.config, point[:2])].item())
+                    sums[which].append(-logits[row, 2 * group + which, heatmap_cells(model.config, point[:2])].item())
     assert losses["point/pick"].item() == pytest.approx(sum(sums[0]) / len(sums[0]), rel=1e-4)
     assert losses["point/place"].item() == pytest.approx(sum(sums[1]) / len(sums[1]), rel=1e-4)
 

@@ -10,7 +10,7 @@ from lohovla.envs.tasks.beside import Beside, PutAllBeside
 from lohovla.envs.tasks.entities import Area, Bowl, Scene, Zone, resting_above
 from lohovla.envs.tasks.goals import Goal, Subtask
 from lohovla.envs.tasks.grammar.meaning import RELATIONS, Meaning, Place, canonical
-from lohovla.envs.tasks.grammar.selection import ImpossibleGoal, find, grouped, missing, select
+from lohovla.envs.tasks.grammar.selection import ImpossibleGoal, find_noun, grouped, missing, select
 from lohovla.envs.tasks.put_one import PutBeside, PutOne
 from lohovla.envs.tasks.row import Row
 from lohovla.envs.tasks.sort import MoveToArea, Sort
@@ -45,7 +45,7 @@ def goal_of(meaning: Meaning, scene: Scene) -> Goal:
         ValueError: no scene can.
     """
     meaning = canonical(meaning)
-    named = {find(scene, noun) for noun in meaning.nouns}
+    named = {find_noun(scene, noun) for noun in meaning.nouns}
     blocks = select(meaning.who, scene)
     if meaning.where.kind in ("block", *RELATIONS):
         blocks = [block for block in blocks if block not in named]  # nothing goes on or beside itself
@@ -73,7 +73,7 @@ def _towers(meaning: Meaning, scene: Scene, blocks: list[str]) -> Goal:
         if len(members) < 2 and where.kind in ("here", "area") and meaning.by:
             continue  # one block makes no tower, and has none to stand on
         area = where.value if where.kind == "area" else (key if meaning.by == "area" else "")
-        foot = [frozenset({find(scene, where.noun)})] if where.kind == "block" and where.noun else []
+        foot = [frozenset({find_noun(scene, where.noun)})] if where.kind == "block" and where.noun else []
         columns.append(
             [
                 Column((*foot, *layers), zone, _area(area), *_carried(layers, area, where, scene))
@@ -99,13 +99,13 @@ def _zone_for(where: Place, color: str, scene: Scene) -> str | None:
     if where.kind != "zone":
         return None
     if where.noun is not None:
-        return find(scene, where.noun)
+        return find_noun(scene, where.noun)
     return next((n for n, f in scene.fixtures.items() if isinstance(f, Zone) and f.color == color), None)
 
 
 def _carried(layers: Layers, area: str, where: Place, scene: Scene) -> tuple[bool, Beside | None]:
     """Whether a tower's foot has to be brought to its area, and what it must stand beside."""
-    beside = Beside(find(scene, where.noun), where.kind) if where.kind in RELATIONS and where.noun else None
+    beside = Beside(find_noun(scene, where.noun), where.kind) if where.kind in RELATIONS and where.noun else None
     region = _area(area)
     return region is not None and not any(region.contains(*scene.centre(b)[:2]) for b in layers[0]), beside
 
@@ -147,7 +147,7 @@ def _placed(meaning: Meaning, scene: Scene, blocks: list[str]) -> Goal:
     where = meaning.where
     if where.kind == "area":
         return MoveToArea(tuple(blocks), Area(where.value.replace("-", " ")))
-    target = find(scene, where.noun) if where.noun else ""
+    target = find_noun(scene, where.noun) if where.noun else ""
     if where.kind in RELATIONS:
         if len(blocks) == 1 and where.kind != "near" and target in scene.blocks:
             return PutBeside(blocks[0], target, where.kind)

@@ -33,12 +33,12 @@ def missing(noun: str) -> ImpossibleGoal:
     return ImpossibleGoal(vocabulary()["missing"].format(noun=noun))
 
 
-def words_of(noun: Noun) -> str:
+def noun_words(noun: Noun) -> str:
     """A noun as a person reads it: "bigger red block"."""
     return " ".join(filter(None, (noun.size, noun.color, noun.kind)))
 
 
-def find(scene: Scene, noun: Noun) -> str:
+def find_noun(scene: Scene, noun: Noun) -> str:
     """The name of the one thing that a noun means.
 
     Raises:
@@ -52,9 +52,9 @@ def find(scene: Scene, noun: Noun) -> str:
         kind = Bowl if noun.kind == "bowl" else Zone
         found = [name for name, f in scene.fixtures.items() if isinstance(f, kind) and f.color == noun.color]
     if not found:
-        raise missing(words_of(noun))
+        raise missing(noun_words(noun))
     if len(found) > 1:
-        raise ImpossibleGoal(vocabulary()["several"].format(noun=words_of(noun)))
+        raise ImpossibleGoal(vocabulary()["several"].format(noun=noun_words(noun)))
     return found[0]
 
 
@@ -83,7 +83,7 @@ def _test(condition: Condition, scene: Scene) -> set[str]:
     """The blocks that meet one condition."""
     kind, value, blocks = condition.kind, condition.value, scene.blocks
     if condition.relation:
-        name = find(scene, condition.noun)
+        name = find_noun(scene, condition.noun)
         (x, y), (dx, dy) = position(scene, name), DIRECTIONS[condition.relation]
         away = {b: dx * (scene.centre(b)[0] - x) + dy * (scene.centre(b)[1] - y) for b in blocks}
         return {block for block, distance in away.items() if distance > APART and block != name}

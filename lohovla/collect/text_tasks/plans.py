@@ -63,7 +63,7 @@ class Plans:
     def draw(self, seed: int) -> TextExample:
         """The problem of a seed, with its reference plan."""
         problem, scene, order = self._problem(seed)
-        return TextExample("plan", seed, describe(problem, scene, order), "\n".join(_plan(problem.goal, scene)))
+        return TextExample("plan", seed, plan_prompt(problem, scene, order), "\n".join(_plan(problem.goal, scene)))
 
     def score(self, example: TextExample, answer: str) -> AnswerScore:
         """Right where every step can be carried out and the goal is reached at the end."""
@@ -96,7 +96,7 @@ class Plans:
                     return problem, scene, order
 
 
-def describe(problem: TaskInstance, scene: Scene, order: list[str]) -> str:
+def plan_prompt(problem: TaskInstance, scene: Scene, order: list[str]) -> str:
     """The prompt: the goal sentence, and what there is in the order given."""
     told = [_tell(scene, name) for name in order]
     return f"{problem.instruction}\n{', '.join(told)}.\n"

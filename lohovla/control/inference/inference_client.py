@@ -13,7 +13,7 @@ from lohovla.control.event_log import EventLog
 from lohovla.control.inference.inference_messages import InferenceReply, InferenceRequest
 from lohovla.control.inference.inference_worker import InferenceWorker
 from lohovla.control.latency_stats import LatencyStats
-from lohovla.control.poses import to_relative, wrap
+from lohovla.control.poses import shortest_rotation, to_relative
 from lohovla.control.settings import LoopSettings
 from lohovla.policies.base import PolicySpec
 from lohovla.policies.realtime_policy import SubtaskPlan
@@ -208,5 +208,5 @@ def action_prefix(spec: PolicySpec, remainder: np.ndarray | None, pose: np.ndarr
     if spec.relative:
         return to_relative(remainder, pose).astype(np.float32)
     rows = remainder.copy()
-    rows[:, 3:6] = [wrap(turn) for turn in rows[:, 3:6]]
+    rows[:, 3:6] = [shortest_rotation(turn) for turn in rows[:, 3:6]]
     return rows.astype(np.float32)

@@ -116,7 +116,7 @@ def _diagnosis(rows: Sequence[Row]) -> Iterator[str]:
         " far picks are from the middle of the nearest block, and places from the oracle’s, in the median and the 95th"
         " percentile; picks that gripped nothing; judgements of progress that were right.</p>"
     )
-    header, lines = failure_analysis.as_table(failure_analysis.by_task(rows))
+    header, lines = failure_analysis.as_table(failure_analysis.summary_by_task(rows))
     yield html.table(["", *header], [[get_task(line[0]).letter, *line] for line in lines])
 
 

@@ -24,7 +24,7 @@ def results_of(rows: Sequence[Mapping[str, Any]]) -> EvaluationResults:
     return EvaluationResults({task: summarise(group) for task, group in by_task(rows).items()}, summarise(rows))
 
 
-def as_json(results: EvaluationResults) -> dict[str, Any]:
+def summary_json(results: EvaluationResults) -> dict[str, Any]:
     """What ``summary.json`` holds: rates and scores in [0, 1], published figures in %."""
 
     def entry(summary: Summary) -> dict[str, Any]:

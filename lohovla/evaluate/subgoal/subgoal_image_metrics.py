@@ -137,7 +137,7 @@ def blocks_near(blocks: Sequence[tuple[float, float, int]], xy: np.ndarray) -> l
     return [block for block in blocks if np.hypot(block[0] - xy[0], block[1] - xy[1]) < _NEAR]
 
 
-def judge(score: SubgoalScore, said: Sequence[Any], true: Sequence[Any], points: np.ndarray) -> None:
+def judge_picture(score: SubgoalScore, said: Sequence[Any], true: Sequence[Any], points: np.ndarray) -> None:
     """Note whether the stem sees in a picture (``said``) what it sees in the true one, at the pick and at the place."""
     here = blocks_near(true, points[1, :2])
     if not here:
@@ -218,4 +218,4 @@ def _measure(
         score.squares.append(float((color[row] * weight).sum() / weight.sum()))
         score.depths.append(float((depth[row] * weight).sum() / weight.sum()))
         score.weights.append(float(weight.sum()))
-        judge(score, said, true[row], case.points)
+        judge_picture(score, said, true[row], case.points)

@@ -203,7 +203,7 @@ def cell_centres(config: LoHoVLAConfig, cell: Tensor) -> Tensor:
     return constant_like(at, [limits[0] for limits in config.workspace_xy]) + at * constant_like(at, config.cell_size)
 
 
-def cells_of(config: LoHoVLAConfig, xy: Tensor) -> Tensor:
+def heatmap_cells(config: LoHoVLAConfig, xy: Tensor) -> Tensor:
     """Indices of the cells that hold points (..., 2) of the base frame, m; points outside go to the border."""
     low = constant_like(xy, [limits[0] for limits in config.workspace_xy])
     at = ((xy - low) / constant_like(xy, config.cell_size)).floor().long()

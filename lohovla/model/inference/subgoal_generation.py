@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lohovla.errors import UserError
-from lohovla.model.encoders.detector import DetectionMap, cells_of, gather_cells
+from lohovla.model.encoders.detector import DetectionMap, gather_cells, heatmap_cells
 from lohovla.model.inference.pick_place_prediction import PickPlacePrediction
 from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.model.subgoal.autoencoder import downsample
@@ -88,7 +88,7 @@ def move_of(model: LoHoVLA, picture: Tensor, seen: DetectionMap | None, points: 
     now = downsample(picture)
     both = model.autoencoder.encode(torch.cat([now, transport_pixels(now, points, model.config)])).mode()
     observed, after = model.painter.tokens(both).chunk(2)
-    picked = gather_cells(seen.map, cells_of(model.config, points[:, :1, :2]))[:, 0]
+    picked = gather_cells(seen.map, heatmap_cells(model.config, points[:, :1, :2]))[:, 0]
     return SubtaskMove(points, picked, observed, after)
 
 

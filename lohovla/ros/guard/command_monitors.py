@@ -18,10 +18,10 @@ from lohovla.ros.guard.following import FollowingCheck
 from lohovla.ros.guard.speed_estimator import MeasuredSpeed
 from lohovla.ros.robot.pose_conversion import (
     BadPose,
-    attach,
-    inverse,
+    inverse_offset,
     joints_of,
     offset_of,
+    pose_at_offset,
     pose_of,
 )
 from lohovla.ros.transport.message_types import Message
@@ -53,7 +53,7 @@ class CommandMonitor:
         self._settings = settings
         self._offset = offset_of(settings.offset)
         self._moved = self._offset if settings.moved is None else offset_of(settings.moved)
-        self._back = inverse(self._moved)
+        self._back = inverse_offset(self._moved)
         limits, dt = settings.limits, 1.0 / settings.hz
         self._low, self._high = np.array(limits["low"], float), np.array(limits["high"], float)
         self._most = np.array([limits["velocity"]] * 3 + [limits["turn_velocity"]] * 3)
@@ -84,7 +84,7 @@ class CommandMonitor:
     def hear_tool(self, message: Message, now: float) -> None:
         """A pose of the tool."""
         try:
-            self._tip = attach(pose_of(message["pose"]), self._offset)
+            self._tip = pose_at_offset(pose_of(message["pose"]), self._offset)
         except BadPose:
             return
         self._heard["tool"] = now

@@ -6,9 +6,17 @@ import math
 
 import numpy as np
 
-from lohovla.control.poses import compose, nearest
+from lohovla.control.poses import compose_rotations, nearest
 from lohovla.ros.guard.command_monitors import INSIDE, SLACK, CommandMonitor, brake_times
-from lohovla.ros.robot.pose_conversion import BadPose, attach, lever_of, point_of, pose_message, pose_of, vector_of
+from lohovla.ros.robot.pose_conversion import (
+    BadPose,
+    lever_of,
+    point_of,
+    pose_at_offset,
+    pose_message,
+    pose_of,
+    vector_of,
+)
 from lohovla.ros.transport.message_types import Message, header, seconds_of
 
 _TURN_LEAP = 0.2  # rad; a first command farther from the arm is refused
@@ -22,7 +30,7 @@ class PoseMonitor(CommandMonitor):
         if cause := self._foreign(message):
             return cause
         try:
-            tip = attach(pose_of(message["pose"]), self._moved)
+            tip = pose_at_offset(pose_of(message["pose"]), self._moved)
         except BadPose as error:
             return str(error)
         return self._beyond(tip[:3]) or self._too_far(tip, self._elapsed(message, now))
@@ -50,7 +58,7 @@ class PoseMonitor(CommandMonitor):
 
     def accept(self, message: Message, now: float) -> None:
         """Take it for what the arm does."""
-        tip = attach(pose_of(message["pose"]), self._moved)
+        tip = pose_at_offset(pose_of(message["pose"]), self._moved)
         if self._last is not None:
             tip[3:] = nearest(tip[3:], self._last[3:])
             elapsed = self._elapsed(message, now)
@@ -60,7 +68,7 @@ class PoseMonitor(CommandMonitor):
         self._when, self._came = seconds_of(message["header"]["stamp"]) or now, now
 
     def _message(self) -> Message:
-        pose = pose_message(attach(self._place(), self._back))
+        pose = pose_message(pose_at_offset(self._place(), self._back))
         return {"header": header(0.0, self._settings.frame), "pose": pose}
 
 
@@ -73,7 +81,7 @@ class TwistMonitor(CommandMonitor):
     holds = False
 
     def _way(self, new: np.ndarray, old: np.ndarray) -> np.ndarray:
-        return np.concatenate([new[:3] - old[:3], compose(new[3:], -old[3:])])  # as a twist turns
+        return np.concatenate([new[:3] - old[:3], compose_rotations(new[3:], -old[3:])])  # as a twist turns
 
     def fault(self, message: Message, now: float) -> str:
         """Why a command must not pass, or ""."""

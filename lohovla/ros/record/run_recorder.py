@@ -173,7 +173,7 @@ def _to_steps(depth: np.ndarray) -> np.ndarray:
     return quantise_depth(depth, DEPTH_STEP)
 
 
-def save(recording: RunRecorder, root: Path, profile: Profile, attributes: Mapping[str, Any]) -> int | None:
+def save_run(recording: RunRecorder, root: Path, profile: Profile, attributes: Mapping[str, Any]) -> int | None:
     """Add a run to the data set at ``root``; returns its number, or None if it was too short to be one.
 
     Raises:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from lohovla.control.motion_limits import MotionLimits
-from lohovla.control.poses import compose
+from lohovla.control.poses import compose_rotations
 from lohovla.control.safety.command_receiver import Command
 from lohovla.ros.robot.joint_trajectories import ENDS, trajectory
-from lohovla.ros.robot.pose_conversion import attach, inverse, lever_of, point_of, pose_message
+from lohovla.ros.robot.pose_conversion import inverse_offset, lever_of, point_of, pose_at_offset, pose_message
 from lohovla.ros.robot.robot_profile import Profile
 from lohovla.ros.robot.ur5e_tool_pose import joints_of_tool
 from lohovla.ros.transport.message_types import Message, header
@@ -27,7 +27,7 @@ class ArmCommander:
 
     def __init__(self, profile: Profile, limits: MotionLimits):
         self._profile, self._limits = profile, limits
-        self._back = inverse(profile.moved_offset)
+        self._back = inverse_offset(profile.moved_offset)
         self._make = getattr(self, f"_{profile.command['kind']}")
         self._joints: np.ndarray | None = None
         self._joint_limits = profile.guard.joint_limits
@@ -68,14 +68,14 @@ class ArmCommander:
         return None
 
     def _pose(self, command: Command, measured: np.ndarray, joints: np.ndarray | None, seconds: float) -> Message:
-        pose = pose_message(attach(command.pose, self._back))
+        pose = pose_message(pose_at_offset(command.pose, self._back))
         return {"header": header(seconds, self._profile.frame), "pose": pose}
 
     def _twist(self, command: Command, measured: np.ndarray, joints: np.ndarray | None, seconds: float) -> Message:
         """Velocity of the command, and a share of what the arm is behind: the tip is no faster than the limits."""
         gain = float(self._profile.command.get("gain", 3.0))
         linear = command.velocity[:3] + gain * (command.pose[:3] - measured[:3])
-        angular = command.velocity[3:] + gain * compose(command.pose[3:], -measured[3:])
+        angular = command.velocity[3:] + gain * compose_rotations(command.pose[3:], -measured[3:])
         linear = _at_most(linear, self._limits.velocity)
         angular = _at_most(angular, self._limits.turn_velocity)
         moved = linear - np.cross(angular, lever_of(measured, self._back))

@@ -115,7 +115,7 @@ def offset_of(settings: Mapping[str, Any] | None) -> Offset:
     return position, matrix_of(np.asarray(known.get("rotation") or (0.0, 0.0, 0.0), float))
 
 
-def attach(pose: np.ndarray, offset: Offset) -> np.ndarray:
+def pose_at_offset(pose: np.ndarray, offset: Offset) -> np.ndarray:
     """The pose (6,) of a frame that is fixed at ``offset`` in the frame at ``pose``."""
     rotation = matrix_of(pose[3:6])
     return np.concatenate([pose[:3] + rotation @ offset[0], rotvec_of(rotation @ offset[1])])
@@ -133,6 +133,6 @@ def lever_of(tip: np.ndarray, back: Offset) -> np.ndarray:
     return -(matrix_of(tip[3:6]) @ back[0])
 
 
-def inverse(offset: Offset) -> Offset:
+def inverse_offset(offset: Offset) -> Offset:
     """The offset the other way round."""
     return -(offset[1].T @ offset[0]), offset[1].T

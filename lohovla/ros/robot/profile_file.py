@@ -36,11 +36,11 @@ def profile_of(robot: DictConfig, file: str | None) -> Profile:
 
 def _checked(path: Path, defaults: DictConfig) -> dict[str, Any]:
     """What a file says, each setting of the type that it has on the command line."""
-    from lohovla.settings.hydra_config import check, with_loop
+    from lohovla.settings.hydra_config import check_values, with_loop
 
     given = OmegaConf.create(_read(path))
     try:
-        check("ros", given, with_loop(defaults).robot, "robot.")
+        check_values("ros", given, with_loop(defaults).robot, "robot.")
     except UserError as error:
         raise UserError(f"{path}: {error.cause}", error.remedy) from None
     return _plain(given)

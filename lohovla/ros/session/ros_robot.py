@@ -20,7 +20,7 @@ from lohovla.ros.robot.arm_status import ArmStatus
 from lohovla.ros.robot.gripper_commands import GripperCommander
 from lohovla.ros.robot.joint_states import JointStates
 from lohovla.ros.robot.joint_trajectories import COMMANDS
-from lohovla.ros.robot.pose_conversion import BadPose, attach, pose_of
+from lohovla.ros.robot.pose_conversion import BadPose, pose_at_offset, pose_of
 from lohovla.ros.robot.robot_profile import GRIPPER_STATES, Profile
 from lohovla.ros.robot.state_history import StateHistory
 from lohovla.ros.robot.ur5e_tool_pose import tool_of_joints
@@ -146,7 +146,7 @@ class RosRobot:
             return None if joints is None else tool_of_joints(joints, float(self.profile.tool["length"]))
         if self._tool.newest is None or self._tool_fault():
             return None
-        return attach(pose_of(self._tool.newest.message["pose"]), self.profile.tool_offset)
+        return pose_at_offset(pose_of(self._tool.newest.message["pose"]), self.profile.tool_offset)
 
     def pose(self) -> np.ndarray:
         """The tool's pose (6,); the last that was known, until the session has noticed that it is lost."""

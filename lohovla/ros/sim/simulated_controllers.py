@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lohovla.control.poses import compose, wrap
+from lohovla.control.poses import compose_rotations, shortest_rotation
 from lohovla.ros.robot.ur5e_tool_pose import tool_of_joints
 from lohovla.ros.transport.message_types import Message, seconds_of
 
@@ -139,7 +139,7 @@ class SimulatedController:
             self.target = np.concatenate(
                 [
                     self.target[:3] + self._velocity[:3] * seconds,
-                    wrap(compose(self._velocity[3:] * seconds, self.target[3:])),
+                    shortest_rotation(compose_rotations(self._velocity[3:] * seconds, self.target[3:])),
                 ]
             )
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lohovla.control.poses import wrap
+from lohovla.control.poses import shortest_rotation
 from lohovla.envs.scene.cameras import CAMERAS
 from lohovla.errors import SetupError
 from lohovla.geometry.ur5e_kinematics import JOINTS
@@ -193,7 +193,7 @@ class SimulatedRosRobot:
             space = self.env.action_space
             target = self._controller.step(time.monotonic(), 1.0 / self.env.control_hz)
             target[:3] = np.clip(target[:3], space.low[:3], space.high[:3])
-            action = np.concatenate([target[:3], wrap(target[3:]), [self._gripper]])
+            action = np.concatenate([target[:3], shortest_rotation(target[3:]), [self._gripper]])
         self.env.episode.over = False  # after a success it goes on: who is to see that all is done must be able to look
         reward, terminated, truncated, info = self.env.advance(action)
         self._score += reward

@@ -51,7 +51,7 @@ class NativeNode:
     def publish(self, topic: str, message: Mapping[str, Any], newest: bool = False) -> None:
         name, publisher = self._publishers[topic]
         wire = to_wire(name, message, self.ros_version, binary=True)
-        publisher.publish(fill(name, self._make(name), wire, self.ros_version, self._make))
+        publisher.publish(fill_message(name, self._make(name), wire, self.ros_version, self._make))
 
     def flush(self, timeout: float = 0.5) -> None:
         """Messages were handed over already."""
@@ -101,7 +101,7 @@ def service_from_native(fields: Mapping[str, str], native: Any) -> Message:
     return {field: _from_value(kind, getattr(native, field)) for field, kind in fields.items()}
 
 
-def fill(name: str, native: Any, wire: Mapping[str, Any], ros_version: int, make: Any) -> Any:
+def fill_message(name: str, native: Any, wire: Mapping[str, Any], ros_version: int, make: Any) -> Any:
     """Set a message object's fields from a mapping as ``to_wire`` makes it.
 
     Args:
@@ -119,7 +119,7 @@ def fill(name: str, native: Any, wire: Mapping[str, Any], ros_version: int, make
 
 
 def fill_service(native: Any, fields: Mapping[str, str], wire: Mapping[str, Any], ros_version: int, make: Any) -> Any:
-    """Set the fields of a service's request or response; the arguments are those of :func:`fill`."""
+    """Set the fields of a service's request or response; the arguments are those of :func:`fill_message`."""
     for field, kind in fields.items():
         setattr(native, field, _to_value(kind, wire[field], ros_version, make, getattr(native, field)))
     return native
@@ -129,10 +129,10 @@ def _to_value(kind: str, value: Any, ros_version: int, make: Any, blank: Any) ->
     base, bracket, _ = kind.partition("[")
     if bracket:
         if base in TYPES:
-            return [fill(base, make(base), entry, ros_version, make) for entry in value]
+            return [fill_message(base, make(base), entry, ros_version, make) for entry in value]
         return value
     if kind in TYPES:
-        return fill(kind, make(kind), value, ros_version, make)
+        return fill_message(kind, make(kind), value, ros_version, make)
     if kind in ("time", "duration"):
         names = ("secs", "nsecs") if ros_version == 1 else ("sec", "nanosec")
         for name in names:

@@ -21,7 +21,7 @@ from lohovla.ros.transport.message_types import (
     short_name,
     type_name,
 )
-from lohovla.ros.transport.native_node import NativeNode, Throttle, fill, fill_service, service_from_native
+from lohovla.ros.transport.native_node import NativeNode, Throttle, fill_message, fill_service, service_from_native
 from lohovla.ros.transport.transport import Handler, ServiceFailed, Subscription, respond
 
 _log = logging.getLogger("lohovla.ros")
@@ -153,7 +153,7 @@ class Rclpy(NativeNode):
         native = known.Goal()
         for field, kind in ACTIONS[type].items():
             wire = to_wire(kind, goal[field], 2, binary=True)
-            setattr(native, field, fill(kind, getattr(native, field), wire, 2, self._make))
+            setattr(native, field, fill_message(kind, getattr(native, field), wire, 2, self._make))
         if self._actions[action].server_is_ready():
             self._actions[action].send_goal_async(native)
         else:

@@ -19,7 +19,7 @@ from lohovla.ros.transport.in_process_ros import InProcessRos
 from lohovla.ros.transport.message_conversion import from_wire, service_value, to_wire
 from lohovla.ros.transport.message_types import ACTIONS, SERVICES, TYPES, BadMessage, Message
 from lohovla.ros.transport.rosbridge_codec import fragments, pack, pack_cbor, pack_png
-from lohovla.ros.transport.rosbridge_server_limits import as_json, lost_in_cbor
+from lohovla.ros.transport.rosbridge_server_limits import finite_json, lost_in_cbor
 from lohovla.ros.transport.transport import ServiceFailed
 
 _log = logging.getLogger("lohovla.ros.server")
@@ -59,7 +59,7 @@ class ServedSubscription:
                 self._failed = True
                 return []
             return [pack_cbor(operation)]
-        text = pack({**operation, "msg": as_json(wire)})
+        text = pack({**operation, "msg": finite_json(wire)})
         if self.compression == "png":
             if ros_version == 2:  # where they cannot write the bytes as JSON
                 return []

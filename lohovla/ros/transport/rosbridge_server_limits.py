@@ -41,10 +41,10 @@ def lost_in_cbor(name: str, message: Mapping[str, Any], ros_version: int) -> str
     return ""
 
 
-def as_json(value: Any) -> Any:
+def finite_json(value: Any) -> Any:
     """A message's plain values with null where a number is not finite, as servers write them."""
     if isinstance(value, dict):
-        return {key: as_json(entry) for key, entry in value.items()}
+        return {key: finite_json(entry) for key, entry in value.items()}
     if isinstance(value, list):
-        return [as_json(entry) for entry in value]
+        return [finite_json(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -75,7 +75,7 @@ def line(moment: LoggedCommand) -> str:
     )
 
 
-def draw(moments: list[LoggedCommand], top: np.ndarray | None) -> Image.Image:
+def draw_path(moments: list[LoggedCommand], top: np.ndarray | None) -> Image.Image:
     """The commanded path from above, over the top view if there is one, and its height over time.
 
     Blue is slow and orange fast; green dots are where the gripper closes or opens.

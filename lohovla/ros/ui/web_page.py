@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lohovla.page_server import PageContent, PageServer
-from lohovla.ros.ui.command_log import CommandLog, draw
+from lohovla.ros.ui.command_log import CommandLog, draw_path
 from lohovla.ros.vision.image_messages import compress
 
 
@@ -80,7 +80,7 @@ class WebPage(PageServer):
     def path(self) -> bytes:
         """The commands so far, drawn, as a png."""
         top = self.session.robot.eyes.sight.pictures.get("images.top")
-        return compress(np.asarray(draw(list(self.trace.moments), top)), "png")
+        return compress(np.asarray(draw_path(list(self.trace.moments), top)), "png")
 
     def press(self, button: str, text: str) -> bool:
         """Do what a button says; returns whether there is such a button."""

@@ -82,7 +82,7 @@ def train(
     highest = [group["lr"] for group in raw.param_groups]
     step, notes = 0, {}
     if resume and (folder / "checkpoint").exists():
-        step, notes = training_checkpoint.load(folder / "checkpoint", bare, raw)
+        step, notes = training_checkpoint.load_training_state(folder / "checkpoint", bare, raw)
     rates = _rates(schedule, highest, step, [group["lr"] for group in raw.param_groups], notes)
     if step and accelerator.is_main_process:
         print(_told(schedule, rates[0], step), file=sys.stderr)
@@ -122,7 +122,7 @@ def train(
             log.flush()
             if step % schedule.save_every == 0 or step == schedule.steps or late:
                 log.flush()
-                training_checkpoint.save(folder / "checkpoint", step, bare, raw, notes)
+                training_checkpoint.save_training_state(folder / "checkpoint", step, bare, raw, notes)
         if late:
             break
     bar.close()

@@ -47,7 +47,7 @@ class BaseObjective:
         noisy, masked = corrupt(batch.tokens, answer & ~causal[:, None], noise, self.mask_id, generator)
         past = batch.places[:, None] >= batch.places
         visible = (past | ~causal[:, None, None]) & batch.inside[:, None]
-        hidden = run(model, noisy, visible)
+        hidden = hidden_states(model, noisy, visible)
         spoken = causal[:, None] & answer & (batch.places < (batch.prompt + batch.answer)[:, None])
         losses = {}
         for name, where, shift in (("ar", spoken, True), ("diffusion", masked, self.shift)):
@@ -100,8 +100,8 @@ class StudentObjective:
             masked &= batch.places < (batch.prompt + batch.answer)[:, None]
         with torch.no_grad(), without_adapter(model):
             everything = batch.inside[:, None].expand(-1, noisy.shape[1], -1)
-            teacher = head(model, at(run(model, noisy, everything), masked, self.shift))
-        student = head(model, at(run(model, noisy, student_mask(batch, self.prompt)), masked, self.shift))
+            teacher = head(model, at(hidden_states(model, noisy, everything), masked, self.shift))
+        student = head(model, at(hidden_states(model, noisy, student_mask(batch, self.prompt)), masked, self.shift))
         loss = distillation_loss(student, teacher, ratio[masked], int(answer.sum()), self.divergence)
         truth = token_loss(student, batch.tokens[masked])
         agree = (student.argmax(-1) == teacher.argmax(-1)).float().mean()
@@ -120,7 +120,7 @@ def student_mask(batch: TextBatch, prompt: str = "bidirectional") -> Tensor:
     return sees | torch.eye(order.shape[1], dtype=torch.bool, device=order.device)
 
 
-def run(model: nn.Module, tokens: Tensor, visible: Tensor) -> Tensor:
+def hidden_states(model: nn.Module, tokens: Tensor, visible: Tensor) -> Tensor:
     """(n, length, d) hidden states of ``tokens`` under a bool mask (n, length, length)."""
     bare = _bare(model)
     embeddings = bare.get_input_embeddings()(tokens)

@@ -14,7 +14,9 @@ from torch import Tensor, nn, optim
 from lohovla.errors import UserError
 
 
-def save(folder: Path, step: int, model: nn.Module, optimizer: optim.Optimizer, notes: dict[str, Any]) -> None:
+def save_training_state(
+    folder: Path, step: int, model: nn.Module, optimizer: optim.Optimizer, notes: dict[str, Any]
+) -> None:
     """Write what goes on from here; the former checkpoint is replaced once the new one is complete."""
     part, old = (folder.with_name(folder.name + end) for end in (".part", ".old"))
     for left in (part, old):
@@ -43,7 +45,7 @@ def _write(part: Path, step: int, model: nn.Module, optimizer: optim.Optimizer, 
     (part / "state.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
-def load(folder: Path, model: nn.Module, optimizer: optim.Optimizer) -> tuple[int, dict[str, Any]]:
+def load_training_state(folder: Path, model: nn.Module, optimizer: optim.Optimizer) -> tuple[int, dict[str, Any]]:
     """Put a checkpoint back; returns the step to go on with, and the notes.
 
     Raises:

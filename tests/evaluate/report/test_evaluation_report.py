@@ -9,7 +9,7 @@ import pytest
 from lohovla.envs.tasks.names import TASKS
 from lohovla.evaluate.protocol import Protocol
 from lohovla.evaluate.report.evaluation_report import write_report
-from lohovla.evaluate.report.result_table import as_json, markdown, percent, results_of, results_table
+from lohovla.evaluate.report.result_table import markdown, percent, results_of, results_table, summary_json
 from lohovla.evaluate.report.svg_plots import Bar, bars, curve, narrow_bars
 from lohovla.evaluate.run_evaluation import evaluate, film_some
 
@@ -170,6 +170,6 @@ def test_the_table_has_published_results_beside_ours(row):
     assert dict(zip(header, lines[2], strict=True))["LoHoVLA"] == ""  # no mean without every task
     text = markdown(header, lines).splitlines()
     assert len({len(line) for line in text}) == 1
-    record = as_json(results_of(rows))
+    record = summary_json(results_of(rows))
     assert record["overall"]["success_rate"] == 0.8
     assert record["tasks"]["stack-blocks-of-same-color"]["published"]["explicit"] == {"score": 4.0, "success": None}

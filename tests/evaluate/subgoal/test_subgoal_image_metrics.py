@@ -9,7 +9,7 @@ from lohovla.evaluate.subgoal.subgoal_image_metrics import (
     blocks_near,
     cases,
     changed_patches,
-    judge,
+    judge_picture,
     psnr,
 )
 
@@ -40,11 +40,11 @@ def test_a_block_that_is_seen_where_it_should_be_counts():
     points = np.array([[0.4, 0.0, 0, 0, 0.04], [0.6, 0.2, 0, 0, 0.04]])
     true = [(0.601, 0.199, 3), (0.3, 0.3, 1)]
     score = SubgoalScore()
-    judge(score, [(0.595, 0.205, 3)], true, points)  # there, and gone from the pick
-    judge(score, [(0.595, 0.205, 2)], true, points)  # of another colour
-    judge(score, [(0.595, 0.205, 3), (0.401, 0.0, 3)], true, points)  # still at the pick, too
-    judge(score, [(0.595, 0.205, 3), (0.401, 0.0, 5)], [*true, (0.4, 0.0, 5)], points)  # one below is bared
-    judge(score, [], [(0.3, 0.3, 1)], points)  # not seen in the true picture: no judgement
+    judge_picture(score, [(0.595, 0.205, 3)], true, points)  # there, and gone from the pick
+    judge_picture(score, [(0.595, 0.205, 2)], true, points)  # of another colour
+    judge_picture(score, [(0.595, 0.205, 3), (0.401, 0.0, 3)], true, points)  # still at the pick, too
+    judge_picture(score, [(0.595, 0.205, 3), (0.401, 0.0, 5)], [*true, (0.4, 0.0, 5)], points)  # one below is bared
+    judge_picture(score, [], [(0.3, 0.3, 1)], points)  # not seen in the true picture: no judgement
     assert (score.judged, score.placed, score.gone, score.agreed) == (4, 3, 3, 2)
     assert blocks_near(true, np.array([0.6, 0.214])) == []
 

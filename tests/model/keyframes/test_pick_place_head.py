@@ -11,7 +11,7 @@ from lohovla.model.encoders.detector import (
     DetectionMap,
     Detections,
     cell_centres,
-    cells_of,
+    heatmap_cells,
     top_detections,
 )
 from lohovla.model.encoders.fourier import FOURIER_DIM, fourier_features
@@ -25,7 +25,7 @@ def config(tiny):
 
 def test_readouts_come_back_from_points(config):
     points = torch.tensor([[0.413, -0.212, 0.046, 0.6, 0.04], [0.7, 0.49, 0.0, -0.78, 0.05]])
-    cell = cells_of(config, points[:, :2])
+    cell = heatmap_cells(config, points[:, :2])
     torch.testing.assert_close(to_points(to_readout(points, cell, config), cell, config), points)
     elsewhere = cell - 1  # the readout may be taken at a neighbour
     torch.testing.assert_close(to_points(to_readout(points, elsewhere, config), elsewhere, config), points)
@@ -47,8 +47,8 @@ def test_cells_cover_the_table_in_rows(config):
         pytest.approx([0.2875, -0.4875]),
     ]
     every = torch.arange(800)
-    assert torch.equal(cells_of(config, cell_centres(config, every)), every)
-    assert cells_of(config, torch.tensor([[0.0, 0.0], [9.0, 9.0]])).tolist() == [20, 799]  # outside: the border
+    assert torch.equal(heatmap_cells(config, cell_centres(config, every)), every)
+    assert heatmap_cells(config, torch.tensor([[0.0, 0.0], [9.0, 9.0]])).tolist() == [20, 799]  # outside: the border
 
 
 def test_places_are_told_apart(config):

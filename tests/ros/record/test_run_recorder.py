@@ -7,17 +7,17 @@ import pytest
 from PIL import Image
 
 from lohovla.control.safety.command_receiver import Command
-from lohovla.data.check_dataset import check
-from lohovla.data.dataset_metadata import read_rows
+from lohovla.data.check_dataset import check_dataset
+from lohovla.data.dataset_metadata import read_episode_rows
 from lohovla.data.training_set import DatasetChoice, TrainingSet
 from lohovla.ros.record import bag
 from lohovla.ros.record.bag import Bag, RecordingTransport
-from lohovla.ros.record.run_recorder import RunRecorder, save
+from lohovla.ros.record.run_recorder import RunRecorder, save_run
 from lohovla.ros.robot.pose_conversion import pose_of
 from lohovla.ros.transport.in_process_ros import LocalTransport
 from lohovla.ros.transport.message_types import TYPES, blank, header
 from lohovla.ros.transport.transport import Subscription
-from lohovla.ros.ui.command_log import CommandLog, LoggedCommand, draw
+from lohovla.ros.ui.command_log import CommandLog, LoggedCommand, draw_path
 from lohovla.ros.vision.image_messages import color_of
 
 
@@ -55,8 +55,8 @@ def test_a_run_is_told_and_recorded(bench, tmp_path, capsys):
 
     about = {"task": "wander about", "task_name": "sim", "seed": 1, "success": False, "reason": outcome.end.cause}
     about |= {"final_score": 0.0}
-    assert save(recording, tmp_path / "set", run.profile, about) == 0
-    assert list(check(tmp_path / "set")) == []
+    assert save_run(recording, tmp_path / "set", run.profile, about) == 0
+    assert list(check_dataset(tmp_path / "set")) == []
     data = TrainingSet.open(
         [DatasetChoice(str(tmp_path / "set"))],
         rename={},
@@ -74,7 +74,7 @@ def test_a_run_is_told_and_recorded(bench, tmp_path, capsys):
     assert batch["images.top"].shape == batch["goal.top"].shape == (4, 160, 320, 3)
     assert set(batch["subtask"]) <= {"Go left.", "Go right."}
     assert any("depth: depth.top" in line for line in data.lines)
-    assert set(read_rows(tmp_path / "set")[0]["plan"]) == {"Go left.", "Go right."}
+    assert set(read_episode_rows(tmp_path / "set")[0]["plan"]) == {"Go left.", "Go right."}
     # The action of a frame is where the arm was then told to be: the state follows it.
     episode = data.episode(0, held_out=False)
     actions, states = episode["action"][:, :3], episode["state"][:, :3]
@@ -94,17 +94,17 @@ def test_drawing_shows_the_path_where_it_is():
     times = np.linspace(0.0, 5.0, 100)
     path = [np.array([0.5, -0.4 + 0.16 * t, 0.2, 0, 0, 0]) for t in times]  # along y at x = 0.5: the middle row
     moments = [LoggedCommand(t, p, 0.0, "run", "") for t, p in zip(times, path, strict=True)]
-    picture = np.asarray(draw(moments, np.full((160, 320, 3), 255, np.uint8)).convert("RGB")).astype(int)
+    picture = np.asarray(draw_path(moments, np.full((160, 320, 3), 255, np.uint8)).convert("RGB")).astype(int)
     colored = np.ptp(picture[:480], axis=2) > 60
     rows, columns = np.nonzero(colored)
     assert 236 < rows.min() <= rows.max() < 244
     assert columns.min() < 0.12 * 960 < 0.88 * 960 < columns.max()
-    assert isinstance(draw([], None), Image.Image)
+    assert isinstance(draw_path([], None), Image.Image)
 
 
 def test_too_short_a_run_is_no_episode(bench, tmp_path):
     run = bench()
-    assert save(RunRecorder(20), tmp_path / "set", run.profile, {"success": False}) is None
+    assert save_run(RunRecorder(20), tmp_path / "set", run.profile, {"success": False}) is None
     assert not (tmp_path / "set").exists()
 
 

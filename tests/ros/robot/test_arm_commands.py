@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from lohovla.control.motion_limits import MotionLimits
-from lohovla.control.poses import compose as turned_by
+from lohovla.control.poses import compose_rotations as turned_by
 from lohovla.control.safety.command_receiver import Command
 from lohovla.envs.env import BlocksEnv
 from lohovla.envs.scene.arm import HOME
@@ -16,7 +16,7 @@ from lohovla.ros.guard.guard import Guard
 from lohovla.ros.guard.guard_profile import guard_settings
 from lohovla.ros.robot.arm_commands import ArmCommander
 from lohovla.ros.robot.joint_trajectories import COMMANDS, trajectory
-from lohovla.ros.robot.pose_conversion import attach, inverse, offset_of, pose_message
+from lohovla.ros.robot.pose_conversion import inverse_offset, offset_of, pose_at_offset, pose_message
 from lohovla.ros.robot.robot_profile import Profile
 from lohovla.ros.robot.ur5e_tool_pose import joints_of_tool, tool_of_joints
 from lohovla.ros.sim.simulated_controllers import SimulatedController
@@ -226,11 +226,11 @@ class ServoOfTool0:
     """MoveIt Servo on a tool: it moves ``tool0``, whose tip is at ``offset``, in steps of 10 ms."""
 
     def __init__(self, place, offset):
-        self.tool0, self.offset = attach(place, inverse(offset)), offset
+        self.tool0, self.offset = pose_at_offset(place, inverse_offset(offset)), offset
 
     @property
     def tip(self):
-        return attach(self.tool0, self.offset)
+        return pose_at_offset(self.tool0, self.offset)
 
     def take(self, message):
         linear, angular = ([message["twist"][part][axis] for axis in "xyz"] for part in ("linear", "angular"))
@@ -255,7 +255,7 @@ def test_a_tool_that_turns_turns_about_its_tip(tool, command, axis):
     turn, pose, told = 0.5 * np.eye(3)[axis], start.copy(), []
     for k in range(200):
         now = 1.0 + 0.01 * k
-        guard.hear_tool({"pose": pose_message(attach(servo.tip, inverse(offset_of(tool))))}, now)
+        guard.hear_tool({"pose": pose_message(pose_at_offset(servo.tip, inverse_offset(offset_of(tool))))}, now)
         if k < 100:
             turned = min(k / 20, 1.0) * turn
             pose[3:] = turned_by(0.01 * turned, pose[3:])

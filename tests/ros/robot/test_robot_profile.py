@@ -9,7 +9,7 @@ from lohovla.control.settings import LoopSettings
 from lohovla.envs.scene.arm import HOME
 from lohovla.errors import UserError
 from lohovla.ros.guard.guard_profile import guard_settings
-from lohovla.ros.robot.pose_conversion import BadPose, attach, inverse, pose_message, pose_of
+from lohovla.ros.robot.pose_conversion import BadPose, inverse_offset, pose_at_offset, pose_message, pose_of
 from lohovla.ros.robot.profile_file import profile_of
 from lohovla.ros.robot.robot_profile import Profile
 from lohovla.ros.robot.ur5e_tool_pose import joints_of_tool, tool_of_joints
@@ -209,7 +209,7 @@ def test_poses_survive_messages_and_frames():
     pose = np.array([0.4, -0.1, 0.2, 0.3, -0.5, 1.2])
     np.testing.assert_allclose(pose_of(pose_message(pose)), pose, atol=1e-12)
     offset = Profile.from_config(settings("ur5e")).tool_offset
-    np.testing.assert_allclose(attach(attach(pose, offset), inverse(offset)), pose, atol=1e-9)
+    np.testing.assert_allclose(pose_at_offset(pose_at_offset(pose, offset), inverse_offset(offset)), pose, atol=1e-9)
 
 
 def test_kinematics_there_and_back():

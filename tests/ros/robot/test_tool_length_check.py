@@ -7,7 +7,7 @@ import pytest
 
 from lohovla.control.event_log import EventLog
 from lohovla.envs.scene.arm import HOME
-from lohovla.ros.robot.pose_conversion import attach, offset_of
+from lohovla.ros.robot.pose_conversion import offset_of, pose_at_offset
 from lohovla.ros.robot.robot_profile import Profile
 from lohovla.ros.robot.tool_length_check import ToolCheck
 from lohovla.ros.robot.ur5e_tool_pose import tool_of_joints
@@ -30,13 +30,13 @@ def session_of(pose):
 )
 def test_the_length_counts_once(pendant, offset, apart):
     """``pendant`` and ``offset``: the lengths there, m; the broadcaster tells the pendant's tool centre."""
-    from lohovla.ros.robot.pose_conversion import inverse
+    from lohovla.ros.robot.pose_conversion import inverse_offset
 
     tip = tool_of_joints(np.asarray(HOME), 0.13)
-    flange = attach(tip, inverse(offset_of({"position": [0, 0, 0.13], "rotation": DOWN})))
-    told = attach(flange, offset_of({"position": [0, 0, pendant]}))
+    flange = pose_at_offset(tip, inverse_offset(offset_of({"position": [0, 0, 0.13], "rotation": DOWN})))
+    told = pose_at_offset(flange, offset_of({"position": [0, 0, pendant]}))
     tool = {"topic": "/tcp_pose_broadcaster/pose", "length": 0.13, "check": 0.05}
-    session, paused = session_of(attach(told, offset_of({"position": [0, 0, offset], "rotation": DOWN})))
+    session, paused = session_of(pose_at_offset(told, offset_of({"position": [0, 0, offset], "rotation": DOWN})))
     check = ToolCheck(tool)
     for _ in range(3):
         check(session)

@@ -65,7 +65,7 @@ class StepOutcome:
 
 
 class World:
-    """A world of others, here or in a process of its own.
+    """Another project's environment, here or in a process of its own.
 
     Args:
         settings: the mapping of ``configs/world/<name>.yaml``.

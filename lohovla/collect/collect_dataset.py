@@ -42,7 +42,7 @@ class CollectConfig:
         policy_settings: what else it takes.
         language: write sub-tasks into the frames too, as lerobot has them since 0.6.
         env: settings of the environment; of the world, where one is named.
-        world: whether ``env`` is a world of others, whose expert is the teacher.
+        world: whether ``env`` is another project's environment, whose expert is the teacher.
         noise: on a world's expert, times what its task bears.
         disturb: settings of the disturbance.
         keep_failures: keep episodes that did not succeed, too.
@@ -122,7 +122,7 @@ def _recorded_blocks(plan: CollectConfig) -> tuple[dict[str, Any], int, dict[str
 
 
 def _recorded_world(plan: CollectConfig) -> tuple[dict[str, Any], int, dict[str, Any], str]:
-    """The same of a set of a world of others."""
+    """The same of a set of another project's environment."""
     world = shared_world(plan.env)
     settings = {key: value for key, value in plan.env.items() if key != "python"}
     origin = {"world": settings, "policy": plan.policy, "noise": plan.noise, "made_with": world.made_with}
@@ -186,7 +186,7 @@ def attempt(job: CollectJob) -> tuple[int, bool]:
 
 
 def _attempt_world(job: CollectJob) -> tuple[int, bool]:
-    """The same in a world of others; only a success is played again, with pictures."""
+    """The same in another project's environment; only a success is played again, with pictures."""
     plan = job.plan
     world = shared_world(plan.env)
     tried = attempt_task(world.episode(), job.task, job.seed, plan.noise)

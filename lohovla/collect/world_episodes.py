@@ -1,4 +1,4 @@
-"""Demonstrations in worlds of others: their own experts, pushed off on the way, recorded frame by frame."""
+"""Demonstrations in other projects' environments: their own experts, pushed off on the way, recorded frame by frame."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def run(config: DictConfig) -> int:
 
 
 def _where(config: DictConfig, names: list[str]) -> tuple[dict[str, Any], tuple[str, ...], bool]:
-    """Settings of the environment, names of its tasks, and whether it is a world of others."""
+    """Settings of the environment, names of its tasks, and whether it is another project's environment."""
     from lohovla.envs.tasks.registry import get_task
     from lohovla.envs.worlds.shared import shared_world
 

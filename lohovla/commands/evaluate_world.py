@@ -1,4 +1,4 @@
-"""``lohovla evaluate world=...``: a policy in a world of others, with intervals and a report."""
+"""``lohovla evaluate world=...``: a policy in another project's environment, with intervals and a report."""
 
 from __future__ import annotations
 

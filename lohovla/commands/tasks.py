@@ -96,9 +96,10 @@ def _describe(task: Task, pictures: Path, seed: int) -> str:
 
 _INTRODUCTION = """# Tasks
 
-This page is written by `lohovla tasks pictures=true`: each picture is the initial state of seed 10001, each list the
-oracle's plan for it. Goal sentences, sub-task sentences, colours and sizes are data, in `envs/language.yaml`; what each
-goal means is data too ([below](#goals-as-data)), and so are goals that no published task asks for.
+The block world's 24 tasks: the goal of each, an initial state and the oracle's plan for it, and how goals are scored.
+The page is written by `lohovla tasks pictures=true`; each picture is the initial state of seed 10001. Goal sentences,
+sub-task sentences, colours and sizes are data, in `envs/language.yaml`; what each goal means is data too
+([below](#goals-as-data)), and so are goals that no published task asks for.
 
 The tasks are those of LoHoRavens and LoHoSet (see [references](references.md)), rebuilt here from their description on
 MuJoCo. Top is the robot's side of the table (smaller x), left is negative y, as in the picture from above.

@@ -88,7 +88,7 @@ def film_pairs(folders: Sequence[Path], pairs: Sequence[EpisodePair], count: int
     """See to it that the first ``count`` episodes have a film of each run, playing again those that lack one.
 
     Raises:
-        UserError: a run is of a world of others, or does not say what it was made with.
+        UserError: a run is of another project's environment, or does not say what it was made with.
     """
     missing = [(folder, pair) for pair in pairs[:count] for folder in folders if not film_path(folder, pair).exists()]
     for folder, pair in progress(missing, desc="filming", unit="film"):
@@ -105,7 +105,9 @@ def _group(folder: Path, pair: EpisodePair) -> EpisodeGroup:
             f"{folder / 'config.yaml'} does not say how to play its episodes again", "films=0 makes no films"
         )
     if pair.task not in (*TASKS, *installed("task")):
-        raise UserError(f"{pair.task} is of a world of others, whose films are made with the run", "films=0 makes none")
+        raise UserError(
+            f"{pair.task} is of another project's environment, whose films are made with the run", "films=0 makes none"
+        )
     name, own = split_settings(policy)
     return EpisodeGroup(pair.task, (pair.seed,), name, env, own)
 

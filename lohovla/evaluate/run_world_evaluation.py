@@ -1,4 +1,4 @@
-"""An evaluation in a world of others from start to end: what is missing is played, and written down as it ends."""
+"""An evaluation in another project's environment, start to end: what is missing is played, and written as it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Episodes in worlds of others: a policy drives them a decision at a time, up to success or the action limit."""
+"""Episodes in other projects' environments: a policy drives them until success or the action limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is evaluated in a world of others: tasks, seeds, words, the policy and the world's settings."""
+"""What is evaluated in another project's environment: tasks, seeds, words, the policy and the world's settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lohovla.envs.worlds.world import World
 
 @dataclass(frozen=True)
 class WorldProtocol:
-    """An evaluation in a world of others.
+    """An evaluation in another project's environment.
 
     Attributes:
         world: its settings.

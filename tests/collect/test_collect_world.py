@@ -1,4 +1,4 @@
-"""Demonstrations in worlds of others: what a recording lacks is left out, and a kill loses nothing."""
+"""Demonstrations in other projects' environments: what a recording lacks is left out, and a kill loses nothing."""
 
 import json
 import sys

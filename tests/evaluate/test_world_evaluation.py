@@ -1,4 +1,4 @@
-"""Policies in worlds of others: what is carried out, what is counted, and what is written down."""
+"""Policies in other projects' environments: what is carried out, what is counted, and what is written down."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""A film of an episode in a world of others: the scene, what the policy saw, and what came of it."""
+"""A film of an episode in another project's environment: the scene, what the policy saw, and what came of it."""
 
 from __future__ import annotations
 

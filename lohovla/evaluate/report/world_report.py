@@ -1,4 +1,4 @@
-"""The report of an evaluation in a world of others: ``report.html``, which a stranger can open anywhere."""
+"""The report of an evaluation in another project's environment: ``report.html``, which a stranger can open anywhere."""
 
 from __future__ import annotations
 

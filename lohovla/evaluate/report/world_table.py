@@ -1,4 +1,4 @@
-"""Results in a world of others as rows of text: each task, each group of tasks, and the mean over groups."""
+"""Results in another project's environment as text: each task, each group of tasks, and the mean over groups."""
 
 from __future__ import annotations
 

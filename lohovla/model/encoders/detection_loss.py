@@ -46,25 +46,25 @@ def detection_losses(seen: DetectionMap, objects: Tensor, config: LoHoVLAConfig)
     said = split_attributes(seen.attributes.flatten(3)[at, kinds, :, cell])
     block, bowl, zone = (kinds == k for k in range(len(KINDS)))
     turns = torch.stack([torch.cos(4 * yaw), torch.sin(4 * yaw)], -1)
-    losses["offset"] = masked_mean(
+    losses["offset"] = chosen_mean(
         F.smooth_l1_loss(said["offset"], offset[at, number, cell], beta=0.1, reduction="none")
     )
-    losses["color"] = masked_mean(F.cross_entropy(said["color"], row[:, LABEL["color"]].long(), reduction="none"))
-    losses["height"] = masked_mean(
+    losses["color"] = chosen_mean(F.cross_entropy(said["color"], row[:, LABEL["color"]].long(), reduction="none"))
+    losses["height"] = chosen_mean(
         F.smooth_l1_loss(said["height"][:, 0], row[:, LABEL["z"]] / HEIGHT_UNIT, beta=0.1, reduction="none")
     )
-    losses["turn"] = masked_mean((said["turn"] - turns).square(), ~bowl)
-    losses["big"] = masked_mean(
+    losses["turn"] = chosen_mean((said["turn"] - turns).square(), ~bowl)
+    losses["big"] = chosen_mean(
         F.binary_cross_entropy_with_logits(said["big"][:, 0], row[:, LABEL["big"]], reduction="none"), ~bowl
     )
-    losses["support"] = masked_mean(
+    losses["support"] = chosen_mean(
         F.cross_entropy(said["support"], row[:, LABEL["support"]].long(), reduction="none"), block
     )
-    losses["support_color"] = masked_mean(
+    losses["support_color"] = chosen_mean(
         F.cross_entropy(said["support_color"], row[:, LABEL["support_color"]].long(), reduction="none"), block
     )
     occupied = F.binary_cross_entropy_with_logits(said["occupied"][:, 0], row[:, LABEL["occupied"]], reduction="none")
-    losses["occupied"] = masked_mean(occupied, bowl | zone)
+    losses["occupied"] = chosen_mean(occupied, bowl | zone)
     return losses
 
 
@@ -94,7 +94,7 @@ def heat_loss(heat: Tensor, kind: Tensor, distance: Tensor) -> Tensor:
     return loss.sum() / positive.sum().clamp(min=1)
 
 
-def masked_mean(values: Tensor, chosen: Tensor | None = None) -> Tensor:
+def chosen_mean(values: Tensor, chosen: Tensor | None = None) -> Tensor:
     """The mean of ``values`` (over their last axis, too) where ``chosen``; 0 where nothing is."""
     if values.ndim > 1:
         values = values.mean(-1)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lohovla.model.encoders.detection_loss import detection_losses, heat_loss, masked_mean
+from lohovla.model.encoders.detection_loss import chosen_mean, detection_losses, heat_loss
 from lohovla.model.encoders.detector import DetectionMap, cell_centres
 from lohovla.model.encoders.object_schema import ATTRIBUTE_DIM, ATTRIBUTES
 
@@ -108,6 +108,6 @@ def test_an_empty_table_has_finite_losses(config):
 
 def test_mean_over_what_is_chosen():
     values = torch.tensor([[1.0, 3.0], [5.0, 7.0]])
-    assert masked_mean(values).item() == 4
-    assert masked_mean(values, torch.tensor([False, True])).item() == 6
-    assert masked_mean(values, torch.tensor([False, False])).item() == 0
+    assert chosen_mean(values).item() == 4
+    assert chosen_mean(values, torch.tensor([False, True])).item() == 6
+    assert chosen_mean(values, torch.tensor([False, False])).item() == 0

@@ -70,7 +70,7 @@ class RemotePolicy(Policy):
         self._image_encoding, self._quality = image_encoding, quality
         self._actions, self._n_action_steps = actions, n_action_steps
         if not self._ours and image_encoding != "raw":
-            raise UserError(f"{url} is no server of ours", "policy.image_encoding=raw is what it understands")
+            raise UserError(f"{url} is not a lohovla server", "policy.image_encoding=raw is what it understands")
         served = _served_spec(probe.metadata, url) if self._ours else None
         self._keys = dict(keys or {key: key for key in (served.observation_keys if served else env.observation_space)})
         if served:
@@ -78,7 +78,8 @@ class RemotePolicy(Policy):
         unknown = set(self._keys.values()) - set(env.observation_space)
         if unknown:
             raise UserError(
-                f"there is no observation {sorted(unknown)[0]!r} here", f"choose of {', '.join(env.observation_space)}"
+                f"there is no observation {sorted(unknown)[0]!r} here",
+                f"choose one of {', '.join(env.observation_space)}",
             )
         self.spec = PolicySpec(
             tuple(self._keys.values()),
@@ -144,7 +145,7 @@ class RemotePolicy(Policy):
                 "its policy is for another robot or control mode",
             )
         if not np.isfinite(actions).all():
-            raise UserError(f"{self._url} gives actions that are no finite numbers", "its policy is at fault")
+            raise UserError(f"{self._url} gives actions that are not finite", "its policy is at fault")
         timing = {name.removesuffix("_ms"): float(value) for name, value in reply.get("server_timing", {}).items()}
         return Decision(
             actions[: self._n_action_steps],

@@ -44,7 +44,7 @@ def run(file: Path, tune: bool = False, dry: bool = False, parts: Sequence[str] 
         UserError: there is no CUDA device, no such part, or a kernel is wrong.
     """
     if unknown := sorted(set(parts) - set(PARTS)):
-        raise UserError(f"there is no part {unknown[0]!r}", f"choose of {', '.join(PARTS)}")
+        raise UserError(f"there is no part {unknown[0]!r}", f"choose one of {', '.join(PARTS)}")
     if not dry and not torch.cuda.is_available():
         raise UserError(
             "this benchmark needs a CUDA device", "run it on a machine with an NVIDIA GPU, or with dry=true"

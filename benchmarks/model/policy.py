@@ -79,7 +79,7 @@ def run(
         UserError: there is no such task or ablation.
     """
     if unknown := set(ablations or ()) - set(ABLATIONS):
-        raise UserError(f"there is no ablation {sorted(unknown)[0]!r}", f"choose of {', '.join(ABLATIONS)}")
+        raise UserError(f"there is no ablation {sorted(unknown)[0]!r}", f"choose one of {', '.join(ABLATIONS)}")
     names, seeds = tasks_named(tasks), seeds_of("test", episodes)
     letters = [get_task(name).letter or name for name in names]
     print(f"| | {' | '.join(letters)} | all | 95 % interval | plans right | progress right |")

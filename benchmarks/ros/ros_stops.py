@@ -45,7 +45,7 @@ _WANTED = 60.0  # mm
 def run(kinds: list[str], trials: int) -> dict[str, Any]:
     """Measure every row ``trials`` times; print a table and the JSON line."""
     if unknown := [kind for kind in kinds if kind not in _TOPICS]:
-        raise UserError(f"there is no kind of command {unknown[0]!r}", f"choose of {', '.join(_TOPICS)}")
+        raise UserError(f"there is no kind of command {unknown[0]!r}", f"choose one of {', '.join(_TOPICS)}")
     if not 1 <= trials <= 100:
         raise UserError(f"trials must be from 1 to 100, not {trials}", "trials=3 tells how much runs differ")
     rows = []

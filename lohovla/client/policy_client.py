@@ -229,7 +229,7 @@ class PolicyClient:
 def _refuse_for_good(url: str, error: Exception) -> None:
     """Raise if trying again would not help."""
     if isinstance(error, InvalidURI):
-        raise UserError(f"{url!r} is no address of a server", "it looks like ws://HOST:PORT or wss://HOST/PATH")
+        raise UserError(f"{url!r} is not a server's address", "it looks like ws://HOST:PORT or wss://HOST/PATH")
     if isinstance(error, InvalidStatus) and error.response.status_code not in _RETRIED:
         status = error.response.status_code
         remedy = "put the API key into LOHOVLA_API_KEY" if status == 401 else "see its log, or its proxy's"

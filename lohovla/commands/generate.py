@@ -23,7 +23,7 @@ def run(config: DictConfig) -> int:
             'for instance `lohovla generate "7480+1100-1691="` or `lohovla generate example=open-plan`',
         )
     if config.picture is not None and Path(config.picture).suffix not in (".gif", ".png"):
-        raise UserError(f"{config.picture} is no GIF or PNG", "picture=FILE.gif or picture=FILE.png")
+        raise UserError(f"{config.picture} is neither a GIF nor a PNG", "picture=FILE.gif or picture=FILE.png")
     from lohovla.collect.text_tasks import text_task
     from lohovla.d2f.sampling import Sampling
     from lohovla.d2f.text_model import TextModel

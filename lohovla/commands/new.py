@@ -68,7 +68,7 @@ def _check_name(what: str, name: str | None) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         fitting = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-0123456789") or f"my-{what}"
         raise UserError(
-            f"{name!r} is no name of a {what}: small letters, numbers and single dashes",
+            f"{name!r} is not a valid name of a {what}: small letters, numbers and single dashes",
             f"lohovla new {what} {fitting}",
         )
     shipped = TASKS if what == "task" else shipped_choices(what)

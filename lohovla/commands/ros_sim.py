@@ -33,7 +33,7 @@ def run(config: DictConfig) -> int:
 
     logging.basicConfig(format=log_format(config.namespace), level=logging.INFO, stream=sys.stderr)
     if unknown := [name for name in config.cameras if name not in CAMERAS]:
-        raise UserError(f"there is no camera {unknown[0]!r}", f"choose of {', '.join(CAMERAS)}")
+        raise UserError(f"there is no camera {unknown[0]!r}", f"choose one of {', '.join(CAMERAS)}")
     settings: Any = OmegaConf.to_container(config.env)
     settings["cameras"] = simulated_cameras(list(config.cameras))
     env = BlocksEnv(task=get_task(config.task).name, **settings)

@@ -94,7 +94,7 @@ class LoopSettings:
     def __post_init__(self) -> None:
         if self.chunking_mode not in CHUNKING_MODES:
             nearest = difflib.get_close_matches(str(self.chunking_mode), CHUNKING_MODES, n=1, cutoff=0.0)[0]
-            raise UserError(f"chunks cannot be joined by {self.chunking_mode!r}", f"did you mean {nearest!r}?")
+            raise UserError(f"loop.chunking_mode cannot be {self.chunking_mode!r}", f"did you mean {nearest!r}?")
         if self.progress not in PROGRESS:
             raise UserError(f"progress cannot be {self.progress!r}", "choose model or reward")
         if not 20.0 <= self.command_hz <= 500.0:

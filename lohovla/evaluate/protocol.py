@@ -60,7 +60,7 @@ def tasks_of(suite: str, names: Sequence[str] | str | None = None) -> tuple[str,
     """
     if suite not in SUITES and not (suite == "" and names is not None):
         nearest = difflib.get_close_matches(suite, SUITES, n=1, cutoff=0.0)[0]
-        raise UserError(f"there is no suite {suite!r}", f"did you mean {nearest!r}? choose of {', '.join(SUITES)}")
+        raise UserError(f"there is no suite {suite!r}", f"did you mean {nearest!r}? choose one of {', '.join(SUITES)}")
     if names is not None:
         return tasks_named(names)
     tasks = sorted(map(get_task, TASKS), key=lambda task: task.letter or "~")  # the published ones first

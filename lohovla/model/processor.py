@@ -93,7 +93,7 @@ class Processor(TextProcessor):
                 raise UserError(f"{key} has values of type {values.dtype}, not float32", "give metres and radians")
             if wrong := int((~np.isfinite(values)).sum()):
                 raise UserError(
-                    f"{key} has {wrong} of {values.size} values that are no finite numbers",
+                    f"{key} has {wrong} of {values.size} values that are not finite",
                     "look at the sensor that gives it",
                 )
         if not isinstance(observation["instruction"], str):

@@ -133,7 +133,7 @@ class RobotProcessor(TextProcessor):
                 f"they are {', '.join(names)}",
             )
         if state.dtype.kind not in "fiu" or not np.isfinite(state).all():
-            raise UserError("state has values that are no finite numbers", "look at the sensor that gives it")
+            raise UserError("state has values that are not finite", "look at the sensor that gives it")
 
     def actions(self, chunk: Tensor) -> np.ndarray:
         """Actions float32 (B, H, A) in the robot's units, of normalised chunks (B, H, A)."""

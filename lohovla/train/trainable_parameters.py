@@ -58,7 +58,7 @@ def check_freeze(freeze: Sequence[str]) -> None:
     """
     for part in freeze:
         if part not in FREEZABLE_PARTS:
-            raise UserError(f"freeze has no part {part!r}", f"choose of {', '.join(FREEZABLE_PARTS)}")
+            raise UserError(f"freeze has no part {part!r}", f"choose one of {', '.join(FREEZABLE_PARTS)}")
     if freeze and set(freeze) >= FREEZABLE_PARTS.keys():
         raise UserError("freeze names every part, so that nothing is learned", "leave out action, at least")
 

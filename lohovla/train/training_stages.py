@@ -58,7 +58,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         if self.name not in STAGES:
-            raise UserError(f"there is no stage {self.name!r}", f"choose of {', '.join(STAGES)}")
+            raise UserError(f"there is no stage {self.name!r}", f"choose one of {', '.join(STAGES)}")
         if self.steps < 1 or self.batch < 1 or not 0 < self.new_sample_fraction <= 1:
             raise UserError(
                 f"stage {self.name}: steps and batch are at least 1, new_sample_fraction in (0, 1]", "for example 0.5"

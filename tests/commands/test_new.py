@@ -122,7 +122,7 @@ def test_help_shows_the_settings_of_the_function(here, capsys):
         ([], "nothing is named", "lohovla new policy NAME"),
         (["taks", "mine"], "no template 'taks'", "lohovla new task NAME"),
         (["task"], "no name", "lohovla new task my-task"),
-        (["task", "My Task!"], "no name of a task", "lohovla new task my-task"),
+        (["task", "My Task!"], "is not a valid name of a task", "lohovla new task my-task"),
         (["policy", "json"], "package 'json' already", "lohovla new policy my-json"),
         (["policy", "oracle"], "'oracle' already", "lohovla new policy my-oracle"),
         (["robot", "ur5e"], "'ur5e' already", "lohovla new robot my-ur5e"),

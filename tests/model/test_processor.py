@@ -77,11 +77,11 @@ def test_colours_that_are_no_bytes(processor):
 def test_numbers_that_are_not_finite(processor, value):
     state = np.zeros(13, np.float32)
     state[[2, 5]] = value
-    assert refused(processor, observation(state=state)) == "state has 2 of 13 values that are no finite numbers"
+    assert refused(processor, observation(state=state)) == "state has 2 of 13 values that are not finite"
     depth = np.zeros((160, 320), np.float32)
     depth[7, 9] = value
     given = observation(**{"depth.top": depth})
-    assert refused(processor, given) == "depth.top has 1 of 51200 values that are no finite numbers"
+    assert refused(processor, given) == "depth.top has 1 of 51200 values that are not finite"
 
 
 def test_a_state_of_words(processor):

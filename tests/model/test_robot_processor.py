@@ -63,7 +63,7 @@ def test_a_sub_task_is_what_is_acted_on(made):
     [
         ({"images.top": np.zeros((32, 32, 3))}, "images.top is float64 (32, 32, 3), not uint8 (H, W, 3)"),
         ({"state": np.zeros(3)}, "state has shape (3,), the checkpoint reads 2 numbers"),
-        ({"state": np.array([np.nan, 0])}, "state has values that are no finite numbers"),
+        ({"state": np.array([np.nan, 0])}, "state has values that are not finite"),
         ({"instruction": ""}, "the goal is empty"),
     ],
 )

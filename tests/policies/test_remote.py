@@ -127,7 +127,7 @@ def test_a_server_of_others_gets_its_own_names(others_server):
     policy.close()
     for settings, message in (
         ({"keys": {"a": "images.top", "b": "depth.top"}}, "no observation 'depth.top'"),
-        ({"image_encoding": "jpeg", "keys": keys}, "no server of ours"),
+        ({"image_encoding": "jpeg", "keys": keys}, "is not a lohovla server"),
     ):
         with pytest.raises(UserError, match=message):
             make_policy("remote", env, url=url, **settings)

@@ -175,7 +175,7 @@ def test_a_request_that_waited_too_long_is_sent_again(serve_policy, echo):
 def test_what_cannot_work_is_said_at_once(serve_policy):
     for url, key, message in (
         ("ws://127.0.0.1:9", None, "no policy server at ws://127.0.0.1:9: .*refused"),
-        ("http://127.0.0.1:9", None, "no address of a server"),
+        ("http://127.0.0.1:9", None, "is not a server.s address"),
         (serve_policy(keys=(KEY,)).url, None, "answers 401\nput the API key into LOHOVLA_API_KEY"),
         (serve_policy(keys=(KEY,)).url, "wrong", "answers 401"),
     ):

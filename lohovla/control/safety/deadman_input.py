@@ -42,7 +42,7 @@ class DeadmanInput:
         """Of ``keyboard``, or of a named pipe, which is made if it is not there.
 
         Raises:
-            UserError: standard input is no terminal, or the path is something else than a pipe.
+            UserError: standard input is not a terminal, or the path is something else than a pipe.
         """
         if where == KEYBOARD:
             return cls._keyboard()
@@ -51,7 +51,7 @@ class DeadmanInput:
             if not path.exists():
                 os.mkfifo(path, 0o600)
             if not stat.S_ISFIFO(path.stat().st_mode):
-                raise UserError(f"{where} is no named pipe", "deadman=keyboard, or a path that mkfifo made")
+                raise UserError(f"{where} is not a named pipe", "deadman=keyboard, or a path that mkfifo made")
             return cls(os.open(path, os.O_RDONLY | os.O_NONBLOCK), keys=False, first=_REPEATED)
         except OSError as error:
             raise UserError(f"{where}: {error.strerror}", "deadman=keyboard, or a path that mkfifo made") from None
@@ -62,7 +62,7 @@ class DeadmanInput:
         import tty
 
         if not sys.stdin.isatty():
-            raise UserError("there is no keyboard: standard input is no terminal", "give deadman a named pipe")
+            raise UserError("there is no keyboard: standard input is not a terminal", "give deadman a named pipe")
         file = sys.stdin.fileno()
         before, blocking = termios.tcgetattr(file), os.get_blocking(file)
         tty.setcbreak(file)

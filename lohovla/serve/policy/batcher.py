@@ -131,7 +131,7 @@ class Batcher:
         if actions.ndim < 1 or not len(actions) or actions.shape[1:] != shape:
             return RequestError(f"the policy gave actions of shape {actions.shape}, not (H, *{shape})", "failed")
         if not np.isfinite(actions).all():
-            return RequestError("the policy gave actions that are no finite numbers", "failed")
+            return RequestError("the policy gave actions that are not finite", "failed")
         return outcome
 
 

@@ -129,7 +129,7 @@ def _numbers(key: str, value: list[Any]) -> np.ndarray:
 
 def _check_extra(key: str, value: Any) -> None:
     if key not in _KINDS:
-        raise RequestError(f"there is no {REQUEST_PREFIX}{key}; choose of {', '.join(_KINDS)}")
+        raise RequestError(f"there is no {REQUEST_PREFIX}{key}; choose one of {', '.join(_KINDS)}")
     fits = isinstance(value, _KINDS[key]) and (bool in _KINDS[key] or not isinstance(value, bool))
     if isinstance(value, str):
         fits &= len(value) <= _LONGEST_ID

@@ -57,7 +57,7 @@ def test_a_pipe_is_held_while_somebody_writes_and_may_come_and_go(tmp_path):
 
 def test_what_cannot_be_held_is_refused(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="no named pipe"):
+    with pytest.raises(UserError, match="is not a named pipe"):
         DeadmanInput.from_source(str(tmp_path / "file"))
     with pytest.raises(UserError, match="No such file"):
         DeadmanInput.from_source(str(tmp_path / "none" / "pipe"))

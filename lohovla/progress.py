@@ -33,7 +33,7 @@ class ProgressLines(tqdm):
             print(f"{name}{self.n}{of}{unit}, {gone} gone{left}{figures}", file=sys.stderr, flush=True)
         return True
 
-    def set_postfix_str(self, s: str = "", refresh: bool = True) -> None:
+    def set_postfix_str(self, s: str = "", **_: Any) -> None:
         """Figures for the next line; they do not make one of their own."""
         super().set_postfix_str(s, refresh=False)
 

@@ -50,7 +50,7 @@ def fill_cache(cameras: Sequence[CachedCamera], limit: float, progress_bar: bool
     # In the order of their folders, so that two processes never wait for one another.
     todo = sorted((camera for camera, _ in missing), key=lambda camera: camera.folder)
     with ExitStack() as locks:
-        files = [locks.enter_context(_Filling.of(camera)) for camera in todo]
+        files = [locks.enter_context(_Filling.for_camera(camera)) for camera in todo]
         frames = sum(file.frames for file in files)
         with progress(quiet=quiet, total=frames, desc="decoding pictures", unit="picture", leave=False) as bar:
             _decode(files, workers, bar.update)
@@ -101,7 +101,7 @@ class _Filling:
 
     @classmethod
     @contextmanager
-    def of(cls, camera: CachedCamera) -> Iterator[_Filling]:
+    def for_camera(cls, camera: CachedCamera) -> Iterator[_Filling]:
         """Wait for others that write to it, then keep them waiting."""
         with (camera.folder / _LOCK).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

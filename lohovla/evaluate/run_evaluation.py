@@ -9,6 +9,7 @@ from typing import TypeVar
 from lohovla.evaluate.episode_files import FAILURES, first_by_task, picture_path
 from lohovla.evaluate.episode_log import EpisodeLog, Row
 from lohovla.evaluate.evaluation_worker import EpisodeGroup, GroupResult, film, play_group
+from lohovla.evaluate.missing_episodes import play_missing
 from lohovla.evaluate.protocol import Protocol
 from lohovla.output_folder import write_atomically
 from lohovla.parallel_jobs import run_jobs
@@ -39,15 +40,8 @@ def evaluate(
     log = EpisodeLog(folder, protocol.episodes)
     pictures = folder / FAILURES
     pictures.mkdir(exist_ok=True)
-    # Groups are those of the whole evaluation, so that an episode has the same company when a run is resumed.
     groups = [_group(protocol, task, seeds) for task in protocol.tasks for seeds in chunks(protocol.seeds, batch)]
-    jobs = [group for group in groups if any((group.task, seed) not in log.rows for seed in group.seeds)]
-    seconds = 0.0
-    with progress(total=len(protocol.episodes), initial=len(log.rows), unit="episode") as bar:
-        for played in run_jobs(play_group, jobs, runner, workers):
-            _write(log, played, pictures)
-            seconds += played.seconds
-            bar.update(len(log.rows) - bar.n)
+    seconds = play_missing(log, groups, play_group, lambda played: _write(log, played, pictures), runner, workers)
     return log.close(), seconds
 
 

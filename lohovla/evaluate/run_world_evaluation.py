@@ -14,11 +14,11 @@ from lohovla.envs.worlds.shared import shared_world
 from lohovla.errors import UserError
 from lohovla.evaluate.episode_files import FAILURES, first_by_task, picture_path
 from lohovla.evaluate.episode_log import NAME, EpisodeLog, Row, flatten, read_settings
+from lohovla.evaluate.missing_episodes import play_missing
 from lohovla.evaluate.run_evaluation import VIDEOS, chunks
 from lohovla.evaluate.world_episodes import WorldEpisodeGroup, WorldGroupResult, play_world_group
 from lohovla.evaluate.world_protocol import WorldProtocol
 from lohovla.output_folder import write_atomically
-from lohovla.parallel_jobs import run_jobs
 from lohovla.progress import progress
 
 ACTIONS = "actions"
@@ -38,19 +38,12 @@ def evaluate_world(
     log = EpisodeLog(folder, protocol.episodes)
     for name in (FAILURES, ACTIONS):
         (folder / name).mkdir(exist_ok=True)
-    # Groups are those of the whole evaluation, so that an episode has the same company when a run is resumed.
     groups = [
         WorldEpisodeGroup(protocol.world, task, words, seeds, protocol.policy, protocol.policy_settings)
         for task, words in protocol.words.items()
         for seeds in chunks(protocol.seeds, protocol.batch)
     ]
-    jobs = [group for group in groups if any((group.task, seed) not in log.rows for seed in group.seeds)]
-    seconds = 0.0
-    with progress(total=len(protocol.episodes), initial=len(log.rows), unit="episode") as bar:
-        for played in run_jobs(play_world_group, jobs, runner, workers):
-            _write(log, played, folder)
-            seconds += played.seconds
-            bar.update(len(log.rows) - bar.n)
+    seconds = play_missing(log, groups, play_world_group, lambda played: _write(log, played, folder), runner, workers)
     return log.close(), seconds
 
 

@@ -80,7 +80,7 @@ class GaussianFlowMixin:
     ) -> tuple[Decision, torch.Tensor]:
         """The decision whose chunk is the mean, and the mean in model units (H, 7)."""
         decision = self.chunk(observation, context, plan)
-        return decision, self.normalize(decision.actions)
+        return decision, self._scaled(decision.actions)
 
     def velocity(self, x: torch.Tensor, t: float, encoding: tuple[Decision, torch.Tensor]) -> torch.Tensor:
         """The field at ``x`` (H, 7) and ``t``."""
@@ -88,8 +88,11 @@ class GaussianFlowMixin:
             self._flow = GaussianFlow(self.spec.horizon)
         return self._flow.velocity(x, t, encoding[1])
 
-    def normalize(self, actions: np.ndarray) -> torch.Tensor:
+    def normalize(self, actions: np.ndarray, encoding: tuple[Decision, torch.Tensor]) -> torch.Tensor:
         """Actions (n, 7) in model units."""
+        return self._scaled(actions)
+
+    def _scaled(self, actions: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.asarray(actions, np.float32) / SCALE)
 
     def finish(self, x: torch.Tensor, encoding: tuple[Decision, torch.Tensor]) -> Decision:

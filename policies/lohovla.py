@@ -269,7 +269,7 @@ class LoHoVLAPolicy(Policy):
         """The field at ``x`` (H, D) and noise level ``t``; differentiable in ``x``."""
         return encoding.velocity(x[None], x.new_full((1, len(x)), t))[0]
 
-    def normalize(self, actions: np.ndarray) -> torch.Tensor:
+    def normalize(self, actions: np.ndarray, encoding: action_sampling.ActionVelocity) -> torch.Tensor:
         """Actions (n, 7) in the model's space, from the state of the last :meth:`encode`."""
         return ee_scaled(torch.from_numpy(actions).float()[None].to(self.model.device), self._guided[1])[0]
 

@@ -99,7 +99,7 @@ class Denoiser(Protocol):
         """The field at ``x`` (H, D) and time ``t`` in (0, 1]; differentiable in ``x``, shape (H, D)."""
         ...
 
-    def normalize(self, actions: np.ndarray) -> torch.Tensor:
+    def normalize(self, actions: np.ndarray, encoding: Any) -> torch.Tensor:
         """Actions (n, A) in the model's own space (n, D), float32 on the model's device."""
         ...
 

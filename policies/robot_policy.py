@@ -187,9 +187,7 @@ class RobotPolicy(Policy):
         inputs = self.processor(observations, told, self._cameras).to(self.model.device)
         prefix = self.model.encode_robot(inputs)
         tokens = [episode.tokens for episode in episodes]
-        return read_subtask(
-            self.model, subtask_from_tokens(self.model, prefix, tokens, self.processor.start), prefix.state
-        )
+        return read_subtask(self.model, subtask_from_tokens(self.model, prefix, tokens, self.processor.start), prefix)
 
     def _chunks(
         self, seen: RobotActionContext, episodes: Sequence[RobotEpisode], prefix: Tensor | None = None
@@ -198,7 +196,12 @@ class RobotPolicy(Policy):
         shape = self.model.config.chunk_size, self.model.config.action_dim
         noise = torch.stack([torch.randn(shape, generator=episode.noise) for episode in episodes])
         steps = self.config.num_inference_steps
-        return self.processor.actions(action_chunk(self.model, seen, steps, noise.to(self.model.device), prefix))
+        chunk = action_chunk(self.model, seen, steps, noise.to(self.model.device), prefix)
+        return self.processor.actions(chunk, self._state(seen))
+
+    def _state(self, seen: RobotActionContext) -> np.ndarray:
+        """Proprioception (B, n) in its own units."""
+        return self.processor.state.inverse(seen.state).cpu().numpy()
 
     # -- in real time --------------------------------------------------------------------------------------
 
@@ -225,7 +228,7 @@ class RobotPolicy(Policy):
         seen, episode = self.encode(observation, context, plan), self._episodes[context.slot]
         began = time.perf_counter()
         kept = min(inference_delay, self.model.config.max_prefix)
-        given = None if prefix is None or not kept else self.normalize(prefix[:kept])[None]
+        given = None if prefix is None or not kept else self.normalize(prefix[:kept], seen)[None]
         actions = self._chunks(seen, [episode], given)[0]
         if prefix is not None and kept:
             actions[:kept] = prefix[:kept]
@@ -242,14 +245,14 @@ class RobotPolicy(Policy):
         """The field at ``x`` (H, A), normalised, and time ``t`` in (0, 1]."""
         return action_sampler(self.model, encoding).velocity(x[None], x.new_full((1, len(x)), t))[0]
 
-    def normalize(self, actions: np.ndarray) -> Tensor:
+    def normalize(self, actions: np.ndarray, encoding: RobotActionContext) -> Tensor:
         """Actions (n, A) in the model's own space, on its device."""
-        flat = torch.from_numpy(np.asarray(actions, np.float32).reshape(len(actions), -1))
-        return self.processor.action(flat.to(self.model.device))
+        flat = np.asarray(actions, np.float32).reshape(1, len(actions), -1)
+        return self.processor.chunks(flat, self._state(encoding))[0].to(self.model.device)
 
     def finish(self, x: Tensor, encoding: RobotActionContext) -> Decision:
         """The decision of a denoised ``x`` (H, A)."""
-        return self._decided(self.processor.actions(x[None])[0], encoding, SubtaskPlan(), {})
+        return self._decided(self.processor.actions(x[None], self._state(encoding))[0], encoding, SubtaskPlan(), {})
 
     def _decided(
         self, actions: np.ndarray, seen: RobotActionContext, plan: SubtaskPlan, timing: Mapping[str, float]

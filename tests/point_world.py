@@ -193,7 +193,7 @@ def tiny_model(cameras: dict[str, tuple[int, int]] | None = None, subtasks: bool
     features = replace(
         PointWorld.features,
         cameras=tuple(CameraFeature(n, *size) for n, size in (cameras or {"top": (SIZE, SIZE)}).items()),
-        statistics={"state": statistics, "action": statistics},
+        statistics={"state": statistics, "action": statistics, "learned_action": statistics},
     )
     sentences = ["Go on.", *(f"Go to the {color} square." for color in COLORS)]
     model, processor = new_robot_model({**TINY, **settings}, features, sentences, 0, subtasks)

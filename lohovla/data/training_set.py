@@ -5,7 +5,7 @@ Everything is looked over when they are opened, and every picture decoded once, 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,11 +16,12 @@ import torch
 from lohovla.data.cache_filling import fill_cache
 from lohovla.data.dataset_folder import DatasetChoice
 from lohovla.data.dataset_source import DatasetSource, open_source, picture_sizes
-from lohovla.data.features import RobotFeatures, camera_name, match_features, name_list
+from lohovla.data.features import STATISTICS, RobotFeatures, camera_name, match_features, name_list
 from lohovla.data.frame_cache import cache_folder
 from lohovla.data.frame_table import FrameTable, frame_table
 from lohovla.data.mixture_sampler import MixtureSampler
 from lohovla.data.prefetch import prefetch
+from lohovla.data.statistics import combine, of_values
 from lohovla.data.training_statistics import exact_statistics, unvaried
 from lohovla.errors import UserError
 
@@ -176,6 +177,29 @@ class TrainingSet:
     def has_subtasks(self) -> bool:
         """Whether any frame has a sub-task."""
         return bool((self._table.subtask >= 0).any())
+
+    @property
+    def grippers(self) -> list[int]:
+        """Numbers of an action that command a gripper."""
+        return list(self._table.grippers)
+
+    def chunk_statistics(self, encode: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> dict[str, list[float]]:
+        """Statistics of actions in other numbers, over the chunks from all frames that are trained on.
+
+        Args:
+            encode: those numbers (N, M) of actions (N, A) and the states (N, n) that their chunks begin at.
+
+        Returns:
+            As :func:`lohovla.data.training_statistics.exact_statistics`; quantiles to within a hundredth of the range.
+        """
+        table, parts = self._table, None
+        for step in range(self._chunk):
+            begins = self._trained[self._trained + step < table.end[self._trained]]
+            if len(begins):
+                own = {"action": of_values(encode(table.action[begins + step], table.state[begins]))}
+                parts = combine(parts, own)
+        assert parts is not None
+        return {name: numbers.tolist() for name, numbers in parts["action"].items() if name in STATISTICS}
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Batches, over all ranks, in which as many frames are read as there are."""

@@ -26,6 +26,9 @@ class LoHoVLAConfig(PretrainedConfig):
         features: what a core that learns from demonstrations reads and says, as
             :meth:`lohovla.data.features.RobotFeatures.to_dict` gives it; None is none of that.
         normalization: of its states and actions: ``mean_std``, ``quantiles`` or ``min_max``.
+        relative_actions: the state's number that each of these numbers of an action is learned relative to, see
+            :class:`lohovla.model.action.action_representation.ActionRepresentation`.
+        rotation_actions: triples of an action's numbers that are rotation vectors, learned as six numbers each.
         chunk_size: its actions in a chunk.
         camera_tokens: tokens of each camera.
         camera_width: channels of the camera encoder.
@@ -78,6 +81,8 @@ class LoHoVLAConfig(PretrainedConfig):
         detector: bool = True,
         features: dict[str, Any] | None = None,
         normalization: str = "mean_std",
+        relative_actions: dict[str, str] | None = None,
+        rotation_actions: list[list[str]] | None = None,
         chunk_size: int = 16,
         camera_tokens: int = 2,
         camera_width: int = 48,
@@ -119,6 +124,8 @@ class LoHoVLAConfig(PretrainedConfig):
         self.text_config = _config_of(text_config or {"model_type": "qwen3", **NANO_DECODER})
         self.vision_config = _config_of(vision_config) if vision_config else None
         self.detector, self.features, self.normalization = detector, features, normalization
+        self.relative_actions = dict(relative_actions or {})
+        self.rotation_actions = [list(triple) for triple in rotation_actions or ()]
         self.chunk_size, self.keyframes = chunk_size, keyframes
         self.camera_tokens, self.camera_width, self.keypoint_maps = camera_tokens, camera_width, keypoint_maps
         self.picture_size, self.workspace_xy = tuple(picture_size), tuple(tuple(limits) for limits in workspace_xy)
@@ -183,8 +190,8 @@ class LoHoVLAConfig(PretrainedConfig):
 
     @property
     def action_dim(self) -> int:
-        """Numbers of an action of the data set that it learned from; 0 where there is none."""
-        return len((self.features or {}).get("action_names", ()))
+        """Numbers that are learned of an action of the data set; 0 where there is none."""
+        return len((self.features or {}).get("action_names", ())) + 3 * len(self.rotation_actions)
 
     @property
     def patches(self) -> int:

@@ -13,7 +13,7 @@ from lohovla.d2f.denoiser import CACHE, attention_bias
 from lohovla.model.action.action_expert import ActionExpert
 from lohovla.model.attention_mask import PositionIds, SequenceLayout, TokenType
 from lohovla.model.configuration import LoHoVLAConfig
-from lohovla.model.encoders.camera_encoder import CameraEncoder
+from lohovla.model.encoders.camera_encoder import CameraEncoder, CameraSummary
 from lohovla.model.encoders.detector import (
     COMPANY_DIM,
     DetectionMap,
@@ -66,6 +66,7 @@ class LoHoVLA(PreTrainedModel):
             self.keyframe_head = KeyframeHead(config)
             if not config.vision_config:
                 self.camera_encoder = CameraEncoder(config)
+                self.camera_summary = CameraSummary(config)
         self.decoder = decoder if decoder is not None else AutoModel.from_config(config.text_config)
         if config.detector:
             self.object_entry = nn.Sequential(
@@ -232,8 +233,15 @@ class LoHoVLA(PreTrainedModel):
         """Run an observation of a robot through camera encoder and decoder."""
         tokens, layout, places = self.robot_prefix_tokens(inputs)
         cache = DynamicCache(config=self.decoder.config)
-        self.run(tokens, layout, places, cache)
-        return EncodedRobotObservation(layout, cache, inputs.state)
+        states = self.run(tokens, layout, places, cache)
+        return EncodedRobotObservation(layout, cache, inputs.state, self.summarize_cameras(states))
+
+    def summarize_cameras(self, states: Tensor) -> Tensor | float:
+        """The cameras as one vector (B, hidden), of the states of a robot's prefix; 0 where a tower's patches are."""
+        if self.config.vision_config:
+            return 0.0
+        # The cameras' tokens are the first of the prefix: see _join_prefix.
+        return self.camera_summary(states[:, : len(self.config.cameras) * self.config.camera_tokens])
 
     def vocabulary_logits(self, states: Tensor) -> Tensor:
         """Logits (..., vocabulary) of decoder states; the head is tied to the embeddings."""

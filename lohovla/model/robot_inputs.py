@@ -54,8 +54,13 @@ class EncodedPrefix(Protocol):
 
 @dataclass
 class EncodedRobotObservation:
-    """An :class:`EncodedPrefix` of a robot's cameras, state and goal."""
+    """An :class:`EncodedPrefix` of a robot's cameras, state and goal.
+
+    Attributes:
+        cameras: of :class:`lohovla.model.encoders.camera_encoder.CameraSummary` (B, hidden), or 0.
+    """
 
     layout: SequenceLayout
     cache: Any
     state: Tensor
+    cameras: Tensor | float

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from lohovla.data.features import RobotFeatures
 from lohovla.data.resize_images import resize_pictures
 from lohovla.errors import UserError
+from lohovla.model.action.action_representation import ActionRepresentation
 from lohovla.model.configuration import LoHoVLAConfig
 from lohovla.model.language.text_processor import TextProcessor, read_processor
 from lohovla.model.normalization import Normalizer
@@ -30,10 +31,13 @@ class RobotProcessor(TextProcessor):
         max_goal: most tokens of a goal.
         max_subtask: most tokens of a sub-task, the end included.
         subtasks: the training data had sub-tasks, so that the core can plan them.
+        relative_actions: as :class:`ActionRepresentation` wants them.
+        rotation_actions: likewise.
 
     Attributes:
         state: normalises states (..., n).
-        action: normalises actions (..., A).
+        representation: in which numbers actions are learned.
+        action: normalises these (..., M).
     """
 
     def __init__(
@@ -44,12 +48,18 @@ class RobotProcessor(TextProcessor):
         max_goal: int = 40,
         max_subtask: int = 20,
         subtasks: bool = False,
+        relative_actions: Mapping[str, str] | None = None,
+        rotation_actions: Sequence[Sequence[str]] = (),
     ):
         super().__init__(tokenizer, max_goal, max_subtask)
         self.features, self.normalization, self.subtasks_known = features, normalization, subtasks
         none: dict[str, list[float]] = {name: [] for name in ("mean", "std", "min", "max", "q01", "q99")}
         self.state = Normalizer(features.statistics.get("state", none), normalization)  # a robot may tell no state
-        self.action = Normalizer(features.statistics["action"], normalization)
+        self.representation = ActionRepresentation(
+            features.action_names, features.state_names, relative_actions, rotation_actions
+        )
+        learned = "action" if self.representation.changes_nothing else "learned_action"
+        self.action = Normalizer(features.statistics[learned], normalization)
 
     @classmethod
     def from_model_config(
@@ -58,7 +68,16 @@ class RobotProcessor(TextProcessor):
         """The processor that a configuration asks for."""
         assert config.features is not None
         features = RobotFeatures.from_dict(config.features)
-        return cls(tokenizer, features, config.normalization, config.max_goal, config.max_subtask, subtasks)
+        return cls(
+            tokenizer,
+            features,
+            config.normalization,
+            config.max_goal,
+            config.max_subtask,
+            subtasks,
+            config.relative_actions,
+            config.rotation_actions,
+        )
 
     def __call__(
         self,
@@ -135,9 +154,14 @@ class RobotProcessor(TextProcessor):
         if state.dtype.kind not in "fiu" or not np.isfinite(state).all():
             raise UserError("state has values that are not finite", "look at the sensor that gives it")
 
-    def actions(self, chunk: Tensor) -> np.ndarray:
-        """Actions float32 (B, H, A) in the robot's units, of normalised chunks (B, H, A)."""
-        return self.action.inverse(chunk.float()).cpu().numpy().astype(np.float32)
+    def chunks(self, actions: np.ndarray, state: np.ndarray) -> Tensor:
+        """Normalised chunks (B, H, M) of actions (B, H, A) that follow states (B, n), float32 in the robot's units."""
+        return self.action(torch.from_numpy(self.representation.encode(actions, state[:, None])))
+
+    def actions(self, chunk: Tensor, state: np.ndarray) -> np.ndarray:
+        """The inverse of :meth:`chunks`: actions float32 (B, H, A) in the robot's units."""
+        learned = self.action.inverse(chunk.float()).cpu().numpy().astype(np.float32)
+        return self.representation.decode(learned, state[:, None])
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Write the tokenizer and ``processor_config.json``."""
@@ -147,6 +171,8 @@ class RobotProcessor(TextProcessor):
             "max_goal": self.max_goal,
             "max_subtask": self.max_subtask,
             "subtasks": self.subtasks_known,
+            "relative_actions": self.representation.relative,
+            "rotation_actions": self.representation.rotations,
         }
         self.save_settings(folder, settings)
 

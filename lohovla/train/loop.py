@@ -47,7 +47,7 @@ class Trainer:
         save_seconds: how often the state is written, so that a kill loses no more.
         log_every: steps between lines of the log.
         norms_every: steps between measurements of each loss's gradient norm; 0 never measures.
-        validate: called with the averaged model now and then; returns figures to log.
+        validate: called with the averaged model now and then; returns figures to log, and paths of images.
         validate_every: steps between calls; 0 only at the end.
         tracking: a tracker beside TensorBoard, if there is one.
         origin: what the weights that the stage does not move came from, for those who go on with it.
@@ -67,7 +67,7 @@ class Trainer:
         save_seconds: float = 30.0,
         log_every: int = 20,
         norms_every: int = 500,
-        validate: Callable[[LoHoVLA], Mapping[str, float]] | None = None,
+        validate: Callable[[LoHoVLA], Mapping[str, float | Path]] | None = None,
         validate_every: int = 0,
         tracking: Tracking | None = None,
         origin: Mapping[str, Any] | None = None,
@@ -180,8 +180,11 @@ class Trainer:
             return
         with self.state.average.applied() as model:
             if journal is not None:
-                figures = self._validate(model)
-                journal.write(step, {f"validation/{name}": value for name, value in figures.items()})
+                found = {f"validation/{name}": value for name, value in self._validate(model).items()}
+                journal.write(step, {name: value for name, value in found.items() if not isinstance(value, Path)})
+                for name, value in found.items():
+                    if isinstance(value, Path):
+                        journal.write_image(step, name, value)
 
 
 def _seed(seed: int, step: int, rank: int) -> int:

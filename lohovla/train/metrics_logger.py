@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from lohovla.output_folder import write_atomically
 from lohovla.settings.renamed_settings import new_stage
 from lohovla.train.tracking import Tracking
@@ -81,6 +84,13 @@ class MetricsLogger:
             self._board.add_scalar(f"{self._stage}/{name}", value, step)
         if self._curves is not None:
             self._curves.log_row(row)
+
+    def write_image(self, step: int, name: str, path: Path) -> None:
+        """Show an image file, as it is now, in TensorBoard and the tracker."""
+        with Image.open(path) as picture:
+            self._board.add_image(f"{self._stage}/{name}", np.asarray(picture.convert("RGB")), step, dataformats="HWC")
+        if self._curves is not None:
+            self._curves.log_image(step, f"{self._stage}/{name}", path)
 
     def close(self) -> None:
         """Write what TensorBoard and the tracker still hold."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,6 +14,7 @@ import torch
 from lohovla.data.features import RobotFeatures, match_features
 from lohovla.data.training_set import DatasetChoice, TrainingSet
 from lohovla.errors import UserError
+from lohovla.model.action.action_representation import ActionRepresentation, relative_numbers
 from lohovla.model.backbone import pretrained_parts
 from lohovla.model.checkpoint import load_robot_checkpoint, save_checkpoint
 from lohovla.model.configuration import NANO_DECODER, LoHoVLAConfig
@@ -111,9 +113,8 @@ class ImitationRun:
                     self._say(line)
         else:
             settings, found = config["recipe"]["model"], self._set
-            model, processor = new_robot_model(
-                settings, found.features, found.sentences, config["seed"], found.has_subtasks
-            )
+            settings, features = with_representation(settings, found)
+            model, processor = new_robot_model(settings, features, found.sentences, config["seed"], found.has_subtasks)
         if config["gradient_checkpointing"]:
             model.decoder.gradient_checkpointing_enable()
         return model, processor
@@ -181,17 +182,17 @@ class ImitationRun:
         if self._accelerator.is_main_process:
             model.eval()
             self._look(model, held_out, folder)
-            held_out.plot(model, folder / "open_loop.png")
         return folder / "checkpoint"
 
-    def _look(self, model: LoHoVLA, held_out: HeldOut, folder: Path) -> dict[str, float]:
+    def _look(self, model: LoHoVLA, held_out: HeldOut, folder: Path) -> dict[str, float | Path]:
         """Save a checkpoint, and measure it on the held-out episodes: ``held_out.json`` is of the last one."""
         replace_folder(folder / "checkpoint", lambda new: save_checkpoint(model, self._processor, new))
         figures = held_out.figures(model)
         if figures:
             text = json.dumps({name: round(value, 6) for name, value in figures.items()}, indent=2)
             write_atomically(folder / "held_out.json", text.encode())
-        return figures
+        plot = held_out.plot(model, folder / "open_loop.png")
+        return {**figures, **({"open_loop": plot} if plot else {})}
 
     def _about(self) -> dict[str, Any]:
         names = ("dataset", "dataset_weights", "episodes", "cameras", "image_height", "held_out", "seed")
@@ -247,6 +248,24 @@ def dataset_choices(
     own = [1.0] * len(paths) if weights is None else list(weights)
     chosen = list(episodes) if episodes is not None else None
     return [DatasetChoice(str(path), weight, chosen) for path, weight in zip(paths, own, strict=True)]
+
+
+def with_representation(settings: Mapping[str, Any], found: TrainingSet) -> tuple[dict[str, Any], RobotFeatures]:
+    """The model's settings with ``relative_actions`` by name, and the features with what is learned of actions.
+
+    Raises:
+        UserError: they name what the action or the state has not.
+    """
+    features = found.features
+    relative = relative_numbers(
+        settings.get("relative_actions"), features.action_names, features.state_names, found.grippers
+    )
+    rotations = settings.get("rotation_actions") or ()
+    representation = ActionRepresentation(features.action_names, features.state_names, relative, rotations)
+    if not representation.changes_nothing:
+        learned = found.chunk_statistics(representation.encode)
+        features = replace(features, statistics={**features.statistics, "learned_action": learned})
+    return {**settings, "relative_actions": relative, "rotation_actions": representation.rotations}, features
 
 
 def new_robot_model(

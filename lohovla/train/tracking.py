@@ -6,7 +6,7 @@ import importlib
 import json
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ class Tracking:
         if self.tracker == "wandb":  # Trackio knows a run by its name, and keeps the files of all in one place
             about |= {"id": number, "job_type": stage, "dir": str(folder)}
         try:
-            curves = Curves(self._package().init(**about))
+            curves = Curves(self._package().init(**about), self._package().Image)
         except Exception as error:  # of many kinds, and all are about the tracker's own settings
             cause = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(f"{self.tracker} does not begin a run: {cause}", "track=null trains without it") from None
@@ -103,10 +103,11 @@ class Curves:
 
     Args:
         run: has ``log(values, step=)`` and ``finish()``.
+        picture: makes what ``log`` takes of an image file.
     """
 
-    def __init__(self, run: Any):
-        self._run = run
+    def __init__(self, run: Any, picture: Callable[[str], Any]):
+        self._run, self._picture = run, picture
         self._known: dict[str, int] = {}  # the last step of each figure
 
     def skip_row(self, row: Mapping[str, Any]) -> None:
@@ -119,6 +120,10 @@ class Curves:
         if new:
             self._run.log(new, step=row["step"])
             self.skip_row(row)
+
+    def log_image(self, step: int, name: str, path: Path) -> None:
+        """Show an image file as it is now."""
+        self._run.log({name: self._picture(str(path))}, step=step)
 
     def close(self) -> None:
         """Wait until all is told."""

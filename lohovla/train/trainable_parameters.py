@@ -12,7 +12,7 @@ FREEZABLE_PARTS = {
     "language": ("decoder.", "kind_entry."),
     "state": ("state_entry.",),
     "keyframes": ("keyframe_head.",),
-    "action": ("experts.action.",),
+    "action": ("experts.action.", "camera_summary."),
 }
 _TRAINS = {
     "detector": ("stem.",),

@@ -183,6 +183,19 @@ def test_statistics_are_exact_over_what_is_trained_on(tmp_path):
             np.testing.assert_allclose(found[name], numbers, rtol=1e-6, atol=1e-9, err_msg=f"{kind} {name}")
 
 
+def test_statistics_of_chunks_are_over_every_action_that_follows_a_frame(tmp_path):
+    data = opened(make_set(tmp_path / "set", lengths=(30, 40, 20)), tmp_path, held_out=0.3, chunk_size=5)
+    batch = data.batch(0, data.frames)
+    ahead = batch["action"] - batch["state"][:, None, : batch["action"].shape[2]]
+    values = ahead[~batch["action_is_pad"]].double().numpy()
+    found = data.chunk_statistics(lambda action, state: action - state[:, : action.shape[1]])
+    assert found["count"] == [len(values)]
+    for name, numbers in {"mean": values.mean(0), "std": values.std(0), "max": values.max(0)}.items():
+        np.testing.assert_allclose(found[name], numbers, rtol=1e-5, atol=1e-6, err_msg=name)
+    span = np.ptp(values, axis=0)
+    assert (np.abs(np.array(found["q01"]) - np.quantile(values, 0.01, axis=0)) < 0.02 * span).all()
+
+
 def test_quantiles_of_two_tasks_taken_together_are_those_of_all_frames(tmp_path):
     """Means of the episodes' quantiles, which LeRobot's tools write, lie well inside."""
 

@@ -25,9 +25,16 @@ def env(**changes):
     return type("Env", (), {"unwrapped": world})()
 
 
-@pytest.fixture
-def policy(checkpoint):
-    return make_policy("lohovla", env(), checkpoint=checkpoint)
+@pytest.fixture(scope="module")
+def relative(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint") / "relative"
+    save_checkpoint(*tiny_model(relative_actions={"dx": "x"}), folder)
+    return str(folder)
+
+
+@pytest.fixture(params=["checkpoint", "relative"])
+def policy(request):
+    return make_policy("lohovla", env(), checkpoint=request.getfixturevalue(request.param))
 
 
 def test_a_decision_has_the_actions_that_are_carried_out(checkpoint):
@@ -81,9 +88,21 @@ def test_it_plans_and_acts_in_the_real_time_loop(policy):
     continued = policy.chunk(seen, Context(), plan, before[3:], inference_delay=2).actions
     assert np.array_equal(continued[:2], before[3:5])
     encoding = policy.encode(seen, Context(), plan)
-    x = policy.normalize(before)
+    x = policy.normalize(before, encoding)
     assert policy.velocity(x, 0.5, encoding).shape == (8, 2)
     assert np.allclose(policy.finish(x, encoding).actions, before, atol=1e-5)
+
+
+def test_relative_actions_start_from_the_state_that_is_seen(relative):
+    policy = make_policy("lohovla", env(), checkpoint=relative)
+    policy.reset(0)
+    seen = [PointWorld().reset(0) for _ in range(2)]
+    seen[1]["state"] = seen[1]["state"] + np.float32([0.25, 0.25])
+    plan = policy.plan(seen[0], Context())
+    here, there = (policy.encode(each, Context(), plan) for each in seen)
+    x = policy.normalize(np.zeros((8, 2), np.float32), here)
+    assert np.allclose(policy.finish(x, here).actions, 0.0, atol=1e-5)
+    assert np.allclose(policy.finish(x, there).actions, [0.25, 0.0], atol=1e-5)
 
 
 def test_an_environment_with_another_camera_or_action(checkpoint):

@@ -5,6 +5,7 @@ import sys
 import types
 
 import pytest
+from PIL import Image
 
 from lohovla.cli import main
 from lohovla.errors import UserError
@@ -20,6 +21,7 @@ class Tracker:
     def module(self):
         module = types.ModuleType(self.name)
         module.init = self.wandb if self.name == "wandb" else self.trackio
+        module.Image = lambda path: ("image", path)
         return module
 
     def wandb(self, *, project=None, dir=None, id=None, name=None, config=None, group=None, job_type=None, resume=None):
@@ -137,3 +139,13 @@ def test_a_refusal_of_the_tracker_is_one_line(tmp_path, tracker, monkeypatch):
     monkeypatch.setattr(sys.modules[tracker.name], "init", refuse)
     with pytest.raises(UserError, match="does not begin a run: api_key not configured\n"):
         Tracking(tracker.name, "lohovla").begin(tmp_path / "detector", [], 0)
+
+
+def test_images_are_shown_beside_the_curves(make_tiny, trainer, tmp_path, tracker):
+    path = tmp_path / "plot.png"
+    Image.new("RGB", (8, 6)).save(path)
+    settings = {"steps": 1, "log_every": 1, "validate": lambda model: {"B": 0.5, "plot": path}}
+    trainer(*make_tiny(), **settings, tracking=Tracking(tracker.name, "blocks")).run()
+    (run,) = tracker.runs.values()
+    assert (1, "detector/validation/plot", ("image", str(path))) in run.rows
+    assert (1, "detector/validation/B", 0.5) in run.rows

@@ -1,6 +1,7 @@
 """Which parameters a stage trains, and which ones ``freeze`` and LoRA leave as they are."""
 
 import pytest
+from point_world import tiny_model
 
 from lohovla.errors import UserError
 from lohovla.train.trainable_parameters import FREEZABLE_PARTS, check_freeze, is_trained
@@ -30,3 +31,8 @@ def test_with_lora_adapters_alone_are_trained_of_the_decoder():
 def test_what_cannot_be_frozen_is_refused(freeze):
     with pytest.raises(UserError, match="freeze"):
         check_freeze(freeze)
+
+
+def test_every_weight_of_a_robots_core_is_trained():
+    model, _ = tiny_model()
+    assert [name for name, _ in model.named_parameters() if not is_trained(name, "imitation")] == []

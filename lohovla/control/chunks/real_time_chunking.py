@@ -104,10 +104,10 @@ def guided_chunk(
     """
     encoding = denoiser.encode(observation, context, plan)
     action = np.zeros((denoiser.spec.horizon, *denoiser.spec.action_shape), np.float32)
-    like = denoiser.normalize(action)
+    like = denoiser.normalize(action, encoding)
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(like.shape, generator=generator).to(like)
-    kept = None if prefix is None or not len(prefix) else denoiser.normalize(prefix.astype(np.float32))
+    kept = None if prefix is None or not len(prefix) else denoiser.normalize(prefix.astype(np.float32), encoding)
 
     def velocity(x: torch.Tensor, t: float) -> torch.Tensor:
         return denoiser.velocity(x, t, encoding)

@@ -80,7 +80,7 @@ class ActionExpert(nn.Module):
             x: noisy chunk (B, H, A), scaled.
             t: noise level of each action (B, H).
             condition: (B, n) as :func:`ee_condition` or :func:`pick_place_condition` give it; for ``action`` the
-                normalised state and the decoder's state of the last token before the chunk.
+                normalised state and what :class:`~lohovla.model.inference.robot_actions.RobotActionContext` says.
             cache: keys and values (B, heads, L, head_dim) of the decoder's last layers.
             valid: which cached positions may be seen (B, L).
             anchors: of :func:`ee_waypoints` (B, 4, ANCHORS), scaled as actions are.

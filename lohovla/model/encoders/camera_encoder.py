@@ -85,6 +85,25 @@ class CameraEncoder(nn.Module):
         return self.project(torch.cat([where, pooled], -1)) + self.token_entry
 
 
+class CameraSummary(nn.Module):
+    """What the decoder made of the cameras' tokens, as one vector for the heads.
+
+    Attention gives a head weighted means of tokens; places in the picture come through sharper by a linear layer of
+    each camera's own, over its tokens side by side.
+    """
+
+    def __init__(self, config: LoHoVLAConfig):
+        super().__init__()
+        hidden = config.text_config.hidden_size
+        self.tokens = config.camera_tokens
+        self.cameras = nn.ModuleList(nn.Linear(self.tokens * hidden, hidden) for _ in config.cameras)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Of the decoder's states of all cameras' tokens (B, cameras x tokens, hidden): (B, hidden)."""
+        parts = [part.flatten(1) for part in states.split(self.tokens, 1)]
+        return torch.stack([own(part) for own, part in zip(self.cameras, parts, strict=True)]).sum(0)
+
+
 def modulated_group_norm(features: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Group normalisation (Wu & He, 1803.08494) times one plus ``scale``, plus ``shift``; all (B, C) but the features.
 

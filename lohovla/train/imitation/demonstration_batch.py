@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -93,7 +94,7 @@ def demonstration_batch(
         words,
         told,
         known & hidden,
-        processor.action(batch["action"].float()),
+        processor.chunks(np.asarray(batch["action"], np.float32), np.asarray(batch["state"], np.float32)),
         batch["action_is_pad"],
         processor.state(batch["keyframe_state"].float()),
         batch["keyframe_valid"],

@@ -116,6 +116,10 @@ class DemonstrationForward:
         """The group that each sample is read behind (B,)."""
         return torch.where(self.batch.told, 0, _ALONE)
 
+    def _read(self) -> Tensor:
+        """What the heads read (B, hidden): the last token before each sample's chunk, and the cameras."""
+        return self._last() + self.model.summarize_cameras(self.states)
+
     def _last(self) -> Tensor:
         """The decoder's state of the last token before each sample's chunk (B, hidden)."""
         rows = torch.arange(self._rows, device=self._device)
@@ -130,7 +134,7 @@ class DemonstrationForward:
     def keyframe_losses(self) -> dict[str, Tensor]:
         """Errors of the state at the next keyframe, and of the progress, where they are known."""
         batch = self.batch
-        said, progress = self.model.keyframe_head(self._last())
+        said, progress = self.model.keyframe_head(self._read())
         error = F.smooth_l1_loss(said, batch.keyframe, beta=0.1, reduction="none").mean(-1)
         known = ~batch.progress.isnan() & (batch.told if batch.subtasks is not None else True)
         wrong = (progress - torch.nan_to_num(batch.progress)).square()
@@ -152,7 +156,7 @@ class DemonstrationForward:
         x = t[..., None] * noise + (1 - t[..., None]) * data
         cache = [tuple(part.repeat_interleave(copies, 0) for part in pair) for pair in model.expert_cache(self.cache)]
         valid = expert_attention_mask(self.layout, self._group()[:, None]).repeat_interleave(copies, 0)
-        condition = torch.cat([batch.inputs.state, self._last()], -1).repeat_interleave(copies, 0)
+        condition = torch.cat([batch.inputs.state, self._read()], -1).repeat_interleave(copies, 0)
         with short_attention(self._device):
             velocity = model.experts["action"](x, t, condition, cache, valid)
         error = (velocity.float() - (noise - data)).square().mean(-1)

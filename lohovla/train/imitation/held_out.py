@@ -87,9 +87,9 @@ def predict_chunks(model: LoHoVLA, processor: RobotProcessor, batch: Mapping[str
     inputs = processor.inputs(images, torch.as_tensor(batch["state"]), list(batch["instruction"]), subtasks)
     prefix = model.encode_robot(inputs.to(model.device))
     tokens = [processor.words(text) for text in subtasks]
-    context = read_subtask(model, subtask_from_tokens(model, prefix, tokens, processor.start), prefix.state)
+    context = read_subtask(model, subtask_from_tokens(model, prefix, tokens, processor.start), prefix)
     noise = torch.randn(len(subtasks), model.config.chunk_size, model.config.action_dim).to(model.device)
-    return processor.actions(action_chunk(model, context, steps, noise))
+    return processor.actions(action_chunk(model, context, steps, noise), np.asarray(batch["state"], np.float32))
 
 
 def draw_open_loop(true: np.ndarray, said: np.ndarray, names: Sequence[str], fps: float, path: Path) -> None:

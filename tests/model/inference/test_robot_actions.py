@@ -32,7 +32,7 @@ def test_decoding_from_the_cache_is_one_pass_of_training(made):
     inputs = processor(seen, [text if told[row] else "" for row, text in enumerate(subtasks)])
     prefix = model.encode_robot(inputs)
     tokens = [processor.words(text) if told[row] else [] for row, text in enumerate(subtasks)]
-    cached = read_subtask(model, subtask_from_tokens(model, prefix, tokens, processor.start), prefix.state)
+    cached = read_subtask(model, subtask_from_tokens(model, prefix, tokens, processor.start), prefix)
     nothing = torch.zeros(3, 8, 2)
     batch = DemonstrationBatch(
         inputs,
@@ -46,14 +46,14 @@ def test_decoding_from_the_cache_is_one_pass_of_training(made):
         torch.ones(3),
     )
     whole = DemonstrationForward(model, batch, processor, ImitationSettings())
-    assert torch.allclose(cached.condition, torch.cat([inputs.state, whole._last()], -1), atol=1e-4)
+    assert torch.allclose(cached.condition, torch.cat([inputs.state, whole._read()], -1), atol=1e-4)
 
 
 @torch.no_grad()
 def test_a_chunk_follows_from_its_noise_and_continues_a_prefix(made):
     model, processor = made
     prefix = model.encode_robot(processor(observations()))
-    context = read_subtask(model, subtask_from_tokens(model, prefix, [[]] * 3, processor.start), prefix.state)
+    context = read_subtask(model, subtask_from_tokens(model, prefix, [[]] * 3, processor.start), prefix)
     noise = torch.randn(3, 8, 2, generator=torch.Generator().manual_seed(3))
     chunk = action_chunk(model, context, 4, noise)
     assert torch.equal(chunk, action_chunk(model, context, 4, noise))
@@ -61,7 +61,7 @@ def test_a_chunk_follows_from_its_noise_and_continues_a_prefix(made):
     continued = action_chunk(model, context, 4, noise, given)
     assert torch.equal(continued[:, :2], given)
     assert not torch.allclose(continued[:, 2:], chunk[:, 2:])
-    assert np.isfinite(processor.actions(chunk)).all()
+    assert np.isfinite(processor.actions(chunk, np.zeros((3, 2), np.float32))).all()
 
 
 def test_a_sub_task_is_said_word_by_word_and_by_block_diffusion(made):

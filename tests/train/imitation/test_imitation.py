@@ -47,6 +47,30 @@ def test_a_dry_run_writes_all_that_a_long_one_does(trained):
     assert (trained / "open_loop.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_the_open_loop_plot_is_in_the_curves(trained):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(trained / "tensorboard"))
+    board.Reload()
+    (shown,) = board.Images("imitation/validation/open_loop")
+    assert shown.step == 2
+    assert shown.width > 500
+
+
+def test_actions_relative_to_the_state(points, tmp_path, capsys):
+    words = ("steps=2", "recipe.model.relative_actions={dx: x}")
+    assert main(train_words(points, tmp_path / "out", *words)) == 0
+    _, processor = load_robot_checkpoint(tmp_path / "out" / "checkpoint")
+    assert processor.representation.relative == {"dx": "x"}
+    learned, whole = (processor.features.statistics[name]["std"] for name in ("learned_action", "action"))
+    assert learned[0] != pytest.approx(whole[0], rel=0.05)
+    assert json.loads((tmp_path / "out" / "held_out.json").read_text()).keys() >= {"error/dx", "error/dy"}
+    assert main(train_words(points, tmp_path / "out", "steps=4", *words[1:])) == 0  # it goes on in the same numbers
+    capsys.readouterr()
+    assert main(train_words(points, tmp_path / "all", "steps=2", "recipe.model.relative_actions=all")) == 2
+    assert "relative_actions=all finds no number" in capsys.readouterr().err
+
+
 def test_what_is_learned_is_said_first(points, tmp_path, capsys):
     assert main(train_words(points, tmp_path / "out", "steps=1")) == 0
     said = capsys.readouterr().err
@@ -76,14 +100,17 @@ def test_frozen_parts_stay_as_they_are(points, trained, tmp_path):
     assert main(train_words(points, tmp_path / "out", "steps=2", init, "freeze=[vision,language]")) == 0
     before, after = (load_file(f / "checkpoint" / "model.safetensors") for f in (trained, tmp_path / "out"))
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert moved == {"experts", "state_entry", "keyframe_head"}
+    assert moved == {"experts", "camera_summary", "state_entry", "keyframe_head"}
 
 
 def test_only_the_action_head_is_trained(points, trained, tmp_path):
     init = f"init={trained / 'checkpoint'}"
     assert main(train_words(points, tmp_path / "out", "steps=2", init, "train_expert_only=true")) == 0
     before, after = (load_file(f / "checkpoint" / "model.safetensors") for f in (trained, tmp_path / "out"))
-    assert {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])} == {"experts"}
+    assert {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])} == {
+        "experts",
+        "camera_summary",
+    }
 
 
 def test_accumulated_batches_are_of_one_step(points, tmp_path):

@@ -25,7 +25,9 @@ COPY policies policies
 COPY kernels kernels
 COPY configs configs
 COPY benchmarks benchmarks
-RUN pip install --no-cache-dir '.[ros,serve,gpu]' -c constraints.txt
+# PyTorch with CUDA brings the Triton that it was built with; constraints.txt names the one beside PyTorch without it.
+RUN grep -v ^triton== constraints.txt > gpu-constraints.txt \
+    && pip install --no-cache-dir '.[ros,serve,gpu]' -c gpu-constraints.txt
 
 COPY ros2 /opt/ws/src
 RUN . /opt/ros/jazzy/setup.sh && pip install --no-cache-dir colcon-common-extensions \

@@ -128,6 +128,17 @@ def test_parameters_are_settings(file, command, nodes):
         assert config.use_sim_time
 
 
+def test_images_that_take_pytorch_with_cuda_leave_its_triton_alone():
+    """constraints.txt is of PyTorch for a CPU, beside which Triton may be another: pip could resolve nothing."""
+    pinned = (ROOT / "constraints.txt").read_text()
+    assert "\ntorch==" in pinned
+    assert "\ntriton==" in pinned
+    for file in (ROOT / "docker").glob("*Dockerfile"):
+        lines = file.read_text().replace("\\\n", " ").splitlines()
+        for line in [line for line in lines if line.startswith("RUN") and "-c constraints.txt" in line]:
+            assert '"$(grep ^torch== constraints.txt)+cpu"' in line, file
+
+
 def test_the_image_copies_files_that_there_are_and_starts_what_the_package_has():
     lines = (ROOT / "docker" / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
     steps = [line.split() for line in lines if line and not line.startswith("#")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,8 @@ class Camera:
 
     def __init__(self):
         graph = InProcessRos()
-        profile = Profile.from_config(OmegaConf.to_container(compose("ros", []).robot))
+        settings: Any = OmegaConf.to_container(compose("ros", []).robot)
+        profile = Profile.from_config(settings)
         self.topics = profile.cameras["top"]
         clock, now = ClockOffset(), time.monotonic()
         clock.exchange(now, 100.0, now)  # what is stamped 5 s was taken long ago

@@ -88,17 +88,17 @@ COMMANDS = {
     ),
     "replay": Subcommand(
         "lohovla.commands.replay",
-        "Play a recorded episode again and compare every byte.",
+        "Replay a recorded episode and compare every byte.",
         ("lohovla replay demos/bowls episode=3",),
     ),
     "data": Subcommand(
         "lohovla.commands.data",
-        "Look after a data set: check, info.",
+        "Check a data set (check), or print what is in it (info).",
         ("lohovla data check demos/bowls", "lohovla data info demos/bowls"),
     ),
     "evaluate": Subcommand(
         "lohovla.commands.evaluate",
-        "Success of a policy on a suite of tasks, with intervals and a report.",
+        "Measure a policy's success rate on a suite of tasks, with confidence intervals and a report.",
         (
             "lohovla evaluate suite=lohoravens policy=oracle control=pick_place episodes=20",
             "lohovla evaluate tasks=[B,K] policy=random workers=2",
@@ -108,12 +108,12 @@ COMMANDS = {
     ),
     "compare": Subcommand(
         "lohovla.commands.compare",
-        "Put evaluation runs side by side.",
+        "Compare evaluation runs, in total and episode by episode.",
         ("lohovla compare outputs/evaluate/a outputs/evaluate/b",),
     ),
     "generate": Subcommand(
         "lohovla.commands.generate",
-        "Write text, autoregressively or by discrete diffusion forcing, and watch it come.",
+        "Generate text, autoregressively or by discrete diffusion forcing, and show it as it is decoded.",
         (
             'lohovla generate "7480+1100-1691="',
             "lohovla generate example=open-plan mode=d2f+branch",
@@ -122,7 +122,7 @@ COMMANDS = {
     ),
     "distill": Subcommand(
         "lohovla.commands.distill",
-        "Teach a diffusion language model to decode several blocks at once.",
+        "Distil a D2F adapter, with which a diffusion language model decodes several blocks at once.",
         (
             "lohovla distill steps=600 output=outputs/distill/mine",
             "lohovla distill model=GSAI-ML/LLaDA-8B-Instruct data=examples.jsonl student.rate=1e-5 dtype=bfloat16",
@@ -152,7 +152,7 @@ COMMANDS = {
     ),
     "preview-plan": Subcommand(
         "lohovla.commands.preview_plan",
-        "Show a whole plan in words and pictures, beside what comes of it.",
+        "Predict a whole plan in words and pictures, and show it beside its execution by the oracle.",
         (
             "lohovla preview-plan task=put-block-into-matching-bowl seed=10001",
             "lohovla preview-plan task=E seed=10003 order=raster",
@@ -169,12 +169,12 @@ COMMANDS = {
     ),
     "ros-sim": Subcommand(
         "lohovla.commands.ros_sim",
-        "The simulated world as a ROS robot behind rosbridge.",
+        "Run the simulator as a ROS robot behind rosbridge.",
         ("lohovla ros-sim", "lohovla ros-sim task=K seed=10003 port=9091 ros_version=1"),
     ),
     "ros-guard": Subcommand(
         "lohovla.commands.ros_guard",
-        "The guard on the robot's side: passes commands on while all is well, and brakes the arm when they cease.",
+        "Run the guard on the robot's side: it relays valid commands, and brakes the arm when they stop coming.",
         (
             "lohovla ros-guard robot=ur5e",
             "lohovla ros-guard robot=ur5e write=guard.pyz",
@@ -183,7 +183,7 @@ COMMANDS = {
     ),
     "new": Subcommand(
         "lohovla.commands.new",
-        "Make a package with a policy, a task or a robot profile of one's own, and its test.",
+        "Create a package with a policy, a task or a robot profile of your own, and its test.",
         ("lohovla new task my-task", "lohovla new policy my-policy", "lohovla new robot my-arm folder=robots/my-arm"),
     ),
     "completion": Subcommand(
@@ -193,7 +193,7 @@ COMMANDS = {
     ),
     "bench": Subcommand(
         "lohovla.commands.bench",
-        "Measure: sim, data, evaluate, policy (ablations), serve (policy server), picture (sub-goals), control (loop),"
+        "Run a benchmark: sim, data, evaluate, policy (ablations), serve (policy server), picture (sub-goals), control (loop),"
         " ros (bridge), d2f (text), ablation, engine, serve-text, model, cpu, kernels, gpu.",
         (
             "lohovla bench sim",

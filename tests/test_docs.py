@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lohovla.cli import COMMANDS
 from lohovla.settings.hydra_config import compose, root_of
+from lohovla.subcommands import SUBCOMMANDS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -28,7 +28,7 @@ def blocks(language: str) -> list[tuple[str, str]]:
 def command_lines() -> list[str]:
     """Every `lohovla ...` of the documents and of the commands' own help."""
     lines = [line for _, block in blocks("sh") + blocks("") for line in block.splitlines()]
-    lines += [example for command in COMMANDS.values() for example in command.examples]
+    lines += [example for command in SUBCOMMANDS.values() for example in command.examples]
     return sorted({line.partition(" #")[0].strip() for line in lines if line.startswith("lohovla ")})
 
 
@@ -70,7 +70,7 @@ def test_command_lines_are_understood(line):
     _, name, *words = shlex.split(line)
     if name in ("--help", "--version") or "--help" in words:
         return
-    assert name in COMMANDS
+    assert name in SUBCOMMANDS
     compose(root_of(name, words), words)
 
 
@@ -91,4 +91,4 @@ def test_the_site_is_built_by_lint_and_lists_every_page():
 
 def test_the_page_of_commands_names_each():
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-    assert [name for name in COMMANDS if f"`{name}`" not in page] == []
+    assert [name for name in SUBCOMMANDS if f"`{name}`" not in page] == []

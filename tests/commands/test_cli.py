@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lohovla.cli import COMMANDS, EXTRAS, main
+from lohovla.cli import EXTRAS, main
 from lohovla.settings.hydra_config import compose
+from lohovla.subcommands import SUBCOMMANDS
 
 
 def run(*arguments, **options):
@@ -25,10 +26,10 @@ def test_help_is_light():
     code = f"import sys, lohovla.cli as c; c.main(['--help']); print([m for m in {heavy} if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip().endswith("[]")
-    assert all(name in answer.stdout for name in COMMANDS)
+    assert all(name in answer.stdout for name in SUBCOMMANDS)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", SUBCOMMANDS)
 def test_each_command_has_help_with_examples_and_settings(command, capsys):
     assert main([command, "--help"]) == 0
     text = capsys.readouterr().out
@@ -132,7 +133,7 @@ def test_help_says_what_each_setting_means(capsys, monkeypatch):
     assert "recipe.model.normalization=mean_std" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", SUBCOMMANDS)
 def test_every_setting_has_a_meaning(command, capsys):
     assert main([command, "--help"]) == 0
     settings = re.findall(r"^  ([\w.-]+=.*)$", capsys.readouterr().out, re.MULTILINE)

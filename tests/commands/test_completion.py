@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from lohovla.cli import COMMANDS, main
+from lohovla.cli import main
 from lohovla.commands.completion import completions
+from lohovla.subcommands import SUBCOMMANDS
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ from lohovla.commands.completion import completions
     ],
 )
 def test_candidates(words, among):
-    found = completions(words, COMMANDS)
+    found = completions(words, SUBCOMMANDS)
     assert among <= set(found)
     assert all(one.startswith(words[-1]) for one in found)
 

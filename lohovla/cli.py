@@ -18,6 +18,7 @@ EXTRAS = {
     "cbor2": "ros",
     "fastapi": "serve",
     "gguf": "gguf",
+    "llguidance": "serve",
     "msgpack": "serve",
     "mujoco_menagerie": "menagerie",
     "ray": "ray",

@@ -1,4 +1,4 @@
-"""``lohovla new``: a small installable package with a policy, a task or a robot profile of one's own."""
+"""``lohovla new``: a small installable package with a policy, a task, a world or a robot profile of one's own."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from string import Template
 from omegaconf import DictConfig
 
 from lohovla.errors import UserError
+from lohovla.extensions import GROUPS
 
 # What is made, and what its entry point names.
-_OBJECTS = {"policy": "make", "task": "{class_name}", "robot": "PROFILE"}
-_GROUPS = {"policy": "policies", "task": "tasks", "robot": "robots"}
+_OBJECTS = {"policy": "make", "task": "{class_name}", "world": "WORLD", "robot": "PROFILE"}
 
 
 def run(config: DictConfig) -> int:
@@ -29,7 +29,7 @@ def run(config: DictConfig) -> int:
     if what not in _OBJECTS:
         raise UserError(
             f"there is no template {what!r}" if what else "nothing is named",
-            "lohovla new policy NAME, lohovla new task NAME or lohovla new robot NAME",
+            "lohovla new policy NAME, and likewise task, world and robot",
         )
     _check_name(what, name)
     folder = Path(config.folder or name)
@@ -42,7 +42,7 @@ def run(config: DictConfig) -> int:
         "package": name.replace("-", "_"),
         "class_name": class_name,
         "object": _OBJECTS[what].format(class_name=class_name),
-        "group": _GROUPS[what],
+        "group": GROUPS[what].removeprefix("lohovla."),
         "gym_name": gym_name(name),
     }
     templates = resources.files("lohovla.commands").joinpath("templates")

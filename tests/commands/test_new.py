@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(
     reason="this environment has no pip or no setuptools to install a package with",
 )
 
-NAMES = {"task": "my-bowl-task", "policy": "my-steps-policy", "robot": "my-slow-arm"}
+NAMES = {"task": "my-bowl-task", "policy": "my-steps-policy", "robot": "my-slow-arm", "world": "my-dot-world"}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_their_own_tests_pass(packages):
     folders = [packages / name / "tests" for name in NAMES.values()]
     answer = in_place(packages, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", *folders)
     assert answer.returncode == 0, answer.stdout
-    assert "7 passed" in answer.stdout
+    assert "9 passed" in answer.stdout
 
 
 def test_the_task_and_the_policy_are_evaluated(packages):
@@ -64,6 +64,18 @@ def test_the_task_and_the_policy_are_evaluated(packages):
     assert rows[0]["subtasks"][0]["text"] == "Try something."
     assert (folder / "report.html").exists()
     assert len(list((folder / "videos").iterdir())) == 1
+
+
+def test_the_world_is_evaluated_and_recorded(packages):
+    words = ["world=my-dot-world", "episodes=2", "videos=1", "workers=1", "output=runs/dot"]
+    answer = lohovla(packages, "evaluate", "policy=expert", *words)
+    assert answer.returncode == 0, answer.stderr
+    rows = [json.loads(line) for line in (packages / "runs" / "dot" / "episodes.jsonl").read_text().splitlines()]
+    assert [(row["task"], row["success"]) for row in rows] == [("mark", True), ("mark", True)]
+    words = ["world=my-dot-world", "policy=expert", "task=[mark]", "episodes=2", "workers=1", "dataset=demos/dot"]
+    answer = lohovla(packages, "collect", *words)
+    assert answer.returncode == 0, answer.stderr
+    assert lohovla(packages, "data", "check", "demos/dot").returncode == 0
 
 
 def test_a_policy_is_named_by_its_module(here, tmp_path):
@@ -98,6 +110,7 @@ def test_the_list_of_tasks_has_it(here, capsys):
         (["rollout", "policy=my-steps-policy", "policy.stpe=3"], "no setting 'policy.stpe'", "policy.step"),
         (["rollout", "policy=my-steps-policy", "policy.step=big"], "policy.step cannot be 'big'", "default is 0.1"),
         (["rollout", "task=my-bowl-tsk"], "no task 'my-bowl-tsk'", "my-bowl-task"),
+        (["evaluate", "world=my-dot-wold"], "no world 'my-dot-wold'", "metaworld, and of other packages my-dot-world"),
         (["ros", "robot=my-slow-am"], "no robot 'my-slow-am'", "ur5e, and of other packages my-slow-arm"),
         (["new", "task", "my-bowl-task", "folder=other"], "'my-bowl-task' already", "my-my-bowl-task"),
     ],
@@ -125,6 +138,7 @@ def test_help_shows_the_settings_of_the_function(here, capsys):
         (["task", "My Task!"], "is not a valid name of a task", "lohovla new task my-task"),
         (["policy", "json"], "package 'json' already", "lohovla new policy my-json"),
         (["policy", "oracle"], "'oracle' already", "lohovla new policy my-oracle"),
+        (["world", "metaworld"], "'metaworld' already", "lohovla new world my-metaworld"),
         (["robot", "ur5e"], "'ur5e' already", "lohovla new robot my-ur5e"),
         (["task", "mine", "folder=full"], "full is there already", "folder=FOLDER"),
     ],

@@ -10,13 +10,15 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+LOG_FORMAT = "%(asctime)s %(name)s: %(message)s"  # of every command that logs; `lohovla ros` adds its namespace
 _EVERY = 60.0  # s between lines where there is no terminal; what is shorter says nothing there
 
 
 class ProgressLines(tqdm):
     """Says how far it is in lines of their own, each with the time gone and the time left."""
 
-    def __init__(self, *arguments: Any, every: float = _EVERY, **settings: Any):
+    def __init__(self, *arguments: Any, every: float | None = None, **settings: Any):
+        every = _EVERY if every is None else every
         super().__init__(*arguments, **{"mininterval": every, "maxinterval": max(every, 1e-9), **settings})
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
@@ -26,7 +28,7 @@ class ProgressLines(tqdm):
             rate = facts["rate"] or (self.n - self.initial) / max(facts["elapsed"], 1e-9)
             of = f" of {self.total}" if self.total else ""
             left = f", about {self.format_interval((self.total - self.n) / rate)} left" if self.total else ""
-            unit = "" if self.unit == "it" else f" {self.unit.strip()}s"
+            unit = "" if self.unit == "it" else self.unit
             name = f"{self.desc.removesuffix(': ')}: " if self.desc else ""
             gone = self.format_interval(facts["elapsed"])
             figures = f"; {facts['postfix']}" if facts["postfix"] else ""
@@ -48,8 +50,10 @@ def progress(iterable: Iterable[Any] | None = None, quiet: bool = False, **setti
     Args:
         iterable: what is gone through; None where ``update`` is called.
         quiet: shows nothing.
-        settings: tqdm's own: ``total``, ``initial``, ``desc``, ``unit``, ``leave``.
+        settings: tqdm's own: ``total``, ``initial``, ``desc``, ``leave``, and ``unit``, one of what is counted.
     """
+    if "unit" in settings:
+        settings["unit"] = f" {settings['unit']}s"
     if quiet or sys.stderr.isatty():
         return tqdm(iterable, disable=quiet, **settings)
     return ProgressLines(iterable, **settings)

@@ -4,20 +4,23 @@ import fcntl
 import io
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
 import termios
+from pathlib import Path
 
 import pytest
 
-from lohovla.progress import ProgressLines, colored, progress
+from lohovla.progress import LOG_FORMAT, ProgressLines, colored, progress
+from lohovla.ros.transport.namespace import log_format
 
 STAGES = "from lohovla.progress import progress\nfor _ in progress(range(3), desc='drawing', unit='film'): pass"
 
 
 def test_lines_say_how_far_it_is_and_how_long_it_takes(capsys):
-    for _ in ProgressLines(range(3), every=0.0, desc="drawing", unit="film"):
+    for _ in ProgressLines(range(3), every=0.0, desc="drawing", unit=" films"):
         pass
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("drawing: 1 of 3 films, 00:00 gone, about 00:0")
@@ -25,17 +28,30 @@ def test_lines_say_how_far_it_is_and_how_long_it_takes(capsys):
 
 
 def test_lines_count_what_was_done_before(capsys):
-    with ProgressLines(total=10, initial=4, every=0.0, unit="episode") as bar:
+    with ProgressLines(total=10, initial=4, every=0.0, unit=" episodes") as bar:
         bar.update(1)
     assert capsys.readouterr().err.startswith("5 of 10 episodes, ")
 
 
 def test_figures_are_told_in_the_next_line(capsys):
-    with ProgressLines(total=10, every=0.0, unit="step") as bar:
+    with ProgressLines(total=10, every=0.0, unit=" steps") as bar:
         bar.set_postfix_str("loss 0.5")
         assert capsys.readouterr().err == ""
         bar.update(1)
     assert capsys.readouterr().err.endswith("; loss 0.5\n")
+
+
+def test_every_long_work_tells_how_far_it_is_by_this():
+    """A bare tqdm is a bar on a terminal and nothing elsewhere."""
+    root = Path(__file__).parents[1]
+    files = [path for name in ("lohovla", "benchmarks", "envs", "policies") for path in (root / name).rglob("*.py")]
+    own = root / "lohovla" / "progress.py"
+    bare = {path for path in files if path != own and re.search(r"\btqdm\(", path.read_text(encoding="utf-8"))}
+    assert bare == set()
+
+
+def test_the_log_has_one_form():
+    assert log_format("") == LOG_FORMAT
 
 
 def test_without_a_terminal_what_is_short_says_nothing():
@@ -48,7 +64,9 @@ def test_a_terminal_has_a_bar():
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     subprocess.run([sys.executable, "-c", STAGES], stderr=theirs, check=True)
     os.close(theirs)
-    assert b"drawing: 100%|" in os.read(ours, 4096)
+    shown = os.read(ours, 4096)
+    assert b"drawing: 100%|" in shown
+    assert b" films/s" in shown
     os.close(ours)
 
 

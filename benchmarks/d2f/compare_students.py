@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
+from lohovla.progress import progress
 
 
 def run(
@@ -25,7 +25,7 @@ def run(
 
     rows = []
     print(f"{'adapter':24s} {'block':>5s} {'task':10s} {'right':>7s} {'valid':>7s} {'tokens/forward':>15s}")
-    for folder in tqdm(adapters, desc="adapters", disable=None):
+    for folder in progress(adapters, desc="adapters"):
         text = TextModel.load(model, folder, dtype="float32")
         for size in [text.size * times for times in blocks]:
             for task in tasks:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from tqdm import tqdm
-
 from lohovla.benchmarks.bench_utils import emit, median
 from lohovla.benchmarks.d2f.text_problems import ROOM, VALIDATION, batches
 from lohovla.errors import UserError
+from lohovla.progress import progress
 
 FIRST = 10001  # test seeds
 
@@ -110,7 +109,7 @@ def _compare(text: Any, task: str, modes: list[str], problems: int) -> dict[str,
     for mode in modes:
         text.generate(warm, mode, sampling)
     kept: dict[str, list[tuple[bool, bool, int, int, float, float]]] = {mode: [] for mode in modes}
-    for number in tqdm(range(problems), desc=task, unit="problem", disable=None):
+    for number in progress(range(problems), desc=task, unit="problem"):
         example = judge.draw(FIRST + 2 * number)
         turn = number % len(modes)
         for mode in modes[turn:] + modes[:turn]:
@@ -154,7 +153,7 @@ def _agreement(text: Any, task: str, prompts: int) -> dict[str, float]:
 
     sampling = Sampling(max_tokens=ROOM[task])
     differ = plain_forwards = chain_forwards = tokens = 0
-    with tqdm(total=prompts, desc=f"{task}: chain", unit="problem", disable=None) as bar:
+    with progress(total=prompts, desc=f"{task}: chain", unit="problem") as bar:
         for examples in batches(task, FIRST + 2_000_000, prompts):
             heads = [text.encode(example.prompt) for example in examples]
             plain, chain = (decode(text.student, heads, text.settings(mode, sampling)) for mode in ("d2f", "d2f+chain"))
@@ -188,7 +187,7 @@ def _sweep(text: Any, task: str, problems: int) -> list[dict[str, Any]]:
         for size in (8, 16)
         for accept in (0.5, 0.8, 0.9, 0.95, 0.98, 0.995, 0.999)
     ]
-    for mode, accept, size in tqdm(settings, desc=f"{task}: thresholds", disable=None):
+    for mode, accept, size in progress(settings, desc=f"{task}: thresholds"):
         limits = Thresholds(accept, text.thresholds.add, text.thresholds.activate)
         found = score(text, task, size, problems, VALIDATION, mode, limits)
         points.append({"mode": mode, "accept": accept, "block": size, **found})

@@ -12,10 +12,9 @@ import itertools
 import time
 from typing import Any
 
-from tqdm import tqdm
-
 from lohovla.benchmarks.bench_utils import emit, median
 from lohovla.errors import UserError
+from lohovla.progress import progress
 
 _TASKS = ("arithmetic", "open-plan")
 _FIRST = 10001  # test seeds
@@ -65,7 +64,7 @@ def run(
     prompts = _prompts(service, answers)
     kept: dict[str, list[dict[str, float]]] = {mode: [] for mode in modes}
     turns = list(itertools.product(range(rounds), modes))
-    for _, mode in tqdm(turns, desc="engine", disable=None, leave=False):
+    for _, mode in progress(turns, desc="engine", leave=False):
         engine = service.base if mode == "ar" else service.student
         asked = [{"model": f"text:{mode}", "prompt": prompt, "max_tokens": tokens} for prompt in prompts]
         bodies = [CompletionRequest.model_validate(body) for body in asked]

@@ -15,12 +15,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from lohovla.benchmarks.bench_utils import emit, median
 from lohovla.collect.collect_dataset import CollectConfig, collect
 from lohovla.data.training_set import DatasetChoice, TrainingSet
 from lohovla.errors import UserError
+from lohovla.progress import progress
 
 _BATCH, _CHUNK, _HEIGHT, _ROUNDS = 64, 16, 96, 3
 
@@ -41,7 +40,7 @@ def _measure(task: str, episodes: int, seconds: float, workers: int, folder: Pat
             folder / control, (task,), number, 0, "oracle", {"control": control}, {}, False, "local", workers
         )
         began = time.perf_counter()
-        with tqdm(total=number, unit="episode", disable=None, leave=False) as bar:
+        with progress(total=number, unit="episode", leave=False) as bar:
             collect(plan, bar.update)
         figures[f"collect {control}, demonstrations/min/core"] = 60 * number / (time.perf_counter() - began) / workers
     for control in ("ee", "pick_place"):

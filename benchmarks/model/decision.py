@@ -15,13 +15,12 @@ _MOST = 6  # steps, by which shares are given
 
 def run(checkpoint: str | None, tasks: Sequence[str], scenes: int, threads: int | None) -> dict[str, Any]:
     """Decide on every sub-task of ``scenes`` validation episodes of each task, print a table, and return the record."""
-    from tqdm import tqdm
-
     from lohovla.evaluate.protocol import seeds_of, tasks_named
     from lohovla.evaluate.subgoal.subgoal_image_metrics import cases
     from lohovla.model.backends.inference_backend import InferenceBackend
     from lohovla.model.backends.single_graph import FORWARDS
     from lohovla.model.checkpoint import load_checkpoint
+    from lohovla.progress import progress
 
     if threads:
         torch.set_num_threads(threads)
@@ -29,7 +28,7 @@ def run(checkpoint: str | None, tasks: Sequence[str], scenes: int, threads: int 
     fast, eager = InferenceBackend(model, "fused"), InferenceBackend(model)
     needed: dict[str, Counter[int]] = {}
     differing, apart = 0, 0.0
-    for task in tqdm(tasks_named(tasks), unit="task", disable=None):
+    for task in progress(tasks_named(tasks), unit="task"):
         needed[task] = Counter()
         for case in cases([task], seeds_of("val", scenes)):
             forwards, same, distance = _compared(fast, eager, processor, dict(case.observation))

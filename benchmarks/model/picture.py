@@ -20,13 +20,12 @@ def run(
     checkpoint: str | None, tasks: Sequence[str], scenes: int, guidance: float, threads: int | None
 ) -> dict[str, Any]:
     """Paint every sub-task of ``scenes`` validation episodes of each task, print a table, and return the record."""
-    from tqdm import tqdm
-
     from lohovla.evaluate.protocol import seeds_of, tasks_named
     from lohovla.evaluate.subgoal.conditioning_ablation import compare_conditioning
     from lohovla.evaluate.subgoal.subgoal_image_metrics import cases, compare_subgoals
     from lohovla.model.checkpoint import load_checkpoint
     from lohovla.model.inference.subgoal_generation import SubgoalSamplingConfig, require_subgoal_generator
+    from lohovla.progress import progress
 
     if threads:
         torch.set_num_threads(threads)
@@ -35,7 +34,7 @@ def run(
     found = list(cases(tasks_named(tasks), seeds_of("val", scenes)))
     brushes = {f"parallel {steps}": SubgoalSamplingConfig("parallel", steps, 4, guidance) for steps in (1, 4, 8)}
     brushes["raster"] = SubgoalSamplingConfig("raster", denoise=4, guidance=guidance)
-    with tqdm(total=len(found), unit="sub-task", disable=None) as bar:
+    with progress(total=len(found), unit="sub-task") as bar:
         figures = compare_subgoals(model, processor, found, brushes, progress=bar.update)
     print("| picture | PSNR, dB | depth, mm | block seen at the place | gone from the pick | both | ms |")
     print("|---|---|---|---|---|---|---|")
@@ -45,7 +44,7 @@ def run(
             f"| {_TITLES.get(name, name)} | {row['psnr']:.1f} | {row['depth_mm']:.1f} | {shares} |"
             f" {row.get('ms', 0):.0f} |"
         )
-    with tqdm(total=len(found), unit="sub-task", disable=None) as bar:
+    with progress(total=len(found), unit="sub-task") as bar:
         told = compare_conditioning(model, processor, found, progress=bar.update)
     print("\n| told | pick within 2 cm | place within 2 cm | both |")
     print("|---|---|---|---|")

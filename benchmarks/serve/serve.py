@@ -13,7 +13,6 @@ import time
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from lohovla.benchmarks.bench_utils import emit, median
 from lohovla.benchmarks.serve.bad_clients import FAULTS
@@ -21,6 +20,7 @@ from lohovla.benchmarks.serve.fake_policy import FakePolicy
 from lohovla.benchmarks.serve.policy_load_client import PolicyLoadClient, PolicyRequestCounts, after, work_all
 from lohovla.benchmarks.serve.server_process import STEM, ServerProcess, make_env
 from lohovla.errors import UserError
+from lohovla.progress import progress
 
 _ROUNDS, _ROUND_SECONDS = 3, 6.0
 _FAULT_EVERY = 3.0  # s
@@ -104,7 +104,7 @@ def _alone(policy: FakePolicy, shape: tuple[int, ...]) -> float:
 
 def _capacity(witnesses: list[PolicyLoadClient], threads: int) -> dict[str, list[float]]:
     rates: dict[str, list[float]] = {"batched": [], "one by one": []}
-    for _ in tqdm(range(_ROUNDS), desc="capacity", disable=None, leave=False):
+    for _ in progress(range(_ROUNDS), desc="capacity", leave=False):
         for name, limit in (("batched", 16), ("one by one", 1)):
             with ServerProcess(*STEM, f"threads={threads}", f"max_batch={limit}", "deadline=30.0") as server:
                 tally = asyncio.run(work_all(server.url, witnesses, after(_ROUND_SECONDS), 0.0))
@@ -121,7 +121,7 @@ async def _hold(
         faults: list[str] = []
         bad = asyncio.create_task(_misbehave(server, request, faults))
         began, memory = time.monotonic(), []
-        with tqdm(total=round(seconds), unit="s", disable=None, leave=False) as bar:
+        with progress(total=round(seconds), unit="second", leave=False) as bar:
             while not load.done():
                 await asyncio.wait([load], timeout=1.0)
                 memory.append((time.monotonic() - began, server.status()))

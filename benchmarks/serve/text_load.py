@@ -19,11 +19,10 @@ import urllib.request
 from dataclasses import dataclass, field
 from typing import Any
 
-from tqdm import tqdm
-
 from lohovla.benchmarks.bench_utils import emit
 from lohovla.benchmarks.serve.server_process import ServerProcess
 from lohovla.errors import UserError
+from lohovla.progress import progress
 
 _PROMPTS = 12  # different ones
 _SETTLE = 0.2  # share of the requests after which memory is first read
@@ -213,7 +212,7 @@ async def _load(server: ServerProcess, modes: list[str], requests: int, clients:
     prompts = [tasks[k % 2].draw(10001 + 2 * k).prompt for k in range(_PROMPTS)]
     tally, rng, numbers = TextRequestCounts(), random.Random(0), iter(range(requests))
     harmful = _harmful(modes)
-    with tqdm(total=requests, desc="requests", disable=None, leave=False) as bar:
+    with progress(total=requests, desc="requests", leave=False) as bar:
 
         async def client() -> None:
             for number in numbers:

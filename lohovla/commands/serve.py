@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lohovla.commands.serve_checks import check_server
 from lohovla.errors import SetupError, UserError
+from lohovla.progress import LOG_FORMAT
 from lohovla.serve.log_limits import RepeatLimit
 
 _SERVERS = ("policy", "text")
@@ -22,7 +23,7 @@ def run(config: DictConfig) -> int:
     if config.what not in _SERVERS:
         nearest = difflib.get_close_matches(str(config.what), _SERVERS, n=1, cutoff=0.0)[0]
         raise UserError(f"there is no server {config.what!r}", f"did you mean `lohovla serve {nearest}`?")
-    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
+    logging.basicConfig(format=LOG_FORMAT, level=logging.INFO, stream=sys.stderr)
     for handler in logging.getLogger().handlers:
         handler.addFilter(RepeatLimit())
     if config.what == "text":

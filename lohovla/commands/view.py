@@ -10,6 +10,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from lohovla.progress import LOG_FORMAT
+
 
 def run(config: DictConfig) -> int:
     """Serve the page until a signal comes."""
@@ -17,7 +19,7 @@ def run(config: DictConfig) -> int:
     from lohovla.view.live_view import LiveView
     from lohovla.view.view_page import ViewPage
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    logging.basicConfig(format=LOG_FORMAT, level=logging.INFO, stream=sys.stderr)
     logging.getLogger("OpenGL").setLevel(logging.WARNING)
     choices = policy_choices(config)
     env: Any = OmegaConf.to_container(config.env)

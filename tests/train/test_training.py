@@ -219,3 +219,12 @@ def test_two_processes_train_one_model(tmp_path, tiny_settings):
         assert torch.equal(value, state[f"average/stem.{name}"]), name
     assert [row["step"] for row in curve(tmp_path)] == [1, 2, 3]
     assert (tmp_path / "checkpoint" / "model.safetensors").exists()
+
+
+def test_training_without_a_terminal_tells_how_far_it_is(make_tiny, trainer, monkeypatch, capsys):
+    monkeypatch.setattr("lohovla.progress._EVERY", 0.0)
+    trainer(*make_tiny(), steps=3, log_every=1).run()
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("detector: ")]
+    assert len(lines) == 3
+    assert lines[1].startswith("detector: 2 of 3 steps, ")
+    assert " left, loss " in lines[1]

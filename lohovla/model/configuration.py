@@ -178,7 +178,8 @@ class LoHoVLAConfig(PretrainedConfig):
             raise UserError(f"normalization cannot be {self.normalization!r}", f"choose {', '.join(NORMALIZATIONS)}")
         if self.max_prefix >= self.chunk_size:
             raise UserError(
-                f"max_prefix is {self.max_prefix} of {self.chunk_size} actions in a chunk", "it is below chunk_size"
+                f"max_prefix={self.max_prefix} does not go with chunk_size={self.chunk_size}: it has to be below it",
+                f"recipe.model.max_prefix={max(self.chunk_size - 1, 0)}, or a larger recipe.model.chunk_size",
             )
         if self.backbone_dtype not in PRECISIONS:
             raise UserError(f"backbone_dtype cannot be {self.backbone_dtype!r}", f"choose {' or '.join(PRECISIONS)}")

@@ -9,7 +9,9 @@ from point_world import COLORS, PointWorld, train_words, write_dataset
 from safetensors.torch import load_file
 
 from lohovla.cli import main
+from lohovla.errors import UserError
 from lohovla.model.checkpoint import load_robot_checkpoint
+from lohovla.model.configuration import LoHoVLAConfig
 from lohovla.policies.base import Context
 from lohovla.policies.registry import make_policy
 
@@ -204,3 +206,10 @@ def solved(checkpoint, subtasks, blank=False):
         reached = [np.abs(world.squares[color] - world.tip).max() < 0.08 for color in COLORS]
         count += any(reached) if subtasks else reached[list(COLORS).index(world.target)]
     return count
+
+
+def test_a_prefix_that_does_not_fit_the_chunk_is_refused_with_both_settings():
+    with pytest.raises(UserError, match=r"max_prefix=6 does not go with chunk_size=1") as error:
+        LoHoVLAConfig(chunk_size=1, max_prefix=6)
+    assert "recipe.model.max_prefix=0" in error.value.remedy
+    assert "recipe.model.chunk_size" in error.value.remedy

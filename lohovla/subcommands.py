@@ -33,6 +33,7 @@ SUBCOMMANDS = {
             "lohovla rollout task=put-block-into-matching-bowl policy=oracle seed=10001",
             "lohovla rollout task=K control=pick_place episodes=5 video=false",
             "lohovla rollout task=H env.drop_probability=0.1 env.noise.color=5",
+            "lohovla rollout task=B policy=lohovla viz=rerun",
             "lohovla rollout realtime=true loop.chunking_mode=ensemble viz=rerun",
         ),
     ),
@@ -67,7 +68,7 @@ SUBCOMMANDS = {
     "data": Subcommand(
         "lohovla.commands.data",
         "Check a data set (check), or print what is in it (info).",
-        ("lohovla data check demos/bowls", "lohovla data info demos/bowls"),
+        ("lohovla data check demos/bowls", "lohovla data info demos/bowls", "lohovla data show demos/bowls episode=3"),
     ),
     "evaluate": Subcommand(
         "lohovla.commands.evaluate",
@@ -157,7 +158,7 @@ SUBCOMMANDS = {
     "new": Subcommand(
         "lohovla.commands.new",
         "Create a package with a policy, a task or a robot profile of your own, and its test.",
-        ("lohovla new task my-task", "lohovla new policy my-policy", "lohovla new robot my-arm folder=robots/my-arm"),
+        ("lohovla new task my-task", "lohovla new world my-world", "lohovla new robot my-arm folder=robots/my-arm"),
     ),
     "completion": Subcommand(
         "lohovla.commands.completion",

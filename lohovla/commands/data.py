@@ -1,4 +1,4 @@
-"""``lohovla data check | info``: look a data set over."""
+"""``lohovla data check | info | show``: look a data set over."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from omegaconf import DictConfig
 
 from lohovla.errors import UserError
 
-_ACTIONS = ("check", "info")
+_ACTIONS = ("check", "info", "show")
 
 
 def run(config: DictConfig) -> int:
-    """Check a data set (exit code 1 if anything is wrong) or say what is in it."""
+    """Check a data set (exit code 1 if anything is wrong), say what is in it, or write an episode for a viewer."""
     if config.action not in _ACTIONS:
         nearest = difflib.get_close_matches(str(config.action), _ACTIONS, n=1, cutoff=0.0)[0]
         raise UserError(f"`lohovla data` cannot {config.action!r}", f"did you mean `lohovla data {nearest}`?")
     if config.dataset is None:
         raise UserError("no data set named", f"`lohovla data {config.action} FOLDER`")
+    if config.action == "show":
+        return _show(config)
     root = Path(config.dataset)
     if not root.is_dir():
         raise UserError(f"there is no folder {root}", f"`lohovla data {config.action} FOLDER`")
@@ -49,4 +51,33 @@ def _info(root: Path) -> int:
         print(f"  {count:6d} x {name}")
     for name, entry in info["features"].items():
         print(f"  {name:32s} {entry['dtype']:8s} {'x'.join(map(str, entry['shape']))}")
+    return 0
+
+
+def _show(config: DictConfig) -> int:
+    """Write an episode as a recording for the Rerun viewer; any LeRobot data set will do."""
+    from lohovla.data.rerun_frames import record_episode
+    from lohovla.data.training_set import DatasetChoice, TrainingSet
+    from lohovla.rerun_recording import check_viewer
+    from lohovla.settings.hydra_config import results_folder
+
+    check_viewer(config.viz)
+    try:
+        number = int("0" if config.episode is None else config.episode)
+    except ValueError:
+        raise UserError(f"episode cannot be {config.episode!r}", "give the number of one") from None
+    # Nothing is trained here: the episode alone is opened, as it is in the set.
+    found = TrainingSet.open(
+        [DatasetChoice(str(config.dataset), 1.0, [number])],
+        rename={},
+        cameras=None,
+        image_height=config.image_height,
+        chunk_size=1,
+        held_out=0.0,
+        seed=0,
+    )
+    folder = results_folder(config, "data")
+    path = folder / f"episode-{number}.rrd"
+    frames = record_episode(found, 0, path)
+    print(f"{frames} frames of episode {number} in {path}; look at them with: rerun {path}")
     return 0

@@ -16,11 +16,11 @@ from lohovla.settings.hydra_config import results_folder
 
 def run(config: DictConfig) -> int:
     """Play, and write ``result.json``, ``latency.html``, ``video.mp4``, ``sheet.png`` and ``rollout.rrd``."""
-    from lohovla.control.viz import check_viewer
     from lohovla.envs.env import BlocksEnv
     from lohovla.envs.tasks.registry import get_task
     from lohovla.evaluate.realtime_episodes import RealtimeEpisodes, environment_rate
     from lohovla.policies.registry import split_settings
+    from lohovla.rerun_recording import check_viewer
 
     if config.env.control != "ee":
         raise UserError("in real time there is only control=ee", "leave control=pick_place out")

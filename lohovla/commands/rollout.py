@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +18,19 @@ from lohovla.settings.hydra_config import results_folder
 
 
 def run(config: DictConfig) -> int:
-    """Run the episodes, write ``result.json``, ``video.mp4`` and ``sheet.png``, print a timeline."""
+    """Run the episodes, write ``result.json``, ``video.mp4``, ``sheet.png`` and ``rollout.rrd``, print a timeline."""
     if config.realtime:
         from lohovla.commands import realtime
 
         return realtime.run(config)
     if config.deadman is not None:
         raise UserError("deadman is held while the control loop runs", "add realtime=true")
-    if config.viz is not None:
-        raise UserError("viz shows what the control loop does", "add realtime=true")
     from lohovla.envs.env import BlocksEnv
     from lohovla.evaluate.episode_runner import run_episode
     from lohovla.policies.registry import make_policy, split_settings
+    from lohovla.rerun_recording import check_viewer
 
+    check_viewer(config.viz)
     settings: Any = OmegaConf.to_container(config.env)
     env = BlocksEnv(task=config.task, **settings)
     chosen: Any = OmegaConf.to_container(config.policy)
@@ -38,16 +40,31 @@ def run(config: DictConfig) -> int:
     results, began = [], time.perf_counter()
     seeds = [config.seed + 2 * k for k in range(config.episodes)]
     for seed in progress(seeds, unit="episode", quiet=len(seeds) == 1):
-        if config.video and not results:
-            result = _filmed(env, policy, seed, folder, config.fps)
-        else:
-            result = run_episode(env, policy, seed)
+        with _recorded(config, env, policy, folder) if not results else nullcontext(policy) as played:
+            if config.video and not results:
+                result = _filmed(env, played, seed, folder, config.fps)
+            else:
+                result = run_episode(env, played, seed)
         results.append(result)
         _write(folder, config, results)
     if len(results) == 1:
         _print_timeline(results[0])
     _print_summary(results, folder, time.perf_counter() - began)
     return 0
+
+
+@contextmanager
+def _recorded(config: DictConfig, env: Any, policy: Any, folder: Path) -> Iterator[Any]:
+    """The policy, which writes ``rollout.rrd`` as it decides where ``viz`` asks for it."""
+    if config.viz is None:
+        yield policy
+        return
+    from lohovla.evaluate.rerun_rollout import RecordedPolicy
+    from lohovla.rerun_recording import RerunRecording
+
+    recording = RerunRecording(folder / "rollout.rrd")
+    yield RecordedPolicy(policy, recording, env)
+    recording.close()
 
 
 def _filmed(env: Any, policy: Any, seed: int, folder: Path, fps: int) -> Any:

@@ -35,11 +35,16 @@ def run(config: DictConfig) -> int:
 
 
 def _imitate(config: DictConfig, settings: Any) -> int:
+    from lohovla.rerun_recording import check_viewer
     from lohovla.train.run_imitation import ImitationRun
 
+    check_viewer(config.viz)
     ready = ImitationRun(settings, Path(config.output) if config.output else None)
     folder = Path(results_folder(config, "train"))
     print(f"to go on after an interruption, run again with output={folder}")
+    if config.viz is not None:
+        ready.record_samples(folder / "samples.rrd")
+        print(f"the first batch is in {folder / 'samples.rrd'}; look at it with: rerun {folder / 'samples.rrd'}")
     checkpoint = ready.train(folder)
     if (folder / "open_loop.png").exists():
         print(f"predicted over true actions of a held-out episode: {folder / 'open_loop.png'}")

@@ -5,26 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from lohovla.control.loop import ControlLoop
-from lohovla.errors import SetupError, UserError
-
-VIEWERS = ("rerun",)
-
-
-def check_viewer(name: str | None) -> None:
-    """Refuse a viewer that there is not.
-
-    Raises:
-        UserError: the name is unknown.
-        SetupError: it is not installed.
-    """
-    if name is None:
-        return
-    if name not in VIEWERS:
-        raise UserError(f"viz cannot be {name!r}", "viz=rerun writes a recording for the Rerun viewer")
-    try:
-        import rerun  # noqa: F401  # type: ignore[import-not-found]
-    except ImportError:
-        raise SetupError("viz=rerun needs the Rerun SDK", "pip install 'lohovla[viz]'") from None
 
 
 class RerunLog:

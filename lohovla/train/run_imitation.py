@@ -12,6 +12,7 @@ from typing import IO, Any
 import torch
 
 from lohovla.data.features import RobotFeatures, match_features
+from lohovla.data.rerun_frames import record_samples
 from lohovla.data.training_set import DatasetChoice, TrainingSet
 from lohovla.errors import UserError
 from lohovla.model.action.action_representation import ActionRepresentation, relative_numbers
@@ -140,6 +141,11 @@ class ImitationRun:
     @property
     def _lora(self) -> bool:
         return bool(self._model.config.lora_rank)
+
+    def record_samples(self, path: Path) -> None:
+        """Write the first batch, as it is picked from the data, for the Rerun viewer; the main process does it."""
+        if self._accelerator.is_main_process:
+            record_samples(self._set, self._stage.batch, path)
 
     def train(self, folder: Path) -> Path:
         """Train to the end, from where it was stopped; returns the checkpoint's folder.

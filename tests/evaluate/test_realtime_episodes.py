@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from lohovla.control.viz import RerunLog, check_viewer
+from lohovla.control.viz import RerunLog
 from lohovla.envs.env import BlocksEnv
 from lohovla.errors import UserError
 from lohovla.evaluate.realtime_episodes import RealtimeEpisodes, Recorder, environment_rate
 from lohovla.evaluate.report.latency_report import write_latency
+from lohovla.rerun_recording import check_viewer
 
 WORLD = {"control": "ee", "control_hz": 100.0, "cameras": {}}
 

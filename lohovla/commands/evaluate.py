@@ -48,7 +48,8 @@ def run(config: DictConfig) -> int:
         write_atomically(folder / "summary.json", json.dumps(result_table.summary_json(results), indent=2).encode())
         if found is not None:
             write_atomically(folder / "diagnosis.json", json.dumps(found, indent=2).encode())
-        films = film_some(protocol, folder, rows, config.videos, config.runner, config.workers)
+        many = config.videos, config.runner, config.workers, config.videos_per_task
+        films = film_some(protocol, folder, rows, *many)
         write_report(folder, protocol, rows, results, films)
     print(text)
     if found is not None:

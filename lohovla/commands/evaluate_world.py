@@ -40,7 +40,7 @@ def run_world(config: DictConfig) -> int:
         text = markdown(*world_table(results, protocol.groups))
         write_atomically(folder / "table.md", text.encode())
         write_atomically(folder / "summary.json", json.dumps(world_json(results), indent=2).encode())
-        films = film_world(protocol, folder, rows, config.videos)
+        films = film_world(protocol, folder, rows, config.videos, config.videos_per_task)
         write_world_report(folder, protocol, rows, results, films)
     print(text)
     played = f"; {seconds:.1f} s of work" if seconds else ""

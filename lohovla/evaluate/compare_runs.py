@@ -23,6 +23,7 @@ _NOT_COMPARED = (
     "workers",
     "batch",
     "videos",
+    "videos_per_task",
     "suite",
     "tasks",
     "episodes",

@@ -21,6 +21,7 @@ class Diagnosis:
         plans: sub-tasks planned.
         as_oracle: of them, those that say what the oracle would have said.
         right: those that say it, or led to a gain: several answers can be right.
+        said: each plan: its sub-task, the oracle's at that moment ("" where it had none), and whether it was right.
         pick_mm: how far each pick was from the middle of the nearest block (``pick_place``).
         place_mm: how far each place was from the oracle's, where the sub-task is the oracle's and names a block or a
             bowl, which have one middle.
@@ -32,6 +33,7 @@ class Diagnosis:
     plans: int = 0
     as_oracle: int = 0
     right: int = 0
+    said: list[tuple[str, str, bool]] = field(default_factory=list)
     pick_mm: list[float] = field(default_factory=list)
     place_mm: list[float] = field(default_factory=list)
     missed: int = 0
@@ -51,7 +53,7 @@ class FailureAnalyzer:
         self._world, self._judges = world, judges
         self.diagnosis = Diagnosis()
         self._score, self._begun = 0.0, False
-        self._said = ""
+        self._said = self._oracle = ""
         self._agrees, self._plan_score = False, 0.0
 
     def decided(self, decision: Decision, score: float) -> None:
@@ -77,13 +79,16 @@ class FailureAnalyzer:
     def _open_plan(self, decision: Decision, score: float) -> None:
         subtask = self._world.problem.goal.next(self._world.scene())
         self._said, self._plan_score = decision.subtask, score
+        self._oracle = subtask.text if subtask is not None else ""
         self._agrees = subtask is not None and decision.subtask == subtask.text
         self.diagnosis.plans += bool(self._said)  # a policy without sub-tasks plans none
         self.diagnosis.as_oracle += self._agrees
 
     def _close_plan(self, score: float) -> None:
         if self._said:
-            self.diagnosis.right += self._agrees or score > self._plan_score + _GAIN
+            right = bool(self._agrees or score > self._plan_score + _GAIN)
+            self.diagnosis.right += right
+            self.diagnosis.said.append((self._said, self._oracle, right))
 
     def _measure(self, decision: Decision) -> None:
         scene = self._world.scene()

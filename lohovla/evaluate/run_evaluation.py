@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from lohovla.evaluate.episode_files import FAILURES, first_by_task, picture_path
+from lohovla.evaluate.episode_files import FAILURES, chosen_for_films, picture_path
 from lohovla.evaluate.episode_log import EpisodeLog, Row
 from lohovla.evaluate.evaluation_worker import EpisodeGroup, GroupResult, film, play_group
 from lohovla.evaluate.missing_episodes import play_missing
@@ -53,16 +53,21 @@ def _write(log: EpisodeLog, played: GroupResult, pictures: Path) -> None:
 
 
 def film_some(
-    protocol: Protocol, folder: Path, rows: Iterable[Row], count: int, runner: str, workers: int | None
+    protocol: Protocol,
+    folder: Path,
+    rows: Iterable[Row],
+    count: int,
+    runner: str,
+    workers: int | None,
+    per_task: int = 0,
 ) -> list[tuple[Row, Path]]:
     """Play the first failures again, and successes where failures are fewer, and film them.
 
     Films are ``videos/<task>-<seed>.mp4``; those that are there are kept. Each task's first comes before any task's
-    second.
+    second. Of every task there are ``per_task`` at least, if it has so many episodes.
     """
     rows = list(rows)
-    chosen = first_by_task(rows, count, success=False)
-    chosen += first_by_task(rows, count - len(chosen), success=True)
+    chosen = chosen_for_films(rows, count, per_task)
     films = [(row, folder / VIDEOS / f"{row['task']}-{row['seed']}.mp4") for row in chosen]
     missing = [(row, path) for row, path in films if not path.exists()]
     if missing:

@@ -12,7 +12,7 @@ import numpy as np
 from lohovla import __version__
 from lohovla.envs.worlds.shared import shared_world
 from lohovla.errors import UserError
-from lohovla.evaluate.episode_files import FAILURES, first_by_task, picture_path
+from lohovla.evaluate.episode_files import FAILURES, chosen_for_films, picture_path
 from lohovla.evaluate.episode_log import NAME, EpisodeLog, Row, flatten, read_settings
 from lohovla.evaluate.missing_episodes import play_missing
 from lohovla.evaluate.run_evaluation import VIDEOS, chunks
@@ -61,12 +61,13 @@ def _actions_path(folder: Path, row: Row) -> Path:
     return folder / ACTIONS / f"{row['task']}-{row['seed']}.npy"
 
 
-def film_world(protocol: WorldProtocol, folder: Path, rows: Sequence[Row], count: int) -> list[tuple[Row, Path]]:
+def film_world(
+    protocol: WorldProtocol, folder: Path, rows: Sequence[Row], count: int, per_task: int = 0
+) -> list[tuple[Row, Path]]:
     """Film the first failures, and successes where failures are fewer: ``videos/<task>-<seed>.mp4``."""
     from lohovla.evaluate.report.world_film import film_world_episode
 
-    chosen = first_by_task(rows, count, success=False)
-    chosen += first_by_task(rows, count - len(chosen), success=True)
+    chosen = chosen_for_films(rows, count, per_task)
     films = [(row, folder / VIDEOS / f"{row['task']}-{row['seed']}.mp4") for row in chosen]
     missing = [(row, path) for row, path in films if not path.exists() and _actions_path(folder, row).exists()]
     (folder / VIDEOS).mkdir(exist_ok=True)

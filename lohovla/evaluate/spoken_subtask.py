@@ -26,6 +26,14 @@ def moves_of(text: str, scene: Scene) -> list[Subtask]:
     return [move for move in found if move.pick != move.target]
 
 
+def kind_of_place(text: str) -> str:
+    """What kind of place a sub-task's sentence names (``bowl``, ``block``, ``zone``, ...); "" if it is none."""
+    match = _sentence().fullmatch(text)
+    if match is None:
+        return ""
+    return next((kind for kind, pattern in _places().items() if pattern.fullmatch(match["place"])), "")
+
+
 @functools.cache
 def _sentence() -> re.Pattern[str]:
     words = vocabulary()

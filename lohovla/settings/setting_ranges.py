@@ -181,6 +181,7 @@ ALLOWED: dict[str, SettingType] = {
     "evaluate:batch": maybe(_COUNT),
     "evaluate:planner": _NAME,
     "videos": whole_number(0),
+    "videos_per_task": whole_number(0),
     # new
     "new:what": _NAME,
     "completion:what": _NAME,

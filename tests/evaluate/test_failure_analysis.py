@@ -2,7 +2,10 @@
 
 from dataclasses import asdict
 
-from lohovla.evaluate.failure_analysis import Diagnosis, as_table, summary_by_task
+import numpy as np
+
+from lohovla.evaluate.failure_analysis import Diagnosis, FailureAnalyzer, as_table, summary_by_task
+from lohovla.policies.base import Decision
 
 
 def test_what_was_never_judged_is_neither_right_nor_wrong():
@@ -15,3 +18,17 @@ def test_what_was_never_judged_is_neither_right_nor_wrong():
     assert empty == ["A", "0", *["-"] * 8]
     row = dict(zip(header, full, strict=False))
     assert (row["right %"], row["progress right %"], row["place mm"]) == ("75.0%", "0.0%", "-")
+
+
+def test_plans_are_kept_with_the_oracles_and_what_came_of_them(blind):
+    env = blind("put-block-into-matching-bowl")
+    env.reset(seed=10001)
+    right = env.problem.goal.next(env.scene()).text
+    watcher = FailureAnalyzer(env, judges=False)
+    nowhere = np.zeros((1, 2, 4), np.float32)
+    watcher.decided(Decision(nowhere, right, planned=True), 0.0)
+    watcher.decided(Decision(nowhere, "Dance.", planned=True), 0.0)
+    watcher.decided(Decision(nowhere, "Sing.", planned=True), 0.0)
+    found = watcher.finish(0.5, {})  # the last one gained something
+    assert found.said == [(right, right, True), ("Dance.", right, False), ("Sing.", right, True)]
+    assert (found.plans, found.right) == (3, 2)

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from lohovla.envs.tasks.registry import get_task
-from lohovla.evaluate import failure_analysis
+from lohovla.evaluate import confusion, failure_analysis
 from lohovla.evaluate.episode_log import Row
 from lohovla.evaluate.protocol import Protocol
 from lohovla.evaluate.report import html, published_results, svg_plots
@@ -28,7 +28,7 @@ def write_report(
         *_table(results),
         *_curves(protocol, rows),
         *(_diagnosis(rows) if protocol.diagnose else ()),
-        *films_section(films, _caption),
+        *films_section(films, rows, _name, _caption),
         *failures_section(folder, rows, _caption),
         *settings_section(folder, ("version", "commit", "environment")),
     ]
@@ -118,6 +118,17 @@ def _diagnosis(rows: Sequence[Row]) -> Iterator[str]:
     )
     header, lines = failure_analysis.as_table(failure_analysis.summary_by_task(rows))
     yield html.table(["", *header], [[get_task(line[0]).letter, *line] for line in lines])
+    if plans := confusion.plans_of(rows):
+        yield "<h3>Planned against right sub-tasks</h3>"
+        yield (
+            f'<p class="soft">{count_of(len(plans), "plan")}, by the kind of place that the oracle’s sub-task names at'
+            " that moment and that of the one planned. A plan is right that is the oracle’s or gained something.</p>"
+        )
+        yield html.table(*confusion.kind_table(plans))
+        header, lines = confusion.pair_table(plans)
+        if lines:
+            yield '<p class="soft">The most frequent plans that were wrong:</p>'
+            yield html.table(header, lines)
 
 
 def _caption(row: Row) -> str:

@@ -19,7 +19,7 @@ body { margin: 0; background: var(--back); color: var(--ink);
   font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
 main { max-width: 1120px; margin: 0 auto; padding: 40px 28px 72px; }
 h1 { font-size: 27px; line-height: 1.25; margin: 0 0 6px; letter-spacing: -0.01em; }
-h2 { font-size: 18px; margin: 48px 0 4px; }
+h2 { font-size: 18px; margin: 48px 0 4px; } h3 { font-size: 15px; margin: 28px 0 4px; }
 p { margin: 4px 0 14px; max-width: 46em; }
 .soft, figcaption small { color: var(--soft); }
 .numbers { display: flex; flex-wrap: wrap; gap: 12px; margin: 26px 0 0; }

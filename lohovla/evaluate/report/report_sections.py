@@ -14,20 +14,42 @@ from lohovla.evaluate.report import html
 _GALLERY = 24  # failures shown with a picture
 
 
-def films_section(films: Sequence[tuple[Row, Path]], caption: Callable[[Row], str]) -> Iterator[str]:
-    """Films of some episodes, each under its caption; nothing without films."""
+def films_section(
+    films: Sequence[tuple[Row, Path]],
+    rows: Sequence[Row],
+    name: Callable[[str], str],
+    caption: Callable[[Row], str],
+) -> Iterator[str]:
+    """Films in a part a task, which opens at a click; nothing of a film is decoded before it is played.
+
+    Args:
+        films: episodes and their mp4 files.
+        rows: all episodes.
+        name: a task's name as HTML.
+        caption: the ``figcaption`` of an episode.
+    """
     if not films:
         return
     failed = sum(not row["success"] for row, _ in films)
     parts = [count_of(failed, "failure")] if failed else []
     parts += [f"{len(films) - failed} solved"] if len(films) > failed else []
+    tasks = dict.fromkeys(row["task"] for row in rows)
+    click = "" if len(tasks) == 1 else " A click on a task opens its films."
     yield "<h2>Films</h2>"
-    yield f'<p class="soft">The first episodes, played again: {" and ".join(parts)}.</p>'
-    yield '<div class="cards films">'
-    for row, path in films:
-        source = html.inline(path, "video/mp4")
-        yield f'<figure><video controls muted preload="metadata" src="{source}"></video>{caption(row)}</figure>'
-    yield "</div>"
+    yield f'<p class="soft">The first episodes, played again: {" and ".join(parts)}.{click}</p>'
+    for task in tasks:
+        own = [(row, path) for row, path in films if row["task"] == task]
+        if not own:
+            continue
+        played = [row for row in rows if row["task"] == task]
+        won = sum(bool(row["success"]) for row in played)
+        said = f"{won} of {len(played)} solved; {count_of(len(own), 'film')}"
+        yield f"<details{' open' * (len(tasks) == 1)}><summary><b>{name(task)}</b> {said}</summary>"
+        yield '<div class="cards films">'
+        for row, path in own:
+            source = html.inline(path, "video/mp4")
+            yield f'<figure><video controls muted preload="none" src="{source}"></video>{caption(row)}</figure>'
+        yield "</div></details>"
 
 
 def failures_section(folder: Path, rows: Sequence[Row], caption: Callable[[Row], str]) -> Iterator[str]:

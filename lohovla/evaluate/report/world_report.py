@@ -28,7 +28,7 @@ def write_world_report(
         *_head(protocol, results, title),
         *_bars(results),
         *_table(protocol, results),
-        *films_section(films, _caption),
+        *films_section(films, rows, escape, _caption),
         *failures_section(folder, rows, _caption),
         *settings_section(folder, ("version", "commit", "made_with")),
     ]

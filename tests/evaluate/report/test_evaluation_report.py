@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from lohovla.envs.tasks.names import TASKS
+from lohovla.evaluate.episode_files import chosen_for_films
 from lohovla.evaluate.protocol import Protocol
 from lohovla.evaluate.report.evaluation_report import write_report
 from lohovla.evaluate.report.result_table import markdown, percent, results_of, results_table, summary_json
@@ -83,6 +84,65 @@ def test_it_shows_the_diagnosis_that_was_asked_for(row, protocol, tmp_path):
         assert ("<h2>Diagnosis</h2>" in text) is asked
         assert ("in 1 of 2 episodes" in text) is asked
         assert (f"<td>A</td><td>{protocol.tasks[0]}</td><td>7</td><td>85.7%</td><td>42.9%</td>" in text) is asked
+
+
+def test_it_shows_planned_against_right_subtasks(row, protocol, tmp_path):
+    bowl, block = (
+        "Pick up the red block and place it in the {} bowl.",
+        "Pick up the red block and place it on the {} block.",
+    )
+    said = [
+        (bowl.format("red"), bowl.format("red"), True),
+        (bowl.format("blue"), bowl.format("red"), False),
+        (bowl.format("blue"), bowl.format("red"), False),
+        (block.format("blue"), bowl.format("red"), False),
+        ("Dance <now>.", "", False),
+    ]
+    found = {
+        "plans": 5,
+        "as_oracle": 1,
+        "right": 1,
+        "said": said,
+        "missed": 0,
+        "progress_right": 0,
+        "progress_wrong": 0,
+    }
+    rows = [row(protocol.tasks[0], diagnosis={**found, "pick_mm": [], "place_mm": []})]
+    write_report(tmp_path, dataclasses.replace(protocol, diagnose=True), rows, results_of(rows), [])
+    _, text = read(tmp_path / "report.html")
+    header = [
+        "the oracle says",
+        "planned: block",
+        "planned: bowl",
+        "planned: other words",
+        "right",
+        "wrong, right kind",
+    ]
+    assert "".join(f"<th>{cell}</th>" for cell in header) in text
+    assert "<td>bowl</td><td>3</td><td>1</td><td>-</td><td>1</td><td>2</td>" in text
+    assert "<td>nothing to do</td><td>-</td><td>-</td><td>1</td><td>0</td><td>0</td>" in text
+    assert f"<td>{bowl.format('red')}</td><td>{bowl.format('blue')}</td><td>2</td>" in text
+    assert "<td>nothing to do</td><td>Dance &lt;now&gt;.</td><td>1</td>" in text
+
+
+def test_a_tasks_films_open_at_a_click(row, protocol, tmp_path):
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"a film")
+    rows = [row(task, seed, success=seed == 10001) for task in protocol.tasks for seed in (10001, 10003)]
+    films = [(one, film) for one in chosen_for_films(rows, 1, 2)]
+    assert [(one["task"], one["seed"]) for one, _ in films] == [
+        (protocol.tasks[0], 10003),
+        (protocol.tasks[0], 10001),
+        (protocol.tasks[1], 10003),
+        (protocol.tasks[1], 10001),
+    ]
+    write_report(tmp_path, protocol, rows, results_of(rows), films)
+    _, text = read(tmp_path / "report.html")
+    assert text.count(" 1 of 2 solved; 2 films</summary>") == 2
+    assert text.count('preload="none"') == 4
+    assert "<details open>" not in text
+    write_report(tmp_path, protocol, rows[:2], results_of(rows[:2]), films[:2])
+    assert "<details open><summary><b>" in read(tmp_path / "report.html")[1]  # of the only task
 
 
 def test_bars_fit_a_narrow_page_with_each_label_above_its_bar():

@@ -14,9 +14,11 @@ COPY policies policies
 COPY kernels kernels
 COPY configs configs
 COPY benchmarks benchmarks
-# PyTorch without CUDA's libraries: a quarter of the size.
-RUN pip install --no-cache-dir torch --index-url https://download.pytorch.org/whl/cpu \
-    && pip install --no-cache-dir '.[serve,ros,viz]'
+# The index of PyTorch's CPU wheels, a quarter of the size: --build-arg TORCH_INDEX=URL (pytorch.org names it). Without it
+# they bring CUDA's libraries, which do no harm.
+ARG TORCH_INDEX=""
+RUN pip install --no-cache-dir torch -c constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
+    && pip install --no-cache-dir '.[serve,ros,viz]' -c constraints.txt
 
 RUN useradd --create-home lohovla && install -d -o lohovla /home/lohovla/outputs
 USER lohovla

@@ -26,8 +26,14 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 
 def command_lines() -> list[str]:
-    """Every `lohovla ...` of the documents and of the commands' own help."""
+    """Every `lohovla ...` of the documents and of the commands' own help.
+
+    Indented ones on things of a reader's own (`my-...`) are typed in tests/test_walkthrough.py.
+    """
     lines = [line for _, block in blocks("sh") + blocks("") for line in block.splitlines()]
+    for page in PAGES:
+        indented = re.findall(r"^    (lohovla .*)", page.read_text(encoding="utf-8"), re.MULTILINE)
+        lines += [line for line in indented if "my-" not in line and "my_policy" not in line and "|" not in line]
     lines += [example for command in SUBCOMMANDS.values() for example in command.examples]
     return sorted({line.partition(" #")[0].strip() for line in lines if line.startswith("lohovla ")})
 
@@ -47,9 +53,9 @@ def test_python_runs(page, code, workplace):
     assert answer.returncode == 0, answer.stderr
 
 
-def test_the_readmes_python_runs_in_one_interpreter():
-    """As the cells of a notebook: the first draws, the second loads a model."""
-    cells = [code for page, code in blocks("python") if page == "README.md"]
+def test_the_first_python_of_a_reader_runs_in_one_interpreter():
+    """As the cells of a notebook: the README's draws, the next page's loads a model."""
+    cells = [next(code for name, code in blocks("python") if name == page) for page in ("README.md", "d2f.md")]
     lines = ["import code", "cells = code.InteractiveInterpreter()"]
     lines += [f"cells.runsource({cell!r}, symbol='exec')" for cell in cells]
     script = "\n".join(lines)

@@ -13,11 +13,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from tqdm import tqdm
-
 from lohovla.benchmarks.bench_utils import emit, median
 from lohovla.benchmarks.serve.server_process import ServerProcess
 from lohovla.errors import UserError
+from lohovla.progress import progress
 
 _SHARE = 0.3  # of long prompts
 _SHORT = 24  # tokens of a short prompt
@@ -82,10 +81,10 @@ async def _measure(server: ServerProcess, requests: int, clients: int, long_toke
     found, rng = FirstTokens(), random.Random(0)
     for _ in range(3):
         await _ask(server, rng, _SHORT)  # warm
-    for _ in tqdm(range(20), desc="alone", disable=None, leave=False):
+    for _ in progress(range(20), desc="alone", leave=False):
         found.alone.append(await _ask(server, rng, _SHORT))
     numbers = iter(range(requests))
-    with tqdm(total=requests, desc="mixed", disable=None, leave=False) as bar:
+    with progress(total=requests, desc="mixed", leave=False) as bar:
 
         async def client() -> None:
             for _ in numbers:

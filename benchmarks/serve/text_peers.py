@@ -14,11 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from lohovla.benchmarks.bench_utils import emit, markdown_table, median
 from lohovla.benchmarks.serve.plain_d2f import decode_plainly
 from lohovla.errors import UserError
+from lohovla.progress import progress
 
 _PROMPT = (
     "A robot arm stands before a table with blocks, bowls and zones of many colours. It sees the table through two "
@@ -146,7 +145,7 @@ def _diffusion(rounds: int) -> list[dict[str, Any]]:
 
 def _in_turn(contenders: dict[str, Callable[[], Timed]], rounds: int) -> dict[str, list[Timed]]:
     found: dict[str, list[Timed]] = {name: [] for name in contenders}
-    for turn in tqdm(range(rounds + 1), desc="rounds", disable=None, leave=False):
+    for turn in progress(range(rounds + 1), desc="rounds", leave=False):
         for name, call in contenders.items():
             timed = call()
             if turn:  # the first one warms up

@@ -227,4 +227,4 @@ def test_training_without_a_terminal_tells_how_far_it_is(make_tiny, trainer, mon
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("detector: ")]
     assert len(lines) == 3
     assert lines[1].startswith("detector: 2 of 3 steps, ")
-    assert " left, loss " in lines[1]
+    assert " left; loss " in lines[1]

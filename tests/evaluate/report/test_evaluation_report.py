@@ -121,6 +121,9 @@ def test_it_shows_planned_against_right_subtasks(row, protocol, tmp_path):
 def test_a_tasks_films_open_at_a_click(row, protocol, tmp_path):
     film = tmp_path / "film.mp4"
     film.write_bytes(b"a film")
+    (tmp_path / "failures").mkdir()
+    for task in protocol.tasks:
+        (tmp_path / "failures" / f"{task}-10003.jpg").write_bytes(b"a picture")
     rows = [row(task, seed, success=seed == 10001) for task in protocol.tasks for seed in (10001, 10003)]
     films = [(one, film) for one in chosen_for_films(rows, 1, 2)]
     assert [(one["task"], one["seed"]) for one, _ in films] == [

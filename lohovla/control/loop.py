@@ -277,7 +277,6 @@ class ControlLoop:
             prefix=action_prefix(self.spec, remaining, measured),
             inference_delay=inference_delay,
         )
-        # The arm was told then what it is told now, less what pictures took to come.
         commanded = self.observation_monitor.command_at(sample.taken + self.settings.period)
         self._arm_snapshots = {job.number: ArmSnapshot.from_robot(measured, commanded, remaining)}
 

@@ -77,7 +77,7 @@ class ObservationMonitor:
         )
 
     def command_at(self, moment: float) -> np.ndarray:
-        """The pose (6,) that was commanded for a moment; of those that are kept, the one nearest in time.
+        """The pose (6,) that was commanded for a moment, which pictures and state reach later; the nearest that is kept.
 
         Raises:
             LookupError: nothing was commanded yet.

@@ -91,6 +91,26 @@ def test_everything_of_a_robot_arrives(client, compression):
         np.testing.assert_equal({key: message[key] for key in sent}, sent)
 
 
+def test_a_picture_in_a_binary_frame_arrives_between_texts(client):
+    """Whatever is large is sent as binary: the server takes it for the same JSON, and goes on with text."""
+    here, there, came, topics = client(), client(), {}, [name_of("picture"), name_of("words")]
+    data = np.random.default_rng(0).integers(0, 255, 160 * 320 * 3, np.uint8).tobytes()
+    large = {"height": 160, "width": 320, "encoding": "rgb8", "step": 960, "data": data}
+    for topic, kind in zip(topics, ("sensor_msgs/Image", "std_msgs/String"), strict=True):
+        there.advertise(topic, kind)
+        here.subscribe(Subscription(topic, kind, lambda message, topic=topic: came.update({topic: message})))
+
+    def arrives():
+        there.publish(topics[0], large)
+        there.publish(topics[1], {"data": "on"})
+        time.sleep(0.05)
+        return len(came) == 2
+
+    until(arrives)
+    assert bytes(came[topics[0]]["data"]) == data
+    assert came[topics[1]]["data"] == "on"
+
+
 def test_numbers_that_nobody_measures_do_not_keep_joints_away(client, url):
     here, came, topic = client(), [], name_of("joint_states")
     here.subscribe(Subscription(topic, "sensor_msgs/JointState", came.append))

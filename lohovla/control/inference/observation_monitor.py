@@ -77,7 +77,7 @@ class ObservationMonitor:
         )
 
     def command_at(self, moment: float) -> np.ndarray:
-        """The pose (6,) that was commanded for a moment, which pictures and state reach later; the nearest that is kept.
+        """The pose (6,) commanded for a moment, of which pictures and state come later; the nearest that is kept.
 
         Raises:
             LookupError: nothing was commanded yet.

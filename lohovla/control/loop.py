@@ -100,9 +100,8 @@ class ControlLoop:
         )
         self.observation_monitor.begin_episode(now, 0.0)
         self.mode, self.progress, self.subgoal, self.episode_over = "wait", 0.0, None, ""
-        self._commands = 0
         self._ticked: float | None = None
-        self._halted = False
+        self._commands, self._halted = 0, False
         self._arm_snapshots: dict[int, ArmSnapshot] = {}
 
     def reset(self, seed: int = 0) -> None:
@@ -223,8 +222,7 @@ class ControlLoop:
             self.inference_client.discard_pending(now, self.emergency.cause or "the deadman switch was let go")
         self._follower.brake()
         self._follower.restart_hold_timeout(now)
-        if self.limiter.resting:
-            self._halted = False
+        self._halted = self._halted and not self.limiter.resting
         return "emergency" if self.emergency else "released" if released else "stop"
 
     # -- the model ---------------------------------------------------------------------------------

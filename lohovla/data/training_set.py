@@ -19,10 +19,12 @@ from lohovla.data.dataset_source import DatasetSource, open_source, picture_size
 from lohovla.data.features import STATISTICS, RobotFeatures, camera_name, match_features, name_list
 from lohovla.data.frame_cache import cache_folder
 from lohovla.data.frame_table import FrameTable, frame_table
+from lohovla.data.held_out_episodes import held_out_split
+from lohovla.data.learned_lines import learned_lines
 from lohovla.data.mixture_sampler import MixtureSampler
 from lohovla.data.prefetch import prefetch
 from lohovla.data.statistics import combine, of_values
-from lohovla.data.training_statistics import exact_statistics, unvaried
+from lohovla.data.training_statistics import exact_statistics
 from lohovla.errors import UserError
 
 __all__ = ["DatasetChoice", "EpisodeName", "TrainingSet"]
@@ -136,7 +138,9 @@ class TrainingSet:
                 features, source.features(source.found.cameras, _any_size(source)), {}, source.name, renamed=rename
             )
             chosen.append(source.choose_cameras([camera.name for camera in chosen[0]]))
-        trained = [_split(source, held_out, [seed, number]) for number, source in enumerate(sources)]
+        trained = [
+            held_out_split(len(source.wanted), held_out, [seed, number]) for number, source in enumerate(sources)
+        ]
         table = frame_table(sources, np.concatenate(trained), goal_seconds)
         folder = cache_folder() if cache is None else cache
         planned = [
@@ -158,7 +162,7 @@ class TrainingSet:
         order = MixtureSampler([int(kept.sum()) for kept in own], [choice.weight for choice in choices], seed)
         return cls(
             features,
-            lines + _learned(features, table, goal_seconds),
+            lines + learned_lines(features, table, goal_seconds),
             table,
             [EpisodeName(source.name, episode.number) for source in sources for episode in source.episodes],
             np.concatenate(trained),
@@ -291,34 +295,3 @@ def _opened(choices: Sequence[DatasetChoice], rename: Mapping[str, str]) -> list
 
 def _any_size(source: DatasetSource) -> dict[str, tuple[int, int]]:
     return {camera.name: (camera.height, camera.width) for camera in source.found.cameras}
-
-
-def _split(source: DatasetSource, held_out: float, seed: Sequence[int]) -> np.ndarray:
-    """Whether each of a set's episodes is trained on."""
-    count = len(source.wanted)
-    kept_back = min(count - 1, max(1, round(held_out * count))) if held_out > 0 else 0
-    trained = np.ones(count, bool)
-    trained[np.random.default_rng(list(seed)).permutation(count)[:kept_back]] = False
-    return trained
-
-
-def _learned(features: RobotFeatures, table: FrameTable, goal_seconds: float | None) -> list[str]:
-    """Lines on what is learned from all sets together."""
-    names = [features.action_names[at] for at in table.grippers]
-    lines = [
-        f"keyframes: changes of the command of {name_list(names)}"
-        if names
-        else "keyframes: stops of the arm (no gripper)"
-    ]
-    if goal_seconds is None:
-        lines.append("goal pictures: not asked for")
-    else:
-        lines.append(f"goal pictures: at a sub-task's end; without sub-tasks {goal_seconds:g} s ahead")
-    if not features.cameras:
-        lines.append("cameras: none are read")
-    for kind, own in (("state", features.state_names), ("action", features.action_names)):
-        if not own:
-            lines.append(f"{kind}: none is read")
-        elif line := unvaried(kind, own, features.statistics[kind]):
-            lines.append(line)
-    return lines

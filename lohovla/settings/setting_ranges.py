@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from lohovla.settings.bench_setting_ranges import BENCH
 from lohovla.settings.setting_types import (
     SettingType,
     either,
@@ -248,30 +249,7 @@ ALLOWED: dict[str, SettingType] = {
     "ros_version": whole_number(1, 2),
     "cameras": many(word()),
     "camera_hz": number(0, 200, above=True),
-    # bench
-    "seconds": _SECONDS,
-    "minutes": number(),
-    "hz": number(),
-    "clients": whole_number(),
-    "demonstrations": _COUNT,
-    "rounds": whole_number(),
-    "repeats": _COUNT,
-    "scenes": _COUNT,
-    "backend": many(word()),
-    "ablations": maybe(_TASKS),
-    "problems": _COUNT,
-    "chain_prompts": whole_number(0),
-    "sweep": whole_number(0),
-    "adapters": many(path()),
-    "blocks": many(_COUNT),
-    "answers": _COUNT,
-    "tokens": _COUNT,
-    "requests": _COUNT,
-    "delays": many(number(0)),
-    "rates": many(_COUNT),
-    "trials": _COUNT,
-    "presses": _COUNT,
-    "faults": _COUNT,
+    **BENCH,
     **TRAINING,
 }
 # What may be added to with "+", beside what the defaults hold.

@@ -29,13 +29,13 @@ from lohovla.train.imitation.held_out import HeldOut
 from lohovla.train.loop import Trainer, make_accelerator
 from lohovla.train.resume import refuse_other_origin
 from lohovla.train.sharding import check_sharding
+from lohovla.train.statistics_drift import drift_lines
 from lohovla.train.tracking import Tracking
 from lohovla.train.trainable_parameters import FREEZABLE_PARTS
 from lohovla.train.training_stages import Stage
 from lohovla.train.training_state import facts_of
 
 _STAGE = "imitation"
-_DRIFT = 0.5  # deviations by which a mean may be off the checkpoint's before a line says so
 _BYTES = 16  # a trained weight: itself, its gradient, its average, and two of AdamW's, less what is shared
 
 
@@ -292,19 +292,3 @@ def new_robot_model(
     text = {"model_type": "qwen3", **NANO_DECODER, **(given.pop("text_config", None) or {})}
     config = LoHoVLAConfig(text_config={**text, "vocab_size": len(tokenizer)}, **given)
     return LoHoVLA(config), RobotProcessor.from_model_config(config, tokenizer, subtasks)
-
-
-def drift_lines(before: RobotFeatures, now: RobotFeatures) -> list[str]:
-    """Where the statistics of new data are off those that a checkpoint normalises by: a line each."""
-    lines = []
-    for kind, names in (("state", before.state_names), ("action", before.action_names)):
-        old, new = before.statistics[kind], now.statistics[kind]
-        for number, name in enumerate(names):
-            mean, deviation = old["mean"][number], max(old["std"][number], 1e-8)
-            shift, ratio = (new["mean"][number] - mean) / deviation, new["std"][number] / deviation
-            if abs(shift) > _DRIFT or not 0.5 < ratio < 2.0:
-                lines.append(
-                    f"{kind} {name}: mean {mean:.3g} -> {new['mean'][number]:.3g} ({shift:+.1f} deviations), deviation "
-                    f"{old['std'][number]:.3g} -> {new['std'][number]:.3g}; the checkpoint's statistics are kept"
-                )
-    return lines

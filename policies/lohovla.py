@@ -97,11 +97,9 @@ class LoHoVLAPolicy(Policy):
         )
 
     def _subtask_text(self, memory: PolicyState) -> str:
-        return (
-            vocabulary()["nothing"]
-            if memory.over == "nothing"
-            else self.processor.sentence(memory.subtask_tokens or [])
-        )
+        words, constraints = memory.subtask_tokens or [], self.planner.subtask_constraints
+        reason = constraints is not None and constraints.is_reason(words)
+        return vocabulary()["nothing"] if memory.over == "nothing" and not reason else self.processor.sentence(words)
 
     def _act(
         self,

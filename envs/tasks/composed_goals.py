@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -11,11 +11,12 @@ import numpy as np
 
 from lohovla.envs.tasks.entities import Scene
 from lohovla.envs.tasks.goals import Goal
-from lohovla.envs.tasks.grammar.cells import cells, draw_meaning, held_out, reaches_unseen
+from lohovla.envs.tasks.grammar.cells import cell_of, cells, draw_meaning, held_out, reaches_unseen
 from lohovla.envs.tasks.grammar.meaning import Meaning
 from lohovla.envs.tasks.grammar.resolve import goal_of
 from lohovla.envs.tasks.grammar.scenes import draw_scene, is_fair
 from lohovla.envs.tasks.grammar.selection import ImpossibleGoal, select
+from lohovla.envs.tasks.grammar.twins import twin_meanings
 from lohovla.envs.tasks.grammar.wording import Speaker
 from lohovla.envs.tasks.registry import Split, Task, TaskInstance, initial_scene
 from lohovla.envs.tasks.scene_sampler import NoRoom, SceneSampler
@@ -72,9 +73,37 @@ class ComposedGoals(Task):
         if not is_fair(meaning, goal, scene, self.spare) or not self.belongs(goal, scene):
             return None
         # Drawn last: the words must not change what is drawn.
-        speaker = Speaker(layout.rng, self.unseen_words)
-        said = sentence or speaker.sentence(meaning, len(select(meaning.who, scene)) > 1)
+        said = sentence or self.say(meaning, scene, layout.rng)
         return TaskInstance(said, layout, goal, goal.moves + self.spare, meaning)
+
+    def twins(self, problem: TaskInstance, rng: np.random.Generator, most: int) -> Iterator[TaskInstance]:
+        """Up to ``most`` other goals in the same scene, each with one slot of the meaning changed.
+
+        They are goals that may be asked here, and say what tells similar sentences apart ("with the bigger ones
+        underneath" and "on top"); most cost less than a scene of their own.
+        """
+        if problem.meaning is None:
+            return
+        scene = initial_scene(problem.layout)
+        for meaning in twin_meanings(problem.meaning, scene, rng):
+            if most < 1:
+                return
+            cell = cell_of(meaning)
+            if cell not in self.cells_of(meaning.what):
+                continue
+            try:
+                goal = goal_of(meaning, scene)
+                fair = is_fair(meaning, goal, scene, self.spare) and self.belongs(goal, scene)
+            except (ImpossibleGoal, NoRoom):
+                continue
+            if fair:
+                most -= 1
+                said = self.say(meaning, scene, rng)
+                yield TaskInstance(said, problem.layout, goal, goal.moves + self.spare, meaning)
+
+    def say(self, meaning: Meaning, scene: Scene, rng: np.random.Generator) -> str:
+        """A sentence for a goal in a scene."""
+        return Speaker(rng, self.unseen_words).sentence(meaning, len(select(meaning.who, scene)) > 1)
 
     def _draw_cell(self, rng: np.random.Generator) -> str:
         whats = [what for what in self.shares if self.cells_of(what)]

@@ -14,11 +14,15 @@ from lohovla.collect.privileged_labels import any_subtasks, objects_of, points_o
 from lohovla.collect.rendered_scenes import primitive_goal, scene_env
 from lohovla.collect.training_stream import PARAPHRASED, FailureInjection, TrainingStream
 from lohovla.data.samples import Sample
+from lohovla.envs.tasks.composed_goals import ComposedGoals
 from lohovla.envs.tasks.entities import Pose, Scene, block_moved_to, free_blocks
 from lohovla.envs.tasks.goals import Subtask, find_spot
+from lohovla.envs.tasks.grammar.meaning import canonical
+from lohovla.envs.tasks.grammar.word_noise import with_word_noise
 from lohovla.envs.tasks.registry import TaskInstance, get_task, initial_scene
 
 _MOST_STEPS = 16
+_TWINS = 3  # other goals of a scene that the grammar made, at most
 _PLACING = 0.0015  # m, standard deviation of where a block comes to rest
 
 
@@ -26,14 +30,17 @@ class TableScenes(TrainingStream):
     """Endless planning examples of training tasks, in random order, by worker processes.
 
     A sample maps ``state`` (13,), ``instruction``, ``subtask``, ``points`` (2, 5) and ``objects`` (40, 10) as those
-    of :class:`lohovla.collect.rendered_scenes.LabelledScenes`, and ``roles`` (40, 3): see
-    :func:`lohovla.collect.privileged_labels.roles_of`.
+    of :class:`lohovla.collect.rendered_scenes.LabelledScenes`, ``roles`` (40, 3): see
+    :func:`lohovla.collect.privileged_labels.roles_of`, and ``program``, the goal's meaning in the notation of the goal
+    grammar ("" where the goal is a primitive that was made of a sub-task). A scene that the grammar made is used for
+    several goals that differ in one slot of their meaning.
 
     Args:
         tasks: names of tasks, drawn at random.
         seed: even; with the worker's number it decides the stream.
         mistakes: chances of mistakes.
         direct: share of examples whose goal is a primitive: any sub-task of the scene, as an instruction.
+        word_noise: share of goals with a slip of typing or an unknown word.
         pool: examples kept for shuffling.
         draw: the rest of :class:`lohovla.collect.training_stream.TrainingStream`.
     """
@@ -44,33 +51,42 @@ class TableScenes(TrainingStream):
         seed: int = 0,
         mistakes: FailureInjection | None = None,
         direct: float = 0.15,
+        word_noise: float = 0.0,
         pool: int = 512,
         **draw: Any,
     ):
         super().__init__(tasks, seed, pool=pool, **draw)
         self._mistakes, self._direct = mistakes or FailureInjection(), direct
+        self._word_noise = word_noise
 
     def __iter__(self) -> Iterator[Sample]:
         self._state = scene_env(self._tasks[0]).reset(seed=self._seed)[0]["state"]  # the arm is always at home
         return super().__iter__()
 
     def episode(self, task: str, seed: int, rng: np.random.Generator) -> Iterator[Sample]:
-        problem = get_task(task).sample(np.random.default_rng([seed, 1]), paraphrase=bool(rng.random() < PARAPHRASED))
-        for scene, subtask in states(problem, rng, self._mistakes):
-            yield self._labelled(problem, scene, subtask, rng)
+        found = get_task(task)
+        problem = found.sample(np.random.default_rng([seed, 1]), paraphrase=bool(rng.random() < PARAPHRASED))
+        twins = found.twins(problem, rng, _TWINS) if type(found) is ComposedGoals else ()
+        for asked in (problem, *twins):
+            for scene, subtask in states(asked, rng, self._mistakes):
+                yield self._labelled(asked, scene, subtask, rng)
 
     def _labelled(
         self, problem: TaskInstance, scene: Scene, subtask: Subtask | None, rng: np.random.Generator
     ) -> Sample:
         instruction, future = problem.instruction, None
+        if rng.random() < self._word_noise:
+            instruction = with_word_noise(instruction, rng)
+        program = str(canonical(problem.meaning)) if problem.meaning else ""
         if rng.random() < self._direct:
             other = next(any_subtasks(scene, rng), None)
             goal = primitive_goal(other.text, rng) if other else None
             if goal and other:
-                instruction, subtask, future = goal, other, [other]
+                instruction, subtask, future, program = goal, other, [other], ""
         return {
             "state": self._state,
             "instruction": instruction,
+            "program": program,
             "subtask": subtask.text if subtask else problem.goal.ending,
             "points": points_of(scene, subtask),
             "objects": objects_of(scene),

@@ -44,6 +44,8 @@ class TrainingStream(IterableDataset, ABC):
         tasks: names of training tasks, drawn at random.
         seed: even; with the worker's number it decides the stream.
         weights: how often each task is drawn, relative to 1.
+        composed: share of the samples whose goals the grammar composed (:data:`TRAINING_COMPOSED`), which are drawn
+            beside ``tasks``.
         pool: samples kept for shuffling.
         rank: this training process.
         world: how many there are.
@@ -58,6 +60,7 @@ class TrainingStream(IterableDataset, ABC):
         tasks: Sequence[str],
         seed: int = 0,
         weights: Mapping[str, float] | None = None,
+        composed: float = 0.0,
         pool: int = 128,
         rank: int = 0,
         world: int = 1,
@@ -65,8 +68,7 @@ class TrainingStream(IterableDataset, ABC):
     ):
         check_training(tasks, seed)
         self._tasks, self._seed, self._pool = tuple(tasks), seed, pool
-        shares = np.array([(weights or {}).get(task, 1.0) for task in tasks])
-        self._shares = shares / shares.sum()
+        self._composed, self._weights = composed, weights or {}
         self._rank, self._world, self._skip = rank, world, skip
 
     def __iter__(self) -> Iterator[Sample]:
@@ -84,10 +86,19 @@ class TrainingStream(IterableDataset, ABC):
             yield sample
 
     def _samples(self, number: int, stride: int, rng: np.random.Generator) -> Iterator[Sample]:
+        drawn = {False: 0, True: 0}  # samples, by whether the grammar composed their goals
         while True:
-            task = str(rng.choice(self._tasks, p=self._shares))
-            yield from self.episode(task, self._seed + 2 * number, rng)
+            # Episodes of the two kinds differ in length: whichever is behind its share comes next.
+            composed = drawn[True] < self._composed * (drawn[False] + drawn[True] + rng.random())
+            task = self._draw_task(TRAINING_COMPOSED if composed else self._tasks, rng)
+            for sample in self.episode(task, self._seed + 2 * number, rng):
+                drawn[composed] += 1
+                yield sample
             number += stride
+
+    def _draw_task(self, tasks: Sequence[str], rng: np.random.Generator) -> str:
+        shares = np.array([self._weights.get(task, 1.0) for task in tasks])
+        return str(rng.choice(tasks, p=shares / shares.sum()))
 
     @abstractmethod
     def episode(self, task: str, seed: int, rng: np.random.Generator) -> Iterator[Sample]:

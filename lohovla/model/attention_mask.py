@@ -55,7 +55,7 @@ class PositionIds:
         """Those of a configuration. Patches come first, row by row; objects are a set: all stand at one."""
         objects = config.patches
         goal = objects + 2
-        text = goal + config.max_goal
+        text = goal + config.goal_positions
         point = text + config.max_subtask + 1
         return cls(objects + 1, goal, text, point, point + 2, 0, objects)
 

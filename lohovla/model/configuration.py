@@ -42,6 +42,9 @@ class LoHoVLAConfig(PretrainedConfig):
         workspace_xy: x and y limits (m) of the top view, from its calibration.
         state_dim: numbers of proprioception.
         max_goal: tokens of a goal sentence.
+        goal_positions: position numbers from the goal's first token to the sub-task's; ``max_goal`` if not given. A
+            model whose goals became longer keeps the number that it was trained with: later tokens of a goal then
+            have the numbers of words too, from which their kind tells them apart.
         max_subtask: tokens of a sub-task sentence, the end included.
         block_size: tokens of a block in block-diffusion decoding.
         key_dim: width of the pointer's queries and keys.
@@ -96,6 +99,7 @@ class LoHoVLAConfig(PretrainedConfig):
         workspace_xy: tuple[tuple[float, float], tuple[float, float]] = ((0.25, 0.75), (-0.5, 0.5)),
         state_dim: int = 13,
         max_goal: int = 40,
+        goal_positions: int | None = None,
         max_subtask: int = 20,
         block_size: int = 10,
         key_dim: int = 64,
@@ -133,6 +137,7 @@ class LoHoVLAConfig(PretrainedConfig):
         self.num_object_tokens = num_object_tokens
         self.state_dim = len(features["state_names"]) if features else state_dim
         self.max_goal, self.max_subtask, self.block_size = max_goal, max_subtask, block_size
+        self.goal_positions = max_goal if goal_positions is None else goal_positions
         self.key_dim, self.max_prefix = key_dim, max_prefix
         self.observe_position = tuple(observe_position)
         self.horizons = horizons or {"ee": 16, "pick_place": 1}

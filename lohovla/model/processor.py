@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lohovla.errors import UserError
 from lohovla.model.configuration import DEPTH_UNIT, LoHoVLAConfig
+from lohovla.model.language.byte_tokenizer import is_byte_level
 from lohovla.model.language.subtask_constraints import SubtaskConstraints
 from lohovla.model.language.text_processor import TextProcessor, read_processor
 from lohovla.model.language.tokenizer import spells_words
@@ -103,7 +104,7 @@ class Processor(TextProcessor):
     def subtask_constraints(self, stop: bool = True) -> SubtaskConstraints | None:
         """The sub-tasks that the model was trained to say, if the checkpoint lists what they are made of.
 
-        Without ``stop`` "Done." is left out.
+        Without ``stop`` "Done." is left out, and so is what says that nothing can be done.
         """
         parts = self.statistics.get("subtasks")
         if not parts:
@@ -111,13 +112,16 @@ class Processor(TextProcessor):
         start, middle, last = parts["sentence"]
         picks, places = parts["pick"], parts["place"]
         others = [self._encode(text) for text in parts["others"]] if stop else []
-        if spells_words(self.tokenizer):
+        reasons = parts.get("missing", ()) if stop else ()
+        missing = [{**reason, "tokens": self._encode(reason["text"])} for reason in reasons]
+        # No word piece goes over a space, and the middle begins with one.
+        if spells_words(self.tokenizer) or is_byte_level(self.tokenizer):
             picked = [self._encode(start + pick["text"]) for pick in picks]
             placed = [self._encode(middle + place["text"] + last) for place in places]
             said = [[pick + place for place in placed] for pick in picked]
         else:  # pieces depend on what stands beside them
             said = [[self._encode(start + a["text"] + middle + b["text"] + last) for b in places] for a in picks]
-        return SubtaskConstraints(picks, places, said, others, self.end)
+        return SubtaskConstraints(picks, places, said, others, self.end, missing)
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Write the tokenizer and ``processor_config.json``."""

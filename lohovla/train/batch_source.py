@@ -28,6 +28,8 @@ class BatchSource:
     Attributes:
         tasks: names of training tasks.
         weights: how often each is drawn, relative to 1.
+        composed: share of the samples whose goals the grammar composed.
+        word_noise: share of symbolic goals with a slip of typing or an unknown word.
         seed: even.
         noise: largest camera noise.
         workers: processes that draw scenes; 0 draws them between steps.
@@ -37,6 +39,8 @@ class BatchSource:
 
     tasks: tuple[str, ...]
     weights: Mapping[str, float] | None = None
+    composed: float = 0.0
+    word_noise: float = 0.0
     seed: int = 0
     noise: Mapping[str, float] = field(default_factory=dict)
     workers: int = 1
@@ -55,9 +59,8 @@ class BatchSource:
 
     def settings(self) -> dict[str, Any]:
         """What samples are drawn from, by the names that people type."""
-        told: dict[str, Any] = {
-            f"data.{name}": getattr(self, name) for name in ("tasks", "seed", "replay_buffer_size", "overfit")
-        }
+        names = ("tasks", "composed", "word_noise", "seed", "replay_buffer_size", "overfit")
+        told: dict[str, Any] = {f"data.{name}": getattr(self, name) for name in names}
         told |= {f"data.weights.{name}": weight for name, weight in (self.weights or {}).items()}
         return told | {f"data.noise.{name}": size for name, size in self.noise.items()}
 
@@ -87,11 +90,17 @@ class BatchSource:
         """The endless samples of a stage."""
         if stage.name == "action":
             return PlayedMotions(self.tasks, self.seed + _FAR * (start * world + rank + 1), noise=self.noise, others=0)
-        draw: dict[str, Any] = {"weights": self.weights, "rank": rank, "world": world, "skip": start}
+        draw: dict[str, Any] = {
+            "weights": self.weights,
+            "composed": self.composed,
+            "rank": rank,
+            "world": world,
+            "skip": start,
+        }
         if self.overfit:
             draw["pool"] = 1
         if stage.name == "symbolic":
-            return TableScenes(self.tasks, self.seed, **draw)
+            return TableScenes(self.tasks, self.seed, word_noise=self.word_noise, **draw)
         return LabelledScenes(self.tasks, self.seed, self.noise, others=2 if stage.name == "planning" else 0, **draw)
 
 

@@ -25,6 +25,8 @@ _NOISED = 0.34  # share of batches that also learn block diffusion
 def table_losses(model: LoHoVLA, batch: dict[str, Any], processor: Processor) -> dict[str, Tensor]:
     """Losses of the next sub-task: its words, what it picks, and what becomes of each object on the way to the goal.
 
+    A model that can write it also learns the goal's meaning (``program``).
+
     Args:
         model: the core.
         batch: of :class:`lohovla.collect.symbolic_scenes.TableScenes`, collated.
@@ -38,9 +40,15 @@ def table_losses(model: LoHoVLA, batch: dict[str, Any], processor: Processor) ->
     inputs = ModelInputs(nothing, batch["state"].float(), goal, valid)
     given = LabelledBatch(inputs, tokens, points, batch["objects"], nothing, nothing).to(model.device)
     noised = bool(torch.rand(()) < _NOISED)
-    sequence = TrainingForward(model, given, None, synthetic_detections(given.objects, model.config), processor, noised)
-    roles = batch["roles"].to(model.device)
-    return sequence.text_losses() | sequence.object_losses() | {"roles": sequence.role_loss(roles)}
+    objects = synthetic_detections(given.objects, model.config)
+    program = None
+    if processor.program_start is not None and any(batch["program"]):
+        words, real = processor.programs(batch["program"])
+        program = words.to(model.device), real.to(model.device)
+    sequence = TrainingForward(model, given, None, objects, processor, noised, program=program)
+    losses = sequence.text_losses() | sequence.object_losses()
+    losses["roles"] = sequence.role_loss(batch["roles"].to(model.device))
+    return losses if program is None else losses | {"program": sequence.program_loss()}
 
 
 def synthetic_detections(table: Tensor, config: LoHoVLAConfig) -> Detections:

@@ -31,6 +31,7 @@ class TrainingForward:
         processor: of the model.
         noised: add words for block diffusion.
         subgoal: tokens of the sub-goal picture (B, n, hidden) that the last sub-task is told by.
+        program: tokens of the goal's meaning and which are real (B, P) each, a further text on the same prefix.
     """
 
     def __init__(
@@ -42,11 +43,12 @@ class TrainingForward:
         processor: Processor,
         noised: bool = True,
         subgoal: Tensor | None = None,
+        program: tuple[Tensor, Tensor] | None = None,
     ):
         self.model, self.batch, self.seen, self.objects, self.noisy = model, batch, seen, objects, noised
-        self.subgoal = subgoal
+        self.subgoal, self.program = subgoal, program
         self.end, self.mask_id = processor.end, processor.mask
-        self.start = processor.start
+        self.start, self.program_start = processor.start, processor.program_start
         self.exists = ~batch.points.isnan().any(-1).any(-1)  # (B, S)
         self.points = torch.nan_to_num(batch.points, nan=0.05)
         jitter = (torch.rand_like(self.points[..., :2]) * 2 - 1) * _JITTER
@@ -102,6 +104,13 @@ class TrainingForward:
             which = torch.arange(len(points), device=device)
             valid = torch.ones(count, len(points), dtype=torch.bool, device=device)
             add("point", group, torch.cat(points, 1), valid, TokenType.POINT, which, model.places.point + which)
+        if self.program is not None:
+            words, valid = self.program
+            given = torch.cat([words.new_full((count, 1), self.program_start or 0), words[:, :-1]], 1)
+            steps = torch.arange(given.shape[1], device=device)
+            embedded = model.embed_tokens(given, TokenType.TEXT)
+            group = batch.subtasks.shape[1]
+            add("program", group, embedded, valid, TokenType.TEXT, steps, model.places.text + steps)
         if noised:
             every = torch.arange(self.noised.shape[1], device=device)
             add(
@@ -132,6 +141,14 @@ class TrainingForward:
         each = F.cross_entropy(logits, self.batch.subtasks[:, 0][self.masked], reduction="none")
         d2f = (each / self.ratio[self.masked]).sum() / self.masked.numel()
         return {"text/ar": ar, "text/d2f": d2f}
+
+    def program_loss(self) -> Tensor:
+        """Cross-entropy of the goal's meaning, token by token; 0 where no goal of the batch has one."""
+        assert self.program is not None
+        words, valid = self.program
+        states = self.states[:, self.at["program", self.batch.subtasks.shape[1]]]
+        each = F.cross_entropy(self.model.vocabulary_logits(states).flatten(0, 1), words.flatten(), reduction="none")
+        return masked_mean(each, valid.flatten())
 
     def point_losses(self) -> dict[str, Tensor]:
         """Cross-entropy over cells and the readout's error, over all sub-tasks that exist."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
@@ -73,6 +74,27 @@ def trained(phrases: tuple[str, ...]) -> tuple[str, ...]:
 def held_out_phrases() -> dict[str, tuple[str, ...]]:
     """Every phrase that is never trained, by the list it is in (``nouns.block`` and so on)."""
     return {name: out for name, phrases in _lists().items() if (out := tuple(sorted({*phrases} - {*trained(phrases)})))}
+
+
+def trained_phrases() -> Iterator[str]:
+    """Every phrase that may be trained, without its fields."""
+    for phrases in _lists().values():
+        yield from (re.sub(r"\{\w+\}", " ", phrase) for phrase in trained(phrases))
+    for pattern in (*lexicon()["orders"], *lexicon()["polite"], *lexicon()["plurals"].values()):
+        yield re.sub(r"\{\w*\}", " ", pattern)
+
+
+@functools.cache
+def plain_words() -> dict[str, str]:
+    """Of each single word of the lexicon that is trained, in one number and several, the plain phrase of its list."""
+    found: dict[str, str] = {}
+    for name, phrases in _lists().items():
+        plain, *others = (re.sub(r"\{\w+\}", "", phrase).strip() for phrase in trained(phrases))
+        for other in filter(str.isalpha, others):
+            found.setdefault(other, plain)
+            if name.startswith("nouns."):
+                found.setdefault(plural_of(other), plural_of(plain))
+    return found
 
 
 class Speaker:

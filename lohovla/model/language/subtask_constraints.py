@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lohovla.model.encoders.detector import Detections
-from lohovla.model.encoders.object_schema import FACT, KINDS, SUPPORTS
+from lohovla.model.encoders.object_schema import FACT, KINDS, N_COLORS, SUPPORTS
 from lohovla.model.language.token_trie import TokenTrie
 
 _SEEN = 0.3  # score from which something is there
@@ -23,11 +23,13 @@ class SubtaskConstraints:
 
     Args:
         picks: phrases, each with ``color`` (an index of the stem's) and ``size`` ("", smaller, bigger).
-        places: the same, with ``kind``: block, relation (to a block), bowl, zone, area or table; ``goal``: words that
-            the goal must say, if there are any, for this place to be meant.
+        places: the same, with ``kind``: block, relation (to a block), bowl, zone, area or table. Those of older
+            checkpoints have ``goal``: words that the goal must say, if there are any, for this place to be meant.
         sentences: tokens of each pick with each place, a row a pick.
         others: tokens of sentences that name nothing.
         end: the token that ends a sentence.
+        missing: sentences that say why nothing can be done, each with ``tokens``, and ``kind``, ``color`` and ``size``
+            of the one thing that it says is not there (kind "" where it is not one thing).
     """
 
     def __init__(
@@ -37,9 +39,13 @@ class SubtaskConstraints:
         sentences: Sequence[Sequence[Sequence[int]]],
         others: Sequence[Sequence[int]],
         end: int,
+        missing: Sequence[Mapping[str, Any]] = (),
     ):
         self._picks, self._places, self._sentences, self._others, self._end = picks, places, sentences, others, end
-        self.everything = TokenTrie([*(said for row in sentences for said in row), *others], end)
+        self._missing = missing
+        self._reasons = {tuple(reason["tokens"]) for reason in missing}
+        endings = [*others, *(reason["tokens"] for reason in missing)]
+        self.everything = TokenTrie([said for row in sentences for said in row], end, endings)
 
     def for_scene(
         self, objects: Detections, row: int, without: Iterable[Sequence[int]] = (), goal: str | None = None
@@ -47,9 +53,11 @@ class SubtaskConstraints:
         """The sub-tasks of one scene.
 
         A block is picked, or put on, only if one of that look is seen; bowls and zones likewise. Where both sizes are
-        seen blocks are named with theirs. Areas, and sides of a block, are free table like any other, unless the goal
-        names them; and only what stands on something is put on the table. Where nothing can be said so, what names
-        nothing ("Done.") is left; where that may not be said either, everything can.
+        seen blocks are named with theirs. What is seen is not said to be missing. Where nothing can be said so, what
+        names nothing ("Done.") is left; where that may not be said either, everything can.
+
+        Older checkpoints, whose places have ``goal``, name areas and sides of a block only where the goal does, and
+        put on the table only what stands on something.
 
         Args:
             objects: as the stem chose them, of a batch.
@@ -71,13 +79,20 @@ class SubtaskConstraints:
         ]
         if refused := {tuple(words) for words in without}:
             said = [words for words in said if tuple(words) not in refused]
-        return TokenTrie([*said, *self._others], self._end) if said or self._others else self.everything
+        endings = [*self._others, *(reason["tokens"] for reason in self._missing if not _is_seen(there, reason))]
+        return TokenTrie(said, self._end, endings) if said or endings else self.everything
 
     def ends(self, words: Sequence[int], grammar: TokenTrie) -> str:
-        """What a sub-task in tokens that names nothing says: ``done``, or ``nothing`` if no other was left; else ""."""
+        """How what was said ends an episode: ``done``; ``nothing`` if no move was left or a reason was given; or ""."""
+        if tuple(words) in self._reasons:
+            return "nothing"
         if list(words) not in [list(other) for other in self._others]:
             return ""
-        return "nothing" if grammar.count == len(self._others) else "done"
+        return "nothing" if not grammar.count else "done"
+
+    def is_reason(self, words: Sequence[int]) -> bool:
+        """Whether a sentence in tokens says why nothing can be done."""
+        return tuple(words) in self._reasons
 
     @staticmethod
     def _can_hold(there: Counter, place: Mapping[str, Any], mixed: bool) -> bool:
@@ -90,10 +105,11 @@ class SubtaskConstraints:
 
     @staticmethod
     def _fit(there: Counter, pick: Mapping[str, Any], place: Mapping[str, Any], asked: str | None) -> bool:
-        """Whether a move makes sense: two blocks for a block on its like, and not from the table onto the table."""
+        """Whether a move makes sense: a block is put on its like only where there are two."""
         kind = place["kind"]
         if kind == "table":
-            return there[_RAISED, pick["color"], pick["size"]] > 0 or place["text"] in (asked or "")
+            freely = "goal" not in place or place["text"] in (asked or "")
+            return freely or there[_RAISED, pick["color"], pick["size"]] > 0
         if kind not in _BLOCKS or place["color"] != pick["color"] or place["size"] != pick["size"]:
             return True
         return there["block", pick["color"], pick["size"]] > 1
@@ -102,6 +118,15 @@ class SubtaskConstraints:
 def _is_there(there: Counter, kind: str, phrase: Mapping[str, Any], mixed: bool) -> bool:
     size = phrase["size"]
     return bool(size or not mixed) and there[kind, phrase["color"], size] > 0
+
+
+def _is_seen(there: Counter, reason: Mapping[str, Any]) -> bool:
+    """Whether the one thing that is said to be missing is there."""
+    kind, color, size = reason["kind"], reason["color"], reason["size"]
+    if not kind:
+        return False
+    colors = [color] if color >= 0 else range(N_COLORS)
+    return any(there[kind, one, size] > 0 for one in colors)
 
 
 def _looks(objects: Detections, row: int) -> Counter:

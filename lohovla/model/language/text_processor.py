@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from lohovla.errors import UserError
+from lohovla.model.language.byte_tokenizer import BYTE_SPECIAL, PROGRAM, as_read, is_byte_level
 from lohovla.model.language.tokenizer import sentence_of, spells_words
 
 PROCESSOR_FILE = "processor_config.json"
@@ -47,8 +48,19 @@ class TextProcessor:
 
     def goals(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Tokens (B, G) of goal sentences and which are real (B, G), padded to the longest."""
-        rows = [self._tokens(text, self.max_goal, "goal") for text in sentences]
+        reads = as_read if is_byte_level(self.tokenizer) else str
+        rows = [self._tokens(reads(text), self.max_goal, "goal") for text in sentences]
         return self._pad(rows)
+
+    @property
+    def program_start(self) -> int | None:
+        """The token that begins a goal's meaning in the notation of the goal grammar; None where there is none."""
+        return BYTE_SPECIAL.index(PROGRAM) if is_byte_level(self.tokenizer) else None
+
+    def programs(self, notations: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Tokens (B, P) of meanings, the end included, and which are real (B, P); a row of "" has none."""
+        end = self.tokenizer.eos_token_id
+        return self._pad([[*self._encode(text), end] if text else [] for text in notations])
 
     def subtasks(self, sentences: Sequence[str]) -> Tensor:
         """Tokens (B, max_subtask) of sub-task sentences, the end included and repeated to the full length."""

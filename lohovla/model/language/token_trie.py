@@ -13,16 +13,17 @@ class TokenTrie:
     Args:
         sentences: each without start and end.
         end: the token that ends a sentence.
+        endings: further sentences, which name no move.
 
     Attributes:
-        count: how many sentences there are.
+        count: how many sentences there are beside the endings.
     """
 
-    def __init__(self, sentences: Iterable[Sequence[int]], end: int):
+    def __init__(self, sentences: Iterable[Sequence[int]], end: int, endings: Iterable[Sequence[int]] = ()):
         self._end = end
         known = list(sentences)
         self.count = len(known)
-        self._root = _Node(known, 0)
+        self._root = _Node([*known, *endings], 0)
 
     def allowed_next(self, tokens: Sequence[int]) -> list[int]:
         """What may follow ``tokens``; the end alone after anything that is no beginning of a sentence.

@@ -19,10 +19,11 @@ from lohovla.envs.tasks.grammar.cells import (
     reaches_unseen,
 )
 from lohovla.envs.tasks.grammar.handwritten import handwritten_goals
-from lohovla.envs.tasks.grammar.meaning import parse_meaning
+from lohovla.envs.tasks.grammar.meaning import parse_meaning, same_meaning
 from lohovla.envs.tasks.grammar.resolve import end_states, goal_of
 from lohovla.envs.tasks.grammar.scenes import MOST_MOVES, plan
 from lohovla.envs.tasks.grammar.selection import ImpossibleGoal
+from lohovla.envs.tasks.grammar.twins import twin_meanings
 from lohovla.envs.tasks.grammar.wording import held_out_phrases
 from lohovla.envs.tasks.names import COMPOSED, TASKS
 from lohovla.envs.tasks.registry import get_task, initial_scene
@@ -144,6 +145,29 @@ def test_composed_goals_are_training_scenes_like_any_other():
     assert "Done." in endings
     assert any(ending.startswith("There is no ") for ending in endings)
     assert sum(sample["subtask"].startswith("Pick up") for sample in said) > 40
+
+
+def test_twins_differ_in_one_slot_and_are_as_fair():
+    task, rng, found = get_task("composed-goals"), np.random.default_rng(8), 0
+    for problem in problems("composed-goals", 40):
+        scene = initial_scene(problem.layout)
+        for twin in task.twins(problem, rng, 3):
+            assert twin.layout is problem.layout
+            assert not held_out(cell_of(twin.meaning))
+            assert not reaches_unseen(twin.goal, scene)
+            assert twin.goal.score(scene) == 0.0
+            assert not same_meaning(twin.meaning, problem.meaning)
+            assert end_states(twin.goal) != end_states(problem.goal) or twin.meaning != problem.meaning
+            found += 1
+    assert found > 40
+
+
+def test_twins_turn_an_order_round(hand_scene):
+    scene = hand_scene({"a": ("red", 0.06, 0.4, 0.1, 0.0), "b": ("blue", 0.04, 0.4, 0.3, 0.0)})
+    meaning = parse_meaning("what=tower who=all order=bigger-first")
+    twins = set(map(str, twin_meanings(meaning, scene, np.random.default_rng(0))))
+    assert "what=tower who=all order=smaller-first" in twins
+    assert str(meaning) not in twins
 
 
 # -- nothing to be done ------------------------------------------------------------------------------

@@ -12,6 +12,9 @@ from lohovla.envs.tasks.names import TASKS
 from lohovla.envs.tasks.registry import get_task
 from lohovla.model.encoders.detector import Detections, split_attributes
 from lohovla.model.encoders.object_schema import ATTRIBUTE_DIM, FACT_DIM, KINDS, SUPPORTS
+from lohovla.model.language.byte_tokenizer import make_byte_tokenizer
+from lohovla.model.processor import Processor
+from lohovla.train.vocabulary import byte_level_corpus, composed_subtask_parts
 
 
 def scene(*things, score=0.9, support="block"):
@@ -211,7 +214,7 @@ def test_where_nothing_can_be_carried_out_only_done_is_left_and_means_that(tiny)
         processor.tokenizer.encode("Done.", add_special_tokens=False),
     )
     empty = subtask_constraints.for_scene(scene(), 0)
-    assert empty.count == 1
+    assert empty.count == 0
     assert done in empty
     assert subtask_constraints.ends(done, empty) == "nothing"
     block = subtask_constraints.for_scene(scene(("block", "red", ""), ("bowl", "red", "")), 0)
@@ -220,3 +223,52 @@ def test_where_nothing_can_be_carried_out_only_done_is_left_and_means_that(tiny)
     assert subtask_constraints.ends(processor.tokenizer.encode(text, add_special_tokens=False), block) == ""
     silent = processor.subtask_constraints(stop=False)  # there it has to say something
     assert silent.for_scene(scene(), 0) is silent.everything
+
+
+@pytest.fixture(scope="module")
+def free():
+    """A processor for goals in free words, and whether a sentence can be said of a scene."""
+    tokenizer = make_byte_tokenizer(byte_level_corpus())
+    processor = Processor(tokenizer, max_goal=64, statistics={"subtasks": composed_subtask_parts()})
+    constraints = processor.subtask_constraints()
+    return processor, lambda objects, text: processor.words(text) in constraints.for_scene(objects, 0, (), "Anything.")
+
+
+def test_of_goals_in_free_words_the_string_decides_nothing(free):
+    lying = scene(("block", "red", "smaller"), ("block", "blue", "smaller"), support="table")
+    for place in ("in the top left area", "to the left of the blue block", "on the table"):
+        assert free[1](lying, f"Pick up the red block and place it {place}.")
+    assert not free[1](lying, "Pick up the red block and place it to the left of the gray block.")
+    assert not free[1](lying, "Pick up the red block and place it to the left of the red block.")
+
+
+def test_only_what_is_not_seen_is_said_to_be_missing(free):
+    processor, said = free
+    objects = scene(("block", "red", "smaller"), ("block", "blue", "bigger"), ("bowl", "green", ""))
+    for noun in ("purple bowl", "red bowl", "green block", "bigger red block", "zone", "blue block in the center area"):
+        assert said(objects, f"There is no {noun}."), noun
+    for noun in ("green bowl", "bowl", "red block", "smaller red block", "block", "bigger blue block"):
+        assert not said(objects, f"There is no {noun}."), noun
+    assert said(scene(), "There is no block.")
+    constraints = processor.subtask_constraints()
+    words, grammar = processor.words("There is no purple bowl."), constraints.for_scene(objects, 0)
+    assert constraints.ends(words, grammar) == "nothing"
+    assert constraints.is_reason(words)
+    assert not constraints.is_reason(processor.words("Done."))
+    assert constraints.ends(processor.words("Done."), grammar) == "done"
+    assert words not in processor.subtask_constraints(stop=False).everything
+
+
+@pytest.mark.parametrize("task", ["composed-goals", "impossible-goals", "reached-goals"])
+def test_what_the_oracle_says_of_composed_goals_can_be_said(tiny, free, task):
+    from lohovla.collect.privileged_labels import objects_of
+    from lohovla.collect.symbolic_scenes import states
+    from lohovla.collect.training_stream import FailureInjection
+    from lohovla.train.symbolic_pretraining import synthetic_detections
+
+    for seed in range(25):
+        problem = get_task(task).sample(np.random.default_rng([seed, 1]))
+        for state, subtask in states(problem, np.random.default_rng(seed), FailureInjection(0.0, 0.0, 0.0)):
+            objects = synthetic_detections(torch.from_numpy(objects_of(state)[None]), tiny[0].config)
+            text = subtask.text if subtask else problem.goal.ending
+            assert free[1](objects, text), (problem.instruction, text)

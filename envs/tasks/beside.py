@@ -53,7 +53,7 @@ class Beside:
             ]
             if free:
                 side = min(free, key=lambda side: math.dist(points[side], scene.centre(pick)[:2]))
-                return put_beside(scene, pick, self.reference, side, scene.mixed_sizes)
+                return put_beside(scene, pick, self.reference, side)
         return put_aside(scene, pick, within=lambda x, y: self._there(scene, x, y))
 
     def _there(self, scene: Scene, x: float, y: float) -> bool:

@@ -31,10 +31,12 @@ def beside(x: float, y: float, relation: str) -> tuple[float, float]:
     return x + RELATIVE_OFFSET * dx, y + RELATIVE_OFFSET * dy
 
 
-def put_beside(scene: Scene, pick: str, reference: str, relation: str, sized: bool = False) -> Subtask:
-    """Put a block to one side of another, named with its size where ``sized``."""
+def put_beside(scene: Scene, pick: str, reference: str, relation: str) -> Subtask:
+    """Put a block to one side of another, named with its size where there are both."""
     block = scene.blocks[reference]
-    words = place_phrase("relation", relation=relation, color=block.color, size=block.size if sized else None)
+    words = place_phrase(
+        "relation", relation=relation, color=block.color, size=block.size if scene.mixed_sizes else None
+    )
     return put_at(scene, pick, reference, *beside(*scene.centre(reference)[:2], relation), words=words)
 
 

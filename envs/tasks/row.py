@@ -70,7 +70,7 @@ class Row(Goal):
             return put_aside(scene, first)
         if not clear_of_others(scene, block, *point):
             return self._clear(scene, block, point, laid)
-        return put_beside(scene, block, laid[-1], "right", scene.mixed_sizes)
+        return put_beside(scene, block, laid[-1], "right")
 
     def _begin(self, scene: Scene, row: tuple[frozenset[str], ...]) -> Subtask | None:
         """No block can be the left end where it lies: put one down where a row fits."""

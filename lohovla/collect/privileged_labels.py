@@ -190,7 +190,7 @@ def _any_place(
         return put_aside(scene, pick)
     if kind == "relation" and surfaces:
         reference, relation = surfaces[rng.integers(len(surfaces))], rng.choice(list(DIRECTIONS))
-        found = put_beside(scene, pick, reference, str(relation), scene.mixed_sizes)
+        found = put_beside(scene, pick, reference, str(relation))
         return found if 0.27 < found.place.x < 0.73 and -0.48 < found.place.y < 0.48 else None
     if kind == "area":
         return put_in_area(scene, pick, Area(str(rng.choice([*QUADRANTS, "center"]))))

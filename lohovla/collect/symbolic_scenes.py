@@ -75,7 +75,7 @@ class TableScenes(TrainingStream):
         self, problem: TaskInstance, scene: Scene, subtask: Subtask | None, rng: np.random.Generator
     ) -> Sample:
         instruction, future = problem.instruction, None
-        if rng.random() < self._word_noise:
+        if self._word_noise and rng.random() < self._word_noise:
             instruction = with_word_noise(instruction, rng)
         program = str(canonical(problem.meaning)) if problem.meaning else ""
         if rng.random() < self._direct:

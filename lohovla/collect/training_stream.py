@@ -89,7 +89,7 @@ class TrainingStream(IterableDataset, ABC):
         drawn = {False: 0, True: 0}  # samples, by whether the grammar composed their goals
         while True:
             # Episodes of the two kinds differ in length: whichever is behind its share comes next.
-            composed = drawn[True] < self._composed * (drawn[False] + drawn[True] + rng.random())
+            composed = bool(self._composed) and drawn[True] <= self._composed * (drawn[False] + drawn[True])
             task = self._draw_task(TRAINING_COMPOSED if composed else self._tasks, rng)
             for sample in self.episode(task, self._seed + 2 * number, rng):
                 drawn[composed] += 1

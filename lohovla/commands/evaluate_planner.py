@@ -23,7 +23,8 @@ def run_planner(config: DictConfig) -> int:
     from lohovla.envs.tasks.registry import get_task
     from lohovla.evaluate.protocol import seeds_of, tasks_of
     from lohovla.evaluate.report.result_table import markdown
-    from lohovla.evaluate.symbolic_planning import COMPOSED_ROWS, SymbolicPlanner, measure_planning
+    from lohovla.evaluate.symbolic_planner import SymbolicPlanner
+    from lohovla.evaluate.symbolic_planning import COMPOSED_ROWS, measure_planning
     from lohovla.model.checkpoint import load_checkpoint
 
     if config.planner not in PLANNERS:
@@ -41,12 +42,13 @@ def run_planner(config: DictConfig) -> int:
     folder = results_folder(config, "evaluate", {"environment": VERSION})
     print(f"results go to {folder}", file=sys.stderr)
     found, said = [], []
-    played = measure_planning(planner.say, rows, seeds, config.reading, reads=planner.reads)
+    understand = planner.understand if planner.writes_meanings else None
+    played = measure_planning(planner.say, rows, seeds, config.reading, reads=planner.reads, understand=understand)
     for row, episodes in progress(played, total=len(rows), desc="planning", leave=False):
         found.append(row)
         said += [_spoken(row.name, episode) for episode in episodes]
     table = markdown(
-        ["", "solved", "95 % interval", "score", "problems", "too long"],
+        ["", "solved", "95 % interval", "score", "problems", "too long", "meaning"],
         [
             [
                 row.name,
@@ -55,6 +57,7 @@ def run_planner(config: DictConfig) -> int:
                 f"{100 * row.score:.1f}",
                 str(row.episodes),
                 str(row.unread),
+                "" if row.understood is None else f"{100 * row.understood / row.episodes:.1f} %",
             ]
             for row in found
         ],
@@ -76,6 +79,7 @@ def _spoken(row: str, episode: Any) -> dict[str, Any]:
         "seed": episode.seed,
         "instruction": problem.instruction,
         "meaning": str(problem.meaning or ""),
+        "understood": episode.understood,
         "said": episode.said,
         "score": episode.score,
         "success": episode.success,

@@ -94,7 +94,7 @@ def _placings(scene: Scene, pick: str, place: str) -> Iterator[Subtask]:
                 if other != pick and kind == "block":
                     yield put_on_block(scene, pick, other)
                 elif other != pick:
-                    yield put_beside(scene, pick, other, said["relation"], scene.mixed_sizes)
+                    yield put_beside(scene, pick, other, said["relation"])
         else:
             area = Area(said["area"]) if kind == "area" else None
             move = put_in_area(scene, pick, area, area.inset) if area else put_aside(scene, pick)

@@ -8,32 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
-from transformers import DynamicCache
 
-from lohovla.collect.privileged_labels import objects_of
 from lohovla.envs.episode import SUCCESS
 from lohovla.envs.language import vocabulary
 from lohovla.envs.tasks.entities import Scene, block_moved_to
 from lohovla.envs.tasks.goals import Subtask
+from lohovla.envs.tasks.grammar.meaning import canonical
 from lohovla.envs.tasks.handwritten_goals import HandwrittenGoals
 from lohovla.envs.tasks.registry import TaskInstance, get_task, initial_scene
 from lohovla.errors import UserError
 from lohovla.evaluate.spoken_subtask import moves_of
 from lohovla.evaluate.statistics import wilson
-from lohovla.model.encoders.detector import Detections
-from lohovla.model.inference.subtask_decoding import decode_autoregressive
-from lohovla.model.model_inputs import EncodedObservation, ModelInputs
-from lohovla.model.modeling_lohovla import LoHoVLA
-from lohovla.model.processor import Processor
-from lohovla.train.symbolic_pretraining import synthetic_detections
 
 READINGS = ("best", "random")
 _STRIDE = 77  # through the sentences written by hand, so that a few of them are of all kinds
 Say = Callable[[Sequence[Scene], Sequence[str], Sequence[Sequence[str]], bool], list[str]]
+Understand = Callable[[Sequence[Scene], Sequence[str]], list[str]]
 
 
 @dataclass
@@ -47,6 +40,7 @@ class SymbolicEpisode:
         said: the planner's sentences.
         tried: sentences that changed nothing since the last gain.
         over: it has ended.
+        understood: the goal's meaning as the model writes it; None where it was not asked.
     """
 
     problem: TaskInstance
@@ -55,6 +49,12 @@ class SymbolicEpisode:
     said: list[str] = field(default_factory=list)
     tried: list[str] = field(default_factory=list)
     over: bool = False
+    understood: str | None = None
+
+    @property
+    def meaning(self) -> str:
+        """The goal's meaning in its one form; "" where it has none."""
+        return str(canonical(self.problem.meaning)) if self.problem.meaning else ""
 
     @property
     def asks_for_nothing(self) -> bool:
@@ -80,71 +80,6 @@ class SymbolicEpisode:
         """Whether a sentence says that nothing can be done, or what is missing for it."""
         missing = vocabulary()["missing"].split("{noun}")[0]
         return text == vocabulary()["nothing"] or text.startswith(missing)
-
-
-class SymbolicPlanner:
-    """A checkpoint's next sub-tasks of scenes given as tables.
-
-    Args:
-        model: the core.
-        processor: of its checkpoint.
-        state: proprioception (13,) of the arm at home.
-        grammar: what may be said: ``scene``, ``all`` or ``none``, as of the policy.
-
-    Raises:
-        UserError: the checkpoint says no sub-tasks, or there is no such grammar.
-    """
-
-    def __init__(self, model: LoHoVLA, processor: Processor, state: np.ndarray, grammar: str = "scene"):
-        if grammar not in ("scene", "all", "none"):
-            raise UserError(f"policy.grammar cannot be {grammar!r}", "choose one of scene, all, none")
-        if not model.config.use_subtasks:
-            raise UserError("this checkpoint was trained without sub-tasks: it plans nothing", "name another")
-        self._model, self._processor, self._state, self._grammar = model, processor, torch.from_numpy(state), grammar
-        self._constraints = {stop: processor.subtask_constraints(stop) for stop in (False, True)}
-
-    def reads(self, goal: str) -> bool:
-        """Whether a goal is short enough for the model."""
-        try:
-            self._processor.goals([goal])
-        except UserError:
-            return False
-        return True
-
-    @torch.no_grad()
-    def say(
-        self, scenes: Sequence[Scene], goals: Sequence[str], without: Sequence[Sequence[str]], stop: bool
-    ) -> list[str]:
-        """The next sub-task of each scene in words.
-
-        Args:
-            scenes: what there is.
-            goals: in words, one a scene.
-            without: of each scene sentences that shall not be said again.
-            stop: "Done." may be said.
-        """
-        processor, model = self._processor, self._model
-        objects = synthetic_detections(torch.from_numpy(np.stack([objects_of(s) for s in scenes])), model.config)
-        goal, valid = processor.goals(goals)
-        state = self._state.expand(len(scenes), -1)
-        inputs = ModelInputs(state.new_zeros(len(scenes), 0), state, goal, valid)
-        tokens, layout, places = model.prefix_tokens(inputs, objects)
-        cache = DynamicCache(config=model.decoder.config)
-        states = model.run(tokens, layout, places, cache)
-        prefix = EncodedObservation(None, objects, states[:, : objects.cell.shape[1]], layout, cache, state)  # type: ignore[arg-type]
-        said = decode_autoregressive(
-            model, prefix, processor.start, processor.end, self._grammars(objects, goals, without, stop)
-        )
-        return [processor.sentence(row) for row in said.tokens]
-
-    def _grammars(self, objects: Detections, goals: Sequence[str], without: Sequence[Sequence[str]], stop: bool) -> Any:
-        constraints = self._constraints[stop]
-        if self._grammar == "none" or constraints is None:
-            return None
-        if self._grammar == "all":
-            return constraints.everything
-        failed = [[self._processor.words(text) for text in texts] for texts in without]
-        return [constraints.for_scene(objects, k, failed[k], goal) for k, goal in enumerate(goals)]
 
 
 def problems_of(task: str, seeds: Sequence[int], colors: str | None = None) -> Iterator[tuple[int, TaskInstance]]:
@@ -223,6 +158,7 @@ class PlanningRow:
         successes: how many of them were solved.
         score: the mean part of the goal that held at the end.
         unread: how many goals were too long for the model, and so not solved.
+        understood: how many goals' meanings the model wrote rightly; None where it writes none.
     """
 
     name: str
@@ -230,6 +166,7 @@ class PlanningRow:
     successes: int
     score: float
     unread: int = 0
+    understood: int | None = None
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -244,6 +181,7 @@ def measure_planning(
     reading: str = "best",
     batch: int = 32,
     reads: Callable[[str], bool] = bool,
+    understand: Understand | None = None,
 ) -> Iterator[tuple[PlanningRow, list[SymbolicEpisode]]]:
     """Plan every task's problems; a row and its episodes as soon as they are played.
 
@@ -254,6 +192,7 @@ def measure_planning(
         reading: ``best`` or ``random``: how words that fit several moves are carried out.
         batch: problems at a time.
         reads: whether the planner can read a goal.
+        understand: writes the meanings of goals in their scenes, if the planner can.
 
     Raises:
         UserError: there is no such reading.
@@ -269,9 +208,17 @@ def measure_planning(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(seeds[0]))
             for first in range(0, len(asked), batch):
-                play_planning(say, asked[first : first + batch], reading, rng)
+                some = asked[first : first + batch]
+                if understand is not None:
+                    written = understand([e.scene for e in some], [e.problem.instruction for e in some])
+                    for episode, meaning in zip(some, written, strict=True):
+                        episode.understood = meaning
+                play_planning(say, some, reading, rng)
+        understood = None
+        if understand is not None and all(episode.meaning for episode in drawn):
+            understood = sum(episode.understood == episode.meaning for episode in drawn)
         solved, score = sum(episode.success for episode in drawn), float(np.mean([episode.score for episode in drawn]))
-        yield PlanningRow(name, len(drawn), solved, score, len(drawn) - len(asked)), drawn
+        yield PlanningRow(name, len(drawn), solved, score, len(drawn) - len(asked), understood), drawn
 
 
 # Rows beside the tasks, never mixed with them or with one another.

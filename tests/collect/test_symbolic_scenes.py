@@ -1,5 +1,6 @@
 """Scenes as tables: states that the oracle would reach, labelled as the simulator would label them."""
 
+from collections import defaultdict
 from itertools import islice
 
 import numpy as np
@@ -10,6 +11,8 @@ from lohovla.collect.rendered_scenes import LabelledScenes, scene_env
 from lohovla.collect.symbolic_scenes import TableScenes, apply_subtask_or_mistake, block_moved_to, states
 from lohovla.collect.training_stream import FailureInjection
 from lohovla.envs.tasks.entities import Pose
+from lohovla.envs.tasks.grammar.meaning import canonical, parse_meaning
+from lohovla.envs.tasks.grammar.word_noise import with_word_noise
 from lohovla.envs.tasks.registry import get_task, initial_scene
 from lohovla.errors import UserError
 
@@ -72,7 +75,7 @@ def test_samples_are_as_those_with_pictures():
     tasks = ["put-block-into-matching-bowl", "stack-block-in-absolute-area"]
     tables = list(islice(TableScenes(tasks, 2, direct=0.0, pool=1), 20))
     pictured = next(iter(LabelledScenes(tasks, 2, pool=1, direct=0.0)))
-    assert set(tables[0]) == {"instruction", "subtask", "points", "objects", "roles", "state"}
+    assert set(tables[0]) == {"instruction", "program", "subtask", "points", "objects", "roles", "state"}
     for key in ("objects", "points", "state"):
         assert tables[0][key].shape == pictured[key].shape
         assert tables[0][key].dtype == pictured[key].dtype
@@ -123,3 +126,43 @@ def test_some_goals_are_primitives():
 def test_held_out_tasks_are_refused():
     with pytest.raises(UserError, match="held out"):
         TableScenes(["stack-blocks-of-same-color"])
+
+
+def test_composed_goals_have_their_share_of_the_samples_and_twins_of_their_scenes():
+    tasks = ["put-block-into-matching-bowl", "stack-block-in-absolute-area"]
+    said = list(islice(iter(TableScenes(tasks, 2, composed=0.6, direct=0.0, pool=1)), 400))
+    assert len({sample["program"] for sample in said}) > 15
+    known = [s for s in said if s["program"] == "what=place who=all where=bowl:same" or _is_tower_in_area(s["program"])]
+    assert 0.5 < 1 - len(known) / len(said) < 0.7
+    for sample in said:
+        assert str(canonical(parse_meaning(sample["program"]))) == sample["program"]
+    goals = defaultdict(set)
+    for sample in said:
+        goals[sample["objects"].tobytes()].add(sample["program"])
+    assert sum(len(several) > 1 for several in goals.values()) > 3  # one scene, several goals
+
+
+def _is_tower_in_area(program):
+    kind, area = "what=tower who=area:", program.removeprefix("what=tower who=area:").partition(" where=area:")
+    return program.startswith(kind) and area[0] == area[2]
+
+
+def test_a_share_of_goals_has_a_slip_or_an_unknown_word():
+    def goals(noise):
+        stream = iter(TableScenes(["put-block-into-matching-bowl"], 2, direct=0.0, word_noise=noise, pool=1))
+        return {next(stream)["instruction"] for _ in range(60)}
+
+    assert len(goals(0.0)) <= 3  # its wordings
+    assert len(goals(0.5)) > 12
+
+
+def test_what_is_changed_in_a_sentence_is_one_word():
+    rng, sentence = np.random.default_rng(0), "Stack the red bricks that lie in the top left area."
+    for _ in range(40):
+        said = with_word_noise(sentence, rng)
+        changed = [(a, b) for a, b in zip(sentence.split(), said.split(), strict=True) if a != b]
+        assert len(changed) <= 1
+        for word, other in changed:
+            known = word.strip(".") in ("red", "top", "left", "that", "lie", "the", "in")
+            assert not known or sorted(set(word)) == sorted(set(other)) or abs(len(word) - len(other)) == 1
+    assert with_word_noise("Go.", rng) == "Go."

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from lohovla.cli import main
+from lohovla.envs.tasks.grammar.meaning import canonical
 from lohovla.envs.tasks.names import TASKS
 from lohovla.envs.tasks.registry import get_task, initial_scene
 from lohovla.errors import UserError
 from lohovla.evaluate.protocol import seeds_of
 from lohovla.evaluate.spoken_subtask import moves_of
+from lohovla.evaluate.symbolic_planner import SymbolicPlanner
 from lohovla.evaluate.symbolic_planning import COMPOSED_ROWS, measure_planning, problems_of
+from lohovla.train.exchange_tokenizer import to_byte_level
 
 SEEDS = seeds_of("val", 4)
 
@@ -165,3 +169,30 @@ def test_letters_and_composed_tasks_can_be_named(tmp_path):
     assert main(["evaluate", *settings, f"output={tmp_path}"]) == 0
     rows = json.loads((tmp_path / "planning.json").read_text())
     assert [row["name"] for row in rows] == [f"A {get_task('A').name}", "reached-goals"]
+
+
+def test_meanings_that_the_model_writes_are_counted():
+    tasks = {"J": "J", "composed-goals": "composed"}
+    drawn = {name: dict(problems_of(name, SEEDS)) for name in tasks}
+    known = {p.instruction: str(canonical(p.meaning)) for own in drawn.values() for p in own.values()}
+    wrong = next(iter(drawn["J"].values())).instruction
+
+    def understand(scenes, goals):
+        return ["what=tower who=all" if goal == wrong else known[goal] for goal in goals]
+
+    rows = [row for row, _ in measure_planning(oracle(tasks), tasks, SEEDS, understand=understand)]
+    asked = [problem.instruction for problem in drawn["J"].values()]
+    assert [row.understood for row in rows] == [4 - asked.count(wrong), 4]
+    assert [row.understood for row, _ in measure_planning(oracle(tasks), tasks, SEEDS)] == [None, None]
+
+
+def test_a_checkpoint_of_the_byte_level_tokenizer_writes_meanings(make_tiny):
+    model, processor = make_tiny()
+    state = np.zeros(13, np.float32)
+    assert not SymbolicPlanner(model, processor, state).writes_meanings
+    planner = SymbolicPlanner(model, to_byte_level(model, processor), state)
+    assert planner.writes_meanings
+    problems = [problem for _, problem in problems_of("composed-goals", SEEDS)]
+    written = planner.understand([initial_scene(p.layout) for p in problems], [p.instruction for p in problems])
+    assert len(written) == 4
+    assert all(isinstance(text, str) for text in written)

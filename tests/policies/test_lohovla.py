@@ -10,9 +10,11 @@ from lohovla.envs.env import BlocksEnv
 from lohovla.errors import UserError
 from lohovla.model.inference import pick_place_prediction, subtask_decoding
 from lohovla.model.language.token_trie import TokenTrie
+from lohovla.model.processor import Processor
 from lohovla.policies import subgoal_source
 from lohovla.policies.base import Context
 from lohovla.policies.lohovla import LoHoVLAPolicy, LoHoVLAPolicyConfig
+from lohovla.train.vocabulary import composed_subtask_parts
 
 SENTENCES = [f"Pick up the {color} block and place it on the table." for color in ("red", "green", "blue", "yellow")]
 
@@ -433,11 +435,23 @@ def test_without_leave_to_stop_nothing_ends(make, saying):
 def test_who_can_do_nothing_says_so(make, saying, monkeypatch, realtime):
     policy = make("ee", allow_done=True)
     policy.reset(0)
-    only = TokenTrie([policy.processor.tokenizer.encode("Done.", add_special_tokens=False)], policy.processor.end)
+    done = policy.processor.tokenizer.encode("Done.", add_special_tokens=False)
+    only = TokenTrie([], policy.processor.end, [done])
     monkeypatch.setattr(policy.planner.decoder.constraints, "for_scene", lambda *_: only)
     saying += ["Done."]
     decision = (policy.plan if realtime else policy.act)(observation(0), Context())
     assert (decision.subtask, decision.over) == ("Nothing can be done.", "nothing")
+
+
+def test_who_says_why_nothing_can_be_done_ends_with_that_sentence(make, saying):
+    policy = make("ee", allow_done=True)
+    parts = {**policy.processor.statistics["subtasks"], "missing": composed_subtask_parts()["missing"]}
+    processor = Processor(policy.processor.tokenizer, statistics={"subtasks": parts}, max_subtask=60)
+    policy.planner.decoder.constraints = processor.subtask_constraints()
+    policy.reset(0)
+    saying += ["There is no purple bowl."]
+    decision = policy.act(observation(0), Context())
+    assert (decision.subtask, decision.over) == ("There is no purple bowl.", "nothing")
 
 
 def test_a_slow_arm_has_the_time_that_its_way_takes(make, scripted):

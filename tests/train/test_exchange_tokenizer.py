@@ -7,7 +7,7 @@ import torch
 from lohovla.collect.rendered_scenes import scene_env
 from lohovla.envs.tasks.registry import get_task, initial_scene
 from lohovla.errors import UserError
-from lohovla.evaluate.symbolic_planning import SymbolicPlanner
+from lohovla.evaluate.symbolic_planner import SymbolicPlanner
 from lohovla.model.attention_mask import PositionIds
 from lohovla.model.checkpoint import load_checkpoint, save_checkpoint
 from lohovla.settings.hydra_config import compose

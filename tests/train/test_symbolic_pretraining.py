@@ -12,6 +12,7 @@ from lohovla.errors import UserError
 from lohovla.model.checkpoint import load_checkpoint
 from lohovla.model.encoders.detector import HEIGHT_UNIT, split_attributes
 from lohovla.train.batch_source import BatchSource
+from lohovla.train.exchange_tokenizer import to_byte_level
 from lohovla.train.symbolic_pretraining import synthetic_detections, table_losses
 from lohovla.train.training_stages import Stage, StageLosses
 
@@ -150,3 +151,42 @@ def test_tables_beside_pictures_teach_what_becomes_of_objects(make_tiny):
         StageLosses(*make_tiny(use_subtasks=False), stage)
     with pytest.raises(UserError, match="symbolic_batch is for stage planning"):
         Stage("action", 4, symbolic_batch=3)
+
+
+def test_a_model_of_the_byte_level_tokenizer_learns_the_meaning_of_goals(make_tiny):
+    model, processor = make_tiny()
+    processor = to_byte_level(model, processor)
+    samples = iter(TableScenes(["composed-goals"], 2, direct=0.0, pool=1))
+    batch = collate([next(samples) for _ in range(4)])
+    optimizer = torch.optim.Adam([p for p in model.parameters()], 3e-3)
+    losses = []
+    for seed in range(25):
+        torch.manual_seed(seed)
+        loss = table_losses(model, batch, processor)["program"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.5 * losses[0]
+    nothing = {**batch, "program": [""] * 4}
+    assert "program" not in table_losses(model, nothing, processor)
+
+
+def test_the_meaning_is_written_from_goal_and_scene_and_changes_nothing_else(make_tiny):
+    """No sub-task sees it, and it sees no sub-task."""
+    model, processor = make_tiny()
+    processor = to_byte_level(model, processor)
+    samples = iter(TableScenes(["composed-goals"], 2, direct=0.0, pool=1))
+    batch = collate([next(samples) for _ in range(3)])
+
+    def losses(**changes):
+        torch.manual_seed(3)
+        return {
+            name: float(loss.detach()) for name, loss in table_losses(model, {**batch, **changes}, processor).items()
+        }
+
+    whole, without = losses(), losses(program=[""] * 3)
+    assert without == pytest.approx({name: loss for name, loss in whole.items() if name != "program"}, abs=1e-4)
+    other = losses(subtask=["Done."] * 3)
+    assert other["program"] == pytest.approx(whole["program"], abs=1e-4)
+    assert other["text/ar"] != pytest.approx(whole["text/ar"], abs=1e-2)

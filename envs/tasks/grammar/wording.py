@@ -77,11 +77,13 @@ def held_out_phrases() -> dict[str, tuple[str, ...]]:
 
 
 def trained_phrases() -> Iterator[str]:
-    """Every phrase that may be trained, without its fields."""
-    for phrases in _lists().values():
-        yield from (re.sub(r"\{\w+\}", " ", phrase) for phrase in trained(phrases))
-    for pattern in (*lexicon()["orders"], *lexicon()["polite"], *lexicon()["plurals"].values()):
-        yield re.sub(r"\{\w*\}", " ", pattern)
+    """Every phrase that may be trained, without its fields; nouns in the plural too."""
+    for name, phrases in _lists().items():
+        for phrase in trained(phrases):
+            yield re.sub(r"\{\w+\}", " ", phrase)
+            if name.startswith("nouns."):
+                yield plural_of(phrase)
+    yield from (re.sub(r"\{\w*\}", " ", pattern) for pattern in (*lexicon()["orders"], *lexicon()["polite"]))
 
 
 @functools.cache

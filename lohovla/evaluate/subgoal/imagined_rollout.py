@@ -152,9 +152,6 @@ def _placings(scene: Scene, pick: str) -> list[Subtask]:
     found.append(put_aside(scene, pick))
     found += [put_in_area(scene, pick, Area(name)) for name in (*QUADRANTS, "center")]
     found += [
-        put_beside(scene, pick, name, relation, scene.mixed_sizes)
-        for name in scene.blocks
-        if name != pick
-        for relation in DIRECTIONS
+        put_beside(scene, pick, name, relation) for name in scene.blocks if name != pick for relation in DIRECTIONS
     ]
     return [subtask for subtask in found if subtask is not None]

@@ -38,6 +38,7 @@ def decode_autoregressive(
     temperature: float = 0.0,
     generator: torch.Generator | None = None,
     feed: Feed | None = None,
+    longest: int | None = None,
 ) -> SubtaskTokens:
     """Sub-tasks word by word.
 
@@ -50,10 +51,11 @@ def decode_autoregressive(
         temperature: 0 takes the likeliest word.
         generator: for sampling.
         feed: runs the decoder; :func:`next_token_logits` of the model by itself.
+        longest: most tokens; a sub-task's by itself.
     """
     feed = feed or (lambda *given: next_token_logits(model, *given))
     rows = prefix.state.shape[0]
-    longest = model.config.max_subtask - 1
+    longest = model.config.max_subtask - 1 if longest is None else longest
     cache, layout = copy_cache(prefix.cache, model), prefix.layout
     tokens: list[list[int]] = [[] for _ in range(rows)]
     waiting: list[list[int]] = [[start] for _ in range(rows)]

@@ -97,7 +97,7 @@ class LoHoVLAPolicy(Policy):
         )
 
     def _subtask_text(self, memory: PolicyState) -> str:
-        words, constraints = memory.subtask_tokens or [], self.planner.subtask_constraints
+        words, constraints = memory.subtask_tokens or [], self.planner.decoder.constraints
         reason = constraints is not None and constraints.is_reason(words)
         return vocabulary()["nothing"] if memory.over == "nothing" and not reason else self.processor.sentence(words)
 

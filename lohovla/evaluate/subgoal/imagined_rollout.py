@@ -84,7 +84,7 @@ def plan_ahead(
         prefix = model.encode(inputs)
         grammar = subtask_constraints.for_scene(prefix.objects, 0, goal=goal) if subtask_constraints else None
         words = subtask_decoding.decode_autoregressive(model, prefix, processor.start, processor.end, grammar)
-        if words.tokens[0] == done:
+        if words.tokens[0] == done or (subtask_constraints and subtask_constraints.is_reason(words.tokens[0])):
             break
         pointed = pick_place_prediction.predict_pick_place(model, prefix, words)
         imagined = generate_subgoal(model, inputs.picture, prefix.seen, pointed, brush, generator)

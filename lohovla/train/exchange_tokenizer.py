@@ -12,7 +12,6 @@ from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.model.processor import Processor
 from lohovla.train.vocabulary import byte_level_corpus, composed_subtask_parts
 
-TOKENIZERS = ("keep", "bytes")  # what a training may do about the tokenizer of the checkpoint that it begins with
 _MAX_GOAL = 64  # tokens: a sentence of 35 known words and a few that are spelled
 _SPREAD = 0.05  # noise on an embedding, as a share of the old ones' standard deviation: no two tokens are the same
 

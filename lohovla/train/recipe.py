@@ -19,7 +19,7 @@ from lohovla.model.modeling_lohovla import LoHoVLA
 from lohovla.model.processor import Processor
 from lohovla.output_folder import disk_errors, lock_folder, replace_folder
 from lohovla.train.batch_source import BatchSource
-from lohovla.train.exchange_tokenizer import TOKENIZERS, to_byte_level
+from lohovla.train.exchange_tokenizer import to_byte_level
 from lohovla.train.loop import Trainer, make_accelerator
 from lohovla.train.resume import refuse_other_origin
 from lohovla.train.sharding import check_sharding
@@ -72,10 +72,6 @@ class Run:
         self._stages = _stages(config["recipe"]["stages"], config["stage"])
         self._source = BatchSource(**{**config["data"], "tasks": _tasks(config["data"]["tasks"])})
         check_training(self._source.tasks, self._source.seed)
-        if config["tokenizer"] not in TOKENIZERS:
-            raise UserError(f"tokenizer cannot be {config['tokenizer']!r}", f"choose {' or '.join(TOKENIZERS)}")
-        if not 0.0 <= self._source.composed <= 1.0:
-            raise UserError(f"data.composed cannot be {self._source.composed:g}", "it is a share, 0 to 1")
         for name in config["validate_tasks"]:
             get_task(str(name))
         self._hold(folder)

@@ -80,7 +80,7 @@ def _autoregressive(tokens: int, rounds: int, threads: int) -> list[dict[str, An
         "lohovla, float32": lambda: _ask(single, [ids], tokens),
         "transformers generate, float32": lambda: _generate(whole, ids, tokens),
         "lohovla, bfloat16": lambda: _ask(half, [ids], tokens),
-        "lohovla, float32, 32 answers at once": lambda: _ask(batched, [ids] * 32, tokens),
+        "lohovla, float32, 8 answers at once": lambda: _ask(batched, [ids] * 8, tokens),
     }
     if importlib.util.find_spec("xllamacpp") is not None:
         version = importlib.metadata.version("xllamacpp")

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from lohovla.d2f.block_state import DecodeState
-from lohovla.d2f.engine.model_runner import ROWS
 from lohovla.d2f.engine.paged_attention import AttentionMetadata, KernelMetadata
 from lohovla.d2f.engine.request_group import RequestGroup, SequenceState
 from lohovla.d2f.engine.step_plan import PrefillChunk
@@ -63,6 +62,7 @@ def build_batch(
     shift: bool,
     direct: bool,
     device: torch.device,
+    multiple: int,
 ) -> ForwardBatch:
     """The rows that the lanes' versions need.
 
@@ -74,6 +74,7 @@ def build_batch(
         shift: whether a row's hidden state predicts the next token.
         direct: whether pages are read where they lie.
         device: where the forward runs.
+        multiple: rows are padded to one of so many.
     """
     rows = _Rows(page, shift)
     sections, ends = [], []
@@ -103,7 +104,7 @@ def build_batch(
     for chunk in chunks:
         chunk_ends.append(rows.begin(chunk.text, chunk.end, chunk.size, chunk.canvas))
         rows.end()
-    return rows.batch(sections, ends, chunk_ends, direct, device)
+    return rows.batch(sections, ends, chunk_ends, direct, device, multiple)
 
 
 def _section(version: DecodeState, lane: RequestGroup, firsts: np.ndarray, befores: np.ndarray, shift: bool) -> Section:
@@ -184,9 +185,10 @@ class _Rows:
         chunk_ends: list[int],
         direct: bool,
         device: torch.device,
+        multiple: int,
     ) -> ForwardBatch:
         """All of them."""
-        extra = -self._at % ROWS
+        extra = -self._at % multiple
         rows = np.concatenate([*self.rows, np.zeros((5, extra), np.int64)], 1)
         kept = np.concatenate(self.kept, 1) if self.kept else np.zeros((2, 0), np.int64)
         pages = np.array([page for table in self.tables for page in table], np.int64)

@@ -12,12 +12,9 @@ from lohovla.d2f.denoiser import DecoderDenoiser, suppress_mask
 from lohovla.d2f.engine.engine_settings import EngineSettings
 from lohovla.d2f.engine.paged_attention import NAME, AttentionMetadata, PagedKVCache
 from lohovla.d2f.engine.request import CachedPrefix
+from lohovla.d2f.engine.row_multiple import row_multiple
 from lohovla.errors import UserError
 from lohovla.kernels.lm_head_argmax import lm_head_argmax
-
-# Matrix products round differently when they have few rows. With a multiple of this many, a row's result is
-# the same whatever the others are (checked by a test for the shapes at hand).
-ROWS = 16
 
 
 class ModelRunner:
@@ -29,6 +26,7 @@ class ModelRunner:
         size: tokens a page.
 
     Attributes:
+        rows: a forward has a multiple of so many, see :mod:`lohovla.d2f.engine.row_multiple`.
         fused: find confidences by the kernel, without logits in memory; on CUDA.
         seconds: spent in the model, the language head and its likeliest words included; on CUDA until its work is
             queued.
@@ -42,6 +40,8 @@ class ModelRunner:
         self.dtype, device = kind.dtype, kind.device
         shape = (pages, size, heads, width)
         self.fused = device.type == "cuda"
+        head = [denoiser.head] if isinstance(denoiser.head, nn.Module) else []
+        self.rows = row_multiple([*denoiser.decoder.modules(), *head])
         self.paged = PagedKVCache(
             [torch.zeros(shape, dtype=self.dtype, device=device) for _ in range(layers)],
             [torch.zeros(shape, dtype=self.dtype, device=device) for _ in range(layers)],
@@ -103,8 +103,8 @@ class ModelRunner:
 
     def _logits(self, hidden: Tensor) -> Tensor:
         count = len(hidden)
-        if count % ROWS:
-            hidden = torch.nn.functional.pad(hidden, (0, 0, 0, -count % ROWS))
+        if count % self.rows:
+            hidden = torch.nn.functional.pad(hidden, (0, 0, 0, -count % self.rows))
         return self.denoiser.logits(hidden)[:count]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lohovla.d2f.engine.model_runner import ROWS, ModelRunner
+from lohovla.d2f.engine.model_runner import ModelRunner
 from lohovla.d2f.engine.request_group import SequenceState
+from lohovla.d2f.engine.row_multiple import MOST
 
 _TILE = 2**25  # logits that are in memory at once
 
@@ -29,7 +30,7 @@ def score_prompt(runner: ModelRunner, hidden: Tensor, text: SequenceState, done:
     if ranks is None or stop <= first:
         return {}
     begin, scores = row + 1 - (done - first), {}
-    step = max(ROWS, _TILE // runner.config.vocab_size // ROWS * ROWS)
+    step = max(MOST, _TILE // runner.config.vocab_size // MOST * MOST)
     for start in range(first, stop, step):
         places = range(start, min(stop, start + step))
         logprobs = runner.logits(hidden[begin + start - first : begin + places.stop - first]).log_softmax(-1)

@@ -126,7 +126,7 @@ class StepExecutor:
         shift, budget = self._denoiser.shift, self._settings.max_num_batched_tokens
         versions = [fitting(lane, lane.versions(), budget) for lane in lanes]
         direct, device = self._runner.paged.direct, self._denoiser.device
-        batch = build_batch(lanes, versions, chunks, self._pool.size, shift, direct, device)
+        batch = build_batch(lanes, versions, chunks, self._pool.size, shift, direct, device, self._runner.rows)
         hidden = self._runner.forward(batch.tokens, batch.positions, batch.plan)
         self._stats.forwards += 1
         self._stats.rows += batch.width

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from lohovla.d2f.denoiser import suppress_mask
 from lohovla.d2f.engine.forward_batch import Section
-from lohovla.d2f.engine.model_runner import ROWS, ModelRunner
+from lohovla.d2f.engine.model_runner import ModelRunner
 from lohovla.d2f.engine.request import GenerationRequest
 from lohovla.d2f.engine.request_group import RequestGroup
+from lohovla.d2f.engine.row_multiple import MOST
 from lohovla.d2f.sampling import Proposals, Sampling, adjust_logits, choose
 from lohovla.d2f.token_constraint import ConstrainedRow
 
@@ -30,7 +31,7 @@ def propose(
         sections: one a version.
         chance: of :func:`draw_chances`.
     """
-    made, step = [], max(ROWS, _TILE // runner.config.vocab_size // ROWS * ROWS)
+    made, step = [], max(MOST, _TILE // runner.config.vocab_size // MOST * MOST)
     for section in sections:
         constrained = _constrained_rows(runner, lane, section)
         found: list[tuple[Tensor, ...]] = []

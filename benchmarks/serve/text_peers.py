@@ -2,7 +2,8 @@
 
 An autoregressive checkpoint (SmolLM2-135M-Instruct) against transformers' ``generate`` on the same weights, and against
 llama.cpp on the file that they come from; discrete diffusion forcing against the published algorithm as a plain loop
-on the same weights, one text after the other. All take turns; figures are medians of the rounds.
+on the same weights, one text after the other. All take turns; figures are medians of the rounds, by the wall clock and
+in processor time, which others on the machine change little.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import importlib.metadata
 import importlib.util
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,25 @@ _PROMPT = (
 )
 _FIRST = 10001  # test seeds
 
-Timed = tuple[float, float, int]  # seconds to the first token and to the last, tokens
+
+@dataclass
+class Timed:
+    """A run of a contender.
+
+    Attributes:
+        marks: when tokens came: seconds from the beginning by the wall clock, and of processor time.
+        tokens: of all answers.
+    """
+
+    marks: list[tuple[float, float]] = field(default_factory=list)
+    tokens: int = 0
+
+    def __post_init__(self) -> None:
+        self._began = (time.perf_counter(), time.process_time())
+
+    def mark(self) -> None:
+        """A token has come."""
+        self.marks.append((time.perf_counter() - self._began[0], time.process_time() - self._began[1]))
 
 
 def run(tokens: int, rounds: int, threads: int | None) -> dict[str, Any]:
@@ -89,8 +109,12 @@ def _autoregressive(tokens: int, rounds: int, threads: int) -> list[dict[str, An
     return [
         {
             "engine": name,
-            "first token ms": round(1000 * median([first for first, _, _ in times]), 1),
-            "tokens/s": round(median([(count - 1) / (last - first) for first, last, count in times]), 2),
+            "first token ms": round(1000 * median([one.marks[0][0] for one in times]), 1),
+            "its CPU ms": round(1000 * median([one.marks[0][1] for one in times]), 1),
+            "tokens/s": round(median([one.tokens / (one.marks[-1][0] - one.marks[0][0]) for one in times]), 2),
+            "CPU ms/token": round(
+                1000 * median([(one.marks[-1][1] - one.marks[0][1]) / one.tokens for one in times]), 2
+            ),
             "prompt": len(ids),
         }
         for name, times in found.items()
@@ -110,10 +134,11 @@ def _diffusion(rounds: int) -> list[dict[str, Any]]:
     texts: dict[str, list[list[int]]] = {}
 
     def plainly(count: int) -> Timed:
-        began = time.perf_counter()
+        timed = Timed()
         own = [decode_plainly(text.student, prompt, size, limits, room) for prompt in prompts[:count]]
-        texts["plain"] = own
-        return 0.0, time.perf_counter() - began, sum(map(len, own))
+        timed.mark()
+        texts["plain"], timed.tokens = own, sum(map(len, own))
+        return timed
 
     def together(count: int) -> Timed:
         kept: list[list[int]] = []
@@ -132,13 +157,14 @@ def _diffusion(rounds: int) -> list[dict[str, Any]]:
     rows = [
         {
             "engine": name,
-            "tokens/s": round(median([count / last for _, last, count in times]), 1),
-            "seconds": round(median([last for _, last, _ in times]), 3),
+            "tokens/s": round(median([one.tokens / one.marks[-1][0] for one in times]), 1),
+            "CPU ms/token": round(1000 * median([one.marks[-1][1] / one.tokens for one in times]), 2),
         }
         for name, times in found.items()
     ]
     for before, after in ((0, 1), (2, 3)):
         rows[after]["ratio"] = round(rows[after]["tokens/s"] / rows[before]["tokens/s"], 2)
+        rows[after]["CPU ratio"] = round(rows[before]["CPU ms/token"] / rows[after]["CPU ms/token"], 2)
     rows[3]["same tokens"] = f"{same} of {len(prompts)}"
     return rows
 
@@ -165,14 +191,13 @@ def _ask(
     from lohovla.d2f.engine import GenerationRequest
     from lohovla.d2f.sampling import Sampling
 
-    firsts: list[float] = []
+    timed = Timed()
     answers: dict[int, list[int]] = {}
-    began = time.perf_counter()
 
     def hear(number: int) -> Callable[[Any], None]:
         def heard(update: Any) -> None:
-            if update.tokens and not firsts:
-                firsts.append(time.perf_counter() - began)
+            if update.tokens:
+                timed.mark()
             if update.answer is not None:
                 answers[number] = update.answer.tokens
 
@@ -186,30 +211,28 @@ def _ask(
         engine.submit(request, hear(number))
     while engine.step():
         pass
-    last = time.perf_counter() - began
+    timed.tokens = sum(map(len, answers.values()))
     if kept is not None:
         kept.extend(answers[number] for number in sorted(answers))
-    return firsts[0], last, sum(map(len, answers.values()))
+    return timed
 
 
 def _generate(model: Any, ids: Sequence[int], tokens: int) -> Timed:
     import torch
     from transformers.generation.streamers import BaseStreamer
 
-    times: list[float] = []
-
     class Clock(BaseStreamer):
         """Notes when each token comes."""
 
         def put(self, value: Any) -> None:
             """A prompt or a token."""
-            times.append(time.perf_counter() - began)
+            timed.mark()
 
         def end(self) -> None:
             """Nothing."""
 
     given = torch.tensor([list(ids)])
-    began = time.perf_counter()
+    timed = Timed()
     out = model.generate(
         given,
         attention_mask=torch.ones_like(given),
@@ -218,7 +241,9 @@ def _generate(model: Any, ids: Sequence[int], tokens: int) -> Timed:
         do_sample=False,
         streamer=Clock(),
     )
-    return times[1], times[-1], out.shape[1] - given.shape[1]
+    timed.tokens = out.shape[1] - given.shape[1]
+    del timed.marks[0]  # the prompt
+    return timed
 
 
 def _llama(threads: int, ids: Sequence[int], tokens: int) -> Callable[[], Timed]:
@@ -234,7 +259,6 @@ def _llama(threads: int, ids: Sequence[int], tokens: int) -> Callable[[], Timed]
     server = xllamacpp.Server(settings)
 
     def call() -> Timed:
-        times: list[float] = []
         body = {
             "prompt": list(ids),
             "n_predict": tokens,
@@ -243,13 +267,13 @@ def _llama(threads: int, ids: Sequence[int], tokens: int) -> Callable[[], Timed]
             "ignore_eos": True,
             "cache_prompt": False,
         }
-        began = time.perf_counter()
+        timed = Timed(tokens=tokens)
 
         def heard(_: Any) -> bool:
-            times.append(time.perf_counter() - began)
+            timed.mark()
             return False
 
         server.handle_completions(body, heard)
-        return times[0], times[-1], tokens
+        return timed
 
     return call

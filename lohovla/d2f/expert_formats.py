@@ -94,32 +94,33 @@ def llada2_config(raw: dict[str, Any]) -> Glm4MoeConfig:
     if not raw.get("num_shared_experts"):
         raise UserError("this LLaDA2 has no shared expert", "checkpoints with one load")
     heads = raw["num_attention_heads"]
-    return Glm4MoeConfig(
-        vocab_size=raw["vocab_size"],
-        hidden_size=raw["hidden_size"],
-        intermediate_size=raw["intermediate_size"],
-        moe_intermediate_size=raw["moe_intermediate_size"],
-        num_hidden_layers=raw["num_hidden_layers"],
-        num_attention_heads=heads,
-        num_key_value_heads=raw.get("num_key_value_heads") or heads,
-        head_dim=raw.get("head_dim") or raw["hidden_size"] // heads,
-        hidden_act="silu",
-        max_position_embeddings=raw.get("max_position_embeddings", 16384),
-        rms_norm_eps=raw.get("rms_norm_eps", 1e-5),
-        rope_parameters=_rope(raw, 10000.0, raw.get("partial_rotary_factor", 0.5)),
-        attention_bias=bool(raw.get("use_qkv_bias", False)),
-        use_qk_norm=bool(raw.get("use_qk_norm", True)),
-        tie_word_embeddings=bool(raw.get("tie_word_embeddings", False)),
-        n_routed_experts=raw["num_experts"],
-        n_shared_experts=raw["num_shared_experts"],
-        num_experts_per_tok=raw["num_experts_per_tok"],
-        n_group=raw.get("n_group", 8),
-        topk_group=raw.get("topk_group", 4),
-        routed_scaling_factor=raw.get("routed_scaling_factor", 2.5),
-        first_k_dense_replace=raw.get("first_k_dense_replace", 0),
-        norm_topk_prob=True,
-        num_nextn_predict_layers=0,
-    )
+    settings: dict[str, Any] = {
+        "vocab_size": raw["vocab_size"],
+        "hidden_size": raw["hidden_size"],
+        "intermediate_size": raw["intermediate_size"],
+        "moe_intermediate_size": raw["moe_intermediate_size"],
+        "num_hidden_layers": raw["num_hidden_layers"],
+        "num_attention_heads": heads,
+        "num_key_value_heads": raw.get("num_key_value_heads") or heads,
+        "head_dim": raw.get("head_dim") or raw["hidden_size"] // heads,
+        "hidden_act": "silu",
+        "max_position_embeddings": raw.get("max_position_embeddings", 16384),
+        "rms_norm_eps": raw.get("rms_norm_eps", 1e-5),
+        "rope_parameters": _rope(raw, 10000.0, raw.get("partial_rotary_factor", 0.5)),
+        "attention_bias": bool(raw.get("use_qkv_bias", False)),
+        "use_qk_norm": bool(raw.get("use_qk_norm", True)),
+        "tie_word_embeddings": bool(raw.get("tie_word_embeddings", False)),
+        "n_routed_experts": raw["num_experts"],
+        "n_shared_experts": raw["num_shared_experts"],
+        "num_experts_per_tok": raw["num_experts_per_tok"],
+        "n_group": raw.get("n_group", 8),
+        "topk_group": raw.get("topk_group", 4),
+        "routed_scaling_factor": raw.get("routed_scaling_factor", 2.5),
+        "first_k_dense_replace": raw.get("first_k_dense_replace", 0),
+        "norm_topk_prob": True,
+        "num_nextn_predict_layers": 0,
+    }
+    return Glm4MoeConfig(**settings)
 
 
 def llada_moe_config(raw: dict[str, Any]) -> Qwen3MoeConfig:
@@ -138,26 +139,27 @@ def llada_moe_config(raw: dict[str, Any]) -> Qwen3MoeConfig:
     )
     layers = raw["num_hidden_layers"]
     sparse = raw.get("moe_layer_freq") or [1] * layers
-    return Qwen3MoeConfig(
-        vocab_size=raw["vocab_size"],
-        hidden_size=raw["hidden_size"],
-        intermediate_size=raw.get("dense_intermediate_size", 8192),
-        moe_intermediate_size=raw["expert_intermediate_size"],
-        num_hidden_layers=layers,
-        num_attention_heads=raw["num_attention_heads"],
-        num_key_value_heads=raw.get("num_key_value_heads") or raw["num_attention_heads"],
-        head_dim=raw["hidden_size"] // raw["num_attention_heads"],
-        hidden_act="silu",
-        max_position_embeddings=raw.get("max_position_embeddings", 4096),
-        rms_norm_eps=raw.get("rms_norm_eps", 1e-5),
-        rope_parameters=_rope(raw, 10000.0),
-        attention_bias=bool(raw.get("attention_bias", False)),
-        tie_word_embeddings=bool(raw.get("tie_word_embeddings", False)),
-        num_experts=raw["num_experts"],
-        num_experts_per_tok=raw["num_experts_per_tok"],
-        norm_topk_prob=False,
-        mlp_only_layers=[layer for layer in range(layers) if not sparse[layer]],
-    )
+    settings: dict[str, Any] = {
+        "vocab_size": raw["vocab_size"],
+        "hidden_size": raw["hidden_size"],
+        "intermediate_size": raw.get("dense_intermediate_size", 8192),
+        "moe_intermediate_size": raw["expert_intermediate_size"],
+        "num_hidden_layers": layers,
+        "num_attention_heads": raw["num_attention_heads"],
+        "num_key_value_heads": raw.get("num_key_value_heads") or raw["num_attention_heads"],
+        "head_dim": raw["hidden_size"] // raw["num_attention_heads"],
+        "hidden_act": "silu",
+        "max_position_embeddings": raw.get("max_position_embeddings", 4096),
+        "rms_norm_eps": raw.get("rms_norm_eps", 1e-5),
+        "rope_parameters": _rope(raw, 10000.0),
+        "attention_bias": bool(raw.get("attention_bias", False)),
+        "tie_word_embeddings": bool(raw.get("tie_word_embeddings", False)),
+        "num_experts": raw["num_experts"],
+        "num_experts_per_tok": raw["num_experts_per_tok"],
+        "norm_topk_prob": False,
+        "mlp_only_layers": [layer for layer in range(layers) if not sparse[layer]],
+    }
+    return Qwen3MoeConfig(**settings)
 
 
 def _rope(raw: dict[str, Any], base: float, partial: float = 1.0) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from lohovla.errors import UserError
 
 # One way of writing: a model that may put any white space between values can put it there forever.
-_LAYOUT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+_LAYOUT: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 _MOST = 64 * 1024  # characters of a schema
 
 

@@ -117,7 +117,7 @@ def _load(engine: Any, rng: random.Random, words: int, lengths: list[int], clien
             if update.answer is not None:
                 running -= 1
 
-        prompt = tuple(rng.randrange(words // 2) for _ in range(length))
+        prompt = tuple(rng.randrange(words // 4, 3 * words // 4) for _ in range(length))  # no control tokens
         sampling = Sampling(_ANSWER, min_tokens=_ANSWER)
         engine.submit(GenerationRequest(prompt, sampling, Thresholds(1.0, 1.0, 1.0), size=1, causal=True), heard)
 

@@ -63,7 +63,7 @@ def test_what_cannot_be_held_is_refused(tmp_path, monkeypatch):
         DeadmanInput.from_source(str(tmp_path / "none" / "pipe"))
     with open(os.devnull) as nothing:
         monkeypatch.setattr("sys.stdin", nothing)
-        with pytest.raises(UserError, match="no terminal"):
+        with pytest.raises(UserError, match="not a terminal"):
             DeadmanInput.from_source("keyboard")
 
 

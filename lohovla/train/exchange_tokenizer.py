@@ -23,10 +23,9 @@ def to_byte_level(model: LoHoVLA, processor: Processor) -> Processor:
     tokenizer = make_byte_tokenizer(byte_level_corpus())
     exchange_tokenizer(model, processor.tokenizer, tokenizer)
     model.config.max_goal = max(processor.max_goal, _MAX_GOAL)  # positions stay as they were trained
-    statistics = {**processor.statistics, "subtasks": composed_subtask_parts()}
-    return Processor(
-        tokenizer, processor.picture, processor.state_dim, model.config.max_goal, processor.max_subtask, statistics
-    )
+    changed = Processor.from_model_config(model.config, tokenizer)
+    changed.statistics = {**processor.statistics, "subtasks": composed_subtask_parts()}
+    return changed
 
 
 @torch.no_grad()
@@ -59,7 +58,7 @@ def _special(text: str, old: PreTrainedTokenizerBase) -> list[int]:
 
 def _pieces(token: int, old: PreTrainedTokenizerBase, new: PreTrainedTokenizerBase) -> list[int]:
     """Old tokens of a new one's text; of the plain word that it stands for, if the old tokenizer has to spell it."""
-    text = new.decode([token]).strip(" =:").lower()
+    text = str(new.decode([token])).strip(" =:").lower()
     pieces = old.encode(text, add_special_tokens=False)
     if len(pieces) > 1 and text in (plain := plain_words()):
         pieces = old.encode(plain[text], add_special_tokens=False)

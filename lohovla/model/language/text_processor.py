@@ -59,8 +59,7 @@ class TextProcessor:
 
     def programs(self, notations: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Tokens (B, P) of meanings, the end included, and which are real (B, P); a row of "" has none."""
-        end = self.tokenizer.eos_token_id
-        return self._pad([[*self._encode(text), end] if text else [] for text in notations])
+        return self._pad([[*self._encode(text), self.end] if text else [] for text in notations])
 
     def subtasks(self, sentences: Sequence[str]) -> Tensor:
         """Tokens (B, max_subtask) of sub-task sentences, the end included and repeated to the full length."""

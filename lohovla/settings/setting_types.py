@@ -147,6 +147,11 @@ def group() -> SettingType:
     return SettingType((DictConfig,), "a group of settings, as in {name: value}")
 
 
+def names_or_pairs() -> SettingType:
+    """A name, a list of names, or a group that pairs each with another."""
+    return either(SettingType((str, DictConfig), "a name, or pairs as in {name: other}"))
+
+
 def many(kind: SettingType, length: int | None = None) -> SettingType:
     """A list of values of a kind."""
     return replace(kind, many=True, length=length)

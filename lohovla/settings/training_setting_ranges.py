@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from lohovla.settings.setting_types import SettingType, either, group, many, maybe, number, path, whole_number, word
+from lohovla.settings.setting_types import (
+    SettingType,
+    either,
+    group,
+    many,
+    maybe,
+    names_or_pairs,
+    number,
+    path,
+    whole_number,
+    word,
+)
 
 _SEED, _SHARE, _COUNT, _SECONDS = whole_number(0), number(0, 1), whole_number(1), number(0, above=True)
 _WHERE, _NAME, _TASKS = maybe(path()), maybe(word()), many(word())
@@ -32,6 +43,9 @@ TRAINING: dict[str, SettingType] = {
     "recipe.imitation.*": _SHARE,
     "recipe.stages.*.accumulate": _COUNT,
     "recipe.model.backbone": _NAME,
+    "recipe.model.relative_actions": maybe(names_or_pairs()),
+    "recipe.model.relative_actions.*": word(),
+    "recipe.model.rotation_actions": maybe(many(word())),
     "recipe.model.normalization": word("mean_std", "quantiles", "min_max"),
     "recipe.stages.*.steps": _COUNT,
     "recipe.stages.*.batch": _COUNT,

@@ -266,7 +266,8 @@ def with_representation(settings: Mapping[str, Any], found: TrainingSet) -> tupl
     relative = relative_numbers(
         settings.get("relative_actions"), features.action_names, features.state_names, found.grippers
     )
-    rotations = settings.get("rotation_actions") or ()
+    names = list(settings.get("rotation_actions") or ())
+    rotations = [names[first : first + 3] for first in range(0, len(names), 3)]
     representation = ActionRepresentation(features.action_names, features.state_names, relative, rotations)
     if not representation.changes_nothing:
         learned = found.chunk_statistics(representation.encode)

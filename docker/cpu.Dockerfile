@@ -17,8 +17,10 @@ COPY benchmarks benchmarks
 # The index of PyTorch's CPU wheels, a quarter of the size: --build-arg TORCH_INDEX=URL (pytorch.org names it). Without it
 # they bring CUDA's libraries, which do no harm.
 ARG TORCH_INDEX=""
-RUN pip install --no-cache-dir torch -c constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
-    && pip install --no-cache-dir '.[serve,ros,viz]' -c constraints.txt
+# The Triton that is pinned is of PyTorch for a CPU; that with CUDA brings its own.
+RUN grep -v '^triton==' constraints.txt > versions.txt \
+    && pip install --no-cache-dir torch -c versions.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
+    && pip install --no-cache-dir '.[serve,ros,viz]' -c versions.txt
 
 RUN useradd --create-home lohovla && install -d -o lohovla /home/lohovla/outputs
 USER lohovla

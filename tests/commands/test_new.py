@@ -110,7 +110,7 @@ def test_the_list_of_tasks_has_it(here, capsys):
         (["rollout", "policy=my-steps-policy", "policy.stpe=3"], "no setting 'policy.stpe'", "policy.step"),
         (["rollout", "policy=my-steps-policy", "policy.step=big"], "policy.step cannot be 'big'", "default is 0.1"),
         (["rollout", "task=my-bowl-tsk"], "no task 'my-bowl-tsk'", "my-bowl-task"),
-        (["evaluate", "world=my-dot-wold"], "no world 'my-dot-wold'", "metaworld, and of other packages my-dot-world"),
+        (["evaluate", "world=my-dot-wold"], "no world 'my-dot-wold'", "pusht, and of other packages my-dot-world"),
         (["ros", "robot=my-slow-am"], "no robot 'my-slow-am'", "ur5e, and of other packages my-slow-arm"),
         (["new", "task", "my-bowl-task", "folder=other"], "'my-bowl-task' already", "my-my-bowl-task"),
     ],
@@ -133,7 +133,7 @@ def test_help_shows_the_settings_of_the_function(here, capsys):
     ("words", "cause", "remedy"),
     [
         ([], "nothing is named", "lohovla new policy NAME"),
-        (["taks", "mine"], "no template 'taks'", "lohovla new task NAME"),
+        (["taks", "mine"], "no template 'taks'", "lohovla new policy NAME, and likewise task"),
         (["task"], "no name", "lohovla new task my-task"),
         (["task", "My Task!"], "is not a valid name of a task", "lohovla new task my-task"),
         (["policy", "json"], "package 'json' already", "lohovla new policy my-json"),

@@ -64,7 +64,11 @@ def wire(url: str, pipe: Any) -> None:
     pipe.send(f"ws://127.0.0.1:{listening.getsockname()[1]}")
     while True:
         near, _ = listening.accept()
-        far = socket.create_connection((host, int(port)))
+        try:
+            far = socket.create_connection((host, int(port)))
+        except ConnectionRefusedError:  # the server was killed, and the client tries again
+            near.close()
+            continue
         for one in (near, far):
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for a, b in ((near, far), (far, near)):

@@ -257,6 +257,8 @@ class _Bridge:
         outcome = self.session.run(seed, self._over(simulated), config.home)
         record = run_record(self.session, seed, outcome)
         if simulated:
+            if outcome.end.kind is EndKind.DONE:
+                simulated.settle()
             record |= {"success": simulated.success, "score": simulated.score}
         if recording is not None:
             watchers.remove(recording)

@@ -21,6 +21,10 @@ _log = logging.getLogger("lohovla.ros")
 _DECISIVE = ("policy", "robot", "profile", "loop", "task", "checkpoint", "home", "seconds", "judge")
 SUCCEEDED = "success"  # why the simulator ends an episode whose goal stands
 _AGAIN = 2.0  # s after which a reset is said again
+_VERDICT = (
+    1.0  # simulated s after which the simulator has judged what stands: a goal counts once it has stood for 0.5 s
+)
+_PATIENCE = 3.0  # s to wait for that
 
 
 class SimulatedEpisodes:
@@ -85,6 +89,14 @@ class SimulatedEpisodes:
                 return str(self._result["instruction"])
             time.sleep(0.02)
         return ""
+
+    def settle(self) -> None:
+        """Wait until the simulator has judged what stands now: a policy may say that all is done before it counts."""
+        begun, limit = float(self._result.get("time", 0.0)), time.monotonic() + _PATIENCE
+        while not self.ended and time.monotonic() < limit:
+            if float(self._result.get("time", 0.0)) - begun >= _VERDICT:
+                return
+            time.sleep(0.02)
 
     def result(self, cause: str, subtasks: Sequence[tuple[float, str]]) -> EpisodeResult:
         """The record of the episode.

@@ -95,6 +95,23 @@ def test_after_a_success_the_world_goes_on_for_who_is_to_see_it(robot, monkeypat
 
 
 @pytest.mark.parametrize(
+    ("last", "success"), [({"time": 10.6, "ended": True, "success": True}, True), ({"time": 11.5}, False)]
+)
+def test_a_goal_that_stands_for_too_short_a_time_when_the_policy_is_done_is_waited_for(last, success):
+    graph = InProcessRos()
+    episodes, simulator = SimulatedEpisodes(LocalTransport(graph), TASK, judges=False), LocalTransport(graph)
+    simulator.advertise("/sim/result", "std_msgs/String")
+    episodes._seed = 10003
+    said = {"seed": 10003, "time": 10.3, "ended": False, "success": False, "score": 1.0, "reason": "success"}
+    simulator.publish("/sim/result", {"data": json.dumps(said)})
+    later = threading.Timer(0.2, simulator.publish, ("/sim/result", {"data": json.dumps({**said, **last})}))
+    later.start()
+    episodes.settle()
+    assert episodes._result["time"] == last["time"]
+    assert episodes.success is success
+
+
+@pytest.mark.parametrize(
     ("words", "policy"),
     [
         (["policy=lohovla"], True),

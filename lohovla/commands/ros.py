@@ -280,9 +280,8 @@ class _Bridge:
             if session.phase == "running" and session.seconds > limit:
                 return RunEnd(EndKind.TIME, "time is up")
             if session.waited > limit:
-                return RunEnd(
-                    EndKind.TIME, f"time is up, in which the run did not begin: {session.verdict.description}"
-                )
+                why = session.verdict.description or "the arm was still on its way to its home pose"
+                return RunEnd(EndKind.TIME, f"time is up, in which the run did not begin: {why}")
             return None
 
         return over

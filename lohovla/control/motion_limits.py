@@ -91,7 +91,9 @@ class AxisLimiter:
         """
         behind = target - velocity * self.dt - self.p
         closing = min(self._closing_speed(abs(behind)), abs(behind) * min(_GAIN, 1.0 / self.dt))
-        wanted = velocity + math.copysign(closing, behind)
+        desired = velocity + math.copysign(closing, behind)
+        # Within the limit, or else a step at full jerk, which may exceed a small limit by itself, would be aimed at.
+        wanted = min(max(desired, -self.V), self.V)
         lacking = (wanted - self.v) / self.dt - acceleration
         aim = acceleration + math.copysign(self._shed(abs(lacking)), lacking)
         least, most = max(self.a - self.ramp, -self.A), min(self.a + self.ramp, self.A)
@@ -101,7 +103,7 @@ class AxisLimiter:
             tried = brake + share * (taken - brake)
             if self._safe(tried):
                 self._move(tried)
-                return abs(tried - aim) > 1e-9
+                return abs(tried - aim) > 1e-9 or wanted != desired
         self._move(brake)
         return True
 

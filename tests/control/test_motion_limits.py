@@ -1,5 +1,7 @@
 """The limits hold on every command, whatever is asked for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -114,6 +116,20 @@ def test_it_comes_to_a_resting_target_without_overshoot_and_stays():
     assert abs(path[-1] - 0.7) < 1e-6
     reached = next(k for k, x in enumerate(path) if x > 0.69)
     assert reached < 60  # 0.4 m in 0.6 s
+
+
+@pytest.mark.parametrize("velocity", [1.5, 0.25, 0.1, 0.05, 0.02, 0.003])
+def test_an_arm_that_may_only_be_slow_arrives_nearly_as_soon_as_that_speed_allows(velocity):
+    limiter = MotionLimiter(replace(LIMITS, velocity=velocity), 0.02)  # a step at full jerk alone would reach 0.24 m/s
+    limiter.reset(np.array([0.5, 0.0, 0.3, 0.0, 0.0, 0.0]))
+    target = np.array([0.5, 0.2, 0.3, 0.0, 0.0, 0.0])
+    fastest, steps = 0.0, 0
+    while abs(limiter.pose[1] - 0.2) > 1e-3 or not limiter.resting:
+        held = limiter.follow(target, np.zeros(6), np.zeros(6))
+        fastest, steps = max(fastest, limiter.velocity[1]), steps + 1
+        assert steps * 0.02 < 1.05 * 0.2 / velocity + 1.0
+        assert held or limiter.velocity[1] < velocity  # while the limit holds it back it says so
+    assert 0.99 * velocity < fastest < velocity + 1e-9
 
 
 def test_a_start_outside_may_only_come_in():

@@ -158,7 +158,7 @@ def test_the_way_home_begins_where_the_arm_is(parts):
     place = np.add(place, [0.0, 0.08, 0.0, 0.0, 0.0, 0.0])
     for k in range(5):
         way.step(0.02 * k, verdict)
-    assert np.abs(robot.sent[-1] - place).max() < 0.01
+    assert np.abs(robot.sent[-1] - place).max() < 0.1 * profile.start.speed + 1e-6  # as far as it may go in 0.1 s
     for k in range(200):  # it never follows
         way.step(0.1 + 0.02 * k, blocked)
     place = np.add(place, [0.0, 0.0, 0.05, 0.0, 0.0, 0.0])

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lohovla.model.action.action_expert import ee_condition, ee_scaled, ee_waypoints, sample_time
+from lohovla.model.action.action_expert import ee_condition, ee_scaled, ee_waypoints
+from lohovla.model.action.flow_matching import sample_time
 from lohovla.model.attention_mask import expert_attention_mask
 from lohovla.model.encoders.detection_loss import WEIGHTS, detection_losses
 from lohovla.model.encoders.detector import DetectionMap

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import DynamicCache
 
-from lohovla.model.action.action_expert import pick_place_condition, pick_place_scaled, sample_time
+from lohovla.model.action.action_expert import pick_place_condition, pick_place_scaled
+from lohovla.model.action.flow_matching import sample_time
 from lohovla.model.attention_mask import SequenceLayout, TokenType, expert_attention_mask
 from lohovla.model.encoders.detector import DetectionMap, Detections, heatmap_cells
 from lohovla.model.encoders.object_schema import FACT, LABEL, LABEL_XY

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lohovla.kernels.expert_attention import expert_attention
-from lohovla.model.action.action_expert import ActionExpert, sinusoidal_embedding
+from lohovla.model.action.action_expert import ActionExpert
 from lohovla.model.action.euler_sampling import euler_sample
+from lohovla.model.action.flow_matching import sinusoidal_embedding
 from lohovla.model.device_constants import constant_like
 
 

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lohovla.model.action.action_expert import (
-    ActionVelocity,
     ee_action,
     ee_condition,
     ee_scaled,
@@ -17,6 +16,7 @@ from lohovla.model.action.action_expert import (
     pick_place_action,
     pick_place_condition,
 )
+from lohovla.model.action.flow_matching import ActionVelocity
 from lohovla.model.configuration import ACTION_DIMS
 from lohovla.model.inference.pick_place_prediction import PickPlacePrediction
 from lohovla.model.modeling_lohovla import LoHoVLA

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lohovla.model.action.action_expert import ActionVelocity
+from lohovla.model.action.flow_matching import ActionVelocity
 from lohovla.model.attention_mask import SequenceLayout, TokenType, expert_attention_mask
 from lohovla.model.inference.pick_place_prediction import SubtaskTokens, embed_tokens, pad_tokens
 from lohovla.model.modeling_lohovla import LoHoVLA

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lohovla.d2f.denoiser import attention_bias
-from lohovla.model.action.action_expert import ActionExpertLayer, head_dim, pick_place_condition, sinusoidal_embedding
+from lohovla.model.action.action_expert import ActionExpertLayer, head_dim, pick_place_condition
+from lohovla.model.action.flow_matching import sinusoidal_embedding
 from lohovla.model.attention_mask import SequenceLayout, TokenType, expert_attention_mask
 from lohovla.model.configuration import LoHoVLAConfig
 from lohovla.model.subgoal.pixel_transport import NEAR_DIM, PATCH, token_grid, token_offsets

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import DynamicCache
 
-from lohovla.model.action.action_expert import sample_time
+from lohovla.model.action.flow_matching import sample_time
 from lohovla.model.attention_mask import SequenceLayout, TokenType, expert_attention_mask
 from lohovla.model.inference.robot_actions import keyframe_tokens
 from lohovla.model.modeling_lohovla import LoHoVLA

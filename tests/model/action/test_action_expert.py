@@ -7,15 +7,12 @@ import torch
 
 from lohovla.errors import UserError
 from lohovla.model.action.action_expert import (
-    ActionVelocity,
     ee_action,
     ee_scaled,
     ee_waypoints,
     modulo_quarter_turn,
     pick_place_action,
     pick_place_scaled,
-    sample_time,
-    sinusoidal_embedding,
 )
 from lohovla.model.checkpoint import check_model_settings, load_checkpoint, save_checkpoint
 from lohovla.model.inference import action_sampling, pick_place_prediction
@@ -107,44 +104,6 @@ def test_a_weight_of_one_is_an_anchor_to_the_millimetre(tiny, attended):
     torch.testing.assert_close(chunk[..., :3], wanted, atol=0.03, rtol=0)  # what is said beside the anchors is small
 
 
-def test_noise_levels_are_high_more_often_and_never_zero():
-    torch.manual_seed(0)
-    t = sample_time((20000,), torch.device("cpu"))
-    assert t.min() >= 0.001
-    assert t.max() <= 1.0
-    assert t.mean() == pytest.approx(0.999 * 0.6 + 0.001, abs=0.01)  # the mean of Beta(1.5, 1)
-
-
-@pytest.mark.parametrize(("drawn", "level"), [(0.0, 0.001), (0.125, 0.999 * 0.25 + 0.001), (1.0, 1.0)])
-def test_noise_levels_of_what_is_drawn(monkeypatch, drawn, level):
-    monkeypatch.setattr(torch, "rand", lambda shape, device: torch.full(shape, drawn, device=device))
-    assert sample_time((1,), torch.device("cpu")).item() == pytest.approx(level, abs=1e-6)
-
-
-def test_noise_levels_are_told_apart():
-    embedded = sinusoidal_embedding(torch.tensor([[0.0, 0.001, 0.5, 1.0]]))
-    assert embedded.shape == (1, 4, 64)
-    assert torch.cdist(embedded, embedded)[0].add(torch.eye(4)).min() > 0.05
-
-
-@pytest.mark.parametrize("steps", [1, 2, 4, 10])
-def test_steps_follow_the_velocity_from_noise_to_data(tiny, attended, steps):
-    """With e - a as the velocity everywhere, every number of steps arrives at a."""
-    model, _ = tiny
-    target = torch.full((3, 16, 7), 0.25)
-    noise = torch.randn(3, 16, 7, generator=torch.Generator().manual_seed(1))
-    denoise = ActionVelocity(model.experts["ee"], torch.zeros(0), attended.cache, attended.valid)
-    levels = []
-
-    def straight(x, t):
-        levels.append(float(t[0, 0]))
-        return noise - target
-
-    denoise.velocity = straight
-    torch.testing.assert_close(denoise.run(noise, steps), target, atol=1e-5, rtol=0)
-    assert levels == pytest.approx([1 - k / steps for k in range(steps)])
-
-
 @pytest.mark.parametrize("steps", [1, 2, 4, 10])
 @pytest.mark.parametrize("given", [0, 1, 6])
 def test_a_chunk_begins_with_its_prefix(tiny, attended, steps, given):
@@ -158,27 +117,6 @@ def test_a_chunk_begins_with_its_prefix(tiny, attended, steps, given):
     assert set(chunk[:, given:, 6].unique().tolist()) <= {0.0, 1.0}
     free = action_sampling.sample_ee_chunk(model, attended, state, STILL, steps, noise)
     assert torch.equal(free, chunk) is (given == 0), "the rest of the chunk must take the prefix into account"
-
-
-def test_actions_given_clean_are_at_level_zero(tiny, attended):
-    model, _ = tiny
-    denoise = action_sampling.ee_denoise(model, attended, torch.zeros(3, 13), STILL)
-    seen = []
-    inner = denoise.velocity
-
-    def spy(x, t):
-        seen.append((x.clone(), t.clone()))
-        return inner(x, t)
-
-    denoise.velocity = spy
-    prefix = torch.full((3, 2, 7), 0.5)
-    with torch.no_grad():
-        chunk = denoise.run(torch.zeros(3, 16, 7), 2, prefix)
-    assert torch.equal(chunk[:, :2], prefix)
-    for x, t in seen:
-        assert torch.equal(x[:, :2], prefix)
-        assert t[:, :2].eq(0).all()
-        assert t[:, 2:].gt(0).all()
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4, 10])

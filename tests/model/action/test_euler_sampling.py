@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lohovla.control.chunks import real_time_chunking
-from lohovla.model.action import action_expert, fused_sampling
+from lohovla.model.action import flow_matching, fused_sampling
 from lohovla.model.action.euler_sampling import euler_sample, noise_level
 
 NOISE, DATA = torch.tensor([[2.0, -1.0], [0.5, 4.0]]), torch.tensor([[0.25, 0.5], [1.0, -2.0]])
@@ -37,6 +37,6 @@ def test_what_is_given_stands_at_every_step_and_at_the_end():
     torch.testing.assert_close(made[1], NOISE[1] - 1)
 
 
-@pytest.mark.parametrize("module", [action_expert, fused_sampling, real_time_chunking])
+@pytest.mark.parametrize("module", [flow_matching, fused_sampling, real_time_chunking])
 def test_every_sampler_of_chunks_is_this_one(module):
     assert module.euler_sample is euler_sample

@@ -152,7 +152,7 @@ def check_settings(name: Any, takes: Callable[..., Any], settings: Mapping[str, 
         inspect.signature(takes).bind(*[None] * env, **settings)
     except TypeError as error:
         if name in _POLICIES:
-            for key in settings.keys() - inspect.signature(takes).parameters.keys():
+            for key in sorted(settings.keys() - inspect.signature(takes).parameters.keys()):
                 refuse_old_setting("", f"policy.{key}")
         raise UserError(f"policy {name}: {error}", "its settings are given as policy.KEY=VALUE") from None
 

@@ -21,7 +21,9 @@ from lohovla.train.sharding import full_tensor, put, share
 from lohovla.train.training_stages import Stage
 
 _WEIGHTS = "state.safetensors"
-_PARTS = {"exp_avg", "exp_avg_sq"}  # of an optimiser's state of a weight; Muon keeps the first alone
+# Of an optimiser's state of a weight; Muon keeps the first alone. Every process gathers them in this order: a set's
+# order differs between processes, and shares of one part would be joined to shares of the other.
+_PARTS = ("exp_avg", "exp_avg_sq")
 _DAMAGED = (SafetensorError, OSError, ValueError, KeyError, TypeError)
 
 
@@ -67,8 +69,9 @@ class TrainingState:
             tensors[f"weight/{name}"] = full_tensor(p).contiguous()
             tensors[f"average/{name}"] = full_tensor(self.average.weights[name]).contiguous()
             own = states.get(self._numbers[name], {})  # empty, if no loss asks for the weight
-            for part in own.keys() & _PARTS:
-                tensors[f"{part}/{name}"] = full_tensor(own[part]).contiguous()
+            for part in _PARTS:
+                if part in own:
+                    tensors[f"{part}/{name}"] = full_tensor(own[part]).contiguous()
         if not write:
             return
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -60,7 +60,10 @@ sys.exit(main(sys.argv[3:]))
 
 
 def start(*program):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *program]
+    """Two processes whose sets are ordered differently, as those of two processes are: of exp_avg and exp_avg_sq too."""
+    own_order = ("--no-python", "sh", "-c", 'PYTHONHASHSEED=$RANK exec "$0" "$@"', sys.executable)
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    command = [*launcher, *own_order, *program]
     answer = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert answer.returncode == 0, answer.stderr
 

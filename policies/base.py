@@ -50,8 +50,9 @@ class Context:
             time it is a copy of the state that the observation was taken in (``EnvState``).
         slot: which of the episodes that run at once this is; a policy's memory is kept by it.
         velocity: m/s that the arm may have along each axis; infinite where nothing limits it.
-        commanded: in real time, the ``ee`` commands (2, 7) that the arm had one period of the policy ago and has
-            now, absolute; None where the policy's own chunks are carried out as they are.
+        commanded: in real time, the ``ee`` commands (2, 7) that the arm had one action ago (a period of the policy,
+            longer where the arm is slow) and has now, absolute; None where the policy's own chunks are carried out
+            as they are.
     """
 
     step: int = 0

@@ -195,7 +195,8 @@ class ControlLoop:
         if not self.latency_stats.modes or self.latency_stats.modes[-1][1] != self.mode:
             self.latency_stats.modes.append((now, self.mode))
         self._commands += 1
-        self.observation_monitor.record_command(ahead, self.limiter.pose, self._follower.gripper)
+        pace = self.trajectory.action_duration(ahead)
+        self.observation_monitor.record_command(ahead, self.limiter.pose, self._follower.gripper, pace)
         self.last_command = Command(
             self._commands,
             ahead,
@@ -243,8 +244,9 @@ class ControlLoop:
         if self._sync:
             return False
         # Not so late that the old chunk ends before the new one is there.
-        executed = min(self.settings.n_action_steps, len(newest.actions) - self.inference_client.inference_delay)
-        return now >= newest.start + executed * self.inference_client.period - 1e-9
+        period, delay = self.inference_client.period, self.inference_client.inference_delay
+        followed = min(self.settings.n_action_steps * period, newest.last_action_time - newest.start - delay * period)
+        return now >= newest.start + followed - 1e-9
 
     def _request_with_observation(self, now: float, kind: str) -> None:
         sample = self.robot.observe(now, "world" in self.spec.observation_keys)
@@ -261,7 +263,7 @@ class ControlLoop:
         horizon = max(self.spec.horizon, 1)
         remaining = None
         if not self._sync:
-            remaining = self.trajectory.remaining_actions(sample.taken, self.inference_client.period, horizon)
+            remaining = self.trajectory.remaining_actions(sample.taken, horizon)
         measured = np.asarray(seen["state"][:POSE], dtype=np.float64)
         inference_delay = 0
         if remaining is not None and self.settings.chunking_mode != "ensemble":

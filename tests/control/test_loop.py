@@ -295,6 +295,27 @@ def test_a_policy_hears_the_time_in_actions_the_reward_since_it_was_asked_and_th
             np.testing.assert_allclose(row[:6], sent[round(job.taken - ago, 6)], atol=1e-6)
 
 
+def test_on_a_slow_arm_the_command_before_is_that_of_an_action_ago(rig):
+    """Its actions take longer than a period: a policy that hears of one period ago takes the arm for one that stands."""
+
+    class Onwards(Asked):
+        """Sixteen actions of 0.04 m: 0.8 m/s."""
+
+        def chunk(self, observation, context, plan, prefix=None, inference_delay=0):
+            decision = super().chunk(observation, context, plan, prefix, inference_delay)
+            actions = np.tile(observation["state"][:7], (16, 1))
+            actions[:, 0] += 0.04 * np.arange(1, 17)
+            return replace(decision, actions=actions.astype(np.float32))
+
+    policy = Onwards()
+    limits = MotionLimits((-9.0, -1.0, 0.0), (9.0, 1.0, 1.0), velocity=0.1, turn_velocity=0.8)
+    r = rig(0.05, policy, limits=limits, safety={"stale_after": 30.0})
+    r.run(4.0)
+    moves = [float(context.commanded[1, 0] - context.commanded[0, 0]) for context in policy.contexts[3:]]
+    assert moves
+    assert min(moves) > 0.03
+
+
 class Motions(Policy):
     """Chunks that stay at home, but for one that begins a motion along x."""
 

@@ -42,6 +42,30 @@ def test_it_solves_primitives_in_real_time_although_its_answers_take_200_ms(join
     assert sum(realtime.episode(env, seed)[0].success for seed in (1, 3, 5, 7)) >= 3
 
 
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"velocity": 0.05},
+        {
+            "velocity": 0.25,
+            "acceleration": 1.5,
+            "jerk": 60.0,
+            "turn_velocity": 0.8,
+            "turn_acceleration": 4.0,
+            "turn_jerk": 60.0,
+        },
+    ],
+    ids=["0.05 m/s", "ur5e"],
+)
+def test_it_solves_primitives_with_an_arm_that_is_slow(limits):
+    """The path is stretched in time; one that went on at the policy's own pace never reached the table."""
+    settings = {"control": "ee", "control_hz": 100.0, "seconds_per_action": 60.0}
+    loop = {"clock": "simulated", "delay": {"plan": 0.2, "chunk": 0.1}, "limits": limits}
+    realtime = RealtimeEpisodes("lohovla", "pick-and-place-primitive", settings, loop)
+    env = BlocksEnv("pick-and-place-primitive", **settings)
+    assert sum(realtime.episode(env, seed)[0].success for seed in (10001, 10003)) == 2
+
+
 def test_both_planners_say_the_same_of_easy_scenes_and_it_is_right():
     """Block diffusion says by itself what word by word says: in few passes, and what may not be said is not mended."""
     env = scene_env("pick-and-place-primitive")

@@ -1,6 +1,7 @@
 """The path that the commands follow: chunks of actions in time, joined without leaps.
 
-Action i of a chunk is the target at ``start + (i + 1) * period``. Between targets the path is a monotone cubic
+Action i of a chunk is the target at ``start + (i + 1) * period``, or later where the limits of speed ask for it: a slow arm
+goes the same way in more time, as in time scaling of trajectories. Between targets the path is a monotone cubic
 (Fritsch and Carlson, 1980), smooth in velocity and never outside the two targets that it joins; the last targets
 are spread out in time so that it comes to rest on the last one. When other chunks take over, the difference
 between the path so far and the new one fades out.
@@ -20,6 +21,9 @@ from lohovla.control.motion_limits import MotionLimits
 from lohovla.control.poses import POSE, unwrap
 
 _REST = 0.6  # share of the acceleration limit with which a chunk's end comes to rest
+_PACE = 0.9  # share of the speed limit at which an arm that is too slow goes on, so that it can make up what it lags
+_LAG = 0.03  # s that an arm may lag behind a change of velocity
+_ROUNDS = 12  # of spreading changes of velocity over time
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,10 @@ class Chunk:
         number: which of the episode's chunks it is.
         actions: absolute ``ee`` actions, rotation vectors unwrapped, float64 (H, 7).
         start: s, when its first period begins.
-        period: s of an action.
-        times: s of the path's knots (H + 1,).
+        period: s of an action by the policy's own time.
+        due: s when each action is due, after the start itself (H + 1,): a period after the one before, or later where
+            the way to it takes longer at the speed that is allowed.
+        times: s of the path's knots (H + 1,): ``due``, and later towards the end, where the path comes to rest.
         values: the poses there (H + 1, 6).
         slopes: the velocities there (H + 1, 6).
     """
@@ -40,6 +46,7 @@ class Chunk:
     actions: np.ndarray
     start: float
     period: float
+    due: np.ndarray
     times: list[float]
     values: np.ndarray
     slopes: np.ndarray
@@ -48,12 +55,14 @@ class Chunk:
     def from_actions(
         cls, number: int, actions: np.ndarray, start: float, period: float, origin: np.ndarray, limits: MotionLimits
     ) -> Chunk:
-        """Lay absolute ``ee`` actions (H, 7) out from the pose ``origin`` (6,) on; ``limits`` say how it may stop."""
+        """Lay absolute ``ee`` actions (H, 7) out from the pose ``origin`` (6,) on, as fast as ``limits`` allow."""
         actions = unwrap(actions, origin[3:])
         values = np.vstack([origin, actions[:, :POSE]])
-        spans = _segment_durations(np.diff(values, axis=0), period, limits)
-        times = start + np.concatenate([[0.0], np.cumsum(spans)])
-        return cls(number, actions, start, period, times.tolist(), values, _knot_velocities(values, spans))
+        ways = np.diff(values, axis=0)
+        paces = action_durations(ways, period, limits)
+        spans = _segment_durations(ways, paces, limits)
+        due, times = (start + np.concatenate([[0.0], np.cumsum(each)]) for each in (paces, spans))
+        return cls(number, actions, start, period, due, times.tolist(), values, _knot_velocities(values, spans))
 
     @property
     def rest_time(self) -> float:
@@ -62,8 +71,16 @@ class Chunk:
 
     @property
     def last_action_time(self) -> float:
-        """When the last action is due by the policy's own time, s."""
-        return self.start + len(self.actions) * self.period
+        """When the last action is due, s."""
+        return float(self.due[-1])
+
+    def actions_due(self, moment: float) -> float:
+        """How many actions are due by a moment, parts of one included."""
+        return float(np.interp(moment, self.due, np.arange(len(self.due))))
+
+    def times_due(self, counts: np.ndarray) -> np.ndarray:
+        """When so many actions (n,) are due, s (n,)."""
+        return np.interp(counts, np.arange(len(self.due)), self.due)
 
     def setpoint_at(self, now: float) -> Setpoint:
         """The path at a moment; at rest after its end."""
@@ -84,17 +101,41 @@ class Chunk:
         )
 
     def nominal_action_at(self, moment: float) -> np.ndarray:
-        """The action (7,) at a moment by the policy's own time: straight between targets, at full pace to the end."""
-        place = min(max((moment - self.start) / self.period, 0.0), float(len(self.actions)))
+        """The action (7,) at a moment: straight between targets, at full pace to the end."""
+        place = self.actions_due(moment)
         k = min(math.ceil(place - 1e-9), len(self.actions))
         share = place - (k - 1)
         before, after = self.values[max(k - 1, 0)], self.values[k]
         return np.append(before + share * (after - before), self.actions[max(k - 1, 0), 6])
 
 
-def _segment_durations(ways: np.ndarray, period: float, limits: MotionLimits) -> np.ndarray:
-    """Seconds of each way (n, 6): the period, longer towards the end so that the last target is met at rest."""
-    spans = np.full(len(ways), period)
+def action_durations(ways: np.ndarray, period: float, limits: MotionLimits) -> np.ndarray:
+    """Seconds of each way (n, 6): the period, or longer where an arm within the limits could not follow."""
+    needed = np.zeros(len(ways))
+    for part, most in ((ways[:, :3], limits.velocity), (ways[:, 3:], limits.turn_velocity)):
+        needed = np.maximum(needed, np.abs(part).max(axis=1) / most)
+    spans = np.where(needed > period * (1.0 + 1e-6), needed / _PACE, period)
+    for _ in range(_ROUNDS):
+        lacking = np.ones(len(ways))  # how many times longer each has to be
+        for part, most, jerk in (
+            (ways[:, :3], limits.acceleration, limits.jerk),
+            (ways[:, 3:], limits.turn_acceleration, limits.turn_jerk),
+        ):
+            changes = np.abs(np.diff(part / spans[:, None], axis=0)).max(axis=1, initial=0.0)  # of velocity
+            low = changes < most * most / jerk
+            times = np.where(low, 2.0 * np.sqrt(changes / jerk), changes / most + most / jerk) - _LAG
+            ratios = np.maximum(times / (0.5 * (spans[:-1] + spans[1:])), 1.0)
+            lacking[:-1] = np.maximum(lacking[:-1], ratios)
+            lacking[1:] = np.maximum(lacking[1:], ratios)
+        if lacking.max() < 1.01:
+            break
+        spans = spans * np.sqrt(lacking)  # the change shrinks as well
+    return spans
+
+
+def _segment_durations(ways: np.ndarray, paces: np.ndarray, limits: MotionLimits) -> np.ndarray:
+    """Seconds of each way (n, 6): its pace (n,), longer towards the end so that the last target is met at rest."""
+    spans = paces.copy()
     for part, most in ((ways[:, :3], limits.acceleration), (ways[:, 3:], limits.turn_acceleration)):
         speed = 0.0  # at the end of the way
         for k in range(len(ways) - 1, -1, -1):
@@ -103,7 +144,7 @@ def _segment_durations(ways: np.ndarray, period: float, limits: MotionLimits) ->
             if before + speed > 0.0:
                 needed = 2.0 * length / (before + speed)
                 spans[k] = max(spans[k], needed)
-                if needed <= period and before >= length / period:
+                if needed <= paces[k] and before >= length / paces[k]:
                     break  # from here on it is slow enough as it is
             speed = before
     return spans
@@ -149,6 +190,13 @@ class Trajectory:
         """The chunk that came last."""
         return self._chunks[-1] if self._chunks else None
 
+    def action_duration(self, now: float) -> float:
+        """Seconds that the action of this moment takes, of the chunk that came last; 0 where there is none."""
+        if (newest := self.newest_chunk) is None:
+            return 0.0
+        k = min(int(newest.actions_due(now)), len(newest.actions) - 1)
+        return float(newest.due[k + 1] - newest.due[k])
+
     def has_actions(self, now: float) -> bool:
         """Whether there are actions for this moment."""
         return bool(self._chunks) and now < max(chunk.rest_time for chunk in self._active_chunks(now))
@@ -177,16 +225,17 @@ class Trajectory:
             self._chunks = [chunk for chunk in self._chunks if chunk.number >= key[0]]
         return self._blend.add_offset(target, now)
 
-    def remaining_actions(self, start: float, period: float, most: int) -> np.ndarray | None:
-        """What is still planned after ``start``: actions float64 (n, 7), n <= ``most``, ``period`` apart; or None."""
+    def remaining_actions(self, start: float, most: int) -> np.ndarray | None:
+        """What is still planned after ``start``, a period of the policy apart: float64 (n, 7), n <= ``most``; or None."""
         chunks = [chunk for chunk in self._chunks if chunk.last_action_time > start + 1e-9]
         if not chunks:
             return None
         newest = chunks[-1]
-        count = min(most, int((newest.last_action_time - start) / period + 1e-6))
+        done = newest.actions_due(start) if start >= newest.start else (start - newest.start) / newest.period
+        count = min(most, int(len(newest.actions) - done + 1e-6))
         if count < 1:
             return None
-        moments = start + period * np.arange(1, count + 1)
+        moments = newest.times_due(done + np.arange(1, count + 1))
         rows = np.array([self._planned(chunks, moment) for moment in moments])
         rows[:, :POSE] += [self._blend.offset_at(moment)[0] for moment in moments]
         return rows

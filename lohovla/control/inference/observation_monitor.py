@@ -14,6 +14,7 @@ from lohovla.control.settings import LoopSettings
 from lohovla.control.simulated_robots import Robot, TimedObservation
 from lohovla.policies.base import Context, PolicySpec
 
+_SLOWEST = 3.0  # s of an action of an arm that is slow, for which commands are kept
 _LOOK_AGAIN = 0.02  # s until the cameras are looked at again after one was found wanting: the next picture is near
 
 
@@ -31,9 +32,8 @@ class ObservationMonitor:
     def __init__(self, robot: Robot, spec: PolicySpec, settings: LoopSettings, period: float, log: EventLog):
         self._robot, self._spec, self._period, self.log = robot, spec, period, log
         self._cameras, self._limits = CameraCheck(settings.safety), settings.limits
-        self._sent: deque[tuple[float, np.ndarray]] = deque(
-            maxlen=math.ceil((period + settings.safety.camera_stale) / settings.period) + 2
-        )
+        kept = max(period, _SLOWEST) + settings.safety.camera_stale
+        self._sent: deque[tuple[float, np.ndarray]] = deque(maxlen=math.ceil(kept / settings.period) + 2)
         self._at = -math.inf  # when to look again
         self.begin_episode(0.0, 0.0)
 
@@ -47,9 +47,9 @@ class ObservationMonitor:
         self._at = now
         self._sent.clear()
 
-    def record_command(self, time: float, pose: np.ndarray, gripper: float) -> None:
-        """A command was sent, for a moment."""
-        self._sent.append((time, np.append(pose, gripper)))
+    def record_command(self, time: float, pose: np.ndarray, gripper: float, pace: float = 0.0) -> None:
+        """A command was sent, for a moment; ``pace`` is the s that its action takes where the arm is slow, else 0."""
+        self._sent.append((time, np.concatenate([pose, [gripper, max(pace, self._period)]])))
 
     def ready_to_capture(self, now: float) -> bool:
         """Whether it is time to look; not at once after a camera was found wanting."""
@@ -87,10 +87,12 @@ class ObservationMonitor:
         return self._interpolated(moment)[:POSE]
 
     def _commanded(self, now: float) -> np.ndarray | None:
-        """The commands (2, 7) of one period ago and of this moment."""
+        """The commands (2, 7) of one action ago and of this moment."""
         if not self._sent:
             return None
-        return np.stack([self._interpolated(now - self._period), self._interpolated(now)]).astype(np.float32)
+        last = self._interpolated(now)
+        before = self._interpolated(now - min(last[-1], _SLOWEST))
+        return np.stack([before[:-1], last[:-1]]).astype(np.float32)
 
     def _interpolated(self, moment: float) -> np.ndarray:
         times, rows = np.array([time for time, _ in self._sent]), np.array([row for _, row in self._sent])

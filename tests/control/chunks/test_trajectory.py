@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 
 from lohovla.control.chunks.chunk_blending import Setpoint
-from lohovla.control.chunks.trajectory import Chunk, Trajectory
-from lohovla.control.motion_limits import MotionLimits
+from lohovla.control.chunks.trajectory import Chunk, Trajectory, action_durations
+from lohovla.control.motion_limits import MotionLimiter, MotionLimits
 
 LIMITS = MotionLimits(low=(-1, -1, -1), high=(1, 1, 1))
 ORIGIN = np.zeros(6)
+UR = MotionLimits((-1, -1, -1), (1, 1, 1), 0.25, 1.5, 60.0, 0.8, 4.0, 60.0)
 
 
-def chunk(number, xs, start=0.0, origin=ORIGIN, gripper=0.0):
+def chunk(number, xs, start=0.0, origin=ORIGIN, gripper=0.0, limits=LIMITS):
     actions = np.zeros((len(xs), 7))
     actions[:, 0], actions[:, 6] = xs, gripper
-    return Chunk.from_actions(number, actions, start, 0.05, origin, LIMITS)
+    return Chunk.from_actions(number, actions, start, 0.05, origin, limits)
 
 
 def test_it_goes_through_its_targets_when_they_are_due():
@@ -122,7 +123,56 @@ def test_what_remains_is_aligned_to_the_new_observation():
     track.add_chunk(chunk(1, 0.01 * np.arange(1, 17)))
     for t in np.arange(0, 0.3, 0.01):
         track.setpoint_at(t, ORIGIN)
-    rows = track.remaining_actions(0.325, 0.05, 16)
+    rows = track.remaining_actions(0.325, 16)
     assert len(rows) == 9
     np.testing.assert_allclose(rows[:, 0], 0.2 * (0.325 + 0.05 * np.arange(1, 10)), atol=1e-9)
-    assert track.remaining_actions(0.79, 0.05, 16) is None
+    assert track.remaining_actions(0.79, 16) is None
+
+
+def test_an_arm_that_can_follow_is_given_the_policys_own_time():
+    ways = np.full((8, 6), 0.01)
+    np.testing.assert_allclose(action_durations(ways, 0.05, UR), 0.05)
+    np.testing.assert_allclose(action_durations(ways * 5.0, 0.05, LIMITS), 0.05)
+
+
+def test_a_slow_arm_takes_longer_for_the_same_way():
+    """0.06 m an action are 1.2 m/s, which an arm at 0.25 m/s takes five times as long for."""
+    slow = chunk(1, 0.06 * np.arange(1, 9), limits=UR)
+    assert np.diff(slow.due).min() > 0.06 / UR.velocity
+    assert slow.last_action_time < 1.3 * 8 * 0.06 / UR.velocity
+    for k, x in enumerate(0.06 * np.arange(1, 6), 1):
+        assert slow.setpoint_at(slow.due[k]).pose[0] == pytest.approx(x)
+    assert max(abs(slow.setpoint_at(t).velocity[0]) for t in np.arange(0.0, slow.rest_time, 0.01)) <= UR.velocity
+
+
+@pytest.mark.parametrize("limits", [UR, MotionLimits((-1, -1, -1), (1, 1, 1), velocity=0.05)])
+def test_within_its_limits_a_slow_arm_is_where_the_path_is(limits):
+    """A way down, over the table and up, as fast as the simulated arm goes; in the policy's own time it cut the corners."""
+    down, over, turn = np.linspace(0.0, -0.2, 5)[1:], np.linspace(0.0, 0.3, 7)[1:], np.linspace(0.0, 0.5, 7)[1:]
+    actions = np.zeros((14, 7))
+    actions[:4, 2], actions[4:10, 2], actions[10:, 2] = down, -0.2, -0.2 - down
+    actions[4:10, 0], actions[10:, 0] = over, 0.3
+    actions[4:10, 5], actions[10:, 5] = turn, 0.5
+    path = Chunk.from_actions(1, actions, 0.0, 0.05, ORIGIN, limits)
+    limiter = MotionLimiter(limits, 0.01)
+    limiter.reset(ORIGIN)
+    apart = []
+    for t in np.arange(0.01, path.rest_time + 0.3, 0.01):
+        setpoint = path.setpoint_at(t)
+        limiter.follow(setpoint.pose, setpoint.velocity, setpoint.acceleration)
+        apart.append(np.abs(limiter.pose[:3] - setpoint.pose[:3]).max())
+    assert max(apart) < 0.02
+    assert apart[-1] < 0.001
+
+
+def test_what_remains_for_a_slow_arm_is_what_it_has_not_done():
+    """At the fourth of its actions, long after the four periods that the policy would have taken for them."""
+    track = Trajectory(0.1)
+    slow = chunk(1, 0.06 * np.arange(1, 9), limits=UR)
+    track.add_chunk(slow)
+    now = float(slow.due[4])
+    for t in np.arange(0.0, now, 0.01):
+        track.setpoint_at(t, ORIGIN)
+    assert now > 0.8
+    np.testing.assert_allclose(track.remaining_actions(now, 16)[:, 0], 0.06 * np.arange(5, 9), atol=1e-9)
+    assert track.action_duration(now + 1e-6) == pytest.approx(slow.due[5] - slow.due[4])

@@ -182,10 +182,10 @@ def limits_of(command, *words):
 @pytest.mark.parametrize("command", ["ros", "ros-guard"])
 def test_the_profile_s_limits_win_over_the_simulator_s(command):
     profile, loop = limits_of(command)
-    assert (loop.limits.velocity, loop.limits.jerk, loop.limits.turn_velocity) == (0.25, 20.0, 0.8)
+    assert (loop.limits.velocity, loop.limits.jerk, loop.limits.turn_velocity) == (0.25, 60.0, 0.8)
     assert tuple(loop.limits.low) == (0.25, -0.5, 0.0)
     assert tuple(loop.limits.high) == (0.75, 0.5, 0.5)
-    assert (loop.safety.stale_after, loop.safety.max_step) == (1.0, 0.04)
+    assert (loop.safety.stale_after, loop.safety.hold_timeout) == (1.0, 0.5)
     assert guard_settings(profile, loop.limits, "topic").limits["velocity"] == 0.25
 
 

@@ -296,7 +296,7 @@ def test_a_policy_hears_the_time_in_actions_the_reward_since_it_was_asked_and_th
 
 
 def test_on_a_slow_arm_the_command_before_is_that_of_an_action_ago(rig):
-    """Its actions take longer than a period: a policy that hears of one period ago takes the arm for one that stands."""
+    """Its actions take longer than a period: one period ago it seems to stand."""
 
     class Onwards(Asked):
         """Sixteen actions of 0.04 m: 0.8 m/s."""

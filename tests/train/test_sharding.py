@@ -60,7 +60,7 @@ sys.exit(main(sys.argv[3:]))
 
 
 def start(*program):
-    """Two processes whose sets are ordered differently, as those of two processes are: of exp_avg and exp_avg_sq too."""
+    """Two processes whose sets are ordered differently, that of exp_avg and exp_avg_sq too."""
     own_order = ("--no-python", "sh", "-c", 'PYTHONHASHSEED=$RANK exec "$0" "$@"', sys.executable)
     launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     command = [*launcher, *own_order, *program]

@@ -1,9 +1,9 @@
 """The path that the commands follow: chunks of actions in time, joined without leaps.
 
-Action i of a chunk is the target at ``start + (i + 1) * period``, or later where the limits of speed ask for it: a slow arm
-goes the same way in more time, as in time scaling of trajectories. Between targets the path is a monotone cubic
-(Fritsch and Carlson, 1980), smooth in velocity and never outside the two targets that it joins; the last targets
-are spread out in time so that it comes to rest on the last one. When other chunks take over, the difference
+Action i of a chunk is the target at ``start + (i + 1) * period``, or later where the limits of speed ask for it: a slow
+arm goes the same way in more time (time scaling). Between targets the path is a monotone cubic (Fritsch and Carlson,
+1980), smooth in velocity and never outside the two targets that it joins; the last targets are spread out in time so
+that it comes to rest on the last one. When other chunks take over, the difference
 between the path so far and the new one fades out.
 """
 
@@ -226,7 +226,7 @@ class Trajectory:
         return self._blend.add_offset(target, now)
 
     def remaining_actions(self, start: float, most: int) -> np.ndarray | None:
-        """What is still planned after ``start``, a period of the policy apart: float64 (n, 7), n <= ``most``; or None."""
+        """The actions still planned after ``start``, float64 (n, 7), n <= ``most``; None where there is none."""
         chunks = [chunk for chunk in self._chunks if chunk.last_action_time > start + 1e-9]
         if not chunks:
             return None

@@ -147,7 +147,7 @@ def test_a_slow_arm_takes_longer_for_the_same_way():
 
 @pytest.mark.parametrize("limits", [UR, MotionLimits((-1, -1, -1), (1, 1, 1), velocity=0.05)])
 def test_within_its_limits_a_slow_arm_is_where_the_path_is(limits):
-    """A way down, over the table and up, as fast as the simulated arm goes; in the policy's own time it cut the corners."""
+    """A way down, over the table and up, as fast as the simulated arm goes: unscaled, corners are cut."""
     down, over, turn = np.linspace(0.0, -0.2, 5)[1:], np.linspace(0.0, 0.3, 7)[1:], np.linspace(0.0, 0.5, 7)[1:]
     actions = np.zeros((14, 7))
     actions[:4, 2], actions[4:10, 2], actions[10:, 2] = down, -0.2, -0.2 - down

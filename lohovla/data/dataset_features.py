@@ -114,7 +114,8 @@ def picture_size(entry: Mapping[str, Any]) -> tuple[int, int]:
 def is_depth(entry: Mapping[str, Any]) -> bool:
     """Whether a feature of pictures is depth."""
     info = entry.get("info") or {}
-    return bool(info.get("is_depth_map") or info.get("video.is_depth_map") or "unit" in info)
+    pictures = entry["dtype"] in ("video", "image")
+    return bool(info.get("is_depth_map") or info.get("video.is_depth_map") or (pictures and "unit" in info))
 
 
 def _is_camera(name: str, entry: Mapping[str, Any]) -> bool:

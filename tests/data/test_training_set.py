@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lohovla.data import cache_filling
+from lohovla.data.dataset_features import depth_features
 from lohovla.data.training_set import DatasetChoice, TrainingSet
 
 from .lerobot_sets import FPS, STEP, change_info, grey, make_set, write_video
@@ -37,6 +38,15 @@ def shades(pictures):
 
 
 CODECS = ["libx264", "libx265", "libsvtav1", "libvpx-vp9"]
+
+
+def test_only_pictures_are_depth_by_their_unit(tmp_path):
+    """The age of a picture, in seconds, is none; depth of lerobot before 0.6 says no more than its unit."""
+    age = {"picture.age": {"dtype": "float32", "shape": [1], "names": None, "info": {"unit": "s"}}}
+    ages = {"picture.age": lambda e, n: np.zeros(n, np.float32)}
+    said = "\n".join(opened(make_set(tmp_path / "set", columns=ages, extra=age), tmp_path).lines)
+    assert "depth:" not in said
+    assert depth_features({"depth.top": {"dtype": "video", "info": {"unit": "mm"}}}) == ["depth.top"]
 
 
 @pytest.mark.parametrize(

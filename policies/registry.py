@@ -40,6 +40,18 @@ def _remote(env: Any, url: str, **settings: Any) -> Policy:
     return RemotePolicy(env, url, os.environ.get("LOHOVLA_API_KEY"), **settings)
 
 
+def _lerobot(
+    env: Any, checkpoint: str | None = None, device: str = "cpu", rename: Mapping[str, str] | None = None
+) -> Policy:
+    from lohovla.policies.lerobot_policy import LeRobotPolicy
+
+    if checkpoint is None:
+        raise UserError(
+            "policy=lerobot has no checkpoint", "policy.checkpoint=FOLDER/pretrained_model of lerobot-train"
+        )
+    return LeRobotPolicy(env, checkpoint, device, rename)
+
+
 def _chunked_oracle(env: Any) -> Policy:
     from lohovla.policies.chunked_oracle import ChunkedOraclePolicy
 
@@ -118,6 +130,7 @@ _POLICIES: dict[str, Callable[..., Policy]] = {
     "expert": _expert,
     "random": _random,
     "remote": _remote,
+    "lerobot": _lerobot,
     "chunked-oracle": _chunked_oracle,
     "random-waypoints": _random_waypoints,
     "custom": _custom,

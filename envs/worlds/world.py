@@ -11,9 +11,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Dict
 
 from lohovla.data.features import CameraFeature, RobotFeatures
+from lohovla.envs.instruction_space import InstructionSpace
 from lohovla.envs.worlds.world_process import WorldCalls, WorldProcess, world_error
 from lohovla.envs.worlds.world_server.episodes import EpisodeSlots
 from lohovla.envs.worlds.world_server.serve import host_of, missing_package, one_line
@@ -76,6 +77,7 @@ class World:
         control_hz: actions a second.
         features: cameras, state and actions by name.
         action_space: bounds of an action (A,).
+        observation_space: of an observation's keys.
         tasks: by name, in the world's order.
         groups: of tasks, in the order of difficulty.
         max_steps: actions in an episode, at most.
@@ -104,6 +106,9 @@ class World:
             cameras, tuple(about["state_names"]), tuple(about["action_names"]), float(about["fps"])
         )
         self.action_space = Box(np.array(about["action_low"], np.float32), np.array(about["action_high"], np.float32))
+        pictures = {f"images.{c.name}": Box(0, 255, (c.height, c.width, 3), np.uint8) for c in cameras}
+        state = Box(-np.inf, np.inf, (len(self.features.state_names),), np.float32)
+        self.observation_space = Dict({**pictures, "state": state, "instruction": InstructionSpace()})
         self.tasks = {
             name: WorldTask(name, task["instruction"], task["group"], tuple(task["noise"]))
             for name, task in about["tasks"].items()
@@ -128,6 +133,10 @@ class World:
         order = ("easy", "medium", "hard", "very_hard")
         found = dict.fromkeys(task.group for task in self.tasks.values() if task.group)
         return tuple(sorted(found, key=lambda group: order.index(group) if group in order else len(order)))
+
+    def describe(self) -> dict[str, Any]:
+        """Metadata that travels with observations: names, rates, sizes."""
+        return {"world": self.name, "control": self.control, **self.features.to_dict(), "made_with": self.made_with}
 
     def task(self, name: str) -> WorldTask:
         """A task by its name.

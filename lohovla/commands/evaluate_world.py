@@ -61,7 +61,7 @@ def _protocol(config: DictConfig) -> Any:
     if config.policy.name in _OF_BLOCKS:
         raise UserError(
             f"policy={config.policy.name} is for the block world alone",
-            "policy=random, expert, lohovla, remote and custom play in other worlds",
+            "policy=random, expert, lohovla, lerobot, remote and custom play in other worlds",
         )
     list(run_jobs(len, [], config.runner, config.workers))  # no work: only its checks
     settings: Any = OmegaConf.to_container(config.world)

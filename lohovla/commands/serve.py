@@ -69,16 +69,14 @@ async def _serve_policy(config: DictConfig) -> int:
 
 def _policy(config: DictConfig) -> tuple[Any, Any, dict[str, Any]]:
     """The policy, what it reads, and what clients are told about both."""
-    from lohovla.envs.env import BlocksEnv
     from lohovla.policies.registry import make_policy, split_settings
     from lohovla.serve.policy.observation_schema import ObservationSchema
 
-    env_settings: Any = OmegaConf.to_container(config.env)
     chosen: Any = OmegaConf.to_container(config.policy)
-    env: Any = BlocksEnv(**env_settings)
+    env = _environment(config)
     name, policy_settings = split_settings(chosen)
     if config.checkpoint is not None and "checkpoint" not in policy_settings:
-        raise UserError(f"policy {name} has no checkpoint", "checkpoint=... is for policy=lohovla")
+        raise UserError(f"policy {name} has no checkpoint", "checkpoint=... is for policy=lohovla and policy=lerobot")
     if config.threads is not None:
         import torch
 
@@ -92,3 +90,16 @@ def _policy(config: DictConfig) -> tuple[Any, Any, dict[str, Any]]:
         ObservationSchema(policy.spec.observation_keys, env.observation_space.spaces),
         {"policy": name, "env": about},
     )
+
+
+def _environment(config: DictConfig) -> Any:
+    """What the policy's observations and actions are of: the block world, or another project's environment."""
+    if config.world.name != "blocks":
+        from lohovla.envs.worlds.shared import shared_world
+
+        settings: Any = OmegaConf.to_container(config.world)
+        return shared_world(settings)
+    from lohovla.envs.env import BlocksEnv
+
+    env_settings: Any = OmegaConf.to_container(config.env)
+    return BlocksEnv(**env_settings)

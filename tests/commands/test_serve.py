@@ -1,5 +1,6 @@
 """``lohovla serve policy`` from the outside: it says where it is, serves, drains on SIGTERM, refuses in two lines."""
 
+import os
 import signal
 import ssl
 import subprocess
@@ -153,3 +154,40 @@ def test_a_policy_that_fails_on_everything_does_not_start(tmp_path, monkeypatch)
     )
     assert answer.returncode == 2
     assert answer.stderr.splitlines()[-2].startswith("lohovla: a blank observation does not work: the policy failed")
+
+
+FOLLOWING = """
+import numpy as np
+from lohovla.policies.base import Decision, Policy, PolicySpec
+
+class Follow(Policy):
+    def __init__(self, env):
+        keys = ("images.top", "state", "instruction")
+        self.spec = PolicySpec(keys, env.control, env.action_space.shape, 4, env.control_hz)
+
+    def act(self, observation, context):
+        assert observation["images.top"].shape == (16, 24, 3)
+        strength = 8 * (observation["instruction"] == "Move the point to the mark")
+        return Decision(np.clip(strength * (observation["state"][2:] - observation["state"][:2]), -1, 1)[None])
+"""
+
+
+def test_a_policy_for_another_projects_environment_is_served(tmp_path, tiny_world_settings, monkeypatch):
+    """The same episodes as with the policy in the process that evaluates."""
+    (tmp_path / "follow.py").write_text(FOLLOWING)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+    given = ("env", "module", "state", "max_steps")
+    words = ["world=gymnasium", *(f"world.{name}={tiny_world_settings[name]}" for name in given)]
+    words += ["world.cameras={top: views/top}", "world.kwargs={render_mode: rgb_array}"]
+    words += ["world.tasks={point: Move the point to the mark}"]
+    play = ["evaluate", *words, "episodes=3", "videos=0", "workers=1"]
+    with ServerProcess(*words, "policy=custom", "policy.factory=follow:Follow", log=tmp_path / "log") as server:
+        remote = ["policy=remote", f"policy.url={server.url}"]
+        assert main([*play, *remote, f"output={tmp_path / 'remote'}"]) == 0, (tmp_path / "log").read_text()
+        about = PolicyClient(server.url).metadata
+    assert about["env"]["world"] == "gymnasium"
+    assert main([*play, "policy=custom", "policy.factory=follow:Follow", f"output={tmp_path / 'here'}"]) == 0
+    rows = [(tmp_path / name / "episodes.jsonl").read_text() for name in ("remote", "here")]
+    assert rows[0] == rows[1]
+    assert '"success": true' in rows[0]

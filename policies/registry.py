@@ -170,6 +170,21 @@ def check_settings(name: Any, takes: Callable[..., Any], settings: Mapping[str, 
         raise UserError(f"policy {name}: {error}", "its settings are given as policy.KEY=VALUE") from None
 
 
+def judging_for_itself(settings: Mapping[str, Any], allow_done: bool, **block_world: Any) -> dict[str, Any]:
+    """Settings of ``lohovla`` that judges its progress by itself, as on a robot.
+
+    Args:
+        settings: as the user gave them.
+        allow_done: whether it may say that all is done.
+        block_world: further settings, of the block world's checkpoints alone.
+    """
+    from lohovla.model.checkpoint import reads_features
+
+    if reads_features(settings.get("checkpoint")):  # of any robot: it has no other way to judge
+        return {**settings, "allow_done": allow_done}
+    return {**settings, "progress": "model", "allow_done": allow_done, **block_world}
+
+
 def split_settings(policy: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """A policy's name and its own settings, from the ``policy`` group of a configuration.
 

@@ -100,7 +100,9 @@ class _Bridge:
         from lohovla.envs.tasks.names import VERSION
         from lohovla.envs.tasks.registry import get_task
         from lohovla.evaluate.realtime_episodes import build_policy
-        from lohovla.policies.registry import split_settings
+        from lohovla.model.checkpoint import reads_features
+        from lohovla.policies.recorded_policy import make_recorded_policy
+        from lohovla.policies.registry import judging_for_itself, split_settings
         from lohovla.ros.robot.controller_check import ControllerCheck
         from lohovla.ros.robot.tool_length_check import ToolCheck
         from lohovla.ros.session.operator_interface import OperatorInterface
@@ -123,11 +125,13 @@ class _Bridge:
         chosen: Any = OmegaConf.to_container(config.policy)
         name, policy_settings = split_settings(chosen)
         self.policy, self.by_policy = name, judged_by_policy(config)
-        if name == "lohovla":
-            policy_settings |= {"progress": "model", "allow_done": self.by_policy}
         task = get_task(config.task).name
         world = {"control": "ee", "control_hz": 20.0 if name == "lohovla" else _WORLD_HZ}
-        make = partial(build_policy, name, policy_settings, task, world)
+        if name == "lohovla":
+            policy_settings = judging_for_itself(policy_settings, self.by_policy)
+        make: Callable[[], Any] = partial(build_policy, name, policy_settings, task, world)
+        if name == "lohovla" and reads_features(policy_settings.get("checkpoint")):
+            make = partial(make_recorded_policy, policy_settings, profile.name, profile.policy_cameras)
         self.worker = BackgroundWorker(make, own["worker"], settings.priority)  # type: ignore[arg-type]
         self.close_all: list[Callable[[], None]] = [self.worker.close]
         try:

@@ -61,11 +61,6 @@ def policy_choices(config: DictConfig) -> dict[str, Any]:
 
 def _watched(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Settings of a policy that is watched: the model judges for itself, as on a robot, and shows its sub-goals."""
-    from lohovla.model.checkpoint import reads_features
+    from lohovla.policies.registry import judging_for_itself
 
-    if name != "lohovla":
-        return settings
-    checkpoint = settings.get("checkpoint")
-    if checkpoint is not None and reads_features(checkpoint):  # of any robot: it has no other way to judge
-        return {**settings, "allow_done": True}
-    return {**settings, "progress": "model", "allow_done": True, "generate_subgoals": True}
+    return judging_for_itself(settings, True, generate_subgoals=True) if name == "lohovla" else settings

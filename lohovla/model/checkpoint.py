@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from transformers.utils import logging
 
 from lohovla.d2f.load_checkpoint import check_device
+from lohovla.data.features import RobotFeatures
 from lohovla.errors import UserError
 from lohovla.model.action.action_expert import ActionExpert
 from lohovla.model.configuration import LoHoVLAConfig
@@ -86,6 +87,11 @@ def reads_features(folder: Path | str | None) -> bool:
         UserError: the folder is missing, or holds no checkpoint.
     """
     return bool(_config_of(NANO if folder in (None, "nano") else Path(str(folder))).get("features"))
+
+
+def checkpoint_features(folder: Path | str) -> RobotFeatures:
+    """What a checkpoint of ``lohovla train dataset=...`` reads and says; see :func:`reads_features`."""
+    return RobotFeatures.from_dict(_config_of(Path(str(folder)))["features"])
 
 
 def _config_of(folder: Path) -> dict[str, Any]:

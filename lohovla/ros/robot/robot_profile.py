@@ -189,6 +189,12 @@ class Profile:
             )
 
     @property
+    def policy_cameras(self) -> list[str]:
+        """Cameras whose pictures a policy gets: the view from above, and those that it is not made of."""
+        others = [name for name in self.cameras if name not in self.top_view_cameras]
+        return ["top", *others] if self.top_view_cameras else others
+
+    @property
     def command_timeout(self) -> float:
         """S without a command after which the controller halts the arm; 0 where it never does, or nobody knows."""
         return float(self.command.get("timeout") or 0.0)

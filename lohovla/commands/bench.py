@@ -53,6 +53,7 @@ _BENCHMARKS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ros": ("ros.ros", ("seconds", "camera_hz", "checkpoint")),
     "ros-stops": ("ros.ros_stops", ("kinds", "trials")),
     "page-stop": ("ros.page_stop", ("presses",)),
+    "peers": ("peers.peers", ("peer_parts", "rounds", "seconds", "torch_threads", "python")),
     "gpu": ("gpu.gpu", ("tune", "dry", "parts")),
 }
 # What those that write as they go take besides.
@@ -63,7 +64,19 @@ _AS_THEY_GO: dict[str, Callable[[DictConfig, Path], list[Any]]] = {
     "ablation": lambda config, folder: [folder],
 }
 # One may be given bare.
-_LISTS = ("text_tasks", "modes", "adapters", "blocks", "students", "backend", "tasks", "parts", "ablations", "kinds")
+_LISTS = (
+    "text_tasks",
+    "modes",
+    "adapters",
+    "blocks",
+    "students",
+    "backend",
+    "tasks",
+    "parts",
+    "ablations",
+    "kinds",
+    "peer_parts",
+)
 
 
 def run(config: DictConfig) -> int:

@@ -30,6 +30,26 @@ class DatasetChoice:
     revision: str | None = None
 
 
+def dataset_choices(
+    dataset: str | Sequence[str], weights: Sequence[float] | None, episodes: Sequence[int] | None
+) -> list[DatasetChoice]:
+    """The data sets of a configuration.
+
+    Raises:
+        UserError: there is none, or weights do not go with them.
+    """
+    paths = [dataset] if isinstance(dataset, str) else list(dataset)
+    if not paths:
+        raise UserError("dataset is an empty list", "name a folder, or OWNER/NAME on the hub")
+    if weights is not None and len(weights) != len(paths):
+        raise UserError(f"{len(weights)} dataset_weights for {len(paths)} data sets", "give one for each")
+    if episodes is not None and len(paths) > 1:
+        raise UserError("episodes are of one data set, and several are given", "leave them out")
+    own = [1.0] * len(paths) if weights is None else list(weights)
+    chosen = list(episodes) if episodes is not None else None
+    return [DatasetChoice(str(path), weight, chosen) for path, weight in zip(paths, own, strict=True)]
+
+
 def find_dataset(choice: DatasetChoice) -> tuple[Path, bool]:
     """The folder that holds a data set, and whether it is a name on the hub, of which only ``meta`` is fetched.
 

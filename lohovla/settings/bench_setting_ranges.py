@@ -30,4 +30,5 @@ BENCH: dict[str, SettingType] = {
     "trials": _COUNT,
     "presses": _COUNT,
     "faults": _COUNT,
+    "peer_parts": maybe(many(word())),
 }

@@ -11,9 +11,10 @@ from typing import IO, Any
 
 import torch
 
+from lohovla.data.dataset_folder import dataset_choices
 from lohovla.data.features import RobotFeatures, match_features
 from lohovla.data.rerun_frames import record_samples
-from lohovla.data.training_set import DatasetChoice, TrainingSet
+from lohovla.data.training_set import TrainingSet
 from lohovla.errors import UserError
 from lohovla.model.action.action_representation import ActionRepresentation, relative_numbers
 from lohovla.model.backbone import pretrained_parts
@@ -27,7 +28,7 @@ from lohovla.train.dataset_batches import DatasetBatches
 from lohovla.train.imitation.demonstration_batch import ImitationSettings
 from lohovla.train.imitation.held_out import HeldOut
 from lohovla.train.loop import Trainer, make_accelerator
-from lohovla.train.resume import refuse_other_origin
+from lohovla.train.resume import Batches, refuse_other_origin
 from lohovla.train.sharding import check_sharding
 from lohovla.train.statistics_drift import drift_lines
 from lohovla.train.tracking import Tracking
@@ -160,39 +161,49 @@ class ImitationRun:
         finally:
             self.close()
 
-    def _train(self, folder: Path) -> Path:
+    def trainer(self, folder: Path, wrap: Callable[[Batches], Batches] = lambda batches: batches) -> Trainer:
+        """What trains into a folder.
+
+        Args:
+            folder: of the run.
+            wrap: is given the batches and returns those to train on.
+        """
         config, model = self._config, self._model
-        held_out = HeldOut(self._set, self._processor)
         if not config["fsdp"]:
             model.to(self._accelerator.device)
-        trainer = Trainer(
+        return Trainer(
             self._accelerator,
             model,
             self._processor,
             self._stage,
-            DatasetBatches(self._set, config["seed"], self._about()),
+            wrap(DatasetBatches(self._set, config["seed"], self._about())),
             folder,
             config["save_seconds"],
             config["log_every"],
             config["norms_every"],
-            lambda averaged: self._look(averaged, held_out, folder),
+            lambda averaged: self._look(averaged, folder),
             config["validate_every"],
             self._tracking,
             self._origin(),
             config["fsdp"],
             self._settings,
         )
+
+    def _train(self, folder: Path) -> Path:
+        model = self._model
+        trainer = self.trainer(folder)
         model.config.trained_stages = sorted({*model.config.trained_stages, _STAGE})
         trainer.run()
         self._accelerator.wait_for_everyone()
         if self._accelerator.is_main_process:
             model.eval()
-            self._look(model, held_out, folder)
+            self._look(model, folder)
         return folder / "checkpoint"
 
-    def _look(self, model: LoHoVLA, held_out: HeldOut, folder: Path) -> dict[str, float | Path]:
+    def _look(self, model: LoHoVLA, folder: Path) -> dict[str, float | Path]:
         """Save a checkpoint, and measure it on the held-out episodes: ``held_out.json`` is of the last one."""
         replace_folder(folder / "checkpoint", lambda new: save_checkpoint(model, self._processor, new))
+        held_out = HeldOut(self._set, self._processor)
         figures = held_out.figures(model)
         if figures:
             text = json.dumps({name: round(value, 6) for name, value in figures.items()}, indent=2)
@@ -234,26 +245,6 @@ def stage_of(config: Mapping[str, Any]) -> Stage:
     if config["recipe"]["model"].get("backbone") or config["fsdp"]:
         chosen["muon_lr"] = None  # weights pretrained by AdamW go on by it; parts of a matrix have no orthogonal step
     return Stage(name=_STAGE, **{**stages[_STAGE], **chosen}, accumulate=config["accumulate"], freeze=freeze)
-
-
-def dataset_choices(
-    dataset: str | Sequence[str], weights: Sequence[float] | None, episodes: Sequence[int] | None
-) -> list[DatasetChoice]:
-    """The data sets of a configuration.
-
-    Raises:
-        UserError: there is none, or weights do not go with them.
-    """
-    paths = [dataset] if isinstance(dataset, str) else list(dataset)
-    if not paths:
-        raise UserError("dataset is an empty list", "name a folder, or OWNER/NAME on the hub")
-    if weights is not None and len(weights) != len(paths):
-        raise UserError(f"{len(weights)} dataset_weights for {len(paths)} data sets", "give one for each")
-    if episodes is not None and len(paths) > 1:
-        raise UserError("episodes are of one data set, and several are given", "leave them out")
-    own = [1.0] * len(paths) if weights is None else list(weights)
-    chosen = list(episodes) if episodes is not None else None
-    return [DatasetChoice(str(path), weight, chosen) for path, weight in zip(paths, own, strict=True)]
 
 
 def with_representation(settings: Mapping[str, Any], found: TrainingSet) -> tuple[dict[str, Any], RobotFeatures]:

@@ -1,0 +1,1 @@
+"""LoHoVLA beside its peers, each in a process of its own, in turns."""

@@ -1,0 +1,1 @@
+"""Programs that peers' own interpreters run; none imports LoHoVLA."""

@@ -115,6 +115,7 @@ class _InTurns:
 
     def work(self, seconds: float) -> int:
         """Let the trainer go on for so long, and wait for the step that it is in; returns samples."""
+        self._idle.wait()  # it may not have come to its first batch yet
         before = self.count
         self._idle.clear()
         self._go.set()

@@ -13,6 +13,7 @@ import numpy as np
 from lohovla.data.features import CameraFeature, RobotFeatures
 from lohovla.envs.actions import ACTION_NAMES, action_space, check_action, clip_action
 from lohovla.envs.control.simulation import Simulation
+from lohovla.envs.disturbances import PushSettings
 from lohovla.envs.env_settings import check_choice, check_env_settings
 from lohovla.envs.episode import SUCCESS, Episode, EpisodeConfig, EpisodeState
 from lohovla.envs.errors import EpisodeOver
@@ -24,6 +25,7 @@ from lohovla.envs.sensors import DEFAULT_CAMERAS, Sensors, proprioception
 from lohovla.envs.tasks.entities import Scene
 from lohovla.envs.tasks.names import VERSION
 from lohovla.envs.tasks.registry import TaskInstance, get_task
+from lohovla.errors import UserError
 from lohovla.geometry.workspace import STATE_NAMES, WORKSPACE
 
 
@@ -62,6 +64,7 @@ class BlocksEnv(gym.Env):
         paraphrase: say goals in other words.
         drop_probability: chance that suction loses what it holds within a second.
         noise: observation noise, a :class:`CameraNoise` or its settings.
+        push: disturbances while an episode runs, a :class:`PushSettings` or its settings.
         seconds_per_action: with ``ee``, simulated seconds allowed for each pick-and-place action.
         render_mode: None, ``rgb_array`` or ``human``.
         render_camera: the camera that :meth:`render` shows.
@@ -88,6 +91,7 @@ class BlocksEnv(gym.Env):
         paraphrase: bool = False,
         drop_probability: float = 0.0,
         noise: CameraNoise | Mapping[str, float] | None = None,
+        push: PushSettings | Mapping[str, Any] | None = None,
         seconds_per_action: float = 8.0,
         render_mode: str | None = None,
         render_camera: str = "film",
@@ -97,7 +101,10 @@ class BlocksEnv(gym.Env):
         check_choice("render_camera", render_camera, tuple(CAMERAS))
         self.task = get_task(task)
         self.colors, self.paraphrase = colors, paraphrase
-        self.rules = EpisodeConfig(control, control_hz, robot, gripper, drop_probability, seconds_per_action)
+        push = push if isinstance(push, PushSettings) else PushSettings.from_settings(push or {})
+        if push.slip and gripper != "suction":
+            raise UserError("push.slip is of suction", "with gripper=jaw blocks slip by physics alone: leave it out")
+        self.rules = EpisodeConfig(control, control_hz, robot, gripper, drop_probability, seconds_per_action, push)
         self.render_mode, self.render_camera = render_mode, render_camera
         noise = noise if isinstance(noise, CameraNoise) else CameraNoise.from_settings(noise or {})
         self.sensors = Sensors(DEFAULT_CAMERAS if cameras is None else cameras, noise, top_source)
@@ -116,9 +123,9 @@ class BlocksEnv(gym.Env):
         super().reset(seed=seed)
         key = int(self.np_random.integers(2**63))
         # Streams of their own: what the cameras are must not change what happens.
-        scene, drops, self._noise_stream = (np.random.default_rng([key, stream]) for stream in range(3))
+        scene, drops, self._noise_stream, pushes = (np.random.default_rng([key, stream]) for stream in range(4))
         problem = self.task.sample(scene, self.colors, self.paraphrase)
-        self._episode = Episode(problem, self.rules, drops)
+        self._episode = Episode(problem, self.rules, drops, pushes)
         self.sensors.prepare(self.simulation, self._noise_stream)
         self._episode.begin()
         if self.render_mode == "human":

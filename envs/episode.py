@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from lohovla.envs.control.end_effector import EndEffectorController
 from lohovla.envs.control.motion import PickPlace
 from lohovla.envs.control.simulation import Simulation, SimulationState
+from lohovla.envs.disturbances import Pushes, PushEvent, PushSettings
 from lohovla.envs.language import rgb
 from lohovla.envs.scene import arm
 from lohovla.envs.scene.world import Composition
@@ -33,6 +35,7 @@ class EpisodeConfig:
         gripper: ``suction`` or ``jaw``.
         drop_probability: chance that suction loses what it holds within a second.
         seconds_per_action: with ``ee``, simulated seconds allowed for each pick-and-place action.
+        push: what disturbs the episode.
     """
 
     control: str
@@ -41,6 +44,7 @@ class EpisodeConfig:
     gripper: str
     drop_probability: float
     seconds_per_action: float
+    push: PushSettings = field(default_factory=PushSettings)
 
 
 @dataclass(frozen=True)
@@ -73,9 +77,16 @@ class Episode:
         problem: what to play.
         rules: how.
         rng: the stream of drops.
+        pushes: the stream of disturbances; None only where a snapshot brings them.
     """
 
-    def __init__(self, problem: TaskInstance, rules: EpisodeConfig, rng: np.random.Generator):
+    def __init__(
+        self,
+        problem: TaskInstance,
+        rules: EpisodeConfig,
+        rng: np.random.Generator,
+        pushes: np.random.Generator | None = None,
+    ):
         self.problem, self.rules = problem, rules
         self._rng = rng
         composition = _composition(problem, rules)
@@ -83,6 +94,11 @@ class Episode:
         self._controller = EndEffectorController(self.simulation)
         self.actions, self._stood, self.over = 0, 0.0, False
         self.score = 0.0
+        poses, entities = problem.layout.poses, problem.layout.entities
+        self.fixture_poses = {name: poses[name] for name, e in entities.items() if isinstance(e, Bowl | Zone)}
+        self._pushes = Pushes(rules.push, pushes) if pushes is not None and rules.push.any else None
+        if rules.push.any:
+            self.simulation.before_tick = self._disturb
 
     def begin(self) -> None:
         """Set the table."""
@@ -92,6 +108,26 @@ class Episode:
             {name: rgb(entity.color) for name, entity in layout.entities.items()},
         )
         self.score = self.problem.goal.score(self.scene())
+
+    @property
+    def push_events(self) -> tuple[PushEvent, ...]:
+        """What has disturbed the episode so far."""
+        return tuple(self._pushes.events) if self._pushes is not None else ()
+
+    @property
+    def slides(self) -> int:
+        """How often something began to slide, or came to rest again: a teacher plans anew then."""
+        return self._pushes.moves if self._pushes is not None else 0
+
+    def _disturb(self) -> None:
+        if self._pushes is not None:
+            self._pushes.before_tick(self)
+
+    def slide_fixture(self, name: str, dx: float, dy: float) -> None:
+        """Shift a bowl or zone along the table, m."""
+        pose = self.fixture_poses[name]
+        self.fixture_poses[name] = dataclasses.replace(pose, x=pose.x + dx, y=pose.y + dy)
+        self.simulation.slide_fixture(name, dx, dy)
 
     def pursue(self, problem: TaskInstance) -> None:
         """Go on from the present state towards another goal on the same table; actions are counted anew."""
@@ -158,8 +194,15 @@ class Episode:
         positions, quats = self.simulation.block_poses()
         blocks = {name: e for name, e in layout.entities.items() if isinstance(e, Block)}
         fixtures = {name: e for name, e in layout.entities.items() if isinstance(e, Bowl | Zone)}
-        poses = {name: layout.poses[name] for name in fixtures}
-        return Scene(blocks, fixtures, poses, positions, quats, self.simulation.held, self.simulation.at_rest())
+        return Scene(
+            blocks,
+            fixtures,
+            dict(self.fixture_poses),
+            positions,
+            quats,
+            self.simulation.held,
+            self.simulation.at_rest(),
+        )
 
     def get_state(self) -> EpisodeState:
         """A snapshot."""
@@ -168,7 +211,14 @@ class Episode:
             problem=self.problem,
             model_fields={name: getattr(model, name).copy() for name in _MODEL_FIELDS},
             simulation=self.simulation.get_state(),
-            counters={"actions": self.actions, "_stood": self._stood, "over": self.over, "score": self.score},
+            counters={
+                "actions": self.actions,
+                "_stood": self._stood,
+                "over": self.over,
+                "score": self.score,
+                "fixture_poses": dict(self.fixture_poses),
+                "_pushes": copy.deepcopy(self._pushes),
+            },
             drops=copy.deepcopy(self._rng.bit_generator.state),
         )
 
@@ -181,7 +231,7 @@ class Episode:
         for name, value in state.model_fields.items():
             getattr(episode.simulation.model, name)[:] = value
         episode.simulation.set_state(state.simulation)
-        vars(episode).update(state.counters)
+        vars(episode).update(copy.deepcopy(dict(state.counters)))
         return episode
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from lohovla.envs.control.motion import PickPlace, Waypoint
 from lohovla.envs.env import BlocksEnv
 from lohovla.envs.tasks.entities import Scene
-from lohovla.envs.tasks.goals import Subtask
+from lohovla.envs.tasks.goals import Subtask, put_in
 
 _CORNERS = ((0.3, -0.45), (0.3, 0.45), (0.7, -0.45), (0.7, 0.45))
 
@@ -40,15 +40,19 @@ class Oracle:
         self.subtask: Subtask | None = None
         self.plans = 0  # sub-tasks begun since the reset
         self._motion: Iterator[Waypoint] | None = None
+        self._moved = 0  # disturbances that were planned around
 
     def reset(self) -> None:
         """Forget the episode before."""
-        self.subtask, self.plans, self._motion = None, 0, None
+        self.subtask, self.plans, self._motion, self._moved = None, 0, None, 0
 
     def act(self) -> np.ndarray:
         """The next action for the environment's control mode."""
         if self.env.control == "pick_place":
             return self._next_pick_place()
+        moved = self.env.episode.slides
+        if moved != self._moved:  # what it goes for is elsewhere now
+            self._moved, self._motion = moved, None
         waypoint = next(self._motion, None) if self._motion is not None else None
         if waypoint is None:
             self._motion = self._plan_motion()
@@ -56,8 +60,10 @@ class Oracle:
         return np.array([*waypoint.position, 0.0, 0.0, waypoint.yaw, waypoint.gripper], np.float32)
 
     def _plan(self) -> tuple[Scene, Subtask | None]:
-        scene = self.env.scene()
+        scene, before = self.env.scene(), self.subtask
         self.subtask = self.env.problem.goal.next(scene)
+        if scene.held is not None and before is not None and before.pick == scene.held and self._moved:
+            self.subtask = _still_to_place(scene, before, self.subtask)
         self.plans += self.subtask is not None
         return scene, self.subtask
 
@@ -78,6 +84,13 @@ class Oracle:
     def _stay(self) -> Iterator[Waypoint]:
         position, rotation = self.env.simulation.tcp()
         yield Waypoint(position, math.atan2(rotation[1, 0], rotation[0, 0]), 0.0)
+
+
+def _still_to_place(scene: Scene, before: Subtask, following: Subtask | None) -> Subtask | None:
+    """What is left of a sub-task whose block is held, where its bowl or zone is now."""
+    if before.target in scene.fixtures:
+        return put_in(scene, before.pick, before.target)
+    return following
 
 
 def _empty_corner(scene: Scene) -> tuple[float, float]:

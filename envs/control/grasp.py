@@ -44,6 +44,9 @@ class Gripper(ABC):
     def keep_hold(self) -> None:  # noqa: B027 - only suction loses things by chance
         """Lose nothing by chance from here on."""
 
+    def lose(self, data: mujoco.MjData) -> None:  # noqa: B027 - a jaw loses things by physics alone
+        """Lose what is held, as by a leak."""
+
     def touching(self, model: mujoco.MjModel, data: mujoco.MjData) -> bool:
         """Whether the tool, or the held block, touches anything but the other of the two."""
         held = None if self.held is None else model.geom(self.held).id
@@ -96,11 +99,15 @@ class Suction(Gripper):
             self._armed = True
         elif self.held is not None:
             if self._keep < 1.0 and rng.random() > self._keep**period:
-                self._release(data)
-                self._armed = False
-                self.drops += 1
+                self.lose(data)
         elif self._armed:
             self._grip(model, data)
+
+    def lose(self, data: mujoco.MjData) -> None:
+        """Lose what is held; nothing is gripped again until suction was switched off once."""
+        self._release(data)
+        self._armed = False
+        self.drops += 1
 
     def _release(self, data: mujoco.MjData) -> None:
         if self.held is not None:

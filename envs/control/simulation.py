@@ -64,11 +64,12 @@ class Simulation:
         self.period = self.substeps * TIMESTEP
         self.block_names = tuple(name for name, _ in composition.blocks)
         self._block_bodies = np.array([self.model.body(name).id for name in self.block_names], int)
-        self._tcp = self.model.site("tcp").id
+        self._tcp, self._flange = self.model.site("tcp").id, self.model.body("flange").id
         gripper = GRIPPERS[composition.gripper]
         self.gripper = gripper(self.model, self.block_names, drop_probability)
         self._rest_joints()
         self.on_tick: Callable[[], None] | None = None  # called after every control period, by whoever films
+        self.before_tick: Callable[[], None] | None = None  # called before it, by what disturbs
         self._fractions = (np.arange(self.substeps) + 1.0)[:, None] / self.substeps
 
     def _rest_joints(self) -> None:
@@ -117,6 +118,8 @@ class Simulation:
 
     def tick(self, joint_target: np.ndarray, closed: float, rng: np.random.Generator) -> None:
         """One control period towards ``joint_target`` (6,), the gripper towards ``closed`` in [0, 1]."""
+        if self.before_tick is not None:
+            self.before_tick()
         step = joint_target - self.joint_target
         path = self.joint_target + self._fractions * step + _LAG * step / self.period
         self.joint_target, self.joint_step = joint_target, step
@@ -131,6 +134,28 @@ class Simulation:
         self.gripper.update(self.model, self.data, closed, self.period, rng)
         if self.on_tick is not None:
             self.on_tick()
+
+    def slide_block(self, name: str, dx: float, dy: float) -> None:
+        """Shift a block along the table, m; it lies still afterwards."""
+        joint = self.model.body(name).jntadr[0]
+        position, speed = int(self.model.jnt_qposadr[joint]), int(self.model.jnt_dofadr[joint])
+        self.data.qpos[position : position + 2] += dx, dy
+        self.data.qvel[speed : speed + 6] = [0.0, 0.0, -0.001, 0.0, 0.0, 0.0]  # a body that moves does not sleep
+        mujoco.mj_forward(self.model, self.data)
+
+    def slide_fixture(self, name: str, dx: float, dy: float) -> None:
+        """Shift a bowl or zone along the table, m."""
+        body, shift = self.model.body(name).id, np.array([dx, dy, 0.0])
+        geoms = self.model.geom_bodyid == body
+        self.model.body_pos[body] += shift
+        # With sleeping bodies, MuJoCo computes the poses of fixed ones only when the data is reset.
+        self.data.xpos[body] += shift
+        self.data.xipos[body] += shift
+        self.data.geom_xpos[geoms] += shift
+
+    def push_flange(self, force: np.ndarray) -> None:
+        """Push the flange with a force (3,) in the base frame, N, until another is given."""
+        self.data.xfrc_applied[self._flange, :3] = force
 
     @property
     def time(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from typing import Any
@@ -154,9 +155,17 @@ def record_episode(env: Any, policy: Policy, seed: int, disturbance: NoiseSettin
             "final_score": float(info["score"]),
             "reason": info["reason"],
             "drops": int(info["drops"]),
+            **_disturbed(env),
             "made_with": f"lohovla {__version__}, mujoco {mujoco.__version__}",
         }
     )
+
+
+def _disturbed(env: Any) -> dict[str, Any]:
+    """What disturbed the episode, where the environment's settings let it be disturbed."""
+    if not env.rules.push.any:
+        return {}
+    return {"pushes": [dataclasses.asdict(event) for event in env.episode.push_events]}
 
 
 def digest(*values: Any) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from lohovla.envs.disturbances import PushEvent
 from lohovla.evaluate.failure_analysis import Diagnosis, FailureAnalyzer
 from lohovla.policies.base import Context, Decision, Policy
 
@@ -45,6 +46,7 @@ class EpisodeResult:
         outcomes: how often each outcome of a pick and place came, with ``pick_place``.
         scores: the score at the start and whenever it changed.
         subtasks: what the policy planned, in order.
+        pushes: what disturbed the episode, with ``env.push``.
         diagnosis: see :class:`lohovla.evaluate.failure_analysis.Diagnosis`; None unless asked for.
     """
 
@@ -63,6 +65,7 @@ class EpisodeResult:
     outcomes: dict[str, int] = field(default_factory=dict)
     scores: list[ScorePoint] = field(default_factory=list)
     subtasks: list[SubtaskSpan] = field(default_factory=list)
+    pushes: list[PushEvent] = field(default_factory=list)
     diagnosis: Diagnosis | None = None
 
     @property
@@ -190,6 +193,7 @@ class EpisodeRunner:
             outcomes=dict(sorted(self._outcomes.items())),
             scores=self._scores,
             subtasks=self._spans,
+            pushes=list(world.episode.push_events),
             diagnosis=self._examiner.finish(self._score, self._outcomes) if self._examiner else None,
         )
 

@@ -25,7 +25,7 @@ from lohovla.data.parquet import decode_stored_picture, read_index, values_of
 from lohovla.data.writer import DatasetWriter
 from lohovla.errors import UserError
 
-from .conftest import plan_of
+from .conftest import CAMERAS, plan_of
 
 
 def files_of(root: Path):
@@ -101,6 +101,18 @@ def test_pictures_are_close_to_what_was_seen_and_depth_is_exact(collected, read_
         error = np.abs(frames[0][:height, :width].astype(int) - observation[name].astype(int)).mean()
         assert error < 6.0, name  # of 255; chroma is halved in yuv420p
     assert row["tasks"] == [observation["instruction"]]
+
+
+def test_disturbances_are_recorded_and_replay(tmp_path):
+    env = {"control": "ee", "cameras": CAMERAS, "push": {"object": 0.05, "place": 0.05}}
+    collect(plan_of(tmp_path / "d", episodes=2, env=env))
+    rows = read_episode_rows(tmp_path / "d")
+    kinds = [[event["kind"] for event in row["pushes"]] for row in rows]
+    assert "object" in kinds[0] + kinds[1]
+    assert list(check_dataset(tmp_path / "d")) == []
+    for episode in range(2):
+        report = Replayer(tmp_path / "d").replay(episode)
+        assert (report.physics, report.observation, report.success) == (None, None, True)
 
 
 def test_every_seed_is_even_and_known(collected):

@@ -110,11 +110,11 @@ class LeRobotPolicy(Policy):
         """A batch of one, as LeRobot's evaluation makes it of an environment's observation."""
         batch: dict[str, Any] = {"task": [str(observation["instruction"])]}
         if self._reads_state:
-            batch[_STATE] = torch.from_numpy(np.asarray(observation["state"], np.float32))[None]
+            batch[_STATE] = torch.from_numpy(np.array(observation["state"], np.float32))[None]
         for name, key in self._features.items():
             picture = np.asarray(observation[f"images.{self._cameras[name]}"])[None]
-            picture = resize_pictures(picture, *self._sizes[name])
-            batch[key] = torch.from_numpy(picture).permute(0, 3, 1, 2).float() / 255
+            picture = resize_pictures(picture, *self._sizes[name]).astype(np.float32)
+            batch[key] = torch.from_numpy(picture).permute(0, 3, 1, 2) / 255
         return batch
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -64,6 +65,8 @@ class RemotePolicy(Policy):
             raise UserError(f"policy.n_action_steps cannot be {n_action_steps}", "1 asks anew after every action")
         self._connect = lambda: PolicyClient(url, api_key, timeout, reconnect_timeout, reconnect_timeout)
         self._clients: dict[int, PolicyClient] = {}
+        # Also when the process ends, before its threads are stopped: a connection that is closed later waits for them.
+        weakref.finalize(self, _leave, self._clients)
         probe = PolicyClient(url, api_key, timeout, connect_timeout=min(reconnect_timeout, _CONNECT_TIMEOUT))
         probe.close()
         self._ours, self._url = probe.is_ours, url
@@ -114,13 +117,7 @@ class RemotePolicy(Policy):
 
     def close(self) -> None:
         """Leave the server."""
-        for client in self._clients.values():
-            client.close()
-        self._clients.clear()
-
-    def __del__(self) -> None:
-        if hasattr(self, "_clients"):
-            self.close()
+        _leave(self._clients)
 
     def _message(self, observation: Mapping[str, Any]) -> dict[str, Any]:
         from lohovla.client.image_codec import encode_picture
@@ -157,6 +154,13 @@ class RemotePolicy(Policy):
             str(reply.get("over", "")),
             float(reply.get("way", 0.0)),
         )
+
+
+def _leave(clients: dict[int, Any]) -> None:
+    """Close the connections of a policy."""
+    for client in clients.values():
+        client.close()
+    clients.clear()
 
 
 def _served_spec(metadata: Mapping[str, Any], url: str) -> PolicySpec:

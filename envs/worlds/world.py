@@ -27,7 +27,14 @@ INSTALL = {
     ),
     "gymnasium": "install the environment's package where world.python is",
 }
-_CLIENT_SIDE = ("name", "python", "blank", "instruction", "push")  # settings that the world itself need not know
+_CLIENT_SIDE = (
+    "name",
+    "python",
+    "install",
+    "blank",
+    "instruction",
+    "push",
+)  # settings that the world itself need not know
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ class World:
         self.settings = dict(settings)
         self.name: str = settings["name"]
         kind = settings["kind"]
-        self._calls: WorldCalls = _calls(kind, settings.get("python"))
+        self._calls: WorldCalls = _calls(kind, settings.get("python"), settings.get("install") or INSTALL[kind])
         inner = {key: value for key, value in settings.items() if key not in _CLIENT_SIDE}
         try:
             about, _ = self._calls.call("open", kind=kind, settings=inner)
@@ -262,8 +269,8 @@ class WorldEpisode:
 class _LocalCalls:
     """A world in this process."""
 
-    def __init__(self, kind: str) -> None:
-        self._kind = kind
+    def __init__(self, kind: str, install: str) -> None:
+        self._kind, self._install = kind, install
         self._slots: EpisodeSlots | None = None
 
     def call(self, name: str, /, **arguments: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -276,7 +283,7 @@ class _LocalCalls:
             return getattr(self._slots, name)(**arguments)
         except Exception as error:  # whatever a world raises, as from a process of its own
             line, missing = one_line(error), missing_package(error)
-            raise world_error(self._kind, line, missing, "this Python", INSTALL[self._kind]) from error
+            raise world_error(self._kind, line, missing, "this Python", self._install) from error
 
     def close(self) -> None:
         """Close the environments."""
@@ -284,9 +291,9 @@ class _LocalCalls:
             self._slots.close()
 
 
-def _calls(kind: str, python: str | None) -> WorldCalls:
+def _calls(kind: str, python: str | None, install: str) -> WorldCalls:
     """Where a world runs: under the Python that is named, or in this process where it may be."""
     if kind == "metaworld":
         chosen = python or os.environ.get("LOHOVLA_METAWORLD_PYTHON") or sys.executable
-        return WorldProcess(os.path.expanduser(chosen), kind, INSTALL[kind])
-    return _LocalCalls(kind) if python is None else WorldProcess(os.path.expanduser(python), kind, INSTALL[kind])
+        return WorldProcess(os.path.expanduser(chosen), kind, install)
+    return _LocalCalls(kind, install) if python is None else WorldProcess(os.path.expanduser(python), kind, install)

@@ -17,7 +17,7 @@ from lohovla.evaluate.episode_log import NAME, EpisodeLog, Row, flatten, read_se
 from lohovla.evaluate.missing_episodes import play_missing
 from lohovla.evaluate.run_evaluation import VIDEOS, chunks
 from lohovla.evaluate.world_episodes import WorldEpisodeGroup, WorldGroupResult, play_world_group
-from lohovla.evaluate.world_protocol import WorldProtocol
+from lohovla.evaluate.world_protocol import NOT_DECISIVE, WorldProtocol
 from lohovla.output_folder import write_atomically
 from lohovla.progress import progress
 
@@ -90,7 +90,7 @@ def refuse_other_world_settings(folder: Path, protocol: WorldProtocol) -> None:
         return
     made = read_settings(folder)
     settings = dict(made.get("settings", {}))
-    world = {key: value for key, value in (settings.get("world") or {}).items() if key != "python"}
+    world = {key: value for key, value in (settings.get("world") or {}).items() if key not in NOT_DECISIVE}
     before = {"version": made.get("version"), "policy": settings.get("policy"), "split": settings.get("split")}
     now = flatten({"version": __version__, **protocol.decisive, "batch": protocol.batch})
     old = flatten({**before, "world": world, "batch": settings.get("batch")})

@@ -8,6 +8,8 @@ from typing import Any
 
 from lohovla.envs.worlds.world import World
 
+NOT_DECISIVE = ("python", "install")  # settings of a world: where it runs, and how it gets there
+
 
 @dataclass(frozen=True)
 class WorldProtocol:
@@ -46,7 +48,7 @@ class WorldProtocol:
     @property
     def decisive(self) -> dict[str, Any]:
         """What decides the outcomes of episodes, as ``config.yaml`` has it: where the world runs does not."""
-        world = {key: value for key, value in self.world.items() if key != "python"}
+        world = {key: value for key, value in self.world.items() if key not in NOT_DECISIVE}
         return {"policy": {"name": self.policy, **self.policy_settings}, "split": self.split, "world": world}
 
 

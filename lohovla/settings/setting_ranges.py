@@ -88,6 +88,7 @@ ALLOWED: dict[str, SettingType] = {
     "world.tasks": maybe(group()),
     "world.tasks.*": word(),
     "world.env": _NAME,
+    "world.install": _NAME,
     "world.module": _NAME,
     "world.expert": _NAME,
     "world.state_names": maybe(many(word())),

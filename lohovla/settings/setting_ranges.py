@@ -74,9 +74,10 @@ ALLOWED: dict[str, SettingType] = {
     "env.cameras.*": maybe(group()),
     # world: of others
     "world.name": word(),
-    "world.kind": word("metaworld", "gymnasium"),
+    "world.kind": word("metaworld", "libero", "gymnasium"),
     "world.python": _WHERE,
-    "world.max_steps": _COUNT,
+    "world.max_steps": maybe(_COUNT),
+    "world.suites": many(word()),
     "world.push.after": whole_number(0),
     "world.push.distance": number(0, 0.5),
     "world.cameras.*.height": whole_number(8, 2048),

@@ -15,6 +15,7 @@ from .pipe import read_message, write_message
 # Worlds by the name of their kind: module here, class.
 KINDS = {
     "metaworld": (".metaworld_world", "MetaWorldHost"),
+    "libero": (".libero_world", "LiberoHost"),
     "gymnasium": (".gymnasium_world", "GymnasiumHost"),
 }
 

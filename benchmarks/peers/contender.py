@@ -89,7 +89,8 @@ class ContenderProcess:
         self._process.stdin.flush()
         answer = self._answer()
         after, memory = _used(self._process.pid)
-        return Turn(int(answer["count"]), float(answer["seconds"]), after - before, memory)
+        cpu = after - before if answer.get("cpu") is None else float(answer["cpu"])
+        return Turn(int(answer["count"]), float(answer["seconds"]), cpu, memory)
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import shutil
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -180,8 +183,82 @@ def _simulate() -> tuple[Work, dict[str, Any]]:
     return repeat(once), {"control Hz": env.control_hz}
 
 
+def _hear(server: list[str], topics: list[str], kind: str) -> tuple[Work, dict[str, Any]]:
+    from lohovla.ros.transport.rosbridge_client import Rosbridge
+    from lohovla.ros.transport.transport import Subscription
+    from lohovla.ros.vision.image_messages import color_of
+
+    process = subprocess.Popen(server, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    transport = Rosbridge(process.stdout.readline().strip())
+    came: list[tuple[int, ...]] = []
+    for topic in topics:
+        transport.subscribe(Subscription(topic, kind, lambda message: came.append(color_of(message).shape)))
+    while not came:  # the turns begin when pictures come
+        time.sleep(0.01)
+
+    def work(seconds: float) -> tuple[int, float]:
+        before, spent = len(came), time.process_time()
+        time.sleep(seconds)
+        return len(came) - before, time.process_time() - spent
+
+    return work, {}
+
+
+def _evaluate(workers: int) -> tuple[Work, dict[str, Any]]:
+    """Groups of episodes over worker processes, as `lohovla evaluate` plays them."""
+    from concurrent.futures import ProcessPoolExecutor
+
+    from lohovla.evaluate.evaluation_worker import EpisodeGroup, play_group
+
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    seeds = itertools.count(10001, 2)
+
+    def once() -> None:
+        groups = [
+            EpisodeGroup(_EVALUATED, tuple(itertools.islice(seeds, 4)), "oracle", _PICK_PLACE) for _ in range(workers)
+        ]
+        for result in pool.map(play_group, groups):
+            assert result.rows
+
+    return repeat(once, 4 * workers), {}
+
+
+def _loop(workers: int) -> tuple[Work, dict[str, Any]]:
+    """One episode after the other: reset, and step until it ends."""
+    import gymnasium
+
+    import lohovla.envs  # noqa: F401  registers them
+    from lohovla.envs.oracle import Oracle
+    from lohovla.envs.tasks.names import VERSION, gym_name
+
+    env = gymnasium.make(f"lohovla/{gym_name(_EVALUATED, VERSION)}", **_PICK_PLACE)
+    oracle, seeds = Oracle(env.unwrapped), itertools.count(10001, 2)
+
+    def once() -> None:
+        env.reset(seed=next(seeds))
+        oracle.reset()
+        over = False
+        while not over:
+            _, _, terminated, truncated, _ = env.step(oracle.act())
+            over = terminated or truncated
+
+    return repeat(once), {}
+
+
+_EVALUATED, _PICK_PLACE = "put-block-into-matching-bowl", {"control": "pick_place", "cameras": {}}
 _WRITTEN = ("observation.state", "action")
-_SIDES = {"read": _read, "write": _write, "infer": _infer, "train": _train, "serve": _serve, "simulate": _simulate}
+_SIDES = {
+    "read": _read,
+    "write": _write,
+    "infer": _infer,
+    "train": _train,
+    "serve": _serve,
+    "simulate": _simulate,
+    "hear": _hear,
+    "evaluate": _evaluate,
+    "loop": _loop,
+}
 if __name__ == "__main__":
     try:
         serve_turns(prepare)

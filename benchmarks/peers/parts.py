@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lohovla.benchmarks.peers.contender import Contender
 from lohovla.benchmarks.peers.peer_environments import peer_python
 
 CHUNK, BATCH, HEIGHT = 16, 64, 96
+_CAMERA_HZ, _TOPICS = 30.0, ["/front/image", "/left/image"]
 _PROGRAMS = Path(__file__).parent / "programs"
 
 
@@ -55,12 +56,14 @@ class Part:
         unit: what is counted.
         contenders: makes them; the first is this project's.
         demonstrations: whether it needs the data set.
+        by_cpu: whether the ratio is of processor time, where the rate is given.
     """
 
     about: str
     unit: str
     contenders: Callable[[PartContext], list[Contender]]
     demonstrations: bool = False
+    by_cpu: bool = False
 
 
 def _reading(context: PartContext) -> list[Contender]:
@@ -123,7 +126,19 @@ def _simulation(context: PartContext) -> list[Contender]:
         context.own("simulate"),
         context.peer("metaworld", "MetaWorld 3.1.1, as it comes", "metaworld_sides", cheap=False),
         context.peer("metaworld", "MetaWorld 3.1.1, cheap rendering", "metaworld_sides", cheap=True),
+        context.peer("robosuite", "robosuite 1.5.2, Stack", "robosuite_sides"),
     ]
+
+
+def _hearing(context: PartContext) -> list[Contender]:
+    server = [sys.executable, "-m", "lohovla.benchmarks.peers.picture_server", str(_CAMERA_HZ)]
+    settings = {"server": server, "topics": _TOPICS, "kind": "sensor_msgs/CompressedImage"}
+    return [context.own("hear", **settings), context.peer("roslibpy", "roslibpy 2.1.0", "roslibpy_sides", **settings)]
+
+
+def _evaluation(context: PartContext) -> list[Contender]:
+    own = context.own("evaluate", workers=2)
+    return [own, replace(own, name="a plain Gymnasium loop", settings={**own.settings, "side": "loop"})]
 
 
 PARTS: dict[str, Part] = {
@@ -133,4 +148,6 @@ PARTS: dict[str, Part] = {
     "inference": Part("pictures and state to a chunk of 16 actions", "chunks", _inference, True),
     "training": Part(f"training steps on the same demonstrations, batches of {BATCH}", "samples", _training, True),
     "serving": Part("policy server, one client, a policy that answers at once", "replies", _serving),
+    "rosbridge": Part("pictures of 640 x 480 at 30 Hz from two cameras heard", "pictures", _hearing, by_cpu=True),
+    "evaluation": Part("episodes of the oracle, pick_place, two workers", "episodes", _evaluation),
 }

@@ -19,6 +19,8 @@ from lohovla.errors import UserError
 PEERS: dict[str, tuple[str, ...]] = {
     "lerobot": ("lerobot[dataset,training,diffusion]==0.6.1",),
     "metaworld": ("metaworld==3.1.1", "mujoco==3.3.0", "packaging"),
+    "robosuite": ("robosuite==1.5.2",),
+    "roslibpy": ("roslibpy==2.1.0", "numpy", "pillow"),
     "openpi": ("openpi-client==0.1.2", "typing_extensions", "websockets==15.0.1"),
 }
 _NEEDS = {"lerobot": (3, 12)}

@@ -51,7 +51,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix="lohovla-") as folder:
         context = PartContext(Path(folder), _demonstrations(Path(folder), chosen), threads or 1, dict(python or {}))
         for name in chosen:
-            found = _measure(PARTS[name].contenders(context), rounds, seconds, Path(folder))
+            found = _measure(PARTS[name].contenders(context), rounds, seconds, Path(folder), PARTS[name].by_cpu)
             rows += [{"part": name, "unit": PARTS[name].unit, **row} for row in found]
             print(f"\n{name}: {PARTS[name].about}\n\n{markdown_table(found)}", flush=True)
     ratios = [row["ratio"] for row in rows if row.get("ratio")]
@@ -80,7 +80,9 @@ def _demonstrations(folder: Path, parts: Sequence[str]) -> Path:
     return root
 
 
-def _measure(contenders: Sequence[Contender], rounds: int, seconds: float, folder: Path) -> list[Row]:
+def _measure(
+    contenders: Sequence[Contender], rounds: int, seconds: float, folder: Path, by_cpu: bool = False
+) -> list[Row]:
     """Rows of the contenders, in their order; one that fails has its last words in its row."""
     with ExitStack() as stack:
         running: dict[str, ContenderProcess] = {}
@@ -104,19 +106,20 @@ def _measure(contenders: Sequence[Contender], rounds: int, seconds: float, folde
                     turns[name].append(done)
         first = turns[contenders[0].name]
         return [
-            _row(contender.name, turns[contender.name], first, running[contender.name].facts)
+            _row(contender.name, turns[contender.name], first, running[contender.name].facts, by_cpu)
             if contender.name in running
             else {"who": contender.name, "failed": failed[contender.name][:120]}
             for contender in contenders
         ]
 
 
-def _row(name: str, turns: Sequence[Turn], first: Sequence[Turn], facts: Mapping[str, Any]) -> Row:
-    rates = [turn.count / turn.seconds for turn in turns]
-    own = [turn.count / turn.seconds for turn in first]
+def _row(name: str, turns: Sequence[Turn], first: Sequence[Turn], facts: Mapping[str, Any], by_cpu: bool) -> Row:
+    rates, own = (
+        [turn.count / max(turn.cpu if by_cpu else turn.seconds, 1e-9) for turn in some] for some in (turns, first)
+    )
     row: Row = {
         "who": name,
-        "a second": round(median(rates), 2),
+        "a second": round(median([turn.count / turn.seconds for turn in turns]), 2),
         "CPU ms each": round(1000 * median([turn.cpu / max(turn.count, 1) for turn in turns]), 3),
         "memory MB": round(max(turn.memory for turn in turns)),
         **facts,

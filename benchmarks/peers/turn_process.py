@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-Work = Callable[[float], int]
+Work = Callable[[float], "int | tuple[int, float]"]
 
 
 def serve_turns(prepare: Callable[..., tuple[Work, dict[str, Any]]]) -> None:
@@ -21,7 +21,8 @@ def serve_turns(prepare: Callable[..., tuple[Work, dict[str, Any]]]) -> None:
 
     Args:
         prepare: takes the settings; returns ``work``, which goes on for so many seconds and says how many items it
-            did, and facts about the contender.
+            did (and the processor time, s, where that of all its processes is not what is meant), and facts about
+            the contender.
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -29,8 +30,10 @@ def serve_turns(prepare: Callable[..., tuple[Work, dict[str, Any]]]) -> None:
     _say(answers, {"facts": facts})
     for line in sys.stdin:
         began = time.perf_counter()
-        count = work(float(line))
-        _say(answers, {"count": count, "seconds": time.perf_counter() - began})
+        done = work(float(line))
+        seconds = time.perf_counter() - began
+        count, cpu = done if isinstance(done, tuple) else (done, None)
+        _say(answers, {"count": count, "seconds": seconds, "cpu": cpu})
 
 
 def repeat(call: Callable[[], Any], items: int = 1) -> Work:

@@ -83,17 +83,17 @@ def _robot(pipe: Any, kind: str, camera_hz: float) -> None:
 
     node.subscribe(Subscription(_COMMAND, "geometry_msgs/PoseStamped", take))
     for name in CAMERAS:
-        node.advertise(_topic(name), _type(kind))
+        node.advertise(picture_topic(name), _type(kind))
     server = RosbridgeServer(graph, port=0).start()
     pipe.send(server.url)
-    pictures = _pictures(kind)
+    pictures = timed_pictures(kind)
 
     def show(name: str, offset: float) -> None:
         due = time.monotonic() + offset
         while not ended.wait(max(due - time.monotonic(), 0.0)):
             seconds = time.time()
             shown.append(seconds)
-            node.publish(_topic(name), pictures[len(shown) % len(pictures)](seconds))
+            node.publish(picture_topic(name), pictures[len(shown) % len(pictures)](seconds))
             due = max(due + 1.0 / camera_hz, time.monotonic() - 1.0 / camera_hz)
 
     threads = [
@@ -109,7 +109,7 @@ def _robot(pipe: Any, kind: str, camera_hz: float) -> None:
     pipe.send((np.array(came).reshape(-1, 2), np.array(shown)))
 
 
-def _pictures(kind: str) -> list[Callable[[float], Any]]:
+def timed_pictures(kind: str) -> list[Callable[[float], Any]]:
     """Makers of messages, by their stamp: what a camera driver does before is not the bridge's."""
     from lohovla.ros.vision.image_messages import compressed, image
 
@@ -136,7 +136,8 @@ def _scene() -> np.ndarray:
     return render_color(env.simulation.model, env.simulation.data, "front", WIDTH, HEIGHT)
 
 
-def _topic(name: str) -> str:
+def picture_topic(name: str) -> str:
+    """The topic of a camera."""
     return f"/{name}/image"
 
 
@@ -190,7 +191,7 @@ def _heard(client: Any, kind: str) -> tuple[threading.Event, list[Any]]:
     from lohovla.ros.transport.time_sync import ClockOffset
 
     new, feeds = threading.Event(), Subscriptions(client, ClockOffset())
-    return new, [feeds.subscribe(_topic(name), _type(kind), 0.0, new.set) for name in CAMERAS]
+    return new, [feeds.subscribe(picture_topic(name), _type(kind), 0.0, new.set) for name in CAMERAS]
 
 
 def _answer(client: Any, stamp: Any) -> None:

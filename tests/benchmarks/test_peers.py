@@ -71,6 +71,30 @@ def test_processor_time_is_that_of_the_children_too(tmp_path):
         assert process.turn(1.0).cpu > 0.02
 
 
+def test_a_ratio_may_be_of_processor_time(tmp_path):
+    """Where items come at a given rate; a contender may say its own, which leaves out what it started for the test."""
+    folder, names = str(parts.__file__).rpartition("/")[0], (("a", 0.01), ("b", 0.03))
+    program = tmp_path / "timed.py"
+    program.write_text(
+        f"import sys\nsys.path.insert(0, {folder!r})\n"
+        "from turn_process import serve_turns\n"
+        "serve_turns(lambda cpu: (lambda seconds: (10, cpu), {}))\n"
+    )
+    some = [Contender(name, [sys.executable, str(program)], {"cpu": cpu}) for name, cpu in names]
+    rows = peers._measure(some, 1, 0.05, tmp_path, by_cpu=True)
+    assert [row["CPU ms each"] for row in rows] == [1.0, 3.0]
+    assert rows[1]["ratio"] == 3.0
+
+
+def test_pictures_are_heard_and_episodes_played(tmp_path):
+    context = parts.PartContext(tmp_path, tmp_path, 1, {})
+    server = [sys.executable, "-m", "lohovla.benchmarks.peers.picture_server", "30.0"]
+    hear = context.own("hear", server=server, topics=["/front/image"], kind="sensor_msgs/CompressedImage")
+    for side in (hear, context.own("loop", workers=1), context.own("evaluate", workers=1)):
+        with ContenderProcess(side, tmp_path / "log") as process:
+            assert process.turn(1.0).count > 0
+
+
 def test_one_that_fails_has_its_last_words_in_its_row(sleeper, tmp_path):
     rows = peers._measure([sleeper("a", 0.001), sleeper("b", 0.001, dies_after=1)], 2, 0.05, tmp_path)
     assert rows[0]["a second"] > 0

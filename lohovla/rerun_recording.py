@@ -44,11 +44,15 @@ class RerunRecording:
         self._stream = rerun.RecordingStream("lohovla")
         self._stream.save(str(path))
 
-    def at(self, number: int, seconds: float | None = None, line: str = "step") -> None:
+    def set_time(self, number: int, seconds: float | None = None, line: str = "step") -> None:
         """What follows is of this moment: a number on a time line, and s of simulated or recorded time."""
         self._stream.set_time(line, sequence=number)
         if seconds is not None:
-            self._stream.set_time("time", duration=seconds)
+            self.set_seconds(seconds)
+
+    def set_seconds(self, seconds: float, line: str = "time") -> None:
+        """What follows is of this moment of a time line, s."""
+        self._stream.set_time(line, duration=seconds)
 
     def picture(self, name: str, pixels: np.ndarray) -> None:
         """A colour picture, uint8 (H, W, 3)."""
@@ -62,15 +66,19 @@ class RerunRecording:
         """Numbers, each a curve of its own: ``name/names[k]``, or ``name/k`` where there are no names."""
         for number, value in enumerate(np.asarray(values, float).ravel().tolist()):
             own = names[number] if number < len(names) else str(number)
-            self._stream.log(f"{name}/{own}", self._rerun.Scalars(value))
+            self.number(f"{name}/{own}", value)
+
+    def number(self, name: str, value: float) -> None:
+        """A number, as one curve."""
+        self._stream.log(name, self._rerun.Scalars(value))
 
     def chart(self, name: str, values: np.ndarray) -> None:
         """A table of numbers (n, m) of one moment, as a picture whose rows are the m numbers over n."""
         self._stream.log(name, self._rerun.Tensor(np.asarray(values, np.float32).T, dim_names=["number", "action"]))
 
-    def words(self, name: str, text: str) -> None:
-        """A line of words, as a log has them."""
-        self._stream.log(name, self._rerun.TextLog(text))
+    def words(self, name: str, text: str, level: str | None = None) -> None:
+        """A line of words, as a log has them; ``level`` is as in ``logging``, such as ``WARN``."""
+        self._stream.log(name, self._rerun.TextLog(text, level=level))
 
     def path(self, name: str, points: np.ndarray) -> None:
         """A line through points (n, 3), m."""

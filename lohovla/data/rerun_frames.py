@@ -10,7 +10,7 @@ from lohovla.data.training_set import TrainingSet
 from lohovla.rerun_recording import RerunRecording
 
 
-def record_episode(training_set: TrainingSet, number: int, path: Path, held_out: bool = False) -> int:
+def write_episode_to_rerun(training_set: TrainingSet, number: int, path: Path, held_out: bool = False) -> int:
     """Write an episode: pictures, state, action, words and progress of every frame, by ``frame`` and ``time``.
 
     Args:
@@ -24,11 +24,11 @@ def record_episode(training_set: TrainingSet, number: int, path: Path, held_out:
     """
     episode, features = training_set.episode(number, held_out), training_set.features
     recording = RerunRecording(path)
-    recording.at(0, 0.0, "frame")
+    recording.set_time(0, 0.0, "frame")
     recording.words("goal", episode["instruction"])
     said = ""
     for frame, seconds in enumerate(episode["time"].tolist()):
-        recording.at(frame, seconds, "frame")
+        recording.set_time(frame, seconds, "frame")
         seen = {key: value[frame] for key, value in episode.items() if key.startswith("images.") or key == "state"}
         recording.observation(seen, features.state_names)
         recording.numbers("action", episode["action"][frame], features.action_names)
@@ -49,7 +49,7 @@ def record_samples(training_set: TrainingSet, batch_size: int, path: Path) -> No
     batch, features = training_set.batch(0, batch_size), training_set.features
     recording = RerunRecording(path)
     for row in range(len(batch["instruction"])):
-        recording.at(row, line="sample")
+        recording.set_time(row, line="sample")
         seen = {
             key: value[row].numpy()
             for key, value in batch.items()

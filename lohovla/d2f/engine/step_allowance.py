@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-_BEGIN = 1024  # rows, while nothing is known
-_LEAST = 64  # rows that are always allowed: fewer make a step hardly shorter
+_LEAST = 64  # rows that are always allowed, and all while nothing is known: fewer make a step hardly shorter
 
 
 class StepAllowance:
     """Rows of a step, from how long those before it took.
 
     A step that took too long, or that was at least half full, says how many rows fit; smaller ones say nothing, since
-    most of their time may not depend on their rows.
+    most of their time may not depend on their rows. It begins with few rows, because the first step of a process takes
+    long besides, and doubles from step to step on a machine that is fast.
 
     Args:
         most: rows, whatever the time.
@@ -22,7 +22,7 @@ class StepAllowance:
 
     def __init__(self, most: int, seconds: float):
         self._most, self._seconds = most, seconds
-        self.rows = min(most, _BEGIN)
+        self.rows = min(most, _LEAST)
 
     def note(self, rows: int, seconds: float) -> None:
         """Learn from a step."""

@@ -53,14 +53,14 @@ def plan_step(
         budget: rows of the forward at most.
         chunk: rows of a long prompt in a step, where it can be divided; one such prompt has a part in a step.
         shift: whether the model predicts the next token.
-        allowed: rows that this step is to have at most, ``budget`` if None; the first request that runs, of those
-            that cannot be divided, may have more.
+        allowed: rows that this step is to have at most, ``budget`` if None; the first request that runs may have more,
+            where its prompt cannot be divided or by its open blocks.
     """
     prefilling = False
     waiting = [(text.last_step, text.number, lane, row) for lane in lanes for row, text in enumerate(lane.texts)]
     decoding: set[int] = set()
     chunks: list[PrefillChunk] = []
-    left = budget if allowed is None else min(budget, allowed)
+    left = whole = budget if allowed is None else min(budget, allowed)
     for _, number, lane, row in sorted(waiting, key=lambda entry: entry[:2]):
         text, canvas = lane.texts[row], lane.canvas
         ready, lead = uncommitted(lane, row, shift)
@@ -72,10 +72,15 @@ def plan_step(
                 left -= end - text.cached
             continue
         cost = rows_at_most(lead, opened, canvas.size, text.kind.verifier.most_versions, budget)
-        if cost <= (left if decoding or chunks else budget):
+        # A prompt longer than a step is divided. What fits a step waits for one, so that its rows, and the bits of its
+        # answer, are the same whatever else runs.
+        divided = lead > whole or cost > budget
+        end = chunk_end(text, canvas.size, ready, left) if lead and divided else None
+        alone = not decoding and not chunks and end is None
+        if alone or cost <= left:
             decoding.add(number)
             left -= cost
-        elif lead and (end := chunk_end(text, canvas.size, ready, left)) is not None:
+        elif end is not None:
             chunks.append(PrefillChunk(text, canvas.tokens[row].copy(), canvas.size, end))
             left -= end - text.cached
         if left <= 0:
@@ -94,7 +99,11 @@ def uncommitted(lane: RequestGroup, row: int, shift: bool) -> tuple[int, int]:
 def rows_at_most(lead: int, opened: int, size: int, versions: int, budget: int) -> int:
     """Rows of a request's step: more versions than fit the budget are not run, see :func:`fitting`."""
     least, budget = lead + opened, min(budget, MOST_VERSION_ROWS)
-    return least if versions == 1 or least >= budget else min(budget, least + (versions - 1) * (opened + size))
+    if versions == 1:
+        return least
+    # A branch or draft may have a block more than what is open; a lead can run before it, by itself.
+    first = least + size if lead else least
+    return first if first > budget else min(budget, least + (versions - 1) * (opened + size))
 
 
 def chunk_end(text: SequenceState, size: int, ready: int, most: int) -> int | None:

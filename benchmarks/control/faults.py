@@ -10,44 +10,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from lohovla.benchmarks.control.fault_injection import FAULTS, FINAL, FaultInjector
 from lohovla.control.clock import SimulatedClock
-from lohovla.control.inference.inference_messages import InferenceReply, InferenceRequest
 from lohovla.control.inference.inference_worker import SimulatedWorker
 from lohovla.control.loop import ControlLoop
 from lohovla.control.motion_limits import MotionLimits
 from lohovla.control.safety.command_receiver import Command
 from lohovla.control.settings import CHUNKING_MODES, LoopSettings, SafetySettings
-from lohovla.control.simulated_robots import KinematicArm, TimedObservation
-from lohovla.policies.base import Decision
+from lohovla.control.simulated_robots import KinematicArm
 from lohovla.policies.random_waypoints import RandomWaypointPolicy
 
-FAULTS = (
-    "none",
-    "slow model",
-    "silent model",
-    "killed model",
-    "failing model",
-    "nan",
-    "wrong shape",
-    "leaping model",
-    "frozen camera",
-    "stale camera",
-    "clock set",
-    "suspended",
-    "lost commands",
-    "garbage commands",
-    "dead sender",
-    "deadman",
-    "emergency stop",
-    "reset",
-)
 _LENGTH = 5.0  # s of an episode, longer where the stated time is
-_SPELL = 0.6  # s, how long a fault for a while lasts
 _REST = 1e-5  # m and rad in 0.01 s; less is rest: 1 mm/s
 _HOME = np.array([0.5, 0.0, 0.3, 0.0, 0.0, 0.0])
 
@@ -100,94 +78,6 @@ def violations(poses: np.ndarray, dt: float, limits: MotionLimits) -> list[str]:
     return found
 
 
-class _FaultInjector:
-    """One episode's fault: hooks into the worker, the robot, the clock and the loop's inputs."""
-
-    def __init__(self, kind: str, forever: bool, start: float, rng: np.random.Generator, delay: float):
-        self.kind, self.forever, self.start, self._rng, self._delay = kind, forever, start, rng, delay
-        self.end = math.inf if forever else start + _SPELL
-        self.done = False
-        self._picture: Any = None
-
-    def active(self, now: float) -> bool:
-        return self.start <= now < self.end
-
-    def delay(self, job: InferenceRequest, now: float) -> float:
-        """Of the worker's answers."""
-        if job.kind == "reset":
-            return 0.0
-        usual = self._delay * self._rng.uniform(0.5, 1.5)
-        if not self.active(now):
-            return usual
-        if self.kind == "slow model":
-            return usual + self._rng.exponential(0.5)
-        if self.kind == "silent model":
-            return math.inf
-        return math.nan if self.kind == "killed model" else usual
-
-    def tamper(self, job: InferenceRequest, reply: InferenceReply) -> InferenceReply:
-        """With what the model says; the moment counts at which it was asked."""
-        if not self.active(job.taken) or not isinstance(reply.result, Decision):
-            return reply
-        actions = reply.result.actions.copy()
-        if self.kind == "failing model":
-            return replace(reply, result=None, error="RuntimeError: out of memory")
-        if self.kind == "nan":
-            actions[self._rng.integers(len(actions)), self._rng.integers(7)] = self._rng.choice([np.nan, np.inf])
-        elif self.kind == "wrong shape":
-            actions = [actions[:, :6], actions[0], actions[:0], np.zeros((16, 8), np.float32)][self._rng.integers(4)]
-        elif self.kind == "leaping model":
-            actions = actions + self._rng.normal(0, 1.0, actions.shape).astype(np.float32)
-        else:
-            return reply
-        return replace(reply, result=replace(reply.result, actions=actions))
-
-    def see(self, sample: TimedObservation) -> TimedObservation:
-        """With what the cameras give."""
-        if self.kind not in ("frozen camera", "stale camera"):
-            return sample
-        if not self.active(sample.taken):
-            self._picture = sample.observation.get("images.wrist"), sample.taken
-            return sample
-        picture, taken = self._picture or (sample.observation.get("images.wrist"), sample.taken)
-        stamps = {"images.wrist": sample.taken if self.kind == "frozen camera" else taken}
-        return replace(sample, observation={**sample.observation, "images.wrist": picture}, stamps=stamps)
-
-    def send(self, command: Command, now: float) -> Command | None:
-        """With a command on its way."""
-        if self.active(now) and self.kind == "lost commands" and self._rng.random() < 0.7:
-            return None
-        if self.active(now) and self.kind == "garbage commands" and self._rng.random() < 0.5:
-            wild = [command.pose * math.nan, command.pose + self._rng.normal(0, 3, 6), command.pose[:3]]
-            return replace(command, pose=wild[self._rng.integers(3)])
-        return command
-
-    def stated(self, settings: LoopSettings) -> float:
-        """The time until rest that is promised for this fault, s."""
-        safety = settings.safety
-        return {
-            "deadman": safety.deadman_timeout + settings.stopping_time,
-            "emergency stop": settings.stopping_time,
-            "dead sender": safety.watchdog + settings.limits.stopping_time(0.01) + 0.02,
-            "stale camera": safety.camera_stale + settings.worst_case_stop_time,
-        }.get(self.kind, settings.worst_case_stop_time)
-
-
-# After these for good, the arm must come to rest; the others let it go on.
-FINAL = (
-    "silent model",
-    "killed model",
-    "failing model",
-    "nan",
-    "wrong shape",
-    "frozen camera",
-    "stale camera",
-    "dead sender",
-    "deadman",
-    "emergency stop",
-)
-
-
 def play_with_fault(
     seed: int,
     make_arm: Callable[[int], Any] | None = None,
@@ -217,29 +107,31 @@ def play_with_fault(
         deadman=kind == "deadman", stale_after=float(rng.uniform(0.6, 1.5)), model_timeout=0.8, hold_timeout=0.4
     )
     settings = LoopSettings(chunking_mode=join, command_hz=hz, n_action_steps=int(rng.integers(4, 13)), safety=safety)
-    trouble = _FaultInjector(kind, forever, float(rng.uniform(0.8, 2.2)), rng, float(rng.choice([0.0, 0.05, 0.2, 0.5])))
+    injector = FaultInjector(kind, forever, float(rng.uniform(0.8, 2.2)), rng, float(rng.choice([0.0, 0.05, 0.2, 0.5])))
 
     clock, policy = SimulatedClock(), RandomWaypointPolicy()
     arm = KinematicArm(_HOME) if make_arm is None else make_arm(seed)
     observe, command = arm.observe, arm.command
-    arm.observe = lambda now, world: trouble.see(observe(now, world))
+    arm.observe = lambda now, world: injector.corrupt_observation(observe(now, world))
 
     def send(sent: Command, now: float) -> None:
-        if (kept := trouble.send(sent, now)) is not None:
+        if (kept := injector.corrupt_command(sent, now)) is not None:
             command(kept, now)
 
     arm.command = send  # type: ignore
-    loop = ControlLoop(arm, policy.spec, SimulatedWorker(policy, trouble.delay, trouble.tamper, 0.3), settings, clock)
+    loop = ControlLoop(
+        arm, policy.spec, SimulatedWorker(policy, injector.delay, injector.corrupt_reply, 0.3), settings, clock
+    )
     loop.start(seed)
     targets, commands, times = _record(loop, arm)
-    length = max(_LENGTH, trouble.start + trouble.stated(settings) + 1.0)
+    length = max(_LENGTH, injector.start + injector.stated_rest_time(settings) + 1.0)
     due, shift = 0.0, 0.0
     while due - shift < length and not arm.ended:
         clock.sleep_until(due)
         now = clock.now()
-        shift += _strike(trouble, loop, arm, clock, now)
+        shift += _strike(injector, loop, arm, clock, now)
         due = clock.now()
-        if kind == "dead sender" and trouble.active(now):
+        if kind == "dead sender" and injector.active(now):
             arm.advance(due)
         else:
             loop.tick()
@@ -250,8 +142,8 @@ def play_with_fault(
     moved = float(np.linalg.norm(np.diff(poses[:, :3], axis=0), axis=1).sum())
     outcome = FaultOutcome(kind, forever, join, broken, moved=moved, events=dict(loop.log.counts))
     if forever:
-        outcome.stated = trouble.stated(settings)
-        outcome.rested = _rest(poses, times, trouble, settings)
+        outcome.stated = injector.stated_rest_time(settings)
+        outcome.rested = _rest(poses, times, injector, settings)
     return outcome
 
 
@@ -271,23 +163,23 @@ def _record(loop: ControlLoop, arm: Any) -> tuple[list[np.ndarray], list[np.ndar
     return targets, commands, times
 
 
-def _strike(trouble: _FaultInjector, loop: ControlLoop, arm: Any, clock: SimulatedClock, now: float) -> float:
+def _strike(injector: FaultInjector, loop: ControlLoop, arm: Any, clock: SimulatedClock, now: float) -> float:
     """Do now what the fault does to the loop's inputs and the clock; returns by how much the clock was set."""
-    active = trouble.active(now)
-    if trouble.kind == "deadman" and not active:
+    active = injector.active(now)
+    if injector.kind == "deadman" and not active:
         loop.deadman.press(now)
-    if not active or trouble.done:
-        if trouble.kind == "emergency stop" and not active and trouble.done:
+    if not active or injector.done:
+        if injector.kind == "emergency stop" and not active and injector.done:
             loop.release()
         return 0.0
-    trouble.done = True
-    if trouble.kind == "emergency stop":
+    injector.done = True
+    if injector.kind == "emergency stop":
         loop.stop("somebody pressed the button")
-    elif trouble.kind == "reset":
+    elif injector.kind == "reset":
         loop.reset(loop.inference_client.epoch)
-    elif trouble.kind in ("clock set", "suspended"):
-        jump = float(trouble._rng.choice([0.3, 5.0, -0.3, -5.0]))
-        if trouble.kind == "suspended":
+    elif injector.kind in ("clock set", "suspended"):
+        jump = float(injector.rng.choice([0.3, 5.0, -0.3, -5.0]))
+        if injector.kind == "suspended":
             clock.jump(abs(jump))
             return 0.0
         clock.jump(jump)
@@ -296,7 +188,7 @@ def _strike(trouble: _FaultInjector, loop: ControlLoop, arm: Any, clock: Simulat
     return 0.0
 
 
-def _rest(poses: np.ndarray, times: Sequence[float], trouble: _FaultInjector, settings: LoopSettings) -> float:
+def _rest(poses: np.ndarray, times: Sequence[float], injector: FaultInjector, settings: LoopSettings) -> float:
     """Seconds from the fault until the last motion.
 
     A frozen camera counts from when it can be noticed: the tool has gone the way that shows it, and the loop
@@ -305,12 +197,12 @@ def _rest(poses: np.ndarray, times: Sequence[float], trouble: _FaultInjector, se
     ways = np.linalg.norm(np.diff(poses, axis=0), axis=1)
     moving = np.flatnonzero(ways > _REST)
     last = times[moving[-1] + 1] if len(moving) else 0.0
-    since = trouble.start
-    if trouble.kind == "frozen camera":
+    since = injector.start
+    if injector.kind == "frozen camera":
         path = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(poses[:, :3], axis=0), axis=1))])
         start = int(np.searchsorted(times, since))
         shown = np.flatnonzero(path > path[start] + settings.safety.frozen_camera_distance)
-        looks = settings.n_action_steps / 20.0 + 1.5 * trouble._delay + settings.safety.model_timeout
+        looks = settings.n_action_steps / 20.0 + 1.5 * injector.usual_delay + settings.safety.model_timeout
         since = times[min(int(shown[0]) if len(shown) else len(times) - 1, len(times) - 1)] + looks
     return max(last - since, 0.0)
 

@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
-from lohovla.benchmarks.bench_utils import Row, compiled, device, emit, graphed, markdown_table, timed
+from lohovla.benchmarks.bench_utils import Row, compiled, device_name, emit, graphed, markdown_table, timed
 from lohovla.benchmarks.gpu import gpu_models, gpu_text
-from lohovla.benchmarks.gpu.pi0 import TOY, Pi0Shape
+from lohovla.benchmarks.gpu.pi0_shape import TOY, Pi0Shape
 from lohovla.benchmarks.gpu.roofline import sizes_text
 from lohovla.errors import UserError
 from lohovla.kernels.registry import KERNELS, as_double
@@ -50,7 +50,7 @@ def run(file: Path, tune: bool = False, dry: bool = False, parts: Sequence[str] 
             "this benchmark needs a CUDA device", "run it on a machine with an NVIDIA GPU, or with dry=true"
         )
     where = torch.device("cpu" if dry else "cuda")
-    name = device() if dry else torch.cuda.get_device_name()
+    name = device_name() if dry else torch.cuda.get_device_name()
     if tune:
         blocks = tuned(where, which="small" if dry else "serving")
         print(json.dumps(blocks))

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from lohovla.benchmarks.bench_utils import Row, graphed, timed
-from lohovla.benchmarks.gpu.pi0 import Pi0, Pi0Shape
+from lohovla.benchmarks.gpu.pi0 import Pi0
+from lohovla.benchmarks.gpu.pi0_shape import Pi0Shape
 
 
 @torch.inference_mode()

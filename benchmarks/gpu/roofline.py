@@ -14,7 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from lohovla.benchmarks.bench_utils import emit, markdown_table
 from lohovla.benchmarks.gpu.gpu_text import LLADA
-from lohovla.benchmarks.gpu.pi0 import Pi0, Pi0Shape, launches
+from lohovla.benchmarks.gpu.pi0 import Pi0
+from lohovla.benchmarks.gpu.pi0_shape import Pi0Shape, launches
 from lohovla.kernels.expert_attention import expert_attention
 from lohovla.kernels.registry import KERNELS, Shapes
 from lohovla.kernels.runtime import Cost

@@ -21,47 +21,12 @@ from typing import Any
 
 from lohovla.benchmarks.bench_utils import emit
 from lohovla.benchmarks.serve.server_process import ServerProcess
+from lohovla.benchmarks.serve.text_load_requests import TextLoadRequest, answer_fault, draw_request, harmful_requests
 from lohovla.errors import UserError
 from lohovla.progress import progress
 
 _PROMPTS = 12  # different ones
 _SETTLE = 0.2  # share of the requests after which memory is first read
-_MALFORMED: tuple[bytes, ...] = (
-    b"",
-    b"{",
-    b"null",
-    b"[]",
-    b'{"model": 5}',
-    b"\xff\xff",
-    b'{"model": "MODEL", "prompt": []}',
-    b'{"model": "nobody", "prompt": "1"}',
-    b'{"model": "MODEL", "prompt": "1", "max_tokens": -5}',
-    b'{"model": "MODEL", "prompt": "1", "temperature": "hot"}',
-    b'{"model": "MODEL", "prompt": "1", "n": 1000}',
-    b'{"model": "MODEL", "prompt": [99999999]}',
-    b'{"model": "MODEL", "prompt": "1", "max_tokens": 99999999}',
-    b'{"model": "MODEL", "prompt": "\\ud800"}',
-    b'{"model": "MODEL", "prompt": "1", "surprise": 1}',
-)
-
-
-def _harmful(modes: list[str]) -> list[bytes]:
-    """Requests that cost much, or try to; each must be answered or refused, and disturb no other."""
-    first = {"model": modes[0], "prompt": "1+1=", "max_tokens": 16}
-    wide = next((mode for mode in modes if mode.endswith("branch")), modes[0])
-    bodies: list[dict[str, Any]] = [
-        {**first, "prompt": [5] * 20_000},
-        {**first, "prompt": "1+1=" * 1_000_000},
-        {**first, "prompt": ["1+1="] * 64, "n": 16},
-        {**first, "model": wide, "block": 1024, "width": 16, "max_tokens": 64},
-        {**first, "temperature": 1e-40},
-        {**first, "temperature": 1.0, "top_p": 1e-46},
-        {**first, "temperature": 1.0, "repetition_penalty": 1e-38},
-        {**first, "logit_bias": {str(k): 100 for k in range(60)}},
-        {**first, "stop": ["".join("=" * k)[:200] or "x" for k in range(1, 9)]},
-        {**first, "response_format": {"type": "json_schema", "json_schema": {"schema": {"$ref": "#"}}}},
-    ]
-    return [*(json.dumps(body).encode() for body in bodies), b"[" * 200_000, b'{"a":' * 50_000]
 
 
 class _Silent:
@@ -209,14 +174,14 @@ async def _load(server: ServerProcess, modes: list[str], requests: int, clients:
     from lohovla.collect.text_tasks import text_task
 
     tasks = [text_task(name) for name in ("arithmetic", "open-plan")]
-    prompts = [tasks[k % 2].draw(10001 + 2 * k).prompt for k in range(_PROMPTS)]
+    prompts = [tasks[k % 2].draw_problem(10001 + 2 * k).prompt for k in range(_PROMPTS)]
     tally, rng, numbers = TextRequestCounts(), random.Random(0), iter(range(requests))
-    harmful = _harmful(modes)
+    harmful = harmful_requests(modes)
     with progress(total=requests, desc="requests", leave=False) as bar:
 
         async def client() -> None:
             for number in numbers:
-                await _one(server, _drawn(rng, modes, prompts, harmful), tally)
+                await _one(server, draw_request(rng, modes, prompts, harmful), tally)
                 if number % max(1, requests // 200) == 0:
                     tally.memory.append(server.status())
                 bar.update()
@@ -225,42 +190,7 @@ async def _load(server: ServerProcess, modes: list[str], requests: int, clients:
     return tally
 
 
-@dataclass(frozen=True)
-class _Ask:
-    """A request.
-
-    Attributes:
-        body: what is sent.
-        malformed: it must be refused.
-        leave: the client leaves, after so many bytes of the answer at most and so many seconds.
-        greedy: the same body has the same answer.
-        harmful: it must be answered or refused.
-    """
-
-    body: bytes
-    malformed: bool = False
-    leave: tuple[int, float] | None = None
-    greedy: bool = False
-    harmful: bool = False
-
-
-def _drawn(rng: random.Random, modes: list[str], prompts: list[str], harmful: list[bytes]) -> _Ask:
-    if rng.random() < 0.01:
-        return _Ask(rng.choice(harmful), harmful=True)
-    share = rng.random()
-    if share < 0.1:
-        return _Ask(rng.choice(_MALFORMED).replace(b"MODEL", modes[0].encode()), malformed=True)
-    mode = rng.choice(modes)
-    body: dict[str, Any] = {"model": mode, "prompt": rng.choice(prompts), "max_tokens": rng.choice((8, 24, 48, 96))}
-    greedy = mode.endswith("chain") or rng.random() < 0.7
-    if not greedy:
-        body |= {"temperature": 0.8, "n": rng.choice((1, 1, 2))}
-    body |= {"stream": rng.random() < 0.5}
-    leave = (rng.choice((0, 0, 1, 500)), rng.random() * 0.2) if share < 0.1 + 1 / 3 else None
-    return _Ask(json.dumps(body).encode(), leave=leave, greedy=greedy)
-
-
-async def _one(server: ServerProcess, ask: _Ask, tally: TextRequestCounts) -> None:
+async def _one(server: ServerProcess, ask: TextLoadRequest, tally: TextRequestCounts) -> None:
     began = time.monotonic()
     try:
         reader, writer = await asyncio.open_connection(server.host, server.port)
@@ -278,7 +208,7 @@ async def _one(server: ServerProcess, ask: _Ask, tally: TextRequestCounts) -> No
     except (OSError, TimeoutError) as error:
         tally.wrong.append(f"{type(error).__name__}: {error}: {ask.body[:200]!r}")
         return
-    problem = _check(answer, ask, tally)
+    problem = answer_fault(answer, ask, tally.known)
     if problem:
         tally.wrong.append(f"{problem}: {ask.body[:200]!r}: {answer[:200]!r}")
     elif ask.harmful:
@@ -288,32 +218,3 @@ async def _one(server: ServerProcess, ask: _Ask, tally: TextRequestCounts) -> No
     else:
         tally.right += 1
         tally.seconds.append(time.monotonic() - began)
-
-
-def _check(answer: bytes, ask: _Ask, tally: TextRequestCounts) -> str:
-    """What is wrong with an answer, or ""."""
-    head, _, body = answer.partition(b"\r\n\r\n")
-    status = int(head.split(b" ", 2)[1]) if head else 0
-    if ask.harmful:
-        return "" if status == 200 or 400 <= status < 500 else f"status {status}"
-    if ask.malformed:
-        fine = 400 <= status < 500 and set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
-        return "" if fine else f"status {status}"
-    if status != 200:
-        return f"status {status}"
-    text = _text(body, b"text/event-stream" in head.lower())
-    if text is None:
-        return "the answer is not whole"
-    if ask.greedy and tally.known.setdefault(ask.body, text) != text:
-        return "another answer than before"
-    return ""
-
-
-def _text(body: bytes, stream: bool) -> str | None:
-    """The text of a whole answer; of several all of them."""
-    if not stream:
-        return "|".join(choice["text"] for choice in json.loads(body)["choices"])
-    if b"data: [DONE]" not in body or b'"error"' in body:
-        return None
-    chunks = [json.loads(line[6:]) for line in body.split(b"\n") if line.startswith(b"data: {")]
-    return "".join(chunk["choices"][0]["text"] for chunk in chunks)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from lohovla.benchmarks.control.faults import FAULTS, FINAL, play_with_fault, violations
+from lohovla.benchmarks.control.fault_injection import FAULTS, FINAL
+from lohovla.benchmarks.control.faults import play_with_fault, violations
 from lohovla.control.motion_limits import MotionLimits
 from lohovla.control.simulated_robots import SimulatedArm
 

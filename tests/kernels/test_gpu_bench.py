@@ -8,7 +8,7 @@ import torch
 
 from lohovla.benchmarks.bench_utils import markdown_table
 from lohovla.benchmarks.gpu import gpu, gpu_models, gpu_text, roofline
-from lohovla.benchmarks.gpu.pi0 import TOY, Pi0Shape, launches
+from lohovla.benchmarks.gpu.pi0_shape import TOY, Pi0Shape, launches
 from lohovla.errors import UserError
 from lohovla.kernels.runtime import tables
 

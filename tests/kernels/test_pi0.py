@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from lohovla.benchmarks.gpu.pi0 import TOY, Pi0, Pi0Shape
+from lohovla.benchmarks.gpu.pi0 import Pi0
+from lohovla.benchmarks.gpu.pi0_shape import TOY, Pi0Shape
 
 
 @pytest.fixture(scope="module")

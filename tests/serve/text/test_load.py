@@ -8,6 +8,7 @@ import torch
 
 from lohovla.benchmarks.serve import text_load, text_mixed
 from lohovla.benchmarks.serve.plain_d2f import decode_plainly
+from lohovla.benchmarks.serve.text_load_requests import TextLoadRequest, draw_request, harmful_requests
 from lohovla.d2f.sampling import Sampling
 from lohovla.d2f.text_model import TextModel
 
@@ -33,10 +34,10 @@ def test_every_harmful_request_is_answered_or_refused(tiny):
 
     async def all_of_them():
         tally = text_load.TextRequestCounts()
-        plain = text_load._Ask(json.dumps({"model": "tiny", "prompt": "Hello", "max_tokens": 8}).encode(), greedy=True)
+        plain = TextLoadRequest(json.dumps({"model": "tiny", "prompt": "Hello", "max_tokens": 8}).encode(), greedy=True)
         await text_load._one(Here(), plain, tally)
-        for body in text_load._harmful(["tiny", "tiny:d2f+branch"]):
-            both = (text_load._Ask(body, harmful=True), plain)
+        for body in harmful_requests(["tiny", "tiny:d2f+branch"]):
+            both = (TextLoadRequest(body, harmful=True), plain)
             await asyncio.gather(*(text_load._one(Here(), ask, tally) for ask in both))
         return tally
 
@@ -44,7 +45,7 @@ def test_every_harmful_request_is_answered_or_refused(tiny):
     assert tally.wrong == []
     assert tally.harmful == tally.right - 1 > 10
     assert tiny.engine.stats.failed == 0
-    drawn = [text_load._drawn(random.Random(k), ["tiny"], ["x"], [b"harm"]) for k in range(2000)]
+    drawn = [draw_request(random.Random(k), ["tiny"], ["x"], [b"harm"]) for k in range(2000)]
     assert 5 < sum(ask.harmful for ask in drawn) < 45
 
 

@@ -13,7 +13,7 @@ from typing import Any
 Row = dict[str, Any]
 
 
-def device() -> str:
+def device_name() -> str:
     """The machine's processor and number of cores, in words."""
     name = platform.processor() or platform.machine()
     try:
@@ -29,7 +29,7 @@ def emit(name: str, metric: str, value: float, unit: str, **more: Any) -> dict[s
 
     ``more`` holds ``baseline``, ``ratio`` and ``floor`` where there are such, and the settings.
     """
-    record = {"name": name, "device": device(), "metric": metric, "value": round(value, 4), "unit": unit, **more}
+    record = {"name": name, "device": device_name(), "metric": metric, "value": round(value, 4), "unit": unit, **more}
     print(json.dumps(record))
     return record
 

@@ -33,11 +33,15 @@ def check_env_settings(
     check_choice("colors", colors, (None, *vocabulary()["palettes"]))
     if not 0.0 <= drop_probability < 1.0:
         raise UserError(
-            f"drop_probability must lie in [0, 1), not {drop_probability}", "it is the chance a held second"
+            f"drop_probability must lie in [0, 1), not {drop_probability}",
+            "it is the probability per second that suction loses a held block",
         )
     if control_hz not in CONTROL_RATES:
         rates = ", ".join(f"{rate:g}" for rate in CONTROL_RATES)
-        raise UserError(f"control_hz cannot be {control_hz}", f"whole physics steps make {rates}")
+        raise UserError(
+            f"control_hz cannot be {control_hz}",
+            f"a control period is a whole number of physics steps: choose one of {rates}",
+        )
     if not 0.0 < seconds_per_action < float("inf"):
         raise UserError(f"seconds_per_action cannot be {seconds_per_action}", "8 is the default")
 

@@ -14,7 +14,7 @@ from lohovla.envs.control.simulation import Simulation
 from lohovla.envs.instruction_space import InstructionSpace
 from lohovla.envs.render.fused_view import fuse
 from lohovla.envs.render.noise import CameraNoise
-from lohovla.envs.render.renderer import check_size, render, render_color
+from lohovla.envs.render.renderer import check_size, render_camera_picture, render_color
 from lohovla.envs.scene.cameras import CAMERAS, CameraModel, rotation_of
 from lohovla.errors import UserError
 from lohovla.geometry.depth import DEPTH_STEPS, quantize_depth
@@ -104,7 +104,7 @@ class Sensors:
             if name == "top" and self.top_source == "fused":
                 color, depth = self._fused_top(simulation, camera, rng)
             elif name in self._with_depth:
-                color, depth = render(simulation.model, simulation.data, name, *size)
+                color, depth = render_camera_picture(simulation.model, simulation.data, name, *size)
                 color, depth = self.noise.disturb_color(color, rng), self.noise.disturb_depth(depth, rng)
             else:
                 color = self.noise.disturb_color(render_color(simulation.model, simulation.data, name, *size), rng)
@@ -121,7 +121,7 @@ class Sensors:
         views = []
         for name in _FUSED_FROM:
             model = CAMERAS[name]
-            color, depth = render(simulation.model, simulation.data, name, model.width, model.height)
+            color, depth = render_camera_picture(simulation.model, simulation.data, name, model.width, model.height)
             views.append((model, self.noise.disturb_color(color, rng), self.noise.disturb_depth(depth, rng)))
         return fuse(views, camera.height, camera.width)
 

@@ -13,7 +13,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lohovla.kernels.runtime import LAUNCH, AotSpec, Cost, block_config, blocks, jit, next_pow2, size, tl, triton
+from lohovla.kernels.runtime import (
+    LAUNCH,
+    AotSpec,
+    Cost,
+    block_config,
+    block_sizes,
+    jit,
+    next_pow2,
+    tensor_bytes,
+    tl,
+    triton,
+)
 from lohovla.kernels.tile_ops import attention_step
 
 _LOG2E = 1.4426950408889634
@@ -145,7 +156,7 @@ def _alike(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
 def cost(q: Tensor, k: Tensor, v: Tensor, past: tuple[Tensor, Tensor], valid: Tensor) -> Cost:
     """Of one call."""
     seen = past[0].shape[2] + k.shape[2]
-    return Cost(size(q, k, v, *past, valid) + size(q), 4.0 * q.numel() * seen)
+    return Cost(tensor_bytes(q, k, v, *past, valid) + tensor_bytes(q), 4.0 * q.numel() * seen)
 
 
 def saved(q: Tensor, k: Tensor, v: Tensor, past: tuple[Tensor, Tensor], valid: Tensor) -> float:
@@ -159,7 +170,7 @@ def saved(q: Tensor, k: Tensor, v: Tensor, past: tuple[Tensor, Tensor], valid: T
 
 def aot_specs() -> list[AotSpec]:
     """pi0's (8 heads of 256 to one key) and nano's (4 of 48)."""
-    how = blocks("expert_attention", "sm_90")
+    how = block_sizes("expert_attention", "sm_90")
     launch = {key: how.pop(key) for key in LAUNCH}
     types = {name: "*bf16" for name in ("q", "k", "v", "past_k", "past_v", "out")}
     types |= {"valid": "*u8", "scale": "fp32", "n_own": "i32", "n_past": "i32"}

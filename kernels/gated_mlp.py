@@ -10,7 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lohovla.kernels.runtime import LAUNCH, AotSpec, Cost, block_config, blocks, jit, size, tl, triton, use_triton
+from lohovla.kernels.runtime import (
+    LAUNCH,
+    AotSpec,
+    Cost,
+    block_config,
+    block_sizes,
+    jit,
+    tensor_bytes,
+    tl,
+    triton,
+    use_triton,
+)
 from lohovla.kernels.tile_ops import dot, rows_times
 
 
@@ -111,13 +122,15 @@ def add_linear(x: Tensor, weight: Tensor, residual: Tensor, implementation: str 
 def cost(x: Tensor, up: Tensor, down: Tensor, eps: float, gelu: bool) -> Cost:
     """Of one call; the gated rows count, as they must not be recomputed."""
     gated = x.shape[0] * down.shape[1] * x.element_size()
-    return Cost(size(x, up, down) + 2.0 * gated + 2.0 * size(x), 2.0 * x.shape[0] * (up.numel() + down.numel()))
+    return Cost(
+        tensor_bytes(x, up, down) + 2.0 * gated + 2.0 * tensor_bytes(x), 2.0 * x.shape[0] * (up.numel() + down.numel())
+    )
 
 
 def saved(x: Tensor, up: Tensor, down: Tensor, eps: float, gelu: bool) -> float:
     """Bytes that separate passes move besides: normed rows, gate and value, the activated gate, the sum."""
     gated = x.shape[0] * down.shape[1] * x.element_size()
-    return 2.0 * size(x) + 6.0 * gated + 2.0 * size(x)
+    return 2.0 * tensor_bytes(x) + 6.0 * gated + 2.0 * tensor_bytes(x)
 
 
 def aot_specs() -> list[AotSpec]:
@@ -128,7 +141,7 @@ def aot_specs() -> list[AotSpec]:
             ("gate_up", _gate_up, {"x": "*bf16", "weight": "*bf16", "out": "*bf16", "eps": "fp32"}, {"GELU": True}),
             ("down", _down, {"x": "*bf16", "weight": "*bf16", "residual": "*bf16", "out": "*bf16", "K": "i32"}, {}),
         ):
-            how = blocks(name, "sm_90", rows)
+            how = block_sizes(name, "sm_90", rows)
             launch = {key: how.pop(key) for key in LAUNCH}
             types = types | {"R": "i32", "N": "i32"} | ({"D": "i32"} if name == "gate_up" else {})
             made.append(AotSpec(kernel, types, {**how, **more}, launch))

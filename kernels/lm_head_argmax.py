@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lohovla.kernels.runtime import LAUNCH, AotSpec, Cost, block_config, blocks, jit, size, tl, triton
+from lohovla.kernels.runtime import LAUNCH, AotSpec, Cost, block_config, block_sizes, jit, tensor_bytes, tl, triton
 from lohovla.kernels.tile_ops import dot
 
 _LOG2E = 1.4426950408889634
@@ -114,7 +114,7 @@ def _processors(device: torch.device) -> int:
 def cost(hidden: Tensor, rows: Tensor, head: Tensor, suppress: int = -1) -> Cost:
     """Of one call."""
     read = len(rows) * hidden.shape[1] * hidden.element_size()
-    return Cost(read + size(rows, head) + 12.0 * len(rows), 2.0 * len(rows) * head.numel())
+    return Cost(read + tensor_bytes(rows, head) + 12.0 * len(rows), 2.0 * len(rows) * head.numel())
 
 
 def saved(hidden: Tensor, rows: Tensor, head: Tensor, suppress: int = -1) -> float:
@@ -129,7 +129,7 @@ def aot_specs() -> list[AotSpec]:
     types |= {"part_sum": "*fp32"} | {name: "i32" for name in ("R", "D", "V", "suppress", "tiles", "parts")}
     made = []
     for rows in (None, 64):
-        how = blocks("confidence", "sm_90", rows)
+        how = block_sizes("confidence", "sm_90", rows)
         launch = {key: how.pop(key) for key in LAUNCH}
         made.append(AotSpec(_kernel, types, how, launch))
     return made

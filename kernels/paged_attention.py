@@ -12,7 +12,18 @@ import math
 import torch
 from torch import Tensor
 
-from lohovla.kernels.runtime import LAUNCH, AotSpec, Cost, block_config, blocks, jit, next_pow2, size, tl, triton
+from lohovla.kernels.runtime import (
+    LAUNCH,
+    AotSpec,
+    Cost,
+    block_config,
+    block_sizes,
+    jit,
+    next_pow2,
+    tensor_bytes,
+    tl,
+    triton,
+)
 from lohovla.kernels.tile_ops import attention_step
 
 _LOG2E = 1.4426950408889634
@@ -176,7 +187,7 @@ def cost(
 ) -> Cost:
     """Of one call, at the lengths of this batch; block-causal scores that are not needed are not counted."""
     token = pages[0][0, 0].numel() * pages[0].element_size()
-    moved = size(q, k, v, order, starts, lengths) + size(q) + 2.0 * token * float(lengths.sum())
+    moved = tensor_bytes(q, k, v, order, starts, lengths) + tensor_bytes(q) + 2.0 * token * float(lengths.sum())
     pairs = 0.0
     for row in range(len(lengths)):
         own = order[int(starts[row]) : int(starts[row + 1])]
@@ -203,7 +214,7 @@ def saved(
 
 def aot_specs() -> list[AotSpec]:
     """LLaDA's (32 heads of 128, each with keys of its own) and Dream's (7 queries to a key)."""
-    how = blocks("paged_attention", "sm_90")
+    how = block_sizes("paged_attention", "sm_90")
     launch = {key: how.pop(key) for key in LAUNCH}
     types = {name: "*bf16" for name in ("q", "k", "v", "page_k", "page_v", "out")}
     types |= {name: "*i32" for name in ("order", "starts", "table", "lengths")}

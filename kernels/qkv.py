@@ -10,7 +10,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lohovla.kernels.runtime import LAUNCH, AotSpec, Cost, block_config, blocks, jit, next_pow2, size, tl, triton
+from lohovla.kernels.runtime import (
+    LAUNCH,
+    AotSpec,
+    Cost,
+    block_config,
+    block_sizes,
+    jit,
+    next_pow2,
+    tensor_bytes,
+    tl,
+    triton,
+)
 from lohovla.kernels.tile_ops import dot
 
 
@@ -150,7 +161,7 @@ def cost(
 ) -> Cost:
     """Of one call."""
     written = x.shape[0] * weight.shape[0] * x.element_size()
-    return Cost(size(x, weight, cos, sin, gains) + written, 2.0 * x.shape[0] * weight.numel())
+    return Cost(tensor_bytes(x, weight, cos, sin, gains) + written, 2.0 * x.shape[0] * weight.numel())
 
 
 def saved(
@@ -158,7 +169,7 @@ def saved(
 ) -> float:
     """Bytes that separate passes move besides: normed rows, and rotated (and normed) heads, written and read again."""
     turned = x.shape[0] * rotated * 2 * cos.shape[1] * x.element_size()
-    return 2.0 * size(x) + 2.0 * turned * (1 if gains is None else 2)
+    return 2.0 * tensor_bytes(x) + 2.0 * turned * (1 if gains is None else 2)
 
 
 def aot_specs() -> list[AotSpec]:
@@ -167,7 +178,7 @@ def aot_specs() -> list[AotSpec]:
     types |= {"R": "i32", "D": "i32", "N": "i32", "eps": "fp32"}
     made = []
     for half, normed, rows in ((128, False, None), (64, True, None), (128, False, 51)):
-        how = blocks("qkv", "sm_90", rows)
+        how = block_sizes("qkv", "sm_90", rows)
         launch = {key: how.pop(key) for key in LAUNCH}
         how["BH"] = half if normed else min(how["BH"], half)
         constants = {"HALF": half, "ROTATED": 9, "NORMED": normed, **how}

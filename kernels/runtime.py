@@ -103,7 +103,7 @@ def tables() -> dict[str, Any]:
     return json.loads(resources.files("lohovla.kernels").joinpath("tuned.json").read_text(encoding="utf-8"))
 
 
-def blocks(kernel: str, device: str | torch.device, rows: int | None = None) -> dict[str, int]:
+def block_sizes(kernel: str, device: str | torch.device, rows: int | None = None) -> dict[str, int]:
     """Block sizes of a kernel on a device, and the settings of :data:`LAUNCH`.
 
     With at most :data:`FEW` rows a product is the reading of its weights, and wants many small tiles. Products and sums
@@ -125,7 +125,7 @@ def block_config(kernel: str, like: Tensor, implementation: str, rows: int | Non
         return None
     if implementation == "auto" and _entry(kernel, str(like.device), rows).get("reference"):
         return None
-    how = blocks(kernel, like.device, rows)
+    how = block_sizes(kernel, like.device, rows)
     return how if like.element_size() <= 2 else for_float32(how)
 
 
@@ -158,6 +158,6 @@ def next_pow2(n: int, least: int = 16) -> int:
     return max(least, 1 << (n - 1).bit_length())
 
 
-def size(*tensors: Tensor | None) -> int:
+def tensor_bytes(*tensors: Tensor | None) -> int:
     """Bytes of tensors."""
     return sum(t.numel() * t.element_size() for t in tensors if t is not None)

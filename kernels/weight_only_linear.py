@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lohovla.kernels.runtime import LAUNCH, AotSpec, Cost, block_config, blocks, jit, size, tl, triton
+from lohovla.kernels.runtime import LAUNCH, AotSpec, Cost, block_config, block_sizes, jit, tensor_bytes, tl, triton
 from lohovla.kernels.tile_ops import rows_times
 
 LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}
@@ -89,17 +89,17 @@ def linear(
 def cost(x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None = None) -> Cost:
     """Of one call."""
     written = x.shape[0] * weight.shape[0] * x.element_size()
-    return Cost(size(x, weight, scale, bias) + written, 2.0 * x.shape[0] * weight.numel())
+    return Cost(tensor_bytes(x, weight, scale, bias) + written, 2.0 * x.shape[0] * weight.numel())
 
 
 def saved(x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None = None) -> float:
     """Bytes that bfloat16 weights have more."""
-    return float(weight.numel() - size(scale))
+    return float(weight.numel() - tensor_bytes(scale))
 
 
 def aot_specs() -> list[AotSpec]:
     """With integer and with floating weights."""
-    how = blocks("quantised", "sm_90")
+    how = block_sizes("quantised", "sm_90")
     launch = {key: how.pop(key) for key in LAUNCH}
     types = {"x": "*bf16", "scale": "*fp32", "bias": "*bf16", "out": "*bf16", "R": "i32", "K": "i32", "N": "i32"}
     return [AotSpec(_kernel, {**types, "weight": kind}, {"BIAS": True, **how}, launch) for kind in ("*i8", "*fp8e4nv")]

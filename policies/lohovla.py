@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from lohovla.envs.language import vocabulary
-from lohovla.model.action.action_expert import EE_HZ, ee_action, ee_scaled
+from lohovla.model.action.action_expert import EE_HZ, scale_ee, unscale_ee
 from lohovla.model.backends.inference_backend import InferenceBackend
 from lohovla.model.backends.single_graph import ChunkInputs, DecisionConfig
 from lohovla.model.checkpoint import load_checkpoint
@@ -269,12 +269,12 @@ class LoHoVLAPolicy(Policy):
 
     def normalize(self, actions: np.ndarray, encoding: action_sampling.ActionVelocity) -> torch.Tensor:
         """Actions (n, 7) in the model's space, from the state of the last :meth:`encode`."""
-        return ee_scaled(torch.from_numpy(actions).float()[None].to(self.model.device), self._guided[1])[0]
+        return scale_ee(torch.from_numpy(actions).float()[None].to(self.model.device), self._guided[1])[0]
 
     def finish(self, x: torch.Tensor, encoding: action_sampling.ActionVelocity) -> Decision:
         """The decision of a denoised chunk (H, D)."""
         memory, state = self._guided
-        return self._decision(memory, ee_action(x.detach()[None], state)[0].cpu().numpy(), False, 0.0)
+        return self._decision(memory, unscale_ee(x.detach()[None], state)[0].cpu().numpy(), False, 0.0)
 
 
 def make(env: Any, checkpoint: str | None = None, device: str = "cpu", **rules: Any) -> LoHoVLAPolicy:

@@ -23,7 +23,7 @@ def _expert(env: Any) -> Policy:
     from lohovla.policies.expert import ExpertPolicy
 
     if not getattr(env, "has_expert", False):
-        raise UserError("policy=expert needs a world that brings an expert", "try world=metaworld, or policy=oracle")
+        raise UserError("policy=expert needs a world that brings an expert", "use world=metaworld, or policy=oracle")
     return ExpertPolicy(env.control, env.action_space.shape, env.control_hz)
 
 
@@ -75,7 +75,7 @@ def _of_another_package(name: str, make: Callable[..., Policy], env: Any, settin
     check_settings(name, make, settings)
     for key, parameter in inspect.signature(make).parameters.items():
         if parameter.default is parameter.empty and key in settings and settings[key] is None:
-            raise UserError(f"policy {name} needs {key}", f"give it as policy.{key}=VALUE")
+            raise UserError(f"policy {name} needs {key}", f"set policy.{key}=VALUE")
     policy = make(env, **settings)
     if not isinstance(policy, Policy):
         raise UserError(

@@ -62,7 +62,10 @@ class RemotePolicy(Policy):
                 f"policy.image_encoding cannot be {image_encoding!r}", f"choose one of {', '.join(CODINGS)}"
             )
         if n_action_steps is not None and n_action_steps < 1:
-            raise UserError(f"policy.n_action_steps cannot be {n_action_steps}", "1 asks anew after every action")
+            raise UserError(
+                f"policy.n_action_steps cannot be {n_action_steps}",
+                "it is at least 1, which asks again after every action",
+            )
         self._connect = lambda: PolicyClient(url, api_key, timeout, reconnect_timeout, reconnect_timeout)
         self._clients: dict[int, PolicyClient] = {}
         # Also when the process ends, before its threads are stopped: a connection that is closed later waits for them.
@@ -142,7 +145,7 @@ class RemotePolicy(Policy):
                 "its policy is for another robot or control mode",
             )
         if not np.isfinite(actions).all():
-            raise UserError(f"{self._url} gives actions that are not finite", "its policy is at fault")
+            raise UserError(f"{self._url} gives actions that are not finite", "check the policy that it serves")
         timing = {name.removesuffix("_ms"): float(value) for name, value in reply.get("server_timing", {}).items()}
         return Decision(
             actions[: self._n_action_steps],
@@ -175,7 +178,7 @@ def _served_spec(metadata: Mapping[str, Any], url: str) -> PolicySpec:
             frozenset(spec["emits"]),
         )
     except (KeyError, TypeError):
-        raise UserError(f"{url} does not say what its policy is", "its version may be another one") from None
+        raise UserError(f"{url} does not describe its policy", "serve it with the same version of lohovla") from None
 
 
 def _check(served: PolicySpec, metadata: Mapping[str, Any], env: Any, url: str, keys: Mapping[str, str]) -> None:
@@ -183,7 +186,9 @@ def _check(served: PolicySpec, metadata: Mapping[str, Any], env: Any, url: str, 
     if served.control != env.control:
         raise UserError(f"the policy at {url} is for control={served.control}", f"give control={served.control}")
     if served.action_shape != env.action_space.shape:
-        raise UserError(f"the policy at {url} gives actions {served.action_shape}", f"here they are {env.action_space}")
+        raise UserError(
+            f"the policy at {url} gives actions {served.action_shape}", f"this environment takes {env.action_space}"
+        )
     for theirs, ours in keys.items():
         wanted = metadata.get("observations", {}).get(theirs, {}).get("shape")
         space = env.observation_space.spaces.get(ours)

@@ -16,7 +16,7 @@ from lohovla.benchmarks.bench_utils import emit
 from lohovla.control.settings import CHUNKING_MODES
 from lohovla.errors import UserError
 from lohovla.evaluate.protocol import seeds_of
-from lohovla.evaluate.report.svg_plots import lines
+from lohovla.evaluate.report.svg_plots import line_plot
 from lohovla.evaluate.statistics import wilson
 from lohovla.parallel_jobs import run_jobs
 
@@ -106,7 +106,7 @@ def joins(config: Any, folder: Path) -> list[dict[str, Any]]:
     ):
         series = {j: [(1000 * r["delay"], r[key]) for r in rows if r["join"] == j] for j in config.chunking_modes}
         top = high or float(np.ceil(max(r[key] for r in rows)))
-        text = lines(series, "delay of the model, ms", unit, top)
+        text = line_plot(series, "delay of the model, ms", unit, top)
         (folder / f"joins-{name}.svg").write_text(text, encoding="utf-8")
     (folder / "joins.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
     return rows

@@ -46,15 +46,15 @@ def run(
 
 def score(text: Any, task: str, size: int, problems: int, first: int, mode: str = "d2f", limits: Any = None) -> dict:
     """Right and valid answers in %, and tokens a forward, of one setting."""
-    from lohovla.benchmarks.d2f.text_problems import ROOM, batches
+    from lohovla.benchmarks.d2f.text_problems import ROOM, problem_batches
     from lohovla.collect.text_tasks import text_task
-    from lohovla.d2f.decode_loop import decode
+    from lohovla.d2f.decode_loop import decode_prompts
     from lohovla.d2f.sampling import Sampling
 
     judge, settings = text_task(task), text.settings(mode, Sampling(max_tokens=ROOM[task]), limits, size)
     right = valid = tokens = forwards = 0
-    for examples in batches(task, first, problems):
-        answers = decode(text.student, [text.encode(example.prompt) for example in examples], settings)
+    for examples in problem_batches(task, first, problems):
+        answers = decode_prompts(text.student, [text.encode(example.prompt) for example in examples], settings)
         for example, answer in zip(examples, answers, strict=True):
             judged = judge.score(example, text.decode(answer.tokens))
             right, valid = right + judged.right, valid + judged.valid

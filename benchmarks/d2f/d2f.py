@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from lohovla.benchmarks.bench_utils import emit, median
-from lohovla.benchmarks.d2f.text_problems import ROOM, VALIDATION, batches
+from lohovla.benchmarks.d2f.text_problems import ROOM, VALIDATION, problem_batches
 from lohovla.errors import UserError
 from lohovla.progress import progress
 
@@ -105,12 +105,12 @@ def _compare(text: Any, task: str, modes: list[str], problems: int) -> dict[str,
     from lohovla.d2f.sampling import Sampling
 
     judge, sampling = text_task(task), Sampling(max_tokens=ROOM[task])
-    warm = judge.draw(FIRST - 2).prompt
+    warm = judge.draw_problem(FIRST - 2).prompt
     for mode in modes:
         text.generate(warm, mode, sampling)
     kept: dict[str, list[tuple[bool, bool, int, int, float, float]]] = {mode: [] for mode in modes}
     for number in progress(range(problems), desc=task, unit="problem"):
-        example = judge.draw(FIRST + 2 * number)
+        example = judge.draw_problem(FIRST + 2 * number)
         turn = number % len(modes)
         for mode in modes[turn:] + modes[:turn]:
             began, worked = time.perf_counter(), time.process_time()
@@ -148,15 +148,17 @@ def _compare(text: Any, task: str, modes: list[str], problems: int) -> dict[str,
 
 def _agreement(text: Any, task: str, prompts: int) -> dict[str, float]:
     """Whether the chain gives the plain tokens, on further problems, several at once."""
-    from lohovla.d2f.decode_loop import decode
+    from lohovla.d2f.decode_loop import decode_prompts
     from lohovla.d2f.sampling import Sampling
 
     sampling = Sampling(max_tokens=ROOM[task])
     differ = plain_forwards = chain_forwards = tokens = 0
     with progress(total=prompts, desc=f"{task}: chain", unit="problem") as bar:
-        for examples in batches(task, FIRST + 2_000_000, prompts):
+        for examples in problem_batches(task, FIRST + 2_000_000, prompts):
             heads = [text.encode(example.prompt) for example in examples]
-            plain, chain = (decode(text.student, heads, text.settings(mode, sampling)) for mode in ("d2f", "d2f+chain"))
+            plain, chain = (
+                decode_prompts(text.student, heads, text.settings(mode, sampling)) for mode in ("d2f", "d2f+chain")
+            )
             for a, b in zip(plain, chain, strict=True):
                 differ += a.tokens != b.tokens
                 plain_forwards += a.forwards

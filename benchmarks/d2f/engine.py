@@ -111,7 +111,7 @@ def _prompts(service: Any, count: int) -> list[list[int]]:
     from lohovla.collect.text_tasks import text_task
 
     tasks = [text_task(name) for name in _TASKS]
-    return [service.text.encode(tasks[k % 2].draw(_FIRST + 2 * k).prompt) for k in range(count)]
+    return [service.text.encode(tasks[k % 2].draw_problem(_FIRST + 2 * k).prompt) for k in range(count)]
 
 
 def _answer(engine: Any, requests: list[Any], alone: bool = False) -> dict[str, float]:

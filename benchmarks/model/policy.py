@@ -93,10 +93,16 @@ def run(
         part = folder / name
         part.mkdir(parents=True, exist_ok=True)
         rows, _ = evaluate(protocol, part, workers=workers, batch=_BATCH)
-        results, found = result_table.results_of(rows), failure_analysis.summary(row["diagnosis"] for row in rows)
+        results, found = (
+            result_table.results_of(rows),
+            failure_analysis.summarize_diagnoses(row["diagnosis"] for row in rows),
+        )
         each = [result_table.percent(one.rate) for one in (*results.tasks.values(), results.overall)]
         judged = ["-" if (share := found.get(key)) is None else f"{100 * share:.0f} %" for key in ("right", "progress")]
-        print(f"| {' | '.join([ablation.title, *each, result_table.interval(results.overall), *judged])} |", flush=True)
+        print(
+            f"| {' | '.join([ablation.title, *each, result_table.success_interval(results.overall), *judged])} |",
+            flush=True,
+        )
         rates = {task: one.rate for task, one in results.tasks.items()}
         figures[name] = {"success": results.overall.rate, "right": found.get("right"), **rates}
     first = next(iter(figures))

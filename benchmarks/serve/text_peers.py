@@ -128,7 +128,7 @@ def _diffusion(rounds: int) -> list[dict[str, Any]]:
     from lohovla.d2f.text_model import TextModel
 
     text = TextModel.load()
-    prompts = [text.encode(text_task("arithmetic").draw(_FIRST + 2 * k).prompt) for k in range(32)]
+    prompts = [text.encode(text_task("arithmetic").draw_problem(_FIRST + 2 * k).prompt) for k in range(32)]
     limits = text.limits()
     engine = Engine(text.student, EngineSettings(enable_prefix_caching=False))
     size, room = text.size, 112

@@ -140,7 +140,7 @@ def _instrument(env: Any, stages: dict[str, float]) -> None:
 
     for module, name, stage in (
         (mujoco, "mj_step", "physics"),
-        (sensors, "render", "render"),
+        (sensors, "render_camera_picture", "render"),
         (sensors, "render_color", "render"),
     ):
         setattr(module, name, timed(getattr(module, name), stage))

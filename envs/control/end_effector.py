@@ -61,7 +61,7 @@ class EndEffectorController:
         rotation = matrix_from_rotvec(rotvec)
         flange = inside + rotation[:, 2] * self._tool
         now = self.simulation.joint_target
-        solution = ur5e_kinematics.inverse(flange, rotation @ TCP_IN_FLANGE.T, now)
+        solution = ur5e_kinematics.inverse_kinematics(flange, rotation @ TCP_IN_FLANGE.T, now)
         slowed = self._approach(solution.joints, self._largest_step, gripper, rng)
         clamped = not solution.reachable or bool(np.any(inside != position))
         return CommandReport(clamped, slowed)

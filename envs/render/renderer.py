@@ -35,7 +35,7 @@ class Quality:
 QUALITIES = {"fast": Quality(0, 0, 12, 1), "film": Quality(1024, 4, 28, 16)}
 
 
-def render(
+def render_camera_picture(
     model: mujoco.MjModel, data: mujoco.MjData, camera: str, width: int, height: int, quality: str = "fast"
 ) -> tuple[np.ndarray, np.ndarray]:
     """One camera's picture.
@@ -65,7 +65,7 @@ def render(
 def render_color(
     model: mujoco.MjModel, data: mujoco.MjData, camera: str, width: int, height: int, quality: str = "fast"
 ) -> np.ndarray:
-    """The colour of :func:`render` alone, a little faster."""
+    """The colour of :func:`render_camera_picture` alone, a little faster."""
     return _canvas(model, quality, width, height).draw(model, data, camera, width, height, with_depth=False)[0]
 
 
@@ -87,7 +87,8 @@ def check_size(width: int, height: int) -> None:
     """Refuse a picture that is empty or larger than the off-screen buffer."""
     if not (0 < width <= MAX_WIDTH and 0 < height <= MAX_HEIGHT):
         raise UserError(
-            f"a picture of {width} x {height} pixels cannot be drawn", f"1 x 1 to {MAX_WIDTH} x {MAX_HEIGHT} can"
+            f"a picture of {width} x {height} pixels cannot be drawn",
+            f"width and height lie between 1 x 1 and {MAX_WIDTH} x {MAX_HEIGHT}",
         )
 
 

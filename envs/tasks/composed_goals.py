@@ -11,11 +11,11 @@ import numpy as np
 
 from lohovla.envs.tasks.entities import Scene
 from lohovla.envs.tasks.goals import Goal
-from lohovla.envs.tasks.grammar.cells import cell_of, cells, draw_meaning, held_out, reaches_unseen
+from lohovla.envs.tasks.grammar.cells import all_cells, cell_of, draw_meaning, held_out, reaches_unseen
 from lohovla.envs.tasks.grammar.meaning import Meaning
 from lohovla.envs.tasks.grammar.resolve import goal_of
 from lohovla.envs.tasks.grammar.scenes import draw_scene, is_fair
-from lohovla.envs.tasks.grammar.selection import ImpossibleGoal, select
+from lohovla.envs.tasks.grammar.selection import ImpossibleGoal, select_blocks
 from lohovla.envs.tasks.grammar.twins import twin_meanings
 from lohovla.envs.tasks.grammar.wording import Speaker
 from lohovla.envs.tasks.registry import Split, Task, TaskInstance, initial_scene
@@ -103,7 +103,7 @@ class ComposedGoals(Task):
 
     def say(self, meaning: Meaning, scene: Scene, rng: np.random.Generator) -> str:
         """A sentence for a goal in a scene."""
-        return Speaker(rng, self.unseen_words).sentence(meaning, len(select(meaning.who, scene)) > 1)
+        return Speaker(rng, self.unseen_words).sentence(meaning, len(select_blocks(meaning.who, scene)) > 1)
 
     def _draw_cell(self, rng: np.random.Generator) -> str:
         whats = [what for what in self.shares if self.cells_of(what)]
@@ -114,7 +114,7 @@ class ComposedGoals(Task):
 @functools.cache
 def cells_where(what: str, out: bool) -> tuple[str, ...]:
     """The cells of one doing that are held out, or those that are not."""
-    return tuple(cell for cell in cells() if cell.startswith(f"{what}|") and held_out(cell) == out)
+    return tuple(cell for cell in all_cells() if cell.startswith(f"{what}|") and held_out(cell) == out)
 
 
 TASK = ComposedGoals

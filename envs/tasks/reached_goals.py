@@ -8,7 +8,7 @@ import numpy as np
 
 from lohovla.envs.tasks.composed_goals import ComposedGoals
 from lohovla.envs.tasks.entities import Pose
-from lohovla.envs.tasks.grammar.scenes import plan
+from lohovla.envs.tasks.grammar.scenes import oracle_plan
 from lohovla.envs.tasks.registry import TaskInstance, initial_scene
 
 
@@ -22,7 +22,7 @@ class ReachedGoals(ComposedGoals):
 
     def sample(self, rng: np.random.Generator, colors: str | None = None, paraphrase: bool = False) -> TaskInstance:
         problem = super().sample(rng, colors)
-        *_, (scene, _) = plan(problem.goal, initial_scene(problem.layout), problem.max_steps)
+        *_, (scene, _) = oracle_plan(problem.goal, initial_scene(problem.layout), problem.max_steps)
         for name, block in scene.blocks.items():
             x, y, z = scene.centre(name)
             problem.layout.poses[name] = Pose(x, y, max(z, block.edge / 2), scene.yaw(name))

@@ -111,7 +111,7 @@ class PolicyClient:
             except _LOST as error:
                 self._lose(error)
                 if time.monotonic() > deadline:
-                    raise UserError(f"{self.url} keeps breaking off: {_words(error)}", "see its log") from None
+                    raise UserError(f"{self.url} keeps breaking off: {_words(error)}", "see the server's log") from None
                 self._again(deadline)
         self._pending = None
         found = reply.get(f"{REQUEST_PREFIX}id", self._number if not self.is_ours else None)
@@ -139,7 +139,7 @@ class PolicyClient:
         if self.strays >= _MOST_STRAYS:
             raise UserError(
                 f"{self.url} sends more replies than it is asked for: {self.strays} so far",
-                "answers would belong to earlier observations; it must send one for each request",
+                "the server must send exactly one reply for each request",
             )
         self.close()
 
@@ -211,7 +211,7 @@ class PolicyClient:
                 self._socket = opening.__enter__()  # left by close(): the session outlives any block
                 greeting = self._socket.recv(self._timeout)
                 if isinstance(greeting, str):
-                    raise UserError(f"{self.url} refuses: {greeting}", "see its log")
+                    raise UserError(f"{self.url} refuses: {greeting}", "see the server's log")
                 self.metadata = unpack_message(greeting)
                 return
             except (*_LOST, InvalidHandshake, InvalidURI) as error:

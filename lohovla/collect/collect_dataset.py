@@ -16,7 +16,7 @@ from lohovla.collect.environment_version import refuse_other_version
 from lohovla.collect.episode_recorder import features_of, frames_per_second, record_episode
 from lohovla.collect.world_episodes import attempt_task, record_attempt, world_features
 from lohovla.data import dataset_layout
-from lohovla.data.dataset_files import DamagedFile, read_json, read_table
+from lohovla.data.dataset_files import DamagedFile, read_dataset_json, read_table
 from lohovla.data.episode_record import stage
 from lohovla.data.writer import DatasetWriter
 from lohovla.envs.env import BlocksEnv
@@ -202,7 +202,7 @@ def _staged_success(job: CollectJob) -> bool | None:
         return None
     try:
         read_table(job.plan.root, job.staged / "columns.parquet")
-        return bool(read_json(job.plan.root, job.staged / "episode.json")["success"])
+        return bool(read_dataset_json(job.plan.root, job.staged / "episode.json")["success"])
     except (DamagedFile, KeyError):
         shutil.rmtree(job.staged)
         return None

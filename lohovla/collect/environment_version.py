@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lohovla.data import dataset_layout
-from lohovla.data.dataset_files import read_json
+from lohovla.data.dataset_files import read_dataset_json
 from lohovla.envs.tasks.names import VERSION
 from lohovla.errors import UserError
 
@@ -23,7 +23,7 @@ def refuse_other_version(root: Path, remedy: str) -> None:
     path = root / dataset_layout.ORIGIN
     if not path.is_file():
         return
-    made = read_json(root, path).get("version", 0)  # the first version did not write it
+    made = read_dataset_json(root, path).get("version", 0)  # the first version did not write it
     if made != VERSION:
         raise UserError(
             f"{root} was recorded with version {made} of the environment, and this is version {VERSION}, whose"

@@ -32,14 +32,16 @@ def objects_of(scene: Scene) -> np.ndarray:
     Blocks under others are left out. ``z`` is the height of the top face (m), ``yaw`` in [-pi/4, pi/4),
     ``support`` an index of :data:`SUPPORTS`, ``occupied`` whether a bowl or zone has a block on it.
     """
-    rows = [_block_row(scene, name) if name in scene.blocks else _fixture_row(scene, name) for name in visible(scene)]
+    rows = [
+        _block_row(scene, name) if name in scene.blocks else _fixture_row(scene, name) for name in visible_names(scene)
+    ]
     table = np.full((MAX_OBJECTS, len(LABELS)), -1.0, np.float32)
     if rows:  # an empty table has none
         table[: len(rows)] = rows
     return table
 
 
-def visible(scene: Scene) -> list[str]:
+def visible_names(scene: Scene) -> list[str]:
     """Names of what can be seen from above, blocks before bowls and zones, at most MAX_OBJECTS."""
     return [*free_blocks(scene), *scene.fixtures][:MAX_OBJECTS]
 
@@ -57,7 +59,7 @@ def roles_of(scene: Scene, future: Sequence[Subtask]) -> np.ndarray:
     moves, receives = {s.pick for s in future}, {s.target for s in future}
     first = {s.target for s in future[:1]}
     roles = np.zeros((MAX_OBJECTS, 3), np.float32)
-    for row, name in zip(roles, visible(scene), strict=False):
+    for row, name in zip(roles, visible_names(scene), strict=False):
         row[:] = name in moves, name in receives, name in first
     return roles
 

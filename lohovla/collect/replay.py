@@ -13,7 +13,7 @@ import pyarrow as pa
 from lohovla.collect.environment_version import refuse_other_version
 from lohovla.collect.episode_recorder import digest
 from lohovla.data import dataset_layout
-from lohovla.data.dataset_files import UNREADABLE, DamagedFile, read_json, read_table, unreadable
+from lohovla.data.dataset_files import UNREADABLE, DamagedFile, read_dataset_json, read_table, unreadable
 from lohovla.data.dataset_metadata import data_path, read_episode_rows, read_info
 from lohovla.data.parquet import values_of
 from lohovla.envs.env import BlocksEnv
@@ -54,7 +54,7 @@ class Replayer:
         self._features = self._info["features"]
         if not (root / dataset_layout.ORIGIN).exists():
             raise UserError(f"{root} does not say how it was made", "only sets of `lohovla collect` can be replayed")
-        origin = read_json(root, root / dataset_layout.ORIGIN)
+        origin = read_dataset_json(root, root / dataset_layout.ORIGIN)
         if not isinstance(origin.get("env"), dict):
             raise UserError(f"{root} was not recorded in simulation", "only sets of `lohovla collect` can be replayed")
         self._settings = origin["env"]

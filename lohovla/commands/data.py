@@ -56,7 +56,7 @@ def _info(root: Path) -> int:
 
 def _show(config: DictConfig) -> int:
     """Write an episode as a recording for the Rerun viewer; any LeRobot data set will do."""
-    from lohovla.data.rerun_frames import record_episode
+    from lohovla.data.rerun_frames import write_episode_to_rerun
     from lohovla.data.training_set import DatasetChoice, TrainingSet
     from lohovla.rerun_recording import check_viewer
     from lohovla.settings.hydra_config import results_folder
@@ -78,6 +78,6 @@ def _show(config: DictConfig) -> int:
     )
     folder = results_folder(config, "data")
     path = folder / f"episode-{number}.rrd"
-    frames = record_episode(found, 0, path)
+    frames = write_episode_to_rerun(found, 0, path)
     print(f"{frames} frames of episode {number} in {path}; look at them with: rerun {path}")
     return 0

@@ -19,7 +19,7 @@ def run(config: DictConfig) -> int:
     """Print the answers with how many forwards and how long they took."""
     if (config.prompt is None) == (config.example is None):
         raise UserError(
-            "a prompt or an example is wanted, one of them",
+            "one prompt or one example is needed, and not both",
             'for instance `lohovla generate "7480+1100-1691="` or `lohovla generate example=open-plan`',
         )
     if config.picture is not None and Path(config.picture).suffix not in (".gif", ".png"):
@@ -28,7 +28,7 @@ def run(config: DictConfig) -> int:
     from lohovla.d2f.sampling import Sampling
     from lohovla.d2f.text_model import TextModel
 
-    example = None if config.example is None else text_task(config.example).draw(config.seed)
+    example = None if config.example is None else text_task(config.example).draw_problem(config.seed)
     names = (
         "max_tokens",
         "min_tokens",
@@ -88,7 +88,7 @@ def _generate(model: Any, prompt: Any, sampling: Any, config: DictConfig) -> lis
         return model.generate(prompt, config.mode, sampling, n=config.n, **settings)
     if config.n > 1:
         raise UserError("a picture shows one answer", "n=1")
-    from lohovla.d2f.denoising_display import Terminal, draw
+    from lohovla.d2f.denoising_display import Terminal, write_denoising_film
 
     terminal = Terminal(colored(sys.stdout)) if live else None
     views, result = [], None
@@ -101,7 +101,7 @@ def _generate(model: Any, prompt: Any, sampling: Any, config: DictConfig) -> lis
         terminal.clear()
     assert result is not None
     if config.picture is not None:
-        draw(views, prompt if isinstance(prompt, str) else prompt[-1]["content"], Path(config.picture))
+        write_denoising_film(views, prompt if isinstance(prompt, str) else prompt[-1]["content"], Path(config.picture))
     return [result]
 
 

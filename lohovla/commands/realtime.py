@@ -115,7 +115,7 @@ def _film(folder: Path, env: Any, recorder: Any, instruction: str, fps: int) -> 
     film = EpisodeVideo(folder / "video.mp4", env, fps)
     with progress(desc="filming", unit="frame", leave=False) as bar:
         film.on_frame = bar.update
-        recorder.draw(film, instruction)
+        recorder.write_film(film, instruction)
         film.finish()
     film.contact_sheet(folder / "sheet.png")
 

@@ -61,7 +61,7 @@ def _connect(config: DictConfig) -> tuple[Any, Any, str]:
         from lohovla.ros.transport.rosbridge_server import RosbridgeServer
 
         if config.ros_version not in (1, 2):
-            raise UserError(f"ros_version cannot be {config.ros_version}", "1 or 2, of ROS")
+            raise UserError(f"ros_version cannot be {config.ros_version}", "choose 1 for ROS 1, 2 for ROS 2")
         graph = InProcessRos()
         server = RosbridgeServer(graph, config.ros_version, config.host, config.port).start()
         return server, LocalTransport(graph, config.ros_version), f"behind rosbridge at {server.url}"

@@ -76,14 +76,14 @@ def _policy(config: DictConfig) -> tuple[Any, Any, dict[str, Any]]:
     env = _environment(config)
     name, policy_settings = split_settings(chosen)
     if config.checkpoint is not None and "checkpoint" not in policy_settings:
-        raise UserError(f"policy {name} has no checkpoint", "checkpoint=... is for policy=lohovla and policy=lerobot")
+        raise UserError(f"policy {name} takes no checkpoint", "checkpoint=... is for policy=lohovla and policy=lerobot")
     if config.threads is not None:
         import torch
 
         torch.set_num_threads(config.threads)
     policy = make_policy(name, env, **policy_settings)
     if policy.needs_world:
-        raise UserError(f"policy {name} reads the simulation itself", "serve one that only needs observations")
+        raise UserError(f"policy {name} reads the simulation itself", "serve a policy that only needs observations")
     about = {key: value for key, value in env.describe().items() if key != "task"}
     return (
         policy,

@@ -74,7 +74,7 @@ async def serve_text(config: DictConfig) -> int:
         whole = await server.run()
     finally:
         if processes > 1:
-            tensor_parallel.stop(text.student.device)
+            tensor_parallel.stop_workers(text.student.device)
     print("served to the end" if whole else "ended; the model was still busy", flush=True)
     return 0 if whole else 1
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lohovla.d2f.checkpoint_formats import CheckpointFormat
-from lohovla.d2f.load_checkpoint import read_json, read_safetensors
+from lohovla.d2f.load_checkpoint import read_checkpoint_json, read_safetensors
 from lohovla.errors import UserError
 
 _KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])(?:\.default)?\.weight")
@@ -28,9 +28,9 @@ def read_adapter(
     Raises:
         UserError: it is damaged, or fits another model.
     """
-    settings = read_json(folder / "adapter_config.json")
+    settings = read_checkpoint_json(folder / "adapter_config.json")
     if settings.get("peft_type", "LORA") != "LORA":
-        raise UserError(f"{folder} is an adapter of kind {settings['peft_type']}", "LoRA adapters load")
+        raise UserError(f"{folder} is an adapter of kind {settings['peft_type']}", "only LoRA adapters are supported")
     modules = dict(model.named_modules())
     pairs: dict[str, dict[str, Tensor]] = {}
     alphas: dict[str, float] = {}
@@ -45,7 +45,7 @@ def read_adapter(
         wide, side = (module.in_features, 1) if found[2] == "A" else (module.out_features, 0)
         if tensor.shape[side] != wide:
             raise UserError(
-                f"{folder} fits a model of another size: {key} is {tuple(tensor.shape)}, {wide} wanted", _BASE
+                f"{folder} fits a model of another size: {key} is {tuple(tensor.shape)}, {wide} expected", _BASE
             )
         pairs.setdefault(name, {})[found[2]] = tensor
         alphas[name] = _of_pattern(settings.get("alpha_pattern"), found[1], settings["lora_alpha"])
@@ -73,7 +73,7 @@ _BASE = "give the base model that the adapter was trained on"
 
 
 @torch.no_grad()
-def merge(model: PreTrainedModel, settings: dict[str, Any], pairs: dict[str, dict[str, Tensor]]) -> None:
+def merge_adapter(model: PreTrainedModel, settings: dict[str, Any], pairs: dict[str, dict[str, Tensor]]) -> None:
     """Add the adapter to the model's weights."""
     modules = dict(model.named_modules())
     for name, pair in pairs.items():
@@ -84,7 +84,7 @@ def merge(model: PreTrainedModel, settings: dict[str, Any], pairs: dict[str, dic
         weight.copy_(weight.double() + update.to(weight.device))
 
 
-def attach(model: PreTrainedModel, settings: dict[str, Any], pairs: dict[str, dict[str, Tensor]]) -> nn.Module:
+def attach_adapter(model: PreTrainedModel, settings: dict[str, Any], pairs: dict[str, dict[str, Tensor]]) -> nn.Module:
     """The model inside PEFT with the adapter live: it can be switched off, swapped and trained on."""
     from peft import LoraConfig
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lohovla.d2f.denoiser import BlockDenoiser, suppress_mask
 from lohovla.d2f.generation_output import GenerationOutput
-from lohovla.d2f.sampling import Sampling, adjust_logits, choose
+from lohovla.d2f.sampling import Sampling, adjust_logits, choose_tokens
 from lohovla.d2f.stop_strings import Stopped, stopped
 
 
@@ -50,7 +50,7 @@ def autoregress(
             logits[:, list(denoiser.eos_ids)] = -torch.inf
         logits = adjust_logits(logits, sampling, prompt, answer.tokens)
         chance = torch.rand(1, generator=generator).to(device) if sampling.temperature else None
-        token, sure, logprobs = choose(logits, sampling, chance)
+        token, sure, logprobs = choose_tokens(logits, sampling, chance)
         forwards = answer.forwards + 1
         if int(token) in denoiser.eos_ids:
             yield replace(answer, forwards=forwards, reason="end")
@@ -107,7 +107,7 @@ def diffuse(
         if sampling.adjusts:
             logits = adjust_logits(logits, sampling, prompt, canvas[canvas != denoiser.mask_id].tolist())
         chance = torch.rand(length, generator=generator).to(device)[places] if sampling.temperature else None
-        tokens, confidence, logprobs = choose(logits, sampling, chance)
+        tokens, confidence, logprobs = choose_tokens(logits, sampling, chance)
         best = confidence.topk(min(each, len(places))).indices
         where = places[best]
         canvas[where] = tokens[best]

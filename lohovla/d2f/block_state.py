@@ -42,9 +42,12 @@ class Thresholds:
     def __post_init__(self) -> None:
         for name in ("add", "activate"):
             if not 0.0 <= getattr(self, name) <= 1.0:
-                raise UserError(f"threshold {name} is {getattr(self, name)}", "it lies between 0 and 1")
+                raise UserError(f"threshold {name} cannot be {getattr(self, name)}", "it lies between 0 and 1")
         if self.accept < 0.0:
-            raise UserError(f"threshold accept is {self.accept}", "it is 0 or more; 1 and above accept one at a time")
+            raise UserError(
+                f"threshold accept cannot be {self.accept}",
+                "it is 0 or more; from 1 on, one token is accepted at a time",
+            )
 
 
 class ThresholdValues(Protocol):
@@ -159,7 +162,7 @@ class DecodeState:
 PER_ROW = ("tokens", "given", "limit", "open", "full", "retired", "ended")
 
 
-def start(
+def empty_state(
     rows: int,
     max_tokens: int | Tensor,
     size: int,
@@ -184,7 +187,7 @@ def start(
         device: where the state lives.
     """
     if size < 1:
-        raise UserError(f"a block of {size} tokens", "block_size is at least 1")
+        raise UserError(f"block_size cannot be {size}", "it is at least 1")
     limit = torch.as_tensor(max_tokens, device=device).expand(rows) // size
     blocks = int(limit.max()) if rows else 0
     tokens = torch.full((rows, blocks * size), mask_id, dtype=torch.long, device=device)

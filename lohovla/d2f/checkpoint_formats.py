@@ -237,15 +237,17 @@ def checkpoint_format_of(raw: dict[str, Any], where: object) -> CheckpointFormat
         loaded = ", ".join(layout.name for layout in LAYOUTS.values() if layout.divide is not None)
         raise UserError(
             f"{where} is a mixture of experts ({experts} is {raw[experts]}) of a kind that is not known",
-            f"those of {loaded} load, and dense ones: {known}",
+            f"supported are those of {loaded}, and dense models: {known}",
         )
     if layout is None:
-        raise UserError(f"{where} has layout {kind or 'unknown'!r}", f"layouts that load: {known}")
+        raise UserError(
+            f"{where} has the model type {kind or 'unknown'!r}, which is not supported", f"supported: {known}"
+        )
     windows = raw.get("sliding_window") and (kind == "mistral" or raw.get("use_sliding_window"))
     if windows:
         raise UserError(
             f"{where} has attention over a sliding window of {raw['sliding_window']}",
-            "models with full attention in every layer load",
+            "only models with full attention in every layer are supported",
         )
     return layout
 

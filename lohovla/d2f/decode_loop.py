@@ -14,7 +14,7 @@ from lohovla.d2f.denoiser import BlockCache, BlockDenoiser, suppress_mask
 from lohovla.d2f.forward_window import ForwardWindow
 from lohovla.d2f.generation_output import GenerationOutput
 from lohovla.d2f.parallel_verification import PlainVerifier, Verifier
-from lohovla.d2f.sampling import Proposals, Sampling, adjust_logits, choose
+from lohovla.d2f.sampling import Proposals, Sampling, adjust_logits, choose_tokens
 from lohovla.d2f.stop_strings import stopped
 from lohovla.errors import UserError
 
@@ -39,7 +39,7 @@ class DecodeSettings:
 
 
 @torch.inference_mode()
-def decode(
+def decode_prompts(
     denoiser: BlockDenoiser,
     prompts: Sequence[Tensor | Sequence[int]],
     settings: DecodeSettings | None = None,
@@ -65,7 +65,7 @@ def decode(
 
 
 class DecodeSession:
-    """Sequences being decoded; iterate over it, a forward a turn. Arguments as of :func:`decode`.
+    """Sequences being decoded; iterate over it, a forward a turn. Arguments as of :func:`decode_prompts`.
 
     Attributes:
         canvas: the state of the sequences still going on.
@@ -101,7 +101,7 @@ class DecodeSession:
         most = torch.tensor(
             [settings.sampling.max_tokens + (len(tails[k]) if tails else 0) for k in range(len(heads))], device=device
         )
-        self.canvas = block_state.start(
+        self.canvas = block_state.empty_state(
             len(heads), most, size, denoiser.mask_id, denoiser.eos_ids, tails, settings.early, device
         )
         self.prompt = torch.nn.utils.rnn.pad_sequence(heads, batch_first=True) if heads else torch.zeros(0, 0)
@@ -214,7 +214,9 @@ class DecodeSession:
                     mine = at + (own == row).nonzero()[:, 0]
                     logits[mine] = adjust_logits(logits[mine], sampling, *self._said(canvas, row))
                 at += len(own)
-        tokens, confidence, logprobs = choose(logits, sampling, None if chance is None else chance[rows, columns])
+        tokens, confidence, logprobs = choose_tokens(
+            logits, sampling, None if chance is None else chance[rows, columns]
+        )
         logprob = logprobs.gather(1, tokens[:, None])[:, 0]
         ranked_logprob, ranked = logprobs.topk(sampling.logprobs, -1)
         made, at = [], 0

@@ -27,7 +27,7 @@ class Terminal:
     def show(self, view: DecodeView) -> None:
         """Replace what is shown."""
         width, height = shutil.get_terminal_size()
-        cells = cells_of(view)
+        cells = token_cells(view)
         lines = wrap(cells, width - 1)[-(height - 3) :]
         self._back()
         for line in lines:
@@ -49,7 +49,7 @@ class Terminal:
             self.stream.write(f"\x1b[{self._lines}A\r")
 
 
-def cells_of(view: DecodeView) -> list[tuple[str, str]]:
+def token_cells(view: DecodeView) -> list[tuple[str, str]]:
     """Text and style of each token; blocks are parted by a bar."""
     cells = []
     for place, (piece, born) in enumerate(zip(view.pieces, view.born, strict=True)):
@@ -84,7 +84,7 @@ _TINTS = ((244, 247, 252), (250, 246, 238))
 _MARGIN, _WIDTH, _LINE, _SIZE = 16, 620, 21, 14
 
 
-def draw(views: Sequence[DecodeView], prompt: str, file: Path) -> None:
+def write_denoising_film(views: Sequence[DecodeView], prompt: str, file: Path) -> None:
     """A film (GIF) of all views, or four of them side by side (PNG).
 
     Each token has the place it has in the finished text, so that nothing moves: grey while masked, green when new.

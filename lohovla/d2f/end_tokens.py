@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lohovla.d2f.load_checkpoint import read_json
+from lohovla.d2f.load_checkpoint import read_checkpoint_json
 
 _PROBE = "Zq7"  # said in a turn of the model, to see what its chat template puts behind
 
@@ -28,7 +28,7 @@ def end_token_ids(folder: Path, raw: dict[str, Any], layout_ids: Sequence[int], 
     """
     file = folder / "generation_config.json"
     own = _listed(raw.get("eos_token_id"))
-    generation = _listed(read_json(file).get("eos_token_id")) if file.exists() else []
+    generation = _listed(read_checkpoint_json(file).get("eos_token_id")) if file.exists() else []
     family = list(layout_ids) if not own or set(own) <= set(layout_ids) else []
     turn = end_of_turn(tokenizer)
     found = [*own, *generation, *_listed(tokenizer.eos_token_id), *family, *([] if turn is None else [turn])]

@@ -92,7 +92,7 @@ def llada2_config(raw: dict[str, Any]) -> Glm4MoeConfig:
     """LLaDA2 and LLaDA2.1: sigmoid router with groups and a bias of choice, a shared expert, half of a head turned."""
     _only(raw, "LLaDA2", use_bias=False, score_function="sigmoid", norm_topk_prob=True, hidden_act="silu")
     if not raw.get("num_shared_experts"):
-        raise UserError("this LLaDA2 has no shared expert", "checkpoints with one load")
+        raise UserError("this LLaDA2 has no shared expert", "only checkpoints with one are supported")
     heads = raw["num_attention_heads"]
     settings: dict[str, Any] = {
         "vocab_size": raw["vocab_size"],
@@ -164,7 +164,9 @@ def llada_moe_config(raw: dict[str, Any]) -> Qwen3MoeConfig:
 
 def _rope(raw: dict[str, Any], base: float, partial: float = 1.0) -> dict[str, Any]:
     if raw.get("rope_scaling"):
-        raise UserError("this checkpoint scales its rotary angles", "mixtures of experts load without rope_scaling")
+        raise UserError(
+            "this checkpoint scales its rotary angles", "mixtures of experts are supported without rope_scaling"
+        )
     return {"rope_type": "default", "rope_theta": raw.get("rope_theta", base), "partial_rotary_factor": partial}
 
 
@@ -173,7 +175,9 @@ def _only(raw: dict[str, Any], family: str, **known: Any) -> None:
     for name, value in known.items():
         given = raw.get(name)
         if given is not None and given != value:
-            raise UserError(f"this {family} has {name}={given!r}", f"checkpoints with {name}={value!r} load")
+            raise UserError(
+                f"this {family} has {name}={given!r}", f"only checkpoints with {name}={value!r} are supported"
+            )
 
 
 def rows_alike(experts: Any, hidden: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:

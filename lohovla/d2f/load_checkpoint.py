@@ -82,7 +82,7 @@ def load_model(
     Raises:
         UserError: damaged, incomplete, or of another layout than its configuration says.
     """
-    raw = read_json(folder / "config.json")
+    raw = read_checkpoint_json(folder / "config.json")
     layout = checkpoint_format_of(raw, folder)
     try:
         config = layout.config(raw)
@@ -168,7 +168,7 @@ def _tensors(folder: Path, device: str) -> Iterator[tuple[str, Tensor]]:
     # Files that lie there besides (an adapter, the same weights in other names) are not of the model.
     index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
     if index.exists():
-        wanted = set(read_json(index).get("weight_map", {}).values())
+        wanted = set(read_checkpoint_json(index).get("weight_map", {}).values())
         absent = sorted(wanted - {file.name for file in files})
         if absent:
             raise UserError(f"{folder} lacks {absent[0]}", _AGAIN)
@@ -193,7 +193,7 @@ def read_safetensors(file: Path, device: str = "cpu") -> Iterator[tuple[str, Ten
         raise UserError(f"{file} is damaged: {str(error).splitlines()[0]}", _AGAIN) from None
 
 
-def read_json(file: Path) -> dict[str, Any]:
+def read_checkpoint_json(file: Path) -> dict[str, Any]:
     """A JSON file.
 
     Raises:

@@ -13,7 +13,7 @@ from lohovla.d2f import adapters
 from lohovla.d2f.block_state import Thresholds
 from lohovla.d2f.denoiser import DecoderDenoiser
 from lohovla.d2f.end_tokens import end_token_ids
-from lohovla.d2f.load_checkpoint import check_device, denoiser_of, find, load_model, read_json
+from lohovla.d2f.load_checkpoint import check_device, denoiser_of, find, load_model, read_checkpoint_json
 from lohovla.errors import UserError
 
 
@@ -50,11 +50,11 @@ def load_parts(
         own = bare if live else copy.deepcopy(bare)
         lora, pairs = adapters.read_adapter(where, layout, own)
         if live:
-            adapters.attach(own, lora, pairs)
+            adapters.attach_adapter(own, lora, pairs)
         else:
-            adapters.merge(own, lora, pairs)
+            adapters.merge_adapter(own, lora, pairs)
         if (where / "d2f.json").exists():
-            settings = settings | read_json(where / "d2f.json")
+            settings = settings | read_checkpoint_json(where / "d2f.json")
         student = denoiser_of(own, layout, raw | {"d2f": settings})
     limits = Thresholds(**settings["thresholds"]) if "thresholds" in settings else None
     if live and student is not None:
@@ -67,7 +67,7 @@ def _dtype(name: str | None) -> torch.dtype | None:
         return None
     kind = getattr(torch, name, None)
     if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
-        raise UserError(f"there is no type of weights {name!r}", "float32, bfloat16 and float16 are usual")
+        raise UserError(f"dtype cannot be {name!r}", "choose float32, bfloat16 or float16")
     return kind
 
 

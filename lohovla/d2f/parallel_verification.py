@@ -117,7 +117,7 @@ class LookaheadBranches:
 
     def __post_init__(self) -> None:
         if self.width < 1:
-            raise UserError(f"{self.width} branches", "branches=4 is usual")
+            raise UserError(f"branches cannot be {self.width}", "4 is usual")
 
     @property
     def most_versions(self) -> int:
@@ -148,7 +148,10 @@ class LookaheadBranches:
         best = lib.stack(scores).argmax(0)
         chosen, proposed = versions[0].canvas, proposals[0]
         for k in range(1, len(versions)):
-            chosen, proposed = merge(best == k, versions[k].canvas, chosen), proposals[k].where(best == k, proposed)
+            chosen, proposed = (
+                merge_states(best == k, versions[k].canvas, chosen),
+                proposals[k].where(best == k, proposed),
+            )
         if session.proposals is not None:
             session.note(session.canvas.masked & ~chosen.masked, session.proposals)
         return chosen, proposed
@@ -171,7 +174,7 @@ class SpeculativeDrafts:
 
     def __post_init__(self) -> None:
         if self.depth < 1:
-            raise UserError(f"{self.depth} drafts", "drafts=6 is usual")
+            raise UserError(f"drafts cannot be {self.depth}", "6 is usual")
 
     @property
     def most_versions(self) -> int:
@@ -202,7 +205,7 @@ class SpeculativeDrafts:
             moved, landed, answer = nobody, canvas, proposed
             for draft, proposal in zip(versions[1:], proposals[1:], strict=True):
                 hit = draft.rows & states_equal(following, draft.canvas) & ~states_equal(following, canvas) & ~moved
-                landed, answer = merge(hit, draft.canvas, landed), proposal.where(hit, answer)
+                landed, answer = merge_states(hit, draft.canvas, landed), proposal.where(hit, answer)
                 moved = moved | hit
             if not moved.any():
                 return canvas, proposed
@@ -237,7 +240,7 @@ def fill_positions(session: VerifierContext, places: Array, usable: Array) -> De
     return replace(canvas, tokens=tokens, ended=canvas.ended | (filled & canvas.ends(tokens)).any(1))
 
 
-def merge(rows: Array, mine: DecodeState, other: DecodeState) -> DecodeState:
+def merge_states(rows: Array, mine: DecodeState, other: DecodeState) -> DecodeState:
     """Of the sequences ``rows`` (n,) bool the state in ``mine``, of the others that in ``other``."""
     lib = array_namespace(rows)
     parts = {}
@@ -271,4 +274,4 @@ def _advanced(session: VerifierContext, places: Array, usable: Array) -> Candida
         block_state.commit_blocks(fill_positions(session, places, usable)), session.settings.thresholds
     )
     rows = usable[:, -1]
-    return Candidate(merge(rows, canvas, session.canvas), rows)
+    return Candidate(merge_states(rows, canvas, session.canvas), rows)

@@ -19,7 +19,7 @@ class Sampling:
     """How tokens are chosen and answers end.
 
     Attributes:
-        max_tokens: tokens at most; whole blocks count in ``decode``, single tokens elsewhere.
+        max_tokens: tokens at most; whole blocks count in ``decode_prompts``, single tokens elsewhere.
         min_tokens: no end token before so many.
         temperature: 0 takes the most likely token; above, tokens are drawn.
         top_p: draw from the likeliest tokens that make up this much probability.
@@ -66,7 +66,7 @@ class Sampling:
         )
         for fine, name, wanted in checks:
             if not fine:
-                raise UserError(f"{name} is {getattr(self, name)!r}", f"it is {wanted}")
+                raise UserError(f"{name} cannot be {getattr(self, name)!r}", f"it is {wanted}")
 
     @property
     def adjusts(self) -> bool:
@@ -108,7 +108,7 @@ class Proposals:
         )
 
 
-def choose(logits: Tensor, sampling: Sampling, chance: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def choose_tokens(logits: Tensor, sampling: Sampling, chance: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Tokens (m,), confidences (m,) and the log-probabilities (m, vocabulary) before temperature and filters.
 
     Args:

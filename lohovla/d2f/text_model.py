@@ -165,7 +165,7 @@ class TextModel:
             prompt += "\n"  # the prompts of the small models that are trained here end in a line end
         ids = encode_prompt(self.tokenizer, prompt, special=True)
         if not ids:
-            raise UserError("the prompt is empty", "say something: `lohovla generate --help` has examples")
+            raise UserError("the prompt is empty", "`lohovla generate --help` has examples")
         return ids
 
     @property
@@ -217,7 +217,7 @@ class TextModel:
         if self.adapted and mode in ("ar", "diffusion"):
             raise UserError(f"a model with a live adapter cannot decode {mode}", "use adapter_live=false, or mode=d2f")
         if n < 1:
-            raise UserError(f"{n} answers", "n is at least 1")
+            raise UserError(f"n cannot be {n}", "it is at least 1")
         ids = self.encode(prompt) if isinstance(prompt, str) else self.encode_chat(prompt)
         if mode == "ar":
             if not self.base.shift:
@@ -240,7 +240,7 @@ class TextModel:
         else:
             size = size or self.size
             if size < 1:
-                raise UserError(f"a block of {size} tokens", "block_size is at least 1")
+                raise UserError(f"block_size cannot be {size}", "it is at least 1")
             # Whole blocks are decoded, at least as many tokens as are wanted, and the answers are cut.
             tail = len(ids) % size if self.student.prompt == "blocks" else 0
             room = -(-(sampling.max_tokens + tail) // size) * size - tail

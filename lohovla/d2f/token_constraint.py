@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lohovla.d2f.sampling import Sampling, choose
+from lohovla.d2f.sampling import Sampling, choose_tokens
 
 
 class TokenConstraint(Protocol):
@@ -68,7 +68,7 @@ class ConstrainedRow:
                 raise RuntimeError("the constraint allows no further token")
             barred = torch.from_numpy(~may).to(device)
             own = logits[k : k + 1].masked_fill(barred, -torch.inf)
-            found, confidence, logprobs = choose(own, sampling, chance[k : k + 1])
+            found, confidence, logprobs = choose_tokens(own, sampling, chance[k : k + 1])
             self._least = min(self._least, float(confidence))
             token[k], sure[k], logprob[k] = found[0], self._least, logprobs[0, found[0]]
             ranked_logprob[k], ranked[k] = logprobs[0].topk(ranks)

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from lohovla.data import dataset_layout, language_columns, statistics
 from lohovla.data.check_statistics import COUNTERS, compare_episode, compare_set
-from lohovla.data.dataset_files import UNREADABLE, DamagedFile, read_json, read_table, unreadable
+from lohovla.data.dataset_files import UNREADABLE, DamagedFile, read_dataset_json, read_table, unreadable
 from lohovla.data.dataset_metadata import data_path, read_info, rows_of_file, subtasks_lost, video_path
 from lohovla.data.parquet import decode_stored_picture, read_index, values_of
 from lohovla.data.statistics import Stats
@@ -84,7 +84,7 @@ class _Check:
             if self._info[name] != found:
                 yield f"{dataset_layout.INFO}: {name} is {self._info[name]}, but there are {found}"
         if self._sum is not None and self._root / dataset_layout.STATS not in self._damaged:
-            yield from compare_set(read_json(self._root, self._root / dataset_layout.STATS), self._sum)
+            yield from compare_set(read_dataset_json(self._root, self._root / dataset_layout.STATS), self._sum)
 
     def _summaries(self) -> Iterator[str]:
         """The files of ``meta`` other than the episodes'."""
@@ -92,7 +92,7 @@ class _Check:
             path = self._root / name
             try:
                 if path.exists() or (name == dataset_layout.STATS and self._info["total_episodes"]):
-                    read_json(self._root, path)
+                    read_dataset_json(self._root, path)
             except UserError as error:
                 self._damaged.add(path)
                 yield _line(error)

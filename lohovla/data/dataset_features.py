@@ -69,7 +69,7 @@ def find_features(features: Mapping[str, Mapping[str, Any]], rename: Mapping[str
     """
     named = {_renamed(feature, rename): feature for feature in features}
     if len(named) < len(features):
-        raise UserError(f"rename={{...}} calls two features of {where} the same", "give each another name")
+        raise UserError(f"rename={{...}} gives two features of {where} the same name", "give each another name")
     cameras = tuple(
         PictureFeature(
             feature, camera_name(name), *picture_size(features[feature]), features[feature]["dtype"] == "video"
@@ -144,7 +144,7 @@ def _refuse_foreign(named: Mapping[str, str], features: Mapping[str, Mapping[str
         pairs.update({feature: feature.rpartition(".")[2] for feature in strange})
     if pairs:
         raise UserError(
-            f"{where} calls its features {name_list(list(pairs))}, which LeRobot calls otherwise",
+            f"{where} names features otherwise than LeRobot does: {name_list(list(pairs))}",
             f"if they are what their names say, write {rename_setting(pairs)}",
         )
 

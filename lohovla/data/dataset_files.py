@@ -96,7 +96,7 @@ def read_table(
         raise unreadable(root, path, error) from None
 
 
-def read_json(root: Path, path: Path) -> dict[str, Any]:
+def read_dataset_json(root: Path, path: Path) -> dict[str, Any]:
     """A JSON object.
 
     Raises:

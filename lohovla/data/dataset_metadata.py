@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lohovla.data import dataset_layout
-from lohovla.data.dataset_files import DamagedFile, read_json, read_table
+from lohovla.data.dataset_files import DamagedFile, read_dataset_json, read_table
 from lohovla.errors import UserError
 
 _COUNTS = ("episode_index", "length", "dataset_from_index", "dataset_to_index")
@@ -31,7 +31,7 @@ def read_info(root: Path, versions: Sequence[int] = (3,)) -> dict[str, Any]:
     path = root / dataset_layout.INFO
     if not path.exists():
         raise UserError(f"{root} is not a data set: it has no {dataset_layout.INFO}", "`lohovla collect` makes one")
-    info = read_json(root, path)
+    info = read_dataset_json(root, path)
     if "codebase_version" in info and major_version(info) not in versions:
         read = " or ".join(f"v{version}.x" for version in versions)
         raise UserError(

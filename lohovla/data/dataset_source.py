@@ -17,7 +17,7 @@ from lohovla.data.dataset_features import (
     depth_features,
     find_features,
 )
-from lohovla.data.dataset_files import read_json
+from lohovla.data.dataset_files import read_dataset_json
 from lohovla.data.dataset_folder import DatasetChoice, fetch, find_dataset
 from lohovla.data.dataset_metadata import read_info
 from lohovla.data.episode_columns import EpisodeColumns, read_columns
@@ -136,7 +136,7 @@ class DatasetSource:
 
     def _calibrated(self) -> bool:
         path = self.root / dataset_layout.ORIGIN
-        return path.exists() and bool(read_json(self.root, path).get("calibration"))
+        return path.exists() and bool(read_dataset_json(self.root, path).get("calibration"))
 
 
 def open_source(choice: DatasetChoice, rename: Mapping[str, str]) -> DatasetSource:

@@ -142,15 +142,13 @@ def find_cameras(
     if unknown := [name for name in rename if name not in offered]:
         raise UserError(f"{where} has no camera {unknown[0]!r} to rename", f"it has {name_list(offered)}")
     if unread := [name for name in rename.values() if name not in reads]:
-        raise UserError(
-            f"no camera {unread[0]!r} is read, as rename={{...}} would have it", f"read: {name_list(reads)}"
-        )
+        raise UserError(f"rename={{...}} names a camera {unread[0]!r}, which is not read", f"read: {name_list(reads)}")
     found: dict[str, str] = {}
     for source in offered:
         target = rename.get(source, source)
         if target not in found or source in rename:
             if target in found and found[target] in rename:
-                raise UserError(f"rename={{...}} calls two cameras {target!r}", "give each another name")
+                raise UserError(f"rename={{...}} gives two cameras the name {target!r}", "give each another name")
             found[target] = source
     lost = [name for name in reads if name not in found]
     if not lost:

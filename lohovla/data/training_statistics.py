@@ -10,7 +10,7 @@ import numpy as np
 
 from lohovla.data import dataset_layout
 from lohovla.data.check_statistics import is_quantile
-from lohovla.data.dataset_files import read_json
+from lohovla.data.dataset_files import read_dataset_json
 from lohovla.data.features import STATISTICS
 from lohovla.data.statistics import QUANTILES, of_values
 from lohovla.errors import UserError
@@ -37,7 +37,7 @@ def compare_stated(root: Path, feature: str, names: Sequence[str], values: np.nd
     if not path.exists():
         return
     try:
-        stated = read_json(root, path).get(feature)
+        stated = read_dataset_json(root, path).get(feature)
     except UserError as error:
         yield f"{error.cause}; statistics are computed from the data"
         return

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from lohovla.data import dataset_layout, statistics
-from lohovla.data.dataset_files import DamagedFile, read_json, read_table
+from lohovla.data.dataset_files import DamagedFile, read_dataset_json, read_table
 from lohovla.data.dataset_metadata import read_info, rows_of_file
 from lohovla.data.language_columns import FEATURE, PERSISTENT, language_rows
 from lohovla.data.language_columns import language_column as said_in_each
@@ -87,7 +87,7 @@ class DatasetWriter:
 
     def _resume(self) -> None:
         info = read_info(self.root)
-        origin = read_json(self.root, self.root / dataset_layout.ORIGIN)
+        origin = read_dataset_json(self.root, self.root / dataset_layout.ORIGIN)
         bound = (
             info["total_episodes"] > 0 or dataset_layout.path_of(self.root, dataset_layout.EPISODES_PATH, 0).exists()
         )
@@ -142,7 +142,7 @@ class DatasetWriter:
 
     def commit(self, staged: Path) -> int:
         """Make a staged episode the next of the set; returns its number."""
-        about = read_json(self.root, staged / "episode.json")
+        about = read_dataset_json(self.root, staged / "episode.json")
         number, length = self.episodes, about["length"]
         table = read_table(self.root, staged / "columns.parquet")
         sentences = table["subtask"].to_pylist() if self._planned else []

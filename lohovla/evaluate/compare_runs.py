@@ -203,7 +203,7 @@ def _body(
     for first, second, pairs in comparisons:
         total = pairs[-1]
         yield f"<h2>{escape(second.name)} against {escape(first.name)}</h2>"
-        yield html.numbers(
+        yield html.number_row(
             [
                 (
                     f"{100 * (total.rates[1] - total.rates[0]):+.1f}",

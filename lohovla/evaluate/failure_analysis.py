@@ -108,7 +108,7 @@ class FailureAnalyzer:
         return self.diagnosis
 
 
-def summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
+def summarize_diagnoses(rows: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
     """Figures over episodes' diagnoses: shares in [0, 1], medians and 95th percentiles in mm.
 
     A share of nothing, of plans where none was made, say, is None.
@@ -151,11 +151,11 @@ _COLUMNS = {
 
 
 def summary_by_task(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """:func:`summary` of each task's episodes."""
+    """:func:`summarize_diagnoses` of each task's episodes."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault(row["task"], []).append(row.get("diagnosis"))  # type: ignore[arg-type]
-    return {task: summary(group) for task, group in groups.items()}
+    return {task: summarize_diagnoses(group) for task, group in groups.items()}
 
 
 def as_table(found: Mapping[str, Mapping[str, float | None]]) -> tuple[list[str], list[list[str]]]:

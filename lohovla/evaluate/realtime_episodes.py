@@ -167,14 +167,14 @@ class Recorder:
             return
         self._next += 1.0 / self._fps
         progress = play.progress
-        self.frames.append(VideoMoment(self._env.get_state(), progress.subtask, progress.score, status(loop)))
+        self.frames.append(VideoMoment(self._env.get_state(), progress.subtask, progress.score, status_lines(loop)))
 
     def finish(self, loop: ControlLoop, play: EpisodeRunner) -> None:
         """Keep the last moment."""
         self._next = 0.0
         self(loop, play)
 
-    def draw(self, film: Any, instruction: str) -> None:
+    def write_film(self, film: Any, instruction: str) -> None:
         """Write the frames to a ``EpisodeVideo``; the environment ends in the last state."""
         for index, frame in enumerate(self.frames):
             self._env.set_state(frame.state)
@@ -185,7 +185,7 @@ class Recorder:
                 film.shoot(frame.subtask, frame.score)
 
 
-def status(loop: ControlLoop) -> tuple[str, str]:
+def status_lines(loop: ControlLoop) -> tuple[str, str]:
     """Two lines: what the loop does, and how punctual it is."""
     reply = loop.latency_stats.stages["reply"][-1:] or [0.0]
     delay = loop.latency_stats.delays[-1:] or [0]

@@ -38,7 +38,7 @@ class RecordedPolicy(Policy):
         """Decide, and write it down."""
         decision = self.policy.act(observation, context)
         recording, first = self.recording, context.step == 0
-        recording.at(context.step, self._env.simulation.time)
+        recording.set_time(context.step, self._env.simulation.time)
         features = self._env.features
         recording.observation(observation, features.state_names)
         self._score += context.reward

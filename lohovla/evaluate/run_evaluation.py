@@ -40,7 +40,7 @@ def evaluate(
     log = EpisodeLog(folder, protocol.episodes)
     pictures = folder / FAILURES
     pictures.mkdir(exist_ok=True)
-    groups = [_group(protocol, task, seeds) for task in protocol.tasks for seeds in chunks(protocol.seeds, batch)]
+    groups = [_group(protocol, task, seeds) for task in protocol.tasks for seeds in in_groups(protocol.seeds, batch)]
     seconds = play_missing(log, groups, play_group, lambda played: _write(log, played, pictures), runner, workers)
     return log.close(), seconds
 
@@ -89,7 +89,7 @@ def _group(protocol: Protocol, task: str, seeds: tuple[int, ...]) -> EpisodeGrou
     return EpisodeGroup(task, seeds, protocol.policy, protocol.env, protocol.policy_settings, protocol.diagnose)
 
 
-def chunks(values: tuple[_T, ...], size: int) -> Iterator[tuple[_T, ...]]:
+def in_groups(values: tuple[_T, ...], size: int) -> Iterator[tuple[_T, ...]]:
     """Values in groups of a size; the last may be smaller."""
     for start in range(0, len(values), size):
         yield values[start : start + size]

@@ -15,7 +15,7 @@ from lohovla.errors import UserError
 from lohovla.evaluate.episode_files import FAILURES, chosen_for_films, picture_path
 from lohovla.evaluate.episode_log import NAME, EpisodeLog, Row, flatten, read_settings
 from lohovla.evaluate.missing_episodes import play_missing
-from lohovla.evaluate.run_evaluation import VIDEOS, chunks
+from lohovla.evaluate.run_evaluation import VIDEOS, in_groups
 from lohovla.evaluate.world_episodes import WorldEpisodeGroup, WorldGroupResult, play_world_group
 from lohovla.evaluate.world_protocol import NOT_DECISIVE, WorldProtocol
 from lohovla.output_folder import write_atomically
@@ -41,7 +41,7 @@ def evaluate_world(
     groups = [
         WorldEpisodeGroup(protocol.world, task, words, seeds, protocol.policy, protocol.policy_settings)
         for task, words in protocol.words.items()
-        for seeds in chunks(protocol.seeds, protocol.batch)
+        for seeds in in_groups(protocol.seeds, protocol.batch)
     ]
     seconds = play_missing(log, groups, play_world_group, lambda played: _write(log, played, folder), runner, workers)
     return log.close(), seconds

@@ -43,7 +43,7 @@ class Solution(NamedTuple):
     reachable: bool
 
 
-def forward(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def forward_kinematics(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Flange position (3,) and rotation (3, 3) of ``joints`` (6,)."""
     pose = np.eye(4)
     for q, d, a, alpha in zip(joints, DH_D, DH_A, DH_ALPHA, strict=True):
@@ -54,7 +54,7 @@ def forward(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return pose[:3, 3], pose[:3, :3]
 
 
-def inverse(position: np.ndarray, rotation: np.ndarray, near: np.ndarray) -> Solution:
+def inverse_kinematics(position: np.ndarray, rotation: np.ndarray, near: np.ndarray) -> Solution:
     """Joints that bring the flange to a pose, each the turn nearest to ``near`` within its limits.
 
     A position out of reach gives the arm stretched towards it, or folded as far as it goes.

@@ -25,7 +25,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from lohovla.d2f.load_checkpoint import find, read_json
+from lohovla.d2f.load_checkpoint import find, read_checkpoint_json
 from lohovla.errors import UserError
 from lohovla.model.checkpoint import quiet, refuse_other_weights
 from lohovla.model.configuration import PRECISIONS, LoHoVLAConfig
@@ -76,7 +76,7 @@ def pretrained_parts(name: str | Path, settings: Mapping[str, Any]) -> tuple[LoH
 
 
 def _read(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    kind = read_json(folder / "config.json").get("model_type")
+    kind = read_checkpoint_json(folder / "config.json").get("model_type")
     if kind not in FAMILIES:
         raise UserError(f"{folder} holds a model of type {kind}", f"backbones are of type {' or '.join(FAMILIES)}")
     logging.disable_progress_bar()
@@ -89,7 +89,9 @@ def _read(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
         raise UserError(f"{folder} is damaged: {str(error).strip().splitlines()[0]}", _AGAIN) from None
     refuse_other_weights(folder, report, _AGAIN)
     if not model.config.get_text_config().tie_word_embeddings:
-        raise UserError(f"{folder} has a language head of its own", "take a model whose head is tied to its embeddings")
+        raise UserError(
+            f"{folder} has a language head of its own", "choose a model whose language head is tied to its embeddings"
+        )
     return model
 
 

@@ -58,8 +58,8 @@ def load_checkpoint(
     folder = NANO if folder in (None, "nano") else Path(str(folder))
     if _config_of(folder).get("detector", True) is False:
         raise UserError(
-            f"{folder} learned from a robot's demonstrations, and has no parts for the block world's detector",
-            "it plays where its cameras, state and action fit: lohovla evaluate world=..., lohovla ros",
+            f"{folder} learned from a robot's demonstrations: it has no detector, which the block world needs",
+            "use it where its cameras, state and actions match: lohovla evaluate world=..., lohovla ros",
         )
     model = _load_model(folder, device, dtype)
     stem = model.stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -205,7 +205,10 @@ def copy_subgoal_parts(model: LoHoVLA, folder: Path | str) -> None:
     other, _ = load_checkpoint(folder)
     learned = {name for name in ("autoencoder", "subgoal") if name in other.config.trained_stages}
     if not learned:
-        raise UserError(f"{folder} has no trained autoencoder or image head to take over", "name one that was trained")
+        raise UserError(
+            f"{folder} has no trained autoencoder or image head to take over",
+            "name a checkpoint whose stages autoencoder and subgoal were trained",
+        )
     for name in _PICTURE_SIZES:
         setattr(model.config, name, getattr(other.config, name))
     model.add_subgoal_parts()

@@ -170,15 +170,17 @@ class LoHoVLAConfig(PretrainedConfig):
         if not 1 <= self.expert_layers <= text.num_hidden_layers:
             raise UserError(
                 f"expert_layers is {self.expert_layers}, the decoder has {text.num_hidden_layers} layers",
-                "each layer of the expert reads one of the decoder's",
+                "choose as many or fewer: each layer of the expert reads one of the decoder's",
             )
         if self.max_subtask % self.block_size:
             raise UserError(
                 f"max_subtask is {self.max_subtask}, no multiple of block_size {self.block_size}",
-                "sentences are whole blocks",
+                "choose a multiple of block_size",
             )
         if not self.detector and self.features is None:
-            raise UserError("a model with detector=false has no features", "give it the features of a data set")
+            raise UserError(
+                "a model with detector=false needs features", "`lohovla train dataset=...` takes them from the data set"
+            )
         if self.normalization not in NORMALIZATIONS:
             raise UserError(f"normalization cannot be {self.normalization!r}", f"choose {', '.join(NORMALIZATIONS)}")
         if self.max_prefix >= self.chunk_size:

@@ -95,7 +95,7 @@ class Processor(TextProcessor):
             if wrong := int((~np.isfinite(values)).sum()):
                 raise UserError(
                     f"{key} has {wrong} of {values.size} values that are not finite",
-                    "look at the sensor that gives it",
+                    "check the sensor that it comes from",
                 )
         if not isinstance(observation["instruction"], str):
             kind = type(observation["instruction"]).__name__

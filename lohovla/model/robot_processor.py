@@ -152,7 +152,7 @@ class RobotProcessor(TextProcessor):
                 f"they are {', '.join(names)}",
             )
         if state.dtype.kind not in "fiu" or not np.isfinite(state).all():
-            raise UserError("state has values that are not finite", "look at the sensor that gives it")
+            raise UserError("state has values that are not finite", "check the sensor that it comes from")
 
     def chunks(self, actions: np.ndarray, state: np.ndarray) -> Tensor:
         """Normalised chunks (B, H, M) of actions (B, H, A) that follow states (B, n), float32 in the robot's units."""

@@ -9,7 +9,7 @@ import ssl
 from lohovla.errors import UserError
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listening_socket(host: str, port: int) -> socket.socket:
     """A socket that takes connections; port 0 takes a free one. Where a name has several addresses, IPv4 comes first.
 
     Raises:

@@ -76,7 +76,7 @@ def root_of(command: str, words: list[str]) -> str:
     return f"{command}-{named}" if f"{command}-{named}" in _VARIANTS else command
 
 
-def said(command: str) -> str:
+def command_as_typed(command: str) -> str:
     """A root configuration's command as it is typed."""
     return _VARIANTS.get(command, command)
 
@@ -183,7 +183,7 @@ def _known(command: str, typed: TypedWord, defaults: DictConfig, known: list[str
     if key not in known and not custom and not own:
         refuse_old_setting(command, key)
     if (mark and not opened) or (not mark and key not in known):
-        word, cause = f"{key}={typed.text}", f"`lohovla {said(command)}` has no setting {key!r}"
+        word, cause = f"{key}={typed.text}", f"`lohovla {command_as_typed(command)}` has no setting {key!r}"
         if not mark and opened:
             raise UserError(cause, f"add it with {shlex.quote('+' + word)}")
         if key in known:
@@ -192,12 +192,16 @@ def _known(command: str, typed: TypedWord, defaults: DictConfig, known: list[str
         nearest = difflib.get_close_matches(key, known, n=3, cutoff=0.4)
         raise UserError(
             cause,
-            f"did you mean {' or '.join(nearest)}?" if nearest else f"`lohovla {said(command)} --help` lists them",
+            f"did you mean {' or '.join(nearest)}?"
+            if nearest
+            else f"`lohovla {command_as_typed(command)} --help` lists them",
         )
     if key in known and mark.startswith("+"):
         raise UserError(f"{key} is a setting already", f"leave the + out: {shlex.quote(f'{key}={typed.text}')}")
     if mark.startswith("~") and key not in known:
-        raise UserError(f"there is no {key!r} to remove", f"`lohovla {said(command)} --help` lists the settings")
+        raise UserError(
+            f"there is no {key!r} to remove", f"`lohovla {command_as_typed(command)} --help` lists the settings"
+        )
     return like(default) if own else kind_of(command, key, default)
 
 

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from lohovla import __version__
 from lohovla.errors import UserError
 from lohovla.output_folder import write_atomically
-from lohovla.settings.command_words import examples, group_choices, overrides_of, read_value, root_of, said
+from lohovla.settings.command_words import command_as_typed, examples, group_choices, overrides_of, read_value, root_of
 from lohovla.settings.installed_choices import add_choice, is_of_another_package, takes_any
 from lohovla.settings.renamed_settings import refuse_old_choice, refuse_old_setting
 from lohovla.settings.setting_ranges import kind_of
@@ -132,8 +132,10 @@ def _explain(command: str, overrides: list[str], error: Exception) -> UserError:
     within = re.search(r"full_key: (\S+)", str(error.__cause__ or error))  # a key inside a value in braces
     if within:
         refuse_old_setting(command, within[1])
-    cause = f"`lohovla {said(command)}` has no setting {within[1]!r}" if within else str(error).splitlines()[0]
-    return UserError(cause, f"`lohovla {said(command)} --help` lists the settings")
+    cause = (
+        f"`lohovla {command_as_typed(command)}` has no setting {within[1]!r}" if within else str(error).splitlines()[0]
+    )
+    return UserError(cause, f"`lohovla {command_as_typed(command)} --help` lists the settings")
 
 
 def results_folder(config: DictConfig, command: str, facts: Mapping[str, Any] | None = None) -> Path:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lohovla.model.action.action_expert import ee_condition, ee_scaled, ee_waypoints
+from lohovla.model.action.action_expert import ee_condition, ee_waypoints, scale_ee
 from lohovla.model.action.flow_matching import sample_time
 from lohovla.model.attention_mask import expert_attention_mask
 from lohovla.model.encoders.detection_loss import WEIGHTS, detection_losses
@@ -96,7 +96,7 @@ def motion_loss(model: LoHoVLA, batch: LabelledBatch, pieces: ActionChunks, proc
     points, valid = points.repeat_interleave(n, 0), valid.repeat_interleave(n, 0)
     cache = [(keys.repeat_interleave(n, 0), values.repeat_interleave(n, 0)) for keys, values in cache]
     state, action, motion = (x.flatten(0, 1) for x in (pieces.state, pieces.action, pieces.motion))
-    data = ee_scaled(action, state)
+    data = scale_ee(action, state)
     noise = torch.randn_like(data)
     horizon = data.shape[1]
     t = sample_time((count * n, 1), data.device).expand(-1, horizon)

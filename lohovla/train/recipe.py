@@ -27,7 +27,7 @@ from lohovla.train.subgoal_statistics import measure_pictures
 from lohovla.train.tracking import Tracking
 from lohovla.train.training_stages import STAGES, Stage, check_stage_fits
 from lohovla.train.training_state import facts_of, stage_folder
-from lohovla.train.vocabulary import sentences, subtask_parts
+from lohovla.train.vocabulary import subtask_parts, vocabulary_sentences
 
 ClosedLoop = Callable[[LoHoVLA, Processor, str, Sequence[str], int], dict[str, float]]
 
@@ -43,7 +43,7 @@ def new_model(settings: Mapping[str, Any], seed: int) -> tuple[LoHoVLA, Processo
         model, processor = pretrained(name, settings)
         processor.statistics["subtasks"] = subtask_parts()
         return model, processor
-    tokenizer = make_tokenizer(sentences())
+    tokenizer = make_tokenizer(vocabulary_sentences())
     text = {**settings.pop("text_config", {"model_type": "qwen3", **NANO_DECODER}), "vocab_size": len(tokenizer)}
     config = LoHoVLAConfig(text_config=text, **settings)
     processor = Processor.from_model_config(config, tokenizer)

@@ -74,7 +74,7 @@ class Tracking:
             curves = Curves(self._package().init(**about), self._package().Image)
         except Exception as error:  # of many kinds, and all are about the tracker's own settings
             cause = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(f"{self.tracker} does not begin a run: {cause}", "track=null trains without it") from None
+            raise UserError(f"{self.tracker} did not start a run: {cause}", "track=null trains without it") from None
         for row in rows:
             if not new:
                 curves.skip_row(row)

@@ -60,7 +60,9 @@ def check_freeze(freeze: Sequence[str]) -> None:
         if part not in FREEZABLE_PARTS:
             raise UserError(f"freeze has no part {part!r}", f"choose one of {', '.join(FREEZABLE_PARTS)}")
     if freeze and set(freeze) >= FREEZABLE_PARTS.keys():
-        raise UserError("freeze names every part, so that nothing is learned", "leave out action, at least")
+        raise UserError(
+            "freeze names every part, so that nothing is learned", "leave out one part or more, such as action"
+        )
 
 
 def is_trained(

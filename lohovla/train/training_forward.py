@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import DynamicCache
 
-from lohovla.model.action.action_expert import pick_place_condition, pick_place_scaled
+from lohovla.model.action.action_expert import pick_place_condition, scale_pick_place
 from lohovla.model.action.flow_matching import sample_time
 from lohovla.model.attention_mask import SequenceLayout, TokenType, expert_attention_mask
 from lohovla.model.encoders.detector import DetectionMap, Detections, heatmap_cells
@@ -211,7 +211,7 @@ class TrainingForward:
         model = self.model
         group = int(torch.randint(self.batch.subtasks.shape[1], ()))
         points = self.read_points(group)
-        data = pick_place_scaled(self.points[:, group, :, :4].flatten(1), points).clamp(-5, 5)
+        data = scale_pick_place(self.points[:, group, :, :4].flatten(1), points).clamp(-5, 5)
         noise = torch.randn_like(data)
         t = sample_time((len(data), 1), data.device)
         x = t[..., None] * noise + (1 - t[..., None]) * data

@@ -95,7 +95,7 @@ def check_stage_fits(config: LoHoVLAConfig, stage: Stage) -> None:
     """
     if not config.use_subtasks and (stage.symbolic_batch or stage.name in ("symbolic", "subgoal")):
         raise UserError(
-            f"stage {stage.name} teaches sub-tasks, which this model has none of",
+            f"stage {stage.name} trains sub-tasks, which this model does not use",
             "recipe=vanilla has the stages detector, planning and action, without symbolic_batch",
         )
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from lohovla.collect.text_tasks import text_task
 from lohovla.envs.language import vocabulary
-from lohovla.envs.tasks.grammar.cells import cells, draw_meaning, held_out
+from lohovla.envs.tasks.grammar.cells import all_cells, draw_meaning, held_out
 from lohovla.envs.tasks.grammar.meaning import CONDITIONS, canonical
 from lohovla.envs.tasks.grammar.wording import Speaker, trained_phrases
 
@@ -19,7 +19,7 @@ _SAID = 40  # times that a known word counts, so that each is a token
 _DRAWN, _PROBLEMS = 3, 60  # sentences of a cell of the grammar, and problems of each text task
 
 
-def sentences() -> Iterator[str]:
+def vocabulary_sentences() -> Iterator[str]:
     """Goals in all their wordings and the parts of sub-tasks, with every filling's words."""
     words = vocabulary()
     for wordings in words["goals"].values():
@@ -36,7 +36,7 @@ def byte_level_corpus() -> Iterator[str]:
 
     Nothing that is held out is in it: no phrase that is never trained, no sentence that was written by hand.
     """
-    fixed = list(sentences())
+    fixed = list(vocabulary_sentences())
     parts = composed_subtask_parts()
     fixed += [*parts["others"], *(said["text"] for said in parts["missing"]), *trained_phrases()]
     words = sorted({word for text in fixed for word in re.findall(r"[A-Za-z]+", text)})
@@ -46,13 +46,13 @@ def byte_level_corpus() -> Iterator[str]:
     yield from fixed
     rng = np.random.default_rng(0)
     colors = tuple(vocabulary()["palettes"]["all"])
-    for cell in cells():
+    for cell in all_cells():
         for _ in range(0 if held_out(cell) else _DRAWN):
             meaning = draw_meaning(cell, rng, colors)
             yield from [Speaker(rng).sentence(meaning).lower(), str(canonical(meaning))]
     for name in ("plan", "arithmetic"):
         for seed in range(0, 2 * _PROBLEMS, 2):
-            example = text_task(name).draw(seed)
+            example = text_task(name).draw_problem(seed)
             yield f"{example.prompt}{example.answer}"
 
 

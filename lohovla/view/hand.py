@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lohovla.envs.control.end_effector import REACH
-from lohovla.envs.render.renderer import render
+from lohovla.envs.render.renderer import render_camera_picture
 from lohovla.geometry.workspace import WORKSPACE
 
 _SPEED, _TURN = 0.25, 1.5  # m/s and rad/s, of a key that is held
@@ -80,7 +80,7 @@ class Hand:
     def _pick_place(self, env: Any) -> np.ndarray | None:
         if self.pick is None or self._place is None:
             return None
-        heights = render(env.simulation.model, env.simulation.data, "top", *_TOP)[1]
+        heights = render_camera_picture(env.simulation.model, env.simulation.data, "top", *_TOP)[1]
         both = [(*at, _height(heights, at), 0.0) for at in (self.pick, self._place)]
         self.pick = self._place = None
         return np.array(both, np.float32)

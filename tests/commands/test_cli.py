@@ -52,7 +52,7 @@ def test_each_command_has_help_with_examples_and_settings(command, capsys):
         (["rollout", "control=joints"], "control cannot be 'joints'", "ee, pick_place"),
         (["rollout", "env.gripper=hand"], "gripper cannot be 'hand'", "suction, jaw"),
         (["rollout", "env.colors=red"], "colors cannot be 'red'", "train, eval, all"),
-        (["rollout", "env.drop_probability=2"], "drop_probability", "held second"),
+        (["rollout", "env.drop_probability=2"], "drop_probability", "held block"),
         (["rollout", "env.noise.depth=-0.1"], "noise.depth cannot be -0.1", "standard deviation"),
         (["rollout", "env.cameras.top.width=5000"], "5000 x 160", "1280 x 960"),
         (["rollout", "env.top_source=guess"], "no top_source 'guess'", "orthographic, fused"),

@@ -90,7 +90,7 @@ def test_tls(tmp_path, monkeypatch):
             "host=...",
         ),
         (["policy", "checkpoint=nowhere"], "there is no checkpoint in nowhere", "lohovla train"),
-        (["policy", "policy=random", "checkpoint=nowhere"], "policy random has no checkpoint", "policy=lohovla"),
+        (["policy", "policy=random", "checkpoint=nowhere"], "policy random takes no checkpoint", "policy=lohovla"),
         (["policy", "port=70000"], "port must be at least 0 and at most 65535, not 70000", "port=8000"),
         (["policy", "sessions=0"], "sessions must be at least 1, not 0", "is the default"),
         (["policy", "deadline=0"], "deadline must be above 0", "is the default"),
@@ -153,7 +153,9 @@ def test_a_policy_that_fails_on_everything_does_not_start(tmp_path, monkeypatch)
         [*command, "policy.factory=broken_policy:make", "port=0"], capture_output=True, text=True, timeout=60
     )
     assert answer.returncode == 2
-    assert answer.stderr.splitlines()[-2].startswith("lohovla: a blank observation does not work: the policy failed")
+    assert answer.stderr.splitlines()[-2].startswith(
+        "lohovla: an observation of zeros gets no answer: the policy failed"
+    )
 
 
 FOLLOWING = """

@@ -9,7 +9,7 @@ MASK, EOS = 9, 8
 
 
 def canvas(max_tokens=12, size=4, rows=1, **options):
-    return block_state.start(rows, max_tokens, size, MASK, (EOS,), **options)
+    return block_state.empty_state(rows, max_tokens, size, MASK, (EOS,), **options)
 
 
 def step(state, thresholds, tokens, confidence):

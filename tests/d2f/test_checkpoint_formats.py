@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from lohovla.d2f import adapters
 from lohovla.d2f.block_state import Thresholds
-from lohovla.d2f.decode_loop import DecodeSettings, decode
+from lohovla.d2f.decode_loop import DecodeSettings, decode_prompts
 from lohovla.d2f.load_checkpoint import denoiser_of, find, load_model
 from lohovla.d2f.sampling import Sampling
 from lohovla.errors import UserError
@@ -179,7 +179,7 @@ def test_greedy_decoding_gives_the_published_tokens(tmp_path, family, size):
             max_tokens=32,
         )
         settings = DecodeSettings(size, Thresholds(accept, add, activate), Sampling(max_tokens=32))
-        assert decode(denoiser, [[1, 5, 9, 2]], settings)[0].tokens == reference.cut(wanted, denoiser.eos_ids)
+        assert decode_prompts(denoiser, [[1, 5, 9, 2]], settings)[0].tokens == reference.cut(wanted, denoiser.eos_ids)
 
 
 @pytest.mark.parametrize("family", ["sdar", "fast_dllm"])
@@ -190,7 +190,7 @@ def test_blocks_that_begin_in_the_prompt(tmp_path, family):
     size = denoiser.block
     prompt = [1, 5, 9, 2, 7, 11]
     settings = DecodeSettings(None, Thresholds(0.4, 1.0, 1.0), Sampling(max_tokens=16, min_tokens=16))
-    answer = decode(denoiser, [prompt], settings)[0]
+    answer = decode_prompts(denoiser, [prompt], settings)[0]
     tokens = [*prompt]
     total = (len(prompt) + 16) // size * size
     while len(tokens) < total:
@@ -241,9 +241,9 @@ def test_an_adapter_merged_and_live(tmp_path):
         model, layout, raw = load_model(tmp_path / "base")
         settings, read = adapters.read_adapter(tmp_path / "lora", layout, model)
         if way == "merged":
-            adapters.merge(model, settings, read)
+            adapters.merge_adapter(model, settings, read)
         else:
-            adapters.attach(model, settings, read)
+            adapters.attach_adapter(model, settings, read)
         denoiser = denoiser_of(model, layout, raw)
         positions, everything = torch.arange(4)[None], allowed[None]
         hidden = denoiser.forward(ids[None], positions, everything, denoiser.new_cache(1))
@@ -285,7 +285,7 @@ def test_wrong_layouts_give_one_clear_line(tmp_path):
         save_file(tensors, tmp_path / "model.safetensors")
 
     write({**config, "model_type": "gpt2"})
-    refuse("layout 'gpt2'", lambda: load_model(tmp_path))
+    refuse("model type 'gpt2'", lambda: load_model(tmp_path))
     write(FAMILIES["llada"][5])
     refuse("not in the layout of LLaDA", lambda: load_model(tmp_path))
     write({"model_type": "llada"})
@@ -333,7 +333,7 @@ def test_patterns_of_peft_scale_single_modules(tmp_path, way):
     ids, allowed = torch.tensor([3, 17, 5, 39]), torch.ones(4, 4, dtype=torch.bool)
     model, layout, raw = load_model(tmp_path / "base")
     settings, read = adapters.read_adapter(tmp_path / "lora", layout, model)
-    (adapters.merge if way == "merged" else adapters.attach)(model, settings, read)
+    (adapters.merge_adapter if way == "merged" else adapters.attach_adapter)(model, settings, read)
     denoiser = denoiser_of(model, layout, raw)
     hidden = denoiser.forward(ids[None], torch.arange(4)[None], allowed[None], denoiser.new_cache(1))
     torch.testing.assert_close(denoiser.logits(hidden[0]), run(ids, allowed), atol=1e-4, rtol=1e-4)

@@ -20,9 +20,9 @@ from lohovla.train.distill.objectives import (
     BaseObjective,
     MaskSchedule,
     StudentObjective,
-    at,
     head,
     hidden_states,
+    hidden_states_at,
     student_mask,
 )
 from lohovla.train.distill.text_batches import Mixture, TextBatch, stream
@@ -110,8 +110,8 @@ def test_corruption_touches_answers_only_and_every_row():
 def test_hidden_states_that_predict():
     hidden = torch.arange(8.0).view(1, 8, 1)
     where = torch.tensor([[False, False, True, False, True, False, False, False]])
-    assert at(hidden, where, shift=False)[:, 0].tolist() == [2.0, 4.0]
-    assert at(hidden, where, shift=True)[:, 0].tolist() == [1.0, 3.0]
+    assert hidden_states_at(hidden, where, shift=False)[:, 0].tolist() == [2.0, 4.0]
+    assert hidden_states_at(hidden, where, shift=True)[:, 0].tolist() == [1.0, 3.0]
 
 
 def test_orthogonal_updates():
@@ -199,7 +199,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tokenizer, tmp_path):
         optimizer = distill_stages.base_optimizer(model, 1e-2, 1e-2, 2.0)
         folder.mkdir(exist_ok=True)
         schedule = distill_loop.Schedule(steps, warmup=2, save_every=3, seconds=stop)
-        done = distill_loop.train(
+        done = distill_loop.train_stage(
             model, optimizer, BaseObjective(1), tokenizer, mixture, schedule, folder, device="cpu"
         )
         return done, torch.cat([p.detach().flatten() for p in model.parameters()])
@@ -239,7 +239,7 @@ def trained(folder, tokenizer, steps, stop=None, warmup=2, fast=1e-2):
     folder.mkdir(exist_ok=True)
     schedule = distill_loop.Schedule(steps, warmup=warmup, seconds=stop)
     mixture = Mixture({"arithmetic": 1.0}, batch=1, block=16, padding=0.0)
-    distill_loop.train(model, optimizer, BaseObjective(1), tokenizer, mixture, schedule, folder, device="cpu")
+    distill_loop.train_stage(model, optimizer, BaseObjective(1), tokenizer, mixture, schedule, folder, device="cpu")
     return [[rates[number] for rates in met] for number in range(len(optimizer.param_groups))]
 
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from lohovla.d2f.block_state import Thresholds
-from lohovla.d2f.decode_loop import DecodeSettings, decode
+from lohovla.d2f.decode_loop import DecodeSettings, decode_prompts
 from lohovla.d2f.engine import Engine, EngineSettings, GenerationRequest
 from lohovla.d2f.engine.tensor_parallel import shard
 from lohovla.d2f.engine.weight_quantization import quantize_linear
@@ -85,7 +85,7 @@ def test_alone_and_in_a_batch_the_tokens_are_those_written_out(tmp_path, family)
         tail = len(prompt) % size if denoiser.prompt == "blocks" else 0
         room = -(-(16 + tail) // size) * size - tail
         wanted.append(written_out(run, denoiser, prompt, room))
-        alone = decode(denoiser, [prompt], DecodeSettings(size, limits, Sampling(max_tokens=room)))[0]
+        alone = decode_prompts(denoiser, [prompt], DecodeSettings(size, limits, Sampling(max_tokens=room)))[0]
         assert alone.tokens == wanted[-1]
         request = GenerationRequest(tuple(prompt), Sampling(max_tokens=room), limits, size=size)
         engine.submit(request, lambda update, k=k: heard.__setitem__(k, update.answer))

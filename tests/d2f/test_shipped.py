@@ -5,7 +5,7 @@ import torch
 
 from lohovla.cli import main
 from lohovla.collect.text_tasks import text_task
-from lohovla.d2f.decode_loop import decode
+from lohovla.d2f.decode_loop import decode_prompts
 from lohovla.d2f.load_checkpoint import SHIPPED
 from lohovla.d2f.sampling import Sampling
 from lohovla.d2f.text_model import TextModel
@@ -24,13 +24,13 @@ def model():
 def solved(request, model):
     """A task, its problems, and their answers by plain d2f."""
     task = request.param
-    examples = [text_task(task).draw(10001 + 2 * k) for k in range(PROBLEMS)]
+    examples = [text_task(task).draw_problem(10001 + 2 * k) for k in range(PROBLEMS)]
     return task, examples, answers(model, "d2f", task, examples)
 
 
 def answers(model, mode, task, examples):
     heads = [model.encode(example.prompt) for example in examples]
-    return decode(model.student, heads, model.settings(mode, Sampling(max_tokens=ROOM[task])))
+    return decode_prompts(model.student, heads, model.settings(mode, Sampling(max_tokens=ROOM[task])))
 
 
 def right(model, task, examples, found):
@@ -63,7 +63,7 @@ def test_branches_solve_problems_too(model, solved):
 
 
 def test_the_same_weights_are_autoregressive(model):
-    example = text_task("arithmetic").draw(10001)
+    example = text_task("arithmetic").draw_problem(10001)
     result = model.generate(example.prompt, "ar")[0]
     assert text_task("arithmetic").score(example, result.text).right
     assert result.answer.forwards == len(result.answer.tokens) + 1
@@ -71,7 +71,7 @@ def test_the_same_weights_are_autoregressive(model):
 
 def test_the_adapter_makes_the_student(model):
     """Without its adapter the model would be the teacher; the two differ."""
-    ids = torch.tensor([model.encode(text_task("open-plan").draw(10001).prompt)])
+    ids = torch.tensor([model.encode(text_task("open-plan").draw_problem(10001).prompt)])
     positions, everything = torch.arange(ids.shape[1])[None], torch.ones(1, ids.shape[1], ids.shape[1]).bool()
     ends = [d.forward(ids, positions, everything, d.new_cache(1)) for d in (model.base, model.student)]
     assert not torch.allclose(*ends, atol=1e-3)

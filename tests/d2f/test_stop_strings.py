@@ -7,7 +7,7 @@ import pytest
 
 from lohovla.d2f.baselines import autoregress, diffuse
 from lohovla.d2f.block_state import Thresholds
-from lohovla.d2f.decode_loop import DecodeSettings, decode
+from lohovla.d2f.decode_loop import DecodeSettings, decode_prompts
 from lohovla.d2f.engine import Engine, EngineSettings, GenerationRequest
 from lohovla.d2f.sampling import Sampling
 from lohovla.d2f.stop_strings import Stopped, first_match, partial_match, stopped
@@ -52,7 +52,7 @@ def test_what_may_be_the_beginning_of_a_stop_string():
 
 
 def by_blocks(denoiser, prompt, sampling):
-    return decode(denoiser, [prompt], DecodeSettings(8, LIMITS, sampling), text=text)[0]
+    return decode_prompts(denoiser, [prompt], DecodeSettings(8, LIMITS, sampling), text=text)[0]
 
 
 def by_engine(denoiser, prompt, sampling):

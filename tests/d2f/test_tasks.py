@@ -23,24 +23,24 @@ def tokenizer():
 def test_reference_answers_are_right_and_repeat(name, tokenizer):
     task = text_task(name)
     for seed in range(10001, 10121, 2):
-        example = task.draw(seed)
+        example = task.draw_problem(seed)
         score = task.score(example, example.answer)
         assert (score.right, score.valid, score.fault) == (True, True, "")
-        assert task.draw(seed) == example
+        assert task.draw_problem(seed) == example
         for text in (example.prompt, example.answer):
             assert tokenizer.decode(encode_prompt(tokenizer, text)) == text
 
 
 def test_plans_are_long_and_of_every_task():
     task = text_task("plan")
-    examples = [task.draw(seed) for seed in range(10001, 10161, 2)]
+    examples = [task.draw_problem(seed) for seed in range(10001, 10161, 2)]
     assert min(example.answer.count("\n") for example in examples) >= 6
     assert len({example.prompt.split("\n")[0] for example in examples}) >= len(TASKS) - 2
 
 
 def test_wrong_plans_are_found_out():
     task = Plans(tasks=("put-block-into-matching-bowl",))
-    example = task.draw(10001)
+    example = task.draw_problem(10001)
     lines = example.answer.splitlines()
     colors = [re.search(r"the (\w+) block", line)[1] for line in lines]
 
@@ -78,7 +78,7 @@ def test_the_executor_moves_blocks_as_the_world_would():
 
 def test_wrong_working_is_found_out():
     task = text_task("arithmetic")
-    example = task.draw(10001)
+    example = task.draw_problem(10001)
     first, second, _ = example.answer.split("\n")
     last = second[-1]
     other = str((int(last) + 1) % 10)

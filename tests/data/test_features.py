@@ -64,8 +64,8 @@ def test_renaming_wins_over_a_camera_of_that_name_and_takes_whole_names():
     ("rename", "said"),
     [
         ({"left": "top"}, "no camera 'left' to rename"),
-        ({"top": "up"}, "no camera 'up' is read"),
-        ({"top": "wrist", "wrist": "wrist"}, "calls two cameras 'wrist'"),
+        ({"top": "up"}, "names a camera 'up', which is not read"),
+        ({"top": "wrist", "wrist": "wrist"}, "gives two cameras the name 'wrist'"),
     ],
 )
 def test_a_rename_of_what_is_not_there_is_refused(rename, said):

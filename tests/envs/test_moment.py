@@ -19,7 +19,7 @@ from lohovla.geometry.ur5e_kinematics import TCP_IN_FLANGE
 
 def off_by(state: np.ndarray, gripper: str) -> tuple[float, float]:
     """How far the tool of a ``state`` is from where its joints have it: metres, and the largest term of rotation."""
-    position, rotation = ur5e_kinematics.forward(state[7:].astype(float))
+    position, rotation = ur5e_kinematics.forward_kinematics(state[7:].astype(float))
     tool = rotation @ TCP_IN_FLANGE
     away = np.linalg.norm(position - tool[:, 2] * TOOL_LENGTH[gripper] - state[:3])
     return float(away), float(np.abs(tool - matrix_from_rotvec(state[3:6].astype(float))).max())

@@ -10,7 +10,7 @@ import pytest
 
 from lohovla.envs.control.simulation import Simulation
 from lohovla.envs.language import rgb, vocabulary
-from lohovla.envs.render.renderer import render
+from lohovla.envs.render.renderer import render_camera_picture
 from lohovla.envs.scene.objects import BOWL_HEIGHT, BOWL_RADIUS
 from lohovla.envs.scene.world import Composition, build_spec, compile_model
 from lohovla.envs.tasks.entities import BIG, SMALL
@@ -69,7 +69,7 @@ def test_the_bowl_has_the_published_size_and_is_lower_in_its_middle_than_at_its_
     assert 0.115 <= 2 * BOWL_RADIUS <= 0.118
     assert BOWL_HEIGHT == 0.035
     simulation = set_table(bowls=((0.5, 0.0),))
-    _, height = render(simulation.model, simulation.data, "top", 320, 160)
+    _, height = render_camera_picture(simulation.model, simulation.data, "top", 320, 160)
     rows, columns = np.indices(height.shape)
     distance = np.hypot((rows + 0.5) / 320 - 0.25, (columns + 0.5) / 320 - 0.5)
     assert height[distance < 0.02].max() < 0.006

@@ -118,7 +118,7 @@ def test_nothing_is_rendered_for_a_policy_that_looks_at_nothing(protocol, tmp_pa
     def refuse(*args, **kwargs):
         raise AssertionError("rendered")
 
-    monkeypatch.setattr("lohovla.envs.sensors.render", refuse)
+    monkeypatch.setattr("lohovla.envs.sensors.render_camera_picture", refuse)
     monkeypatch.setattr("lohovla.envs.sensors.render_color", refuse)
     cameras = {"top": {"width": 64, "height": 32, "depth": True}, "wrist": {"width": 32, "height": 32, "depth": False}}
     calm = dataclasses.replace(protocol, seeds=(10001,), env={"control": "ee", "cameras": cameras})

@@ -8,7 +8,7 @@ import torch
 from lohovla.errors import UserError
 from lohovla.kernels import lm_head_argmax, paged_attention, qkv, runtime, weight_only_linear
 from lohovla.kernels.registry import KERNELS, as_double
-from lohovla.kernels.runtime import block_config, blocks, tables, use_triton
+from lohovla.kernels.runtime import block_config, block_sizes, tables, use_triton
 
 pytest.importorskip("triton")
 
@@ -121,9 +121,9 @@ def test_choice_and_tables():
         name.partition(".")[0] for name in tables()["default"]
     }
     fused = {"enable_fp_fusion": True}
-    assert blocks("qkv", "cpu") == {**tables()["default"]["qkv"], **fused}
-    assert blocks("qkv", "sm_90") == blocks("qkv", "sm_90", 65) == {**tables()["sm_90"]["qkv"], **fused}
-    assert blocks("qkv", "sm_90", 64) == {**tables()["sm_90"]["qkv.few"], **fused}
+    assert block_sizes("qkv", "cpu") == {**tables()["default"]["qkv"], **fused}
+    assert block_sizes("qkv", "sm_90") == block_sizes("qkv", "sm_90", 65) == {**tables()["sm_90"]["qkv"], **fused}
+    assert block_sizes("qkv", "sm_90", 64) == {**tables()["sm_90"]["qkv.few"], **fused}
 
 
 def test_where_the_reference_was_faster_it_runs(monkeypatch):

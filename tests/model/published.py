@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from lohovla.envs.language import subtask_sentence
-from lohovla.train.vocabulary import sentences
+from lohovla.train.vocabulary import vocabulary_sentences
 
 SMALL = {
     "picture_size": (64, 128),
@@ -135,7 +135,7 @@ def _write(folder: Path, tensors: dict[str, torch.Tensor], config: Any, tokenize
 
 
 def _corpus() -> list[str]:
-    return [*sentences(), *SUBTASKS, "Put all red blocks in the green zone.", "Done."]
+    return [*vocabulary_sentences(), *SUBTASKS, "Put all red blocks in the green zone.", "Done."]
 
 
 def _gemma_tokenizer(size: int) -> GemmaTokenizer:

@@ -153,7 +153,7 @@ def test_a_checkpoint_with_another_image_head_is_read_and_says_that_it_cannot_pa
     assert all(torch.isfinite(value).all() for value in own.values())
     assert torch.equal(own["painter.place"], load_checkpoint(folder)[0].state_dict()["painter.place"])
     assert model.config.trained_stages == ["planning"]
-    with pytest.raises(UserError, match="paints no sub-goals"):
+    with pytest.raises(UserError, match="generates no sub-goal pictures"):
         require_subgoal_generator(model)
 
 

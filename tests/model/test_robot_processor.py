@@ -93,7 +93,7 @@ def test_a_checkpoint_keeps_features_and_statistics(made, tmp_path):
 
 def test_checkpoints_of_the_two_kinds_are_not_taken_for_each_other(made, tmp_path):
     save_checkpoint(*made, tmp_path / "robot")
-    with pytest.raises(UserError, match="has no parts for the block world's detector"):
+    with pytest.raises(UserError, match="it has no detector"):
         load_checkpoint(tmp_path / "robot")
     with pytest.raises(UserError, match="has no features of a robot"):
         load_robot_checkpoint("nano")

@@ -353,7 +353,7 @@ def test_who_knows_no_subtasks_acts_from_the_goal_alone(make_tiny):
 
 
 def test_who_cannot_paint_cannot_act_on_pictures(make):
-    with pytest.raises(UserError, match="paints no sub-goals"):
+    with pytest.raises(UserError, match="generates no sub-goal pictures"):
         make(subtasks="image")
 
 
@@ -391,7 +391,7 @@ def test_an_imagined_end_does_not_depend_on_other_episodes(make, scripted, tiny,
 
 
 def test_a_model_that_cannot_paint_says_so(make):
-    with pytest.raises(UserError, match="paints no sub-goals"):
+    with pytest.raises(UserError, match="generates no sub-goal pictures"):
         make(generate_subgoals=True)
 
 

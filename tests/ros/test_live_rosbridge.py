@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from websockets.sync.client import connect as open_socket
 
-from lohovla.ros.transport.message_types import blank, type_name
+from lohovla.ros.transport.message_types import blank_message, type_name
 from lohovla.ros.transport.rosbridge_client import Rosbridge
 from lohovla.ros.transport.rosbridge_server_limits import lost_in_cbor
 from lohovla.ros.transport.transport import ServiceFailed, Subscription
@@ -155,7 +155,7 @@ def test_services_both_ways_and_none_after_the_client_has_closed(client):
 @pytest.mark.parametrize("kind", sorted(SENT))
 def test_our_own_server_loses_what_real_ones_lose(client, url, kind):
     there, topic = client(), name_of("it")
-    lost = lost_in_cbor(kind, {**blank(kind), **SENT[kind]}, there.ros_version)
+    lost = lost_in_cbor(kind, {**blank_message(kind), **SENT[kind]}, there.ros_version)
     there.advertise(topic, kind)
     with open_socket(url, max_size=None) as socket:
         wanted = {"op": "subscribe", "topic": topic, "type": type_name(kind, there.ros_version)}

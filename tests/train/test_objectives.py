@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lohovla.data.samples import collate
-from lohovla.model.action.action_expert import pick_place_scaled
+from lohovla.model.action.action_expert import scale_pick_place
 from lohovla.model.attention_mask import expert_attention_mask
 from lohovla.model.encoders.detector import heatmap_cells
 from lohovla.model.keyframes.pick_place_head import to_readout
@@ -143,7 +143,7 @@ def test_an_action_is_learned_from_its_own_subtask_and_moves_no_decoder(tiny, ba
         seen, objects = model.detect_objects(batch.inputs)
     sequence = TrainingForward(model, batch, seen, objects, processor)
     points = sequence.read_points(1)
-    data = pick_place_scaled(sequence.points[:, 1, :, :4].flatten(1), points).clamp(-5, 5)
+    data = scale_pick_place(sequence.points[:, 1, :, :4].flatten(1), points).clamp(-5, 5)
 
     def expert(x, t, condition, cache, valid):
         assert torch.equal(valid, expert_attention_mask(sequence.layout, 1))
@@ -240,7 +240,7 @@ def test_the_first_actions_of_a_chunk_are_given_clean_and_not_scored(tiny, drawn
     torch.manual_seed(0)
     loss = objectives.motion_loss(model, labelled_batch(played, processor), pieces, processor)
     ((x, t),) = seen
-    data = objectives.ee_scaled(pieces.action.flatten(0, 1), pieces.state.flatten(0, 1))
+    data = objectives.scale_ee(pieces.action.flatten(0, 1), pieces.state.flatten(0, 1))
     given = (t == 0).sum(1)
     assert given.max() <= model.config.max_prefix
     assert given.unique().numel() > 2

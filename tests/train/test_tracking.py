@@ -137,7 +137,7 @@ def test_a_refusal_of_the_tracker_is_one_line(tmp_path, tracker, monkeypatch):
         raise RuntimeError("api_key not configured\n(a long story)")
 
     monkeypatch.setattr(sys.modules[tracker.name], "init", refuse)
-    with pytest.raises(UserError, match="does not begin a run: api_key not configured\n"):
+    with pytest.raises(UserError, match="did not start a run: api_key not configured\n"):
         Tracking(tracker.name, "lohovla").begin(tmp_path / "detector", [], 0)
 
 

@@ -106,7 +106,7 @@ def _kind(condition: Condition) -> str:
 
 
 @functools.cache
-def cells() -> tuple[str, ...]:
+def all_cells() -> tuple[str, ...]:
     """Every cell, sorted."""
     found = set()
     for kinds in (*_PLAIN, *_PAIRS, *_COUNTS):

@@ -10,7 +10,7 @@ from lohovla.envs.tasks.beside import Beside, PutAllBeside
 from lohovla.envs.tasks.entities import Area, Bowl, Scene, Zone, resting_above
 from lohovla.envs.tasks.goals import Goal, Subtask
 from lohovla.envs.tasks.grammar.meaning import RELATIONS, Meaning, Place, canonical
-from lohovla.envs.tasks.grammar.selection import ImpossibleGoal, find_noun, grouped, missing, select
+from lohovla.envs.tasks.grammar.selection import ImpossibleGoal, find_noun, grouped, missing_error, select_blocks
 from lohovla.envs.tasks.put_one import PutBeside, PutOne
 from lohovla.envs.tasks.row import Row
 from lohovla.envs.tasks.sort import MoveToArea, Sort
@@ -46,11 +46,11 @@ def goal_of(meaning: Meaning, scene: Scene) -> Goal:
     """
     meaning = canonical(meaning)
     named = {find_noun(scene, noun) for noun in meaning.nouns}
-    blocks = select(meaning.who, scene)
+    blocks = select_blocks(meaning.who, scene)
     if meaning.where.kind in ("block", *RELATIONS):
         blocks = [block for block in blocks if block not in named]  # nothing goes on or beside itself
     if not blocks:
-        raise missing(blocks_in_words(meaning))
+        raise missing_error(blocks_in_words(meaning))
     make = {"tower": _towers, "row": _rows, "place": _placed, "each": _each, "uncover": _uncovered}
     return make[meaning.what](meaning, scene, blocks)
 
@@ -169,7 +169,7 @@ def _sorted(meaning: Meaning, scene: Scene, blocks: list[str], exclusive: bool) 
     kind = Bowl if where.kind == "bowl" else Zone
     containers = {name: thing.color for name, thing in scene.fixtures.items() if isinstance(thing, kind)}
     if not containers:
-        raise missing(where.kind)
+        raise missing_error(where.kind)
 
     def suits(block: str, color: str) -> bool:
         own = scene.blocks[block].color
@@ -178,7 +178,9 @@ def _sorted(meaning: Meaning, scene: Scene, blocks: list[str], exclusive: bool) 
     allowed = {b: tuple(name for name, color in containers.items() if suits(b, color)) for b in blocks}
     allowed = {block: names for block, names in allowed.items() if names}
     if not allowed:
-        raise missing(f"{where.kind} of the same color" if where.value == "same" else f"{where.kind} of another color")
+        raise missing_error(
+            f"{where.kind} of the same color" if where.value == "same" else f"{where.kind} of another color"
+        )
     if exclusive and not _can_be_shared_out(allowed):
         raise ImpossibleGoal(vocabulary()["nothing"])
     above = {other for block in allowed for other in resting_above(scene, block)} - set(allowed)

@@ -14,7 +14,7 @@ from lohovla.envs.language import vocabulary
 from lohovla.envs.tasks.entities import APART, BIG, DIRECTIONS, QUADRANTS, SMALL, Area, Pose, Scene, block_moved_to
 from lohovla.envs.tasks.goals import Goal, Subtask
 from lohovla.envs.tasks.grammar.meaning import RELATIONS, Condition, Meaning, Noun
-from lohovla.envs.tasks.grammar.selection import select
+from lohovla.envs.tasks.grammar.selection import select_blocks
 from lohovla.envs.tasks.scene_sampler import NoRoom, SceneSampler
 
 MOST_MOVES = 8
@@ -261,7 +261,7 @@ def _draw_structures(meaning: Meaning, layout: SceneSampler) -> None:
         layout.block(color)
 
 
-def plan(goal: Goal, scene: Scene, most: int) -> Iterator[tuple[Scene, Subtask | None]]:
+def oracle_plan(goal: Goal, scene: Scene, most: int) -> Iterator[tuple[Scene, Subtask | None]]:
     """The oracle's way to a goal, each sub-task carried out exactly; ends with (last scene, None)."""
     for _ in range(most):
         subtask = goal.next(scene)
@@ -280,9 +280,9 @@ def is_fair(meaning: Meaning, goal: Goal, scene: Scene, spare: int) -> bool:
     """
     if goal.score(scene) > 0.0 or not 1 <= goal.moves <= MOST_MOVES:
         return False
-    if meaning.who and len(select(meaning.who, scene)) == len(scene.blocks):
+    if meaning.who and len(select_blocks(meaning.who, scene)) == len(scene.blocks):
         return False
-    steps = list(plan(goal, scene, goal.moves + spare))
+    steps = list(oracle_plan(goal, scene, goal.moves + spare))
     picked = {subtask.pick for _, subtask in steps if subtask}
     looks = {(scene.blocks[name].color, scene.blocks[name].edge) for name in picked}
     alike = {name for name, block in scene.blocks.items() if (block.color, block.edge) in looks}
@@ -292,4 +292,4 @@ def is_fair(meaning: Meaning, goal: Goal, scene: Scene, spare: int) -> bool:
 
 
 def _meant(meaning: Meaning, scene: Scene) -> set[str]:
-    return set(select(meaning.who, scene))
+    return set(select_blocks(meaning.who, scene))

@@ -28,7 +28,7 @@ class ImpossibleGoal(ValueError):
         self.sentence = sentence
 
 
-def missing(noun: str) -> ImpossibleGoal:
+def missing_error(noun: str) -> ImpossibleGoal:
     """The error that something is not there."""
     return ImpossibleGoal(vocabulary()["missing"].format(noun=noun))
 
@@ -52,7 +52,7 @@ def find_noun(scene: Scene, noun: Noun) -> str:
         kind = Bowl if noun.kind == "bowl" else Zone
         found = [name for name, f in scene.fixtures.items() if isinstance(f, kind) and f.color == noun.color]
     if not found:
-        raise missing(noun_words(noun))
+        raise missing_error(noun_words(noun))
     if len(found) > 1:
         raise ImpossibleGoal(vocabulary()["several"].format(noun=noun_words(noun)))
     return found[0]
@@ -66,7 +66,7 @@ def position(scene: Scene, name: str) -> tuple[float, float]:
     return pose.x, pose.y
 
 
-def select(conditions: Iterable[Condition], scene: Scene) -> list[str]:
+def select_blocks(conditions: Iterable[Condition], scene: Scene) -> list[str]:
     """The blocks that meet all conditions, in the scene's order.
 
     Raises:

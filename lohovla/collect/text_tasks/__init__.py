@@ -31,7 +31,7 @@ class TextExample:
 class TextTask(Protocol):
     """A family of problems with a judge."""
 
-    def draw(self, seed: int) -> TextExample:
+    def draw_problem(self, seed: int) -> TextExample:
         """The problem of a seed: even for training, odd for validation, 10001 + 2k for tests."""
         ...
 

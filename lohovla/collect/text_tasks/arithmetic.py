@@ -23,7 +23,7 @@ _PROMPT = re.compile(rf"(\d{{{_DIGITS}}})([+-])(\d{{{_DIGITS}}})([+-])(\d{{{_DIG
 class Arithmetic:
     """``a+b-c`` and its like, every intermediate result between 0 and 9999."""
 
-    def draw(self, seed: int) -> TextExample:
+    def draw_problem(self, seed: int) -> TextExample:
         """The problem of a seed."""
         rng = np.random.default_rng([seed, 1])
         total = int(rng.integers(_LIMIT))

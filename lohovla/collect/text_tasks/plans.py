@@ -60,7 +60,7 @@ class Plans:
     def __init__(self, shortest: int = 6, longest: int = 99, tasks: tuple[str, ...] = TASKS):
         self.shortest, self.longest, self.tasks = shortest, longest, tasks
 
-    def draw(self, seed: int) -> TextExample:
+    def draw_problem(self, seed: int) -> TextExample:
         """The problem of a seed, with its reference plan."""
         problem, scene, order = self._problem(seed)
         return TextExample("plan", seed, plan_prompt(problem, scene, order), "\n".join(_plan(problem.goal, scene)))

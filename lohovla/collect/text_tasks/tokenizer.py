@@ -39,6 +39,6 @@ def _texts() -> Iterable[str]:
     yield from (re.sub(r"\{\w+\}", "", text) for texts in words["goals"].values() for text in texts)
     for name in NAMES:
         for seed in range(0, 2 * _SAMPLES, 2):
-            example = text_task(name).draw(seed)
+            example = text_task(name).draw_problem(seed)
             yield example.prompt
             yield example.answer

@@ -19,7 +19,7 @@ from lohovla.d2f.engine.engine_stats import EngineStats
 from lohovla.d2f.engine.model_runner import ModelRunner, pages_of
 from lohovla.d2f.engine.request import GenerationRequest, Listener, QueueFull, RequestOutput
 from lohovla.d2f.engine.request_group import SequenceState
-from lohovla.d2f.engine.request_setup import begin
+from lohovla.d2f.engine.request_setup import begin_request
 from lohovla.d2f.engine.scheduler import Scheduler
 from lohovla.d2f.engine.step_allowance import StepAllowance
 from lohovla.d2f.engine.step_execution import StepExecutor
@@ -93,7 +93,7 @@ class Engine:
         """
         self._check(request)
         budget = self.settings.max_num_batched_tokens
-        text = begin(next(self._numbers), request, listener, self.denoiser, self.pool.size, budget)
+        text = begin_request(next(self._numbers), request, listener, self.denoiser, self.pool.size, budget)
         with self._lock:
             if self.full:
                 raise QueueFull(self._patience())
@@ -149,7 +149,7 @@ class Engine:
                 "ask for fewer, or serve with a larger max_model_len and cache_mb",
             )
         if request.sampling.stop and self.text is None:
-            raise UserError("this engine knows no text, so no stop strings", "leave stop out")
+            raise UserError("this engine has no tokenizer, so it cannot look for stop strings", "leave stop out")
 
     def _patience(self) -> float:
         """Seconds in which one of those that wait will have come in."""

@@ -42,8 +42,10 @@ class EngineSettings:
         counts = ("block_size", "max_num_seqs", "max_num_batched_tokens", "long_prefill_tokens")
         for name, least in (*((name, 1) for name in counts), ("max_queue", 0)):
             if getattr(self, name) < least:
-                raise UserError(f"{name} is {getattr(self, name)}", f"it is at least {least}")
+                raise UserError(f"{name} cannot be {getattr(self, name)}", f"it is at least {least}")
         if self.step_seconds <= 0:
-            raise UserError(f"step_seconds is {self.step_seconds}", "it is a time above 0, such as 0.25")
+            raise UserError(f"step_seconds cannot be {self.step_seconds}", "it is a time above 0, such as 0.25")
         if self.max_model_len is not None and self.max_model_len < 2:
-            raise UserError(f"max_model_len is {self.max_model_len}", "a prompt and an answer have at least 2 tokens")
+            raise UserError(
+                f"max_model_len cannot be {self.max_model_len}", "a prompt and an answer have at least 2 tokens"
+            )

@@ -125,7 +125,7 @@ def pages_of(denoiser: DecoderDenoiser, settings: EngineSettings) -> int:
     """
     pages = int(settings.cache_mb * 2**20) // (token_bytes(denoiser) * settings.block_size)
     if pages < 1:
-        raise UserError(f"{settings.cache_mb} MB hold no page of the cache", "give a larger cache_mb")
+        raise UserError(f"cache_mb={settings.cache_mb} holds not one block of the KV cache", "give a larger cache_mb")
     return pages
 
 

@@ -117,7 +117,7 @@ class RequestGroup:
     def begin(cls, text: SequenceState, denoiser: BlockDenoiser, budget: int) -> RequestGroup:
         """A text that has not begun; its open blocks never need more than ``budget`` rows."""
         request, kind = text.request, text.kind
-        canvas = block_state.start(
+        canvas = block_state.empty_state(
             1,
             request.sampling.max_tokens + len(text.tail),
             kind.size,

@@ -13,7 +13,7 @@ from lohovla.d2f.engine.step_plan import longest_group
 from lohovla.errors import UserError
 
 
-def begin(
+def begin_request(
     number: int, request: GenerationRequest, listener: Listener, denoiser: DecoderDenoiser, page: int, budget: int
 ) -> SequenceState:
     """The text of a request.
@@ -33,14 +33,14 @@ def begin(
     if denoiser.mask_id in request.prompt:
         raise UserError("the prompt holds the mask token", "leave it out")
     if not request.prompt and request.prefix is None:
-        raise UserError("the prompt is empty", "say something")
+        raise UserError("the prompt is empty", "give at least one token")
     if request.prompt_ranks is not None and not (request.causal or denoiser.prompt == "causal"):
-        raise UserError("a diffusion model gives its prompt no log-probabilities", "ask in mode ar, or leave them out")
+        raise UserError("block diffusion gives no log-probabilities of the prompt", "use mode=ar, or leave them out")
     if request.constraint is not None and request.verifier.most_versions > 1:
         raise UserError("a constrained answer is decoded from the left, without branches and drafts", "use mode=block")
     size = request.size
     if size > budget:
-        raise UserError(f"a block of {size} tokens", f"a forward has {budget} rows at most (max_num_batched_tokens)")
+        raise UserError(f"block_size cannot be {size}", f"a forward has {budget} rows at most (max_num_batched_tokens)")
     if request.prefix is not None:
         return _after(request.prefix, number, request, listener, denoiser, page)
     prompt = np.asarray(request.prompt, np.int64)
@@ -49,7 +49,7 @@ def begin(
     sees = _sees(request, denoiser, len(head), size)
     if (group := longest_group(sees)) > budget:
         raise UserError(
-            f"{group} tokens of the prompt see each other, and a forward has {budget} rows at most",
+            f"{group} tokens of the prompt attend to each other in one forward, which has {budget} rows at most",
             "give a shorter prompt, or serve with a larger max_num_batched_tokens",
         )
     chain = PrefixHash(page)

@@ -18,7 +18,7 @@ from lohovla.d2f.engine.model_runner import ModelRunner
 from lohovla.d2f.engine.prompt_scores import score_prompt
 from lohovla.d2f.engine.request_group import GroupKey, RequestGroup, SequenceState
 from lohovla.d2f.engine.step_plan import PrefillChunk, StepPlan, fitting
-from lohovla.d2f.engine.token_proposals import draw_chances, propose
+from lohovla.d2f.engine.token_proposals import draw_chances, propose_tokens
 
 _LOG = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ class StepExecutor:
         for lane, made, sections, chance in zip(lanes, versions, batch.sections, chances, strict=True):
             further = copy.copy(lane)
             further.forwards = lane.forwards + 1
-            further.settle(made, propose(self._runner, hidden, lane, sections, chance))
+            further.settle(made, propose_tokens(self._runner, hidden, lane, sections, chance))
             after.append(further)
         commits = [
             (text, lane.canvas.tokens[row], lane.canvas.size, len(text.head) + retired * lane.canvas.size, ends[row])

@@ -60,10 +60,12 @@ def shard(denoiser: DecoderDenoiser, rank: int, count: int) -> None:
     }
     for what, size in sizes.items():
         if size % count:
-            raise UserError(f"{size} {what} cannot be shared by {count} processes", "choose a number that divides them")
+            raise UserError(
+                f"{size} {what} cannot be divided among {count} processes", "choose a number that divides them"
+            )
     layers: Any = denoiser.decoder.layers
     if any(hasattr(layer.mlp, "experts") for layer in layers):
-        raise UserError("a mixture of experts cannot be shared by processes", "serve it with one process")
+        raise UserError("tensor parallelism does not support a mixture of experts", "serve it with one process")
     for layer in layers:
         for module, names, last in (
             (layer.self_attn, ("q_proj", "k_proj", "v_proj"), "o_proj"),
@@ -117,7 +119,9 @@ class TensorParallelDriver(ModelRunner):
 
     def import_prefix(self, prefix: CachedPrefix, pages: list[int]) -> None:
         """Refused: the keys of a prefix are not shared out."""
-        raise UserError("a prefix cannot be laid out over several processes", "serve with one process")
+        raise UserError(
+            "a prefix's keys and values cannot be imported with several processes", "serve with one process"
+        )
 
     def forward(self, tokens: Tensor, positions: Tensor, plan: AttentionMetadata) -> Tensor:
         """As of one process."""
@@ -137,7 +141,7 @@ def worker_loop(runners: Sequence[ModelRunner]) -> None:
         runners[number].forward(tokens, positions, plan)
 
 
-def stop(device: torch.device | str) -> None:
+def stop_workers(device: torch.device | str) -> None:
     """Let the others end."""
     dist.broadcast(torch.full((_PARTS,), -1, dtype=torch.long, device=device), 0)
 

@@ -12,14 +12,14 @@ from lohovla.d2f.engine.model_runner import ModelRunner
 from lohovla.d2f.engine.request import GenerationRequest
 from lohovla.d2f.engine.request_group import RequestGroup
 from lohovla.d2f.engine.row_multiple import MOST
-from lohovla.d2f.sampling import Proposals, Sampling, adjust_logits, choose
+from lohovla.d2f.sampling import Proposals, Sampling, adjust_logits, choose_tokens
 from lohovla.d2f.token_constraint import ConstrainedRow
 
 _TILE = 2**25  # logits that are in memory at once
 
 
 @torch.inference_mode()
-def propose(
+def propose_tokens(
     runner: ModelRunner, hidden: Tensor, lane: RequestGroup, sections: list[Section], chance: np.ndarray | None
 ) -> list[Proposals]:
     """What the model proposes for each version of a lane's open blocks.
@@ -145,6 +145,6 @@ def _choose(logits: Tensor, lane: RequestGroup, rows: np.ndarray, chance: np.nda
 
 
 def _choose_alike(logits: Tensor, sampling: Sampling, chance: Tensor, ranks: int) -> tuple[Tensor, ...]:
-    tokens, confidence, logprobs = choose(logits, sampling, chance)
+    tokens, confidence, logprobs = choose_tokens(logits, sampling, chance)
     ranked_logprob, ranked = logprobs.topk(ranks, -1)
     return tokens, confidence, logprobs.gather(1, tokens[:, None])[:, 0], ranked, ranked_logprob

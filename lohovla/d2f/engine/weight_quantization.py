@@ -49,9 +49,11 @@ def quantize_linear(text: Any, kind: str) -> None:
         UserError: there is no such kind, or the model is a mixture of experts, whose weights are no linear layers.
     """
     if kind not in KINDS:
-        raise UserError(f"there are no weights {kind!r}", f"there are {', '.join(KINDS)}")
+        raise UserError(f"weights cannot be {kind!r}", f"choose one of {', '.join(KINDS)}")
     if any(hasattr(module, "gate_up_proj") for denoiser in text.denoisers for module in denoiser.decoder.modules()):
-        raise UserError("a mixture of experts keeps its weights as stored", "leave weights out; dtype=bfloat16 works")
+        raise UserError(
+            "the weights of a mixture of experts cannot be quantized", "leave weights out; dtype=bfloat16 works"
+        )
     for denoiser in text.denoisers:
         inner: nn.Module = denoiser.decoder
         for module in list(inner.modules()):

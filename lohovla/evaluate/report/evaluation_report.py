@@ -12,7 +12,7 @@ from lohovla.evaluate.episode_log import Row
 from lohovla.evaluate.protocol import Protocol
 from lohovla.evaluate.report import html, published_results, svg_plots
 from lohovla.evaluate.report.report_sections import count_of, failures_section, films_section, settings_section
-from lohovla.evaluate.report.result_table import EvaluationResults, interval, percent, results_table
+from lohovla.evaluate.report.result_table import EvaluationResults, percent, results_table, success_interval
 from lohovla.evaluate.statistics import by_task, score_curve
 from lohovla.output_folder import write_atomically
 
@@ -46,9 +46,9 @@ def _head(
         f" <code>{escape(protocol.env['control'])}</code>. An episode succeeds when its last state scores above 0.99;"
         " the score is the share of the goal that stands. Intervals are Wilson’s, 95 %.</p>"
     )
-    yield html.numbers(
+    yield html.number_row(
         [
-            (f"{percent(overall.rate)} %", f"success; interval {interval(overall)} %"),
+            (f"{percent(overall.rate)} %", f"success; interval {success_interval(overall)} %"),
             (f"{percent(overall.score)} %", "mean score"),
             (f"{overall.episodes}", f"episodes, {count_of(overall.episodes - overall.successes, 'failure')}"),
             (f"{overall.subtasks:.1f}", "sub-tasks planned an episode"),
@@ -64,7 +64,7 @@ def _bars(results: EvaluationResults) -> Iterator[str]:
     yield '<p class="soft">Share of episodes solved, with its interval; published results where there are some.</p>'
     success, score = [], []
     for task, summary in results.tasks.items():
-        known = [published_results.figures(task, key) for key in systems]
+        known = [published_results.published_figures(task, key) for key in systems]
         rates = [f.success / 100 if f and f.success is not None else None for f in known]
         success.append(svg_plots.Bar(label[task], summary.rate, (summary.low, summary.high), rates))
         score.append(svg_plots.Bar(label[task], summary.score, None, [f.score / 100 if f else None for f in known]))
@@ -78,7 +78,7 @@ def _bars(results: EvaluationResults) -> Iterator[str]:
             if any(bar.marks[kind] is not None for bar in entries)
         ]
         charts = svg_plots.bars(entries) + svg_plots.narrow_bars(entries)
-        yield f'<div class="wide bars">{svg_plots.key(shown, ours, interval=not heading)}{charts}</div>'
+        yield f'<div class="wide bars">{svg_plots.plot_key(shown, ours, interval=not heading)}{charts}</div>'
 
 
 def _table(results: EvaluationResults) -> Iterator[str]:

@@ -78,7 +78,7 @@ def page(title: str, body: Iterable[str]) -> str:
     )
 
 
-def numbers(entries: Iterable[tuple[str, str]]) -> str:
+def number_row(entries: Iterable[tuple[str, str]]) -> str:
     """A row of large numbers, each with what it is."""
     cards = [f'<div class="number"><b>{escape(value)}</b><span>{escape(what)}</span></div>' for value, what in entries]
     return f'<div class="numbers">{"".join(cards)}</div>'

@@ -79,7 +79,7 @@ def _head(
     if near:
         for name, words in (("psnr", "imagined pictures, where the scene changed"), ("copy", "the first picture")):
             figures.append((f"{np.mean([fact[name] for fact in near]):.1f} dB", words))
-    yield html.numbers(figures)
+    yield html.number_row(figures)
     yield "<h2>What is there</h2>"
     yield f'<div class="step">{_figure(observation["images.top"], "from above, at the start")}</div>'
 

@@ -10,7 +10,7 @@ from typing import Any
 from lohovla.control.event_log import EventLog
 from lohovla.control.latency_stats import LatencyStats
 from lohovla.control.loop import ControlLoop
-from lohovla.evaluate.report.html import numbers, page, table
+from lohovla.evaluate.report.html import number_row, page, table
 
 _WIDTH, _LEFT, _RIGHT = 1060, 96, 16
 _TONES = {"run": "var(--ours-soft)", "hold": "var(--mark-a)", "stop": "var(--mark-b)"}
@@ -32,7 +32,7 @@ def _body(title: str, loop: ControlLoop, summary: dict[str, Any]) -> Iterator[st
         f" chunks joined by {settings.chunking_mode}, {settings.n_action_steps} actions each.</p>"
     )
     reply = summary["stages_ms"].get("reply", {"p50": 0.0, "p99": 0.0})
-    yield numbers(
+    yield number_row(
         [
             (f"{commands['jitter_ms'].get('p99', 0.0):.2f} ms", "jitter of commands, 99th percentile"),
             (f"{commands['missed']} of {commands['count']}", "commands missed"),

@@ -32,7 +32,7 @@ def systems() -> dict[str, str]:
     return _table()["systems"]
 
 
-def figures(task: str, system: str) -> PublishedResult | None:
+def published_figures(task: str, system: str) -> PublishedResult | None:
     """What ``system`` reached on ``task``, if it was published."""
     row = _table()["tasks"].get(task)
     return PublishedResult(*row[system]) if row else None
@@ -40,7 +40,7 @@ def figures(task: str, system: str) -> PublishedResult | None:
 
 def mean_figures(tasks: Sequence[str], system: str) -> PublishedResult | None:
     """The mean over ``tasks``; None unless every one of them was published."""
-    found = [figures(task, system) for task in tasks]
+    found = [published_figures(task, system) for task in tasks]
     known = [entry for entry in found if entry is not None]
     if not known or len(known) < len(found):
         return None

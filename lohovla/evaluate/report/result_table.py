@@ -33,7 +33,7 @@ def summary_json(results: EvaluationResults) -> dict[str, Any]:
 
     tasks = {}
     for task, summary in results.tasks.items():
-        known = {key: published_results.figures(task, key) for key in published_results.systems()}
+        known = {key: published_results.published_figures(task, key) for key in published_results.systems()}
         others = {key: dataclasses.asdict(figures) for key, figures in known.items() if figures}
         tasks[task] = {"letter": get_task(task).letter, **entry(summary), "published": others}
     return {"overall": entry(results.overall), "tasks": tasks}
@@ -45,7 +45,7 @@ def results_table(results: EvaluationResults) -> tuple[list[str], list[list[str]
     columns = {
         key: name
         for key, name in published_results.systems().items()
-        if any(published_results.figures(t, key) for t in names)
+        if any(published_results.published_figures(t, key) for t in names)
     }
     header = ["", "task", "success %", "95 % interval", "score %", "sub-tasks", "steps", "sim. s", *columns.values()]
     rows = [
@@ -53,7 +53,7 @@ def results_table(results: EvaluationResults) -> tuple[list[str], list[list[str]
             get_task(task).letter,
             task,
             *_cells(summary),
-            *[_show(published_results.figures(task, key)) for key in columns],
+            *[_show(published_results.published_figures(task, key)) for key in columns],
         ]
         for task, summary in results.tasks.items()
     ]
@@ -66,7 +66,7 @@ def results_table(results: EvaluationResults) -> tuple[list[str], list[list[str]
 def _cells(summary: Summary) -> list[str]:
     return [
         percent(summary.rate),
-        interval(summary),
+        success_interval(summary),
         percent(summary.score),
         f"{summary.subtasks:.1f}",
         f"{summary.steps:.1f}",
@@ -84,7 +84,7 @@ def percent(share: float) -> str:
     return "99.9" if text == "100.0" and share < 1.0 else text
 
 
-def interval(summary: Summary) -> str:
+def success_interval(summary: Summary) -> str:
     """The interval of the success rate, in per cent."""
     return f"{100 * summary.low:.1f} to {100 * summary.high:.1f}"
 

@@ -86,12 +86,12 @@ def _bars(entries: Sequence[Bar], frame: _Frame) -> str:
                 f'<path class="whisker" d="M{low} {middle - 4}v8M{low} {middle}H{high}M{high} {middle - 4}v8"/>'
             )
         parts.append(f'<circle class="point" cx="{x(bar.value)}" cy="{middle}" r="2.6"/>')
-        parts += [mark(kind, x(value), middle) for kind, value in enumerate(bar.marks) if value is not None]
+        parts += [plot_mark(kind, x(value), middle) for kind, value in enumerate(bar.marks) if value is not None]
         parts.append(f'<text x="{frame.width - 4}" y="{middle + 4}" text-anchor="end">{percent(bar.value)}</text>')
     return "".join([*parts, "</svg>"])
 
 
-def mark(kind: int, x: float, y: float) -> str:
+def plot_mark(kind: int, x: float, y: float) -> str:
     """The sign of another system: circle, triangle up, triangle down, diamond."""
     shapes = (
         f"M{x - 4.5} {y}a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0",
@@ -102,12 +102,12 @@ def mark(kind: int, x: float, y: float) -> str:
     return f'<path class="mark mark-{kind}" d="{shapes[kind]}"/>'
 
 
-def key(names: Sequence[tuple[int, str]], ours: str, interval: bool) -> str:
+def plot_key(names: Sequence[tuple[int, str]], ours: str, interval: bool) -> str:
     """What the bar and each mark stand for."""
     whisker = '<path class="whisker" d="M8 3v8M8 7H20M20 3v8"/>' if interval else ""
     point = '<circle class="point" cx="14" cy="7" r="2.6"/>'
     bar = f'<rect class="bar" x="0" y="1" width="14" height="12" rx="2"/>{whisker}{point}'
-    signs = [(bar, ours), *[(mark(kind, 13, 7), name) for kind, name in names]]
+    signs = [(bar, ours), *[(plot_mark(kind, 13, 7), name) for kind, name in names]]
     entries = [f'<span><svg viewBox="0 0 26 14">{sign}</svg>{escape(name)}</span>' for sign, name in signs]
     return f'<div class="key">{"".join(entries)}</div>'
 
@@ -151,7 +151,7 @@ _STANDALONE = (
 )
 
 
-def lines(
+def line_plot(
     series: Mapping[str, Sequence[tuple[float, float]]], x_name: str, y_name: str, high: float, low: float = 0.0
 ) -> str:
     """Curves through points (x, y), one a name, as an SVG that stands by itself, with a key.

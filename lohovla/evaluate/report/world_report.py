@@ -48,14 +48,14 @@ def _head(protocol: WorldProtocol, results: WorldResults, title: str) -> Iterato
         mean, low, high = results.mean
         cards.append((f"{percent(mean)} %", f"mean over groups; {100 * low:.1f} to {100 * high:.1f} %"))
     cards += [(f"{percent(rate.rate)} %", group) for group, rate in results.groups.items()]
-    yield html.numbers(cards)
+    yield html.number_row(cards)
 
 
 def _bars(results: WorldResults) -> Iterator[str]:
     entries = [svg_plots.Bar(task, rate.rate, (rate.low, rate.high)) for task, rate in results.tasks.items()]
     charts = svg_plots.bars(entries) + svg_plots.narrow_bars(entries)
     yield "<h2>Success rate</h2>"
-    yield f'<div class="wide bars">{svg_plots.key([], "this run, 95 % interval", interval=True)}{charts}</div>'
+    yield f'<div class="wide bars">{svg_plots.plot_key([], "this run, 95 % interval", interval=True)}{charts}</div>'
 
 
 def _table(protocol: WorldProtocol, results: WorldResults) -> Iterator[str]:

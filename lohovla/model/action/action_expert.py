@@ -157,14 +157,14 @@ def pick_place_condition(points: Tensor) -> Tensor:
     return ((points - centre) / scale).flatten(1)
 
 
-def pick_place_scaled(action: Tensor, points: Tensor) -> Tensor:
+def scale_pick_place(action: Tensor, points: Tensor) -> Tensor:
     """Actions (B, 1, 8) as scaled residuals to the points (B, 2, 5); turns modulo a quarter."""
     residual = action.view(-1, 2, 4) - points[..., :4]
     residual = torch.cat([residual[..., :3], modulo_quarter_turn(residual[..., 3:])], -1)
     return (residual / constant_like(residual, PICK_PLACE_SCALE)).reshape(-1, 1, 8)
 
 
-def pick_place_action(scaled: Tensor, points: Tensor) -> Tensor:
+def unscale_pick_place(scaled: Tensor, points: Tensor) -> Tensor:
     """Actions (B, 2, 4) of scaled residuals (B, 1, 8): pick and place as x, y, z (m), yaw (rad).
 
     The place's yaw is the turn nearest to the pick's, so that the wrist never turns by more than an eighth.
@@ -234,15 +234,15 @@ def ee_condition(points: Tensor, state: Tensor, motion: Tensor) -> Tensor:
     return torch.cat([scales, turns, edges, tool, grip, moving], -1)
 
 
-def ee_scaled(action: Tensor, state: Tensor) -> Tensor:
+def scale_ee(action: Tensor, state: Tensor) -> Tensor:
     """Actions (B, H, 7) as positions from the tool's, in units of 10 cm; yaws from the tool's; the gripper +-1."""
     position = (action[..., :3] - state[:, None, :3]) / EE_REACH
     yaw = (action[..., 5:6] - state[:, None, 5:6]) / _TWIST
     return torch.cat([position, action[..., 3:5] / _TWIST, yaw, action[..., 6:] * 2 - 1], -1)
 
 
-def ee_action(scaled: Tensor, state: Tensor) -> Tensor:
-    """The inverse of :func:`ee_scaled`; the gripper is on or off."""
+def unscale_ee(scaled: Tensor, state: Tensor) -> Tensor:
+    """The inverse of :func:`scale_ee`; the gripper is on or off."""
     position = scaled[..., :3] * EE_REACH + state[:, None, :3]
     yaw = scaled[..., 5:6] * _TWIST + state[:, None, 5:6]
     return torch.cat([position, scaled[..., 3:5] * _TWIST, yaw, (scaled[..., 6:] > 0).to(scaled.dtype)], -1)

@@ -49,9 +49,9 @@ class FusedDecoder:
         config = decoder.config
         if config.model_type not in _FAMILIES or getattr(config, "attention_bias", False):
             raise UserError(
-                f"this backend does not know decoders of type {config.model_type}"
+                f"this backend does not support decoders of type {config.model_type}"
                 + " with biases" * bool(getattr(config, "attention_bias", False)),
-                "policy.backend=eager runs all",
+                "use policy.backend=eager",
             )
         self._implementation = implementation
         self._heads, self._kv = config.num_attention_heads, config.num_key_value_heads

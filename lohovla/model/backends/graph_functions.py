@@ -16,12 +16,12 @@ from lohovla.d2f.block_state import DecodeState, Thresholds
 from lohovla.d2f.denoiser import block_causal
 from lohovla.kernels.lm_head_argmax import lm_head_argmax
 from lohovla.model.action.action_expert import (
-    ee_action,
     ee_condition,
-    ee_scaled,
     ee_waypoints,
-    pick_place_action,
     pick_place_condition,
+    scale_ee,
+    unscale_ee,
+    unscale_pick_place,
 )
 from lohovla.model.action.fused_sampling import denoise_fused
 from lohovla.model.attention_mask import SequenceLayout, TokenType, expert_attention_mask
@@ -188,11 +188,11 @@ class GraphFunctions:
             context.cache,
             context.valid,
             anchors=ee_waypoints(context.points, state, self._model.config.observe_position),
-            clean=None if given is None else ee_scaled(given.actions, state),
+            clean=None if given is None else scale_ee(given.actions, state),
             fixed=None if given is None else given.fixed,
             implementation=self._implementation,
         )
-        action = ee_action(chunk, state)
+        action = unscale_ee(chunk, state)
         return action if given is None else torch.where(given.fixed[..., None], given.actions, action)
 
     def sample_pick_place(self, steps: int, context: ActionContext, noise: Tensor) -> Tensor:
@@ -206,7 +206,7 @@ class GraphFunctions:
             context.valid,
             implementation=self._implementation,
         )
-        return pick_place_action(chunk, context.points)
+        return unscale_pick_place(chunk, context.points)
 
     def decide_in_one_pass(
         self,

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lohovla.model.action.action_expert import (
-    ee_action,
     ee_condition,
-    ee_scaled,
     ee_waypoints,
-    pick_place_action,
     pick_place_condition,
+    scale_ee,
+    unscale_ee,
+    unscale_pick_place,
 )
 from lohovla.model.action.flow_matching import ActionVelocity
 from lohovla.model.configuration import ACTION_DIMS
@@ -76,7 +76,7 @@ def sample_pick_place(model: LoHoVLA, attended: ActionContext, steps: int, noise
     """
     condition = pick_place_condition(attended.points)
     denoise = ActionVelocity(model.experts["pick_place"], condition, attended.cache, attended.valid)  # type: ignore
-    return pick_place_action(denoise.run(noise, steps), attended.points)
+    return unscale_pick_place(denoise.run(noise, steps), attended.points)
 
 
 def ee_denoise(model: LoHoVLA, attended: ActionContext, state: Tensor, motion: Tensor) -> ActionVelocity:
@@ -107,8 +107,8 @@ def sample_ee_chunk(
         noise: (B, H, 7).
         prefix: the first d actions (B, d, 7), d at most ``config.max_prefix``, which the chunk continues.
     """
-    clean = None if prefix is None or not prefix.shape[1] else ee_scaled(prefix, state)
-    chunk = ee_action(ee_denoise(model, attended, state, motion).run(noise, steps, clean), state)
+    clean = None if prefix is None or not prefix.shape[1] else scale_ee(prefix, state)
+    chunk = unscale_ee(ee_denoise(model, attended, state, motion).run(noise, steps, clean), state)
     return chunk if clean is None or prefix is None else torch.cat([prefix, chunk[:, prefix.shape[1] :]], 1)
 
 

@@ -64,9 +64,13 @@ class SubgoalSamplingConfig:
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:
-            raise UserError(f"pictures cannot be painted in the order {self.order!r}", f"choose {' or '.join(ORDERS)}")
+            raise UserError(
+                f"sub-goal pictures cannot be generated in the order {self.order!r}", f"choose {' or '.join(ORDERS)}"
+            )
         if self.steps < 1 or self.denoise < 1:
-            raise UserError("passes and denoising steps of a picture are at least 1", "4 and 4 are the defaults")
+            raise UserError(
+                "passes and denoising steps of a sub-goal picture are at least 1", "4 and 4 are the defaults"
+            )
 
 
 def require_subgoal_generator(model: LoHoVLA) -> None:
@@ -77,7 +81,7 @@ def require_subgoal_generator(model: LoHoVLA) -> None:
     """
     if not {"autoencoder", "subgoal"} <= set(model.config.trained_stages):
         raise UserError(
-            "this checkpoint paints no sub-goals: its autoencoder and image head were not trained",
+            "this checkpoint generates no sub-goal pictures: its autoencoder and image head were not trained",
             "train them: lohovla train init=CHECKPOINT stage=autoencoder, then stage=subgoal in the same output",
         )
 

@@ -28,7 +28,7 @@ class TokenTrie:
     def allowed_next(self, tokens: Sequence[int]) -> list[int]:
         """What may follow ``tokens``; the end alone after anything that is no beginning of a sentence.
 
-        >>> Grammar([[1, 2], [1, 3]], end=0).allowed_next([1])
+        >>> TokenTrie([[1, 2], [1, 3]], end=0).allowed_next([1])
         [2, 3]
         """
         node = self._at(tokens)

@@ -169,7 +169,7 @@ class RecordingTransport:
         self._transport.subscribe(replace(subscription, callback=both))
 
 
-def read(path: Path, ros_version: int) -> list[tuple[str, int, Message]]:
+def read_bag(path: Path, ros_version: int) -> list[tuple[str, int, Message]]:
     """The messages of a bag in this package's form: topic, nanoseconds since the epoch, message."""
     from rosbags.highlevel import AnyReader
     from rosbags.typesys import Stores, get_typestore

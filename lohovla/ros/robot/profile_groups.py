@@ -59,7 +59,7 @@ class CameraTopics:
         """
         refuse_unknown(name, given, fields_of(cls))
         if not given.get("image"):
-            raise UserError(f"{name} has no image", "it is the topic of its colour pictures")
+            raise UserError(f"{name} has no image", "give the topic of its colour pictures")
         inner = given.get("intrinsics")
         if inner is not None:
             refuse_unknown(f"{name}.intrinsics", inner, _INTRINSICS)

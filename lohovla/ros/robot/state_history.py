@@ -28,7 +28,7 @@ class StateHistory:
         while taken - self._kept[0][0] > _KEPT:
             self._kept.popleft()
 
-    def at(self, moment: float) -> np.ndarray:
+    def state_at(self, moment: float) -> np.ndarray:
         """The state (n,) of a moment, between the two that were told around it; the first or last beyond them.
 
         Raises:

@@ -23,7 +23,7 @@ from lohovla.ros.session.motion_interlock import MotionInterlock
 from lohovla.ros.session.operator_interface import OperatorInterface
 from lohovla.ros.session.robot_clock_poll import RobotClockPoll
 from lohovla.ros.session.ros_robot import RosRobot
-from lohovla.ros.session.session_status import snapshot
+from lohovla.ros.session.session_status import session_snapshot
 from lohovla.ros.session.stop_reasons import PERMITTED, EndKind, RunEnd, StopReason
 from lohovla.ros.session.warmup import WarmUp
 
@@ -136,7 +136,7 @@ class RobotSession:
 
     def snapshot(self) -> dict[str, Any]:
         """The present state for people, as plain values."""
-        return snapshot(self)
+        return session_snapshot(self)
 
     @property
     def seconds(self) -> float:

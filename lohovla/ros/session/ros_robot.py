@@ -268,7 +268,7 @@ class RosRobot:
         elif stamps:
             taken = min(min(stamps.values()), now)
             self._remember()
-            observation["state"] = self._history.at(taken).astype(np.float32)
+            observation["state"] = self._history.state_at(taken).astype(np.float32)
         return TimedObservation(observation, taken, stamps, true)
 
     def state(self) -> np.ndarray:

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 
-def snapshot(session: Any) -> dict[str, Any]:
+def session_snapshot(session: Any) -> dict[str, Any]:
     """What the page, ``/lohovla/state`` and the diagnostics tell of a ``RobotSession``."""
     loop, robot, operator, now = session.loop, session.robot, session.operator, session.clock.now()
     replies = loop.latency_stats.stages["reply"]

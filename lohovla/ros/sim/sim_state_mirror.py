@@ -119,5 +119,5 @@ def mirror_of(
     if "world" not in keys:
         return None
     if not topic:
-        raise UserError(f"policy {policy} reads the true state", "only robot=sim tells it")
+        raise UserError(f"policy {policy} reads the true state", "only robot=sim publishes it")
     return SimStateMirror(task, settings)

@@ -89,14 +89,14 @@ class SimulatedSensors:
 
     def _see(self, name: str) -> tuple[np.ndarray, np.ndarray | None]:
         """Colour, and depth in steps, of a camera now."""
-        from lohovla.envs.render.renderer import render, render_color
+        from lohovla.envs.render.renderer import render_camera_picture, render_color
         from lohovla.envs.sensors import depth_unit
 
         simulation, camera = self._env.simulation, self._env.sensors.cameras[name]
         size = camera.width, camera.height
         if f"depth.{name}" not in self._env.observation_space.spaces:
             return render_color(simulation.model, simulation.data, name, *size), None
-        color, depth = render(simulation.model, simulation.data, name, *size)
+        color, depth = render_camera_picture(simulation.model, simulation.data, name, *size)
         steps = np.clip(np.rint(depth / np.float32(depth_unit(camera))), 0, 2**15 - 1).astype(np.uint16)
         return color, steps
 

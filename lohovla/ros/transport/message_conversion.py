@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lohovla.ros.transport.message_types import TIMES, TYPES, BadMessage, Message, array_of, blank, blank_value
+from lohovla.ros.transport.message_types import TIMES, TYPES, BadMessage, Message, array_of, blank_message, blank_value
 
 UPPER = {"sensor_msgs/CameraInfo": {"d": "D", "k": "K", "r": "R", "p": "P"}}  # as ROS 1 writes them
 _INTEGERS = {
@@ -42,7 +42,7 @@ def to_wire(
     Raises:
         BadMessage: a field is unknown, has another type, or is not finite.
     """
-    return _Writer(ros_version, binary, finite).struct(TYPES[name], name, {**blank(name), **message})
+    return _Writer(ros_version, binary, finite).struct(TYPES[name], name, {**blank_message(name), **message})
 
 
 class _Writer:
@@ -72,7 +72,7 @@ class _Writer:
         if kind in TYPES:
             if not isinstance(value, Mapping):
                 raise BadMessage(f"{where} is {value!r}, not a {kind}")
-            return self.struct(TYPES[kind], kind, {**blank(kind), **value})
+            return self.struct(TYPES[kind], kind, {**blank_message(kind), **value})
         if kind in TIMES:
             names = ("secs", "nsecs") if self._ros_version == 1 else TIMES[kind]
             return dict(zip(names, (int(value["sec"]), int(value["nanosec"]))))
@@ -133,7 +133,7 @@ def _struct_from_wire(name: str, wire: Any, where: str, null: bool) -> Message:
     if not isinstance(wire, Mapping):
         raise BadMessage(f"{where} is {wire!r}, not a {name}")
     lower = {big: small for small, big in UPPER.get(name, {}).items()}
-    message, fields = blank(name), TYPES[name]
+    message, fields = blank_message(name), TYPES[name]
     for key, value in wire.items():
         field = lower.get(key, key)
         if name == "std_msgs/Header" and key == "seq":

@@ -101,7 +101,7 @@ def check_type(name: str) -> str:
     """
     short = short_name(name)
     if short not in TYPES:
-        raise UserError(f"there is no message type {name!r} here", f"known are {', '.join(sorted(TYPES))}")
+        raise UserError(f"message type {name!r} is not supported", f"supported: {', '.join(sorted(TYPES))}")
     return short
 
 
@@ -153,7 +153,7 @@ def header(seconds: float, frame: str = "") -> Message:
     return {"stamp": stamp_of(seconds), "frame_id": frame}
 
 
-def blank(name: str) -> Message:
+def blank_message(name: str) -> Message:
     """A message of that type with every field there and zero; a quaternion is no rotation."""
     if name == "geometry_msgs/Quaternion":
         return {"x": 0.0, "y": 0.0, "z": 0.0, "w": 1.0}
@@ -168,7 +168,7 @@ def blank_value(kind: str) -> Any:
             return b""
         return [blank_value(base) for _ in range(count)]
     if kind in TYPES:
-        return blank(kind)
+        return blank_message(kind)
     if kind in TIMES:
         return {"sec": 0, "nanosec": 0}
     return {"bool": False, "string": ""}.get(kind, 0.0 if kind.startswith("float") else 0)

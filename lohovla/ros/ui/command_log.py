@@ -53,7 +53,7 @@ class CommandLog:
         self.moments.append(moment)
         if self._say and now >= self._printed + _PRINT_EVERY:
             self._printed = now
-            print(line(moment), flush=True)
+            print(command_in_words(moment), flush=True)
 
     def begin(self) -> None:
         """Another run."""
@@ -65,7 +65,7 @@ class CommandLog:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def line(moment: LoggedCommand) -> str:
+def command_in_words(moment: LoggedCommand) -> str:
     """A command in words: where to, m and degrees."""
     x, y, z = moment.pose[:3]
     turn = np.degrees(moment.pose[3:])

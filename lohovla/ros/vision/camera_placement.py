@@ -41,7 +41,7 @@ class CameraPlacement:
         if wanted and frame != wanted:
             raise UserError(
                 f"camera {name} sends pictures of the frame {frame or '(none)'}, and {wanted} is calibrated",
-                f"calibrate {frame or 'that frame'}, or mend robot.cameras.{name}.frame",
+                f"calibrate {frame or 'that frame'}, or correct robot.cameras.{name}.frame",
             )
         if not self._topics.tf or self._frames is None:
             return self._topics.position, self._topics.rotation
@@ -58,6 +58,6 @@ class CameraPlacement:
         if moved > _MOVED or turned > _TURNED:
             raise UserError(
                 f"the frame {frame} moved in {self._base} by {1000 * moved:.0f} mm and {turned:.3f} rad",
-                "a top view wants cameras that stand still; begin again after calibrating",
+                "a top view needs fixed cameras: fix the camera, calibrate it and start again",
             )
         return self._first

@@ -29,13 +29,13 @@ def model_of(name: str, coefficients: Sequence[float], camera: str) -> str:
         return ""
     if known not in _MOST:
         raise UserError(
-            f"camera {camera} has the distortion model {name!r}, which is not known here",
-            f"known are {', '.join(_MOST)}; or take a rectified picture and its CameraInfo",
+            f"camera {camera} has the distortion model {name!r}, which is not supported",
+            f"supported: {', '.join(_MOST)}; or use a rectified picture and its CameraInfo",
         )
     if any(coefficients[_MOST[known] :]):
         raise UserError(
             f"camera {camera} has {len(coefficients)} distortion coefficients, {known} has {_MOST[known]} here",
-            "calibrate it with another model, or take a rectified picture and its CameraInfo",
+            "calibrate it with another model, or use a rectified picture and its CameraInfo",
         )
     return known
 

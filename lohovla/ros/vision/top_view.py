@@ -136,7 +136,7 @@ class TopView:
             raise UserError(
                 f"camera {camera.name} sends {color.shape[1]} x {color.shape[0]} colour and {depth.shape[1]} x "
                 f"{depth.shape[0]} depth, its calibration is {camera.width} x {camera.height}",
-                "take the depth topic that is aligned to colour, and the CameraInfo of that picture",
+                "use the depth topic that is aligned to colour, and the CameraInfo of that picture",
             )
         known = self._known.get(camera.name)
         if known is None or known[0] is not camera:

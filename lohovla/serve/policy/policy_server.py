@@ -25,7 +25,7 @@ from lohovla.serve.metrics import Registry, resident_bytes
 from lohovla.serve.policy.batcher import Batcher
 from lohovla.serve.policy.observation_schema import ObservationSchema
 from lohovla.serve.policy.policy_session import PolicySession, PolicySlots
-from lohovla.serve.sockets import listen
+from lohovla.serve.sockets import listening_socket
 
 _LOG = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ class PolicyServer:
             try:
                 await asyncio.gather(*blank)
             except RequestError as error:
-                raise UserError(f"a blank observation does not work: {error}", "see the log above") from None
+                raise UserError(f"an observation of zeros gets no answer: {error}", "see the log above") from None
 
     async def start(self) -> None:
         """Listen.
@@ -152,7 +152,7 @@ class PolicyServer:
         quiet.setLevel(logging.CRITICAL)  # what strangers send to a port is counted, not told with a traceback
         self._server = await serve(
             self._handle,
-            sock=listen(settings.host, settings.port),
+            sock=listening_socket(settings.host, settings.port),
             process_request=self._admit,
             compression=None,
             max_size=settings.max_frame,

@@ -17,7 +17,7 @@ from lohovla.serve.text.api_errors import ApiError
 from lohovla.serve.text.api_schema import ChatRequest, CompletionRequest, ErrorAnswer
 from lohovla.serve.text.body_limit import BodyLimit
 from lohovla.serve.text.completion_handler import CompletionHandler
-from lohovla.serve.text.page_examples import AnswerToJudge, describe, judge
+from lohovla.serve.text.page_examples import AnswerToJudge, describe_model, judge
 from lohovla.serve.text.responses_api import ResponsesRequest
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -35,7 +35,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 
 
-def build(answering: CompletionHandler, pages: HealthEndpoints, body_mb: float, patience: float) -> FastAPI:
+def build_app(answering: CompletionHandler, pages: HealthEndpoints, body_mb: float, patience: float) -> FastAPI:
     """The application.
 
     Args:
@@ -90,7 +90,7 @@ def build(answering: CompletionHandler, pages: HealthEndpoints, body_mb: float, 
     @app.get("/page/model", dependencies=keyed, include_in_schema=False)
     async def about() -> dict[str, Any]:
         """What the page shows of the model."""
-        return describe(service.text, service.name, service.modes)
+        return describe_model(service.text, service.name, service.modes)
 
     @app.post("/page/judge", dependencies=keyed, include_in_schema=False)
     async def judged(answer: AnswerToJudge) -> dict[str, Any]:

@@ -20,7 +20,7 @@ _CHAT = (
 _TEXT = ("The robot arm lifts the red block and", "Once upon a time", "def add(a, b):")
 
 
-def describe(text: TextModel, name: str, modes: tuple[str, ...]) -> dict[str, Any]:
+def describe_model(text: TextModel, name: str, modes: tuple[str, ...]) -> dict[str, Any]:
     """What the page shows of a model, as JSON.
 
     Args:
@@ -52,7 +52,7 @@ def describe(text: TextModel, name: str, modes: tuple[str, ...]) -> dict[str, An
 
 
 def _draw(task: str, seed: int) -> str:
-    return text_task(task).draw(seed).prompt.removesuffix("\n")
+    return text_task(task).draw_problem(seed).prompt.removesuffix("\n")
 
 
 class AnswerToJudge(BaseModel):
@@ -73,7 +73,7 @@ def judge(answer: AnswerToJudge) -> dict[str, Any]:
     """
     task, example = "arithmetic", TextExample("arithmetic", 0, answer.prompt.removesuffix("\n") + "\n", "")
     if answer.task in _TITLES and answer.seed is not None:
-        drawn = text_task(answer.task).draw(answer.seed)
+        drawn = text_task(answer.task).draw_problem(answer.seed)
         if drawn.prompt == example.prompt:
             task, example = answer.task, drawn
     try:

@@ -19,8 +19,8 @@ from lohovla.d2f.engine.engine_stats import percentile
 from lohovla.serve.api_keys import ApiKeys
 from lohovla.serve.lifecycle import Drain, HealthEndpoints
 from lohovla.serve.metrics import Registry, resident_bytes
-from lohovla.serve.sockets import listen
-from lohovla.serve.text.app import build
+from lohovla.serve.sockets import listening_socket
+from lohovla.serve.text.app import build_app
 from lohovla.serve.text.completion_handler import GOING, CompletionHandler
 from lohovla.serve.text.connection_limits import connections_possible, limited_protocol, note_loop_errors
 from lohovla.serve.text.engine_thread import EngineThread
@@ -80,7 +80,7 @@ class TextServer:
         _measure(registry, service, self)
         pages = HealthEndpoints(keys, registry, self.drain, self.worker.owner.health_error)
         config = uvicorn.Config(
-            RequestLog(build(self.answering, pages, settings.body_mb, settings.patience), settings.access_log),
+            RequestLog(build_app(self.answering, pages, settings.body_mb, settings.patience), settings.access_log),
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -111,7 +111,7 @@ class TextServer:
             UserError: the place is taken or cannot be.
         """
         note_loop_errors(asyncio.get_running_loop())
-        self._socket = listen(self.settings.host, self.settings.port)
+        self._socket = listening_socket(self.settings.host, self.settings.port)
         self._serving = asyncio.ensure_future(self._server.serve([self._socket]))
         while not self._server.started:
             await asyncio.sleep(0.01)

@@ -124,7 +124,7 @@ class TextService:
             seams = [()] * len(prompts)
         engine = self.base if mode == "ar" else self.student
         if len(prompts) * body.answers > 64:
-            raise UserError(f"{len(prompts) * body.answers} answers at once", "64 are the most")
+            raise UserError(f"{len(prompts) * body.answers} answers in one request", "ask for 64 at most")
         requests, most = [], body.most or _ROOM
         constraint = self._constraint(body)
         ranks = self._prompt_ranks(body, mode)
@@ -136,7 +136,7 @@ class TextService:
             if room < 1 or (body.most or 1) > room:
                 raise UserError(
                     f"prompt and answer may have {engine.max_model_len} tokens, not {len(prompt)} + {most}",
-                    "ask for fewer",
+                    "give a shorter prompt, or a smaller max_tokens",
                 )
             most = min(most, room)
             for number in range(body.answers):
@@ -154,7 +154,7 @@ class TextService:
         if body.schema_wanted is None:
             return None
         if body.ignore_eos or body.min_tokens:
-            raise UserError("response_format ends an answer itself", "leave ignore_eos and min_tokens out")
+            raise UserError("response_format decides when an answer ends", "leave ignore_eos and min_tokens out")
         if self._grammar is None:
             self._grammar = JsonGrammar(self.text.tokenizer, self.vocabulary, self.text.student.eos_ids)
         return self._grammar.constraint(body.schema_wanted)
@@ -164,7 +164,9 @@ class TextService:
         if not isinstance(body, CompletionRequest) or not body.echo or body.logprobs is None:
             return None
         if mode != "ar":
-            raise UserError(f"mode {mode} gives a prompt no log-probabilities", "ask NAME:ar, or leave echo out")
+            raise UserError(
+                f"mode {mode} gives no log-probabilities of the prompt", "use the model NAME:ar, or leave echo out"
+            )
         if body.stream:
             raise UserError("echo with logprobs is not supported in a stream", "leave one of them out")
         return body.logprobs
@@ -254,9 +256,7 @@ class TextService:
         """Token ids of a conversation, and the places where the model's turns in it began."""
         if not self.text.has_chat_template:
             if len(messages) != 1 or messages[0].role != "user":
-                raise UserError(
-                    "this model has no chat template", "send one message of the user, or use /v1/completions"
-                )
+                raise UserError("this model has no chat template", "send a single user message, or use /v1/completions")
             return self.text.encode(messages[0].text), ()
         for number, message in enumerate(messages):
             if found := sorted(token for token in self._control if token in message.text):

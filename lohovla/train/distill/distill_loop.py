@@ -54,7 +54,7 @@ class Schedule:
         return min(1.0, (step + 1) / max(1, self.warmup), left)
 
 
-def train(
+def train_stage(
     model: nn.Module,
     optimizer: optim.Optimizer,
     objective: Callable[..., Any],

@@ -29,7 +29,7 @@ def distillation_loss(student: Tensor, teacher: Tensor, ratio: Tensor, tokens: i
     elif kind == "reverse":
         divergence = (log_student.exp() * (log_student - log_teacher)).sum(-1)
     else:
-        raise UserError(f"there is no divergence {kind!r}", "there are forward and reverse")
+        raise UserError(f"there is no divergence {kind!r}", "choose forward or reverse")
     return (divergence / ratio).sum() / tokens
 
 

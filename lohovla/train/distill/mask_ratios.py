@@ -24,9 +24,9 @@ def ratios(schedule: str, rows: int, blocks: int, low: float, high: float, gener
         generator: source of chance.
     """
     if schedule not in SCHEDULES:
-        raise UserError(f"there is no noise schedule {schedule!r}", f"there are {', '.join(SCHEDULES)}")
+        raise UserError(f"there is no noise schedule {schedule!r}", f"choose one of {', '.join(SCHEDULES)}")
     if not 0.0 < low <= high <= 1.0:
-        raise UserError(f"mask ratios from {low} to {high}", "0 < low <= high <= 1")
+        raise UserError(f"mask ratios cannot go from {low} to {high}", "choose 0 < low <= high <= 1")
     chance = torch.rand(rows, blocks, generator=generator)
     if schedule == "random":
         return low + chance * (high - low)

@@ -51,7 +51,7 @@ class BaseObjective:
         spoken = causal[:, None] & answer & (batch.places < (batch.prompt + batch.answer)[:, None])
         losses = {}
         for name, where, shift in (("ar", spoken, True), ("diffusion", masked, self.shift)):
-            logits = head(model, at(hidden, where, shift))
+            logits = head(model, hidden_states_at(hidden, where, shift))
             losses[name] = token_loss(logits, batch.tokens[where])
         return losses["ar"] + losses["diffusion"], {name: loss.item() for name, loss in losses.items()}
 
@@ -100,8 +100,10 @@ class StudentObjective:
             masked &= batch.places < (batch.prompt + batch.answer)[:, None]
         with torch.no_grad(), without_adapter(model):
             everything = batch.inside[:, None].expand(-1, noisy.shape[1], -1)
-            teacher = head(model, at(hidden_states(model, noisy, everything), masked, self.shift))
-        student = head(model, at(hidden_states(model, noisy, student_mask(batch, self.prompt)), masked, self.shift))
+            teacher = head(model, hidden_states_at(hidden_states(model, noisy, everything), masked, self.shift))
+        student = head(
+            model, hidden_states_at(hidden_states(model, noisy, student_mask(batch, self.prompt)), masked, self.shift)
+        )
         loss = distillation_loss(student, teacher, ratio[masked], int(answer.sum()), self.divergence)
         truth = token_loss(student, batch.tokens[masked])
         agree = (student.argmax(-1) == teacher.argmax(-1)).float().mean()
@@ -133,7 +135,7 @@ def head(model: nn.Module, hidden: Tensor) -> Tensor:
     return _bare(model).get_output_embeddings()(hidden)
 
 
-def at(hidden: Tensor, where: Tensor, shift: bool) -> Tensor:
+def hidden_states_at(hidden: Tensor, where: Tensor, shift: bool) -> Tensor:
     """(m, d): the hidden states that predict the tokens ``where`` (n, length)."""
     if shift:
         where = torch.cat([where[:, 1:], torch.zeros_like(where[:, :1])], 1)

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from lohovla.errors import UserError
 from lohovla.train.distill import distill_stages
-from lohovla.train.distill.distill_loop import Schedule, train
+from lohovla.train.distill.distill_loop import Schedule, train_stage
 from lohovla.train.distill.objectives import BaseObjective, MaskSchedule, StudentObjective
 from lohovla.train.distill.text_batches import Mixture
 
@@ -62,7 +62,9 @@ def student(config: DictConfig) -> Callable[[Path], bool]:
     where = find(config.model)
     bare, layout, raw = load_model(where, getattr(torch, config.dtype))
     if layout.prompt == "blocks":
-        raise UserError(f"{layout.name} models decode by blocks as they are", "distil LLaDA, Dream, Qwen or Llama ones")
+        raise UserError(
+            f"{layout.name} models decode by blocks without distillation", "distil LLaDA, Dream, Qwen or Llama models"
+        )
     denoiser = denoiser_of(bare, layout, raw)
     tokenizer = load_tokenizer(where)
     if tokenizer.eos_token_id != denoiser.eos_ids[0]:
@@ -102,7 +104,7 @@ def _training(
     mixture, schedule = _mixture(config), _schedule(config)
 
     def train_in(folder: Path) -> bool:
-        complete = train(
+        complete = train_stage(
             model,
             optimizer,
             objective,

@@ -66,7 +66,7 @@ class Mixture:
 
     def __post_init__(self) -> None:
         if not self.tasks or min(self.tasks.values()) < 0 or sum(self.tasks.values()) <= 0:
-            raise UserError("the tasks' shares add up to nothing", "for example tasks.plan=0.6 tasks.arithmetic=0.4")
+            raise UserError("the shares of the tasks add up to 0", "for example tasks.plan=0.6 tasks.arithmetic=0.4")
         if self.batch < 1 or self.block < 1:
             raise UserError("batch and block are at least 1", "batch=16 block=16 are usual")
 
@@ -99,7 +99,7 @@ def _drawn(mixture: Mixture, rng: np.random.Generator, first: int, count: int) -
     names = list(mixture.tasks)
     shares = np.array([mixture.tasks[name] for name in names], float)
     for index, which in enumerate(rng.choice(len(names), count, p=shares / shares.sum())):
-        example = text_task(names[which]).draw(2 * (first + index))
+        example = text_task(names[which]).draw_problem(2 * (first + index))
         yield example.prompt, example.answer
 
 

@@ -73,7 +73,7 @@ def test_a_conversation_in_chunks_of_its_turns(models):
     rows = widths(engine)
     near(finish(engine, [one]), wanted)
     assert max(rows) <= 32
-    with pytest.raises(UserError, match="see each other"):
+    with pytest.raises(UserError, match="attend to each other"):
         engine.submit(request(draw(1, 7, 60, 61)[0]), print)
 
 
@@ -90,7 +90,7 @@ def test_branches_drafts_and_open_blocks_are_counted(models, verifier):
             plain = request(one.prompt, (1.0, 0.0, 0.0), tokens=160)
             assert answer.tokens == finish(engine, [plain])[0].tokens
     assert max(rows) <= 64
-    with pytest.raises(UserError, match="a block of 65"):
+    with pytest.raises(UserError, match="block_size cannot be 65"):
         engine.submit(request([1], size=65), print)
 
 
@@ -181,14 +181,14 @@ def test_a_fault_of_one_request_fails_that_one(models, monkeypatch, where):
         return any(one.request is bad for one in lane.texts)
 
     if where == "propose":
-        propose = step_execution.propose
+        propose = step_execution.propose_tokens
 
         def broken(runner, hidden, lane, sections, chance):
             if with_bad(lane):
                 raise RuntimeError("these logits")
             return propose(runner, hidden, lane, sections, chance)
 
-        monkeypatch.setattr(step_execution, "propose", broken)
+        monkeypatch.setattr(step_execution, "propose_tokens", broken)
     elif where == "settle":
         settle = step_execution.RequestGroup.settle
 

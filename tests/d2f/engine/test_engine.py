@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from lohovla.d2f.block_state import Thresholds
-from lohovla.d2f.decode_loop import DecodeSettings, decode
+from lohovla.d2f.decode_loop import DecodeSettings, decode_prompts
 from lohovla.d2f.engine import Engine, EngineSettings, GenerationRequest, QueueFull
 from lohovla.d2f.parallel_verification import LookaheadBranches, PlainVerifier, SpeculativeDrafts
-from lohovla.d2f.sampling import Sampling, choose
+from lohovla.d2f.sampling import Sampling, choose_tokens
 from lohovla.errors import UserError
 
 _spec = importlib.util.spec_from_file_location("d2f_conftest", Path(__file__).parents[1] / "conftest.py")
@@ -53,7 +53,7 @@ def near(answers, wanted):
 
 def alone(denoiser, one, text=None):
     settings = DecodeSettings(one.size, one.thresholds, one.sampling, one.verifier)
-    return decode(denoiser, [list(one.prompt)], settings, text=text)[0]
+    return decode_prompts(denoiser, [list(one.prompt)], settings, text=text)[0]
 
 
 def draw(count, seed, low=3, high=20):
@@ -204,5 +204,5 @@ def test_the_models_time_counts_the_language_head(models, monkeypatch):
 def test_nothing_to_choose_is_nothing_chosen(temperature):
     """A version whose blocks are all decided has no row for the language head."""
     none = torch.zeros(0, shared.VOCABULARY)
-    tokens, confidence, _ = choose(none, Sampling(temperature=temperature, top_p=0.9), torch.zeros(0))
+    tokens, confidence, _ = choose_tokens(none, Sampling(temperature=temperature, top_p=0.9), torch.zeros(0))
     assert len(tokens) == len(confidence) == 0

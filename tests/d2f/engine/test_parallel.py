@@ -40,7 +40,7 @@ if rank:
 else:
     engine = Engine(denoiser, limits, runner=tensor_parallel.TensorParallelDriver)
     tests.near(tests.finish(engine, requests), wanted)
-    tensor_parallel.stop("cpu")
+    tensor_parallel.stop_workers("cpu")
     share = sum(p.numel() for p in denoiser.decoder.parameters())
     print(json.dumps({"answers": len(wanted), "tokens": sum(len(a.tokens) for a in wanted), "share": share / whole}))
 """
@@ -84,5 +84,5 @@ def test_a_number_that_does_not_divide_the_heads_is_refused(models):
     denoiser = DecoderDenoiser(
         whole.model, whole.model.embed_tokens, whole.lm_head, mask_id=39, eos_ids=(38,), shift=True
     )
-    with pytest.raises(UserError, match="cannot be shared by 3"):
+    with pytest.raises(UserError, match="cannot be divided among 3"):
         tensor_parallel.shard(denoiser, 0, 3)

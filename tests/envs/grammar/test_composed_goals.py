@@ -11,8 +11,8 @@ from lohovla.envs.oracle import Oracle
 from lohovla.envs.tasks.grammar.cells import (
     PUBLISHED_TRAINED,
     PUBLISHED_UNSEEN,
+    all_cells,
     cell_of,
-    cells,
     draw_meaning,
     held_out,
     is_published_unseen,
@@ -21,7 +21,7 @@ from lohovla.envs.tasks.grammar.cells import (
 from lohovla.envs.tasks.grammar.handwritten import handwritten_goals
 from lohovla.envs.tasks.grammar.meaning import parse_meaning, same_meaning
 from lohovla.envs.tasks.grammar.resolve import end_states, goal_of
-from lohovla.envs.tasks.grammar.scenes import MOST_MOVES, plan
+from lohovla.envs.tasks.grammar.scenes import MOST_MOVES, oracle_plan
 from lohovla.envs.tasks.grammar.selection import ImpossibleGoal
 from lohovla.envs.tasks.grammar.twins import twin_meanings
 from lohovla.envs.tasks.grammar.wording import held_out_phrases
@@ -43,7 +43,7 @@ def test_goals_are_open_at_first_and_the_oracle_reaches_them(task):
         scene = initial_scene(problem.layout)
         assert problem.goal.score(scene) == 0.0
         assert 1 <= problem.goal.moves <= MOST_MOVES
-        steps = list(plan(problem.goal, scene, problem.max_steps))
+        steps = list(oracle_plan(problem.goal, scene, problem.max_steps))
         assert problem.goal.score(steps[-1][0]) == 1.0
         scores = [problem.goal.score(scene) for scene, _ in steps]
         assert all(0.0 <= score <= 1.0 for score in scores)
@@ -53,7 +53,7 @@ def test_goals_are_open_at_first_and_the_oracle_reaches_them(task):
 def test_every_cell_has_fair_scenes():
     """A tenth of the cells, drawn by their place in the list: a goal of each is found in a few draws."""
     task = get_task("handwritten-goals")  # which asks whatever it is given
-    for number, cell in enumerate(cells()[::10]):
+    for number, cell in enumerate(all_cells()[::10]):
         rng = np.random.default_rng(number)
         found = None
         for _ in range(40):
@@ -77,7 +77,7 @@ def test_what_the_goal_does_not_mean_is_there_too():
     chosen = [p for p in problems("composed-goals", 60) if p.meaning.who]
     for problem in chosen:
         scene = initial_scene(problem.layout)
-        steps = [subtask for _, subtask in plan(problem.goal, scene, problem.max_steps) if subtask]
+        steps = [subtask for _, subtask in oracle_plan(problem.goal, scene, problem.max_steps) if subtask]
         assert {subtask.pick for subtask in steps} < set(scene.blocks)
 
 
@@ -96,8 +96,8 @@ def test_the_grammar_has_the_published_tasks():
 
 
 def test_a_fixed_share_of_the_cells_is_held_out_by_rule():
-    out = [cell for cell in cells() if held_out(cell)]
-    assert 0.12 < len(out) / len(cells()) < 0.2
+    out = [cell for cell in all_cells() if held_out(cell)]
+    assert 0.12 < len(out) / len(all_cells()) < 0.2
     assert {cell_of(parse_meaning(text)) for text in PUBLISHED_UNSEEN.values()} <= set(out)
     assert not {cell_of(parse_meaning(text)) for text in PUBLISHED_TRAINED} & set(out)
     assert len({cell.split("|")[0] for cell in out}) == 5

@@ -8,7 +8,7 @@ from lohovla.envs.tasks.beside import Beside
 from lohovla.envs.tasks.entities import Pose, block_moved_to
 from lohovla.envs.tasks.grammar.meaning import canonical, parse_meaning, same_meaning
 from lohovla.envs.tasks.grammar.resolve import end_states, goal_of
-from lohovla.envs.tasks.grammar.selection import ImpossibleGoal, select, structures
+from lohovla.envs.tasks.grammar.selection import ImpossibleGoal, select_blocks, structures
 
 NOTATIONS = [
     "what=tower who=all",
@@ -115,7 +115,7 @@ def table(hand_scene):
     ],
 )
 def test_conditions_choose_blocks(table, conditions, names):
-    assert select(parse_meaning(f"what=tower who={conditions}").who, table) == names.split()
+    assert select_blocks(parse_meaning(f"what=tower who={conditions}").who, table) == names.split()
 
 
 def test_structures_are_told_apart_by_their_layers_and_feet(hand_scene):

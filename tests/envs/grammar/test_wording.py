@@ -7,7 +7,7 @@ import pytest
 
 from lohovla.envs.instruction_space import InstructionSpace
 from lohovla.envs.language import palette, vocabulary
-from lohovla.envs.tasks.grammar.cells import cells, draw_meaning
+from lohovla.envs.tasks.grammar.cells import all_cells, draw_meaning
 from lohovla.envs.tasks.grammar.handwritten import handwritten_goals
 from lohovla.envs.tasks.grammar.meaning import canonical, parse_meaning
 from lohovla.envs.tasks.grammar.reading import read_meaning
@@ -17,7 +17,7 @@ from lohovla.envs.tasks.grammar.wording import LONGEST, MOST_WORDS, Speaker, hel
 def drawn(seed: int, unseen: bool = False):
     """A sentence of each cell, with its meaning."""
     rng = np.random.default_rng(seed)
-    for cell in cells():
+    for cell in all_cells():
         meaning = draw_meaning(cell, rng, palette("all"))
         yield meaning, Speaker(rng, unseen).sentence(meaning, plural=bool(rng.random() < 0.7))
 

@@ -7,12 +7,12 @@ import torch
 
 from lohovla.errors import UserError
 from lohovla.model.action.action_expert import (
-    ee_action,
-    ee_scaled,
     ee_waypoints,
     modulo_quarter_turn,
-    pick_place_action,
-    pick_place_scaled,
+    scale_ee,
+    scale_pick_place,
+    unscale_ee,
+    unscale_pick_place,
 )
 from lohovla.model.checkpoint import check_model_settings, load_checkpoint, save_checkpoint
 from lohovla.model.inference import action_sampling, pick_place_prediction
@@ -44,23 +44,23 @@ def test_a_quarter_turn_more_or_less_changes_nothing():
 def test_pick_place_actions_come_back_from_their_scaling():
     points = torch.tensor([[[0.5, 0.1, 0.04, 0.3, 0.04], [0.6, -0.2, 0.0, -0.2, 0.04]]])
     action = points[..., :4] + torch.tensor([[[0.003, -0.002, 0.001, 0.02], [-0.004, 0.001, 0.0, 0.05]]])
-    scaled = pick_place_scaled(action.flatten(1), points)
+    scaled = scale_pick_place(action.flatten(1), points)
     assert scaled[0, 0, 0] == pytest.approx(0.3, abs=1e-4)  # 3 mm in centimetres
     assert scaled[0, 0, 3] == pytest.approx(0.1, abs=1e-4)  # 0.02 rad in units of 0.2
-    torch.testing.assert_close(pick_place_action(scaled, points), action, atol=1e-6, rtol=0)
+    torch.testing.assert_close(unscale_pick_place(scaled, points), action, atol=1e-6, rtol=0)
 
 
 def test_a_block_turned_by_a_quarter_is_the_same_target():
     points = torch.tensor([[[0.5, 0.1, 0.04, 0.3, 0.04], [0.6, -0.2, 0.0, 0.3, 0.04]]])
     turned = points[..., :4].clone()
     turned[..., 3] += math.pi / 2
-    assert pick_place_scaled(turned.flatten(1), points).abs().max() < 1e-5
+    assert scale_pick_place(turned.flatten(1), points).abs().max() < 1e-5
 
 
 def test_the_place_turns_by_an_eighth_at_most():
     points = torch.zeros(1, 2, 5)
     points[0, 0, 3], points[0, 1, 3] = 0.7, -0.7  # 0.17 rad apart, modulo a quarter
-    yaw = pick_place_action(torch.zeros(1, 1, 8), points)[0, :, 3]
+    yaw = unscale_pick_place(torch.zeros(1, 1, 8), points)[0, :, 3]
     assert yaw[1] - yaw[0] == pytest.approx(math.pi / 2 - 1.4, abs=1e-5)
 
 
@@ -69,11 +69,11 @@ def test_ee_actions_come_back_from_their_scaling():
     state = torch.randn(2, 13, generator=generator)
     action = torch.randn(2, 5, 7, generator=generator)
     action[..., 6] = (action[..., 6] > 0).float()
-    torch.testing.assert_close(ee_action(ee_scaled(action, state), state), action, atol=1e-6, rtol=0)
+    torch.testing.assert_close(unscale_ee(scale_ee(action, state), state), action, atol=1e-6, rtol=0)
     ahead = torch.cat([state[:, None, :6], torch.ones(2, 1, 1)], -1)
     ahead[:, :, 0] += 0.1
     ahead[:, :, 3:5] = 0.0  # straight down is zero, however the tool leans now: a lean must not add up
-    assert ee_scaled(ahead, state)[0, 0].tolist() == pytest.approx([1, 0, 0, 0, 0, 0, 1], abs=1e-5)
+    assert scale_ee(ahead, state)[0, 0].tolist() == pytest.approx([1, 0, 0, 0, 0, 0, 1], abs=1e-5)
 
 
 def test_anchors_are_where_the_tool_may_be_meant_to_be():

@@ -15,7 +15,7 @@ from lohovla.ros.record.bag import Bag, RecordingTransport
 from lohovla.ros.record.run_recorder import RunRecorder, save_run
 from lohovla.ros.robot.pose_conversion import pose_of
 from lohovla.ros.transport.in_process_ros import LocalTransport
-from lohovla.ros.transport.message_types import TYPES, blank, header
+from lohovla.ros.transport.message_types import TYPES, blank_message, header
 from lohovla.ros.transport.transport import Subscription
 from lohovla.ros.ui.command_log import CommandLog, LoggedCommand, draw_path
 from lohovla.ros.vision.image_messages import color_of
@@ -113,13 +113,13 @@ def test_a_bag_holds_every_type(tmp_path, ros_version):
     path = tmp_path / ("run.bag" if ros_version == 1 else "bag")
     one = Bag(path, ros_version)
     for name in TYPES:
-        one.put(f"/blank/{name}", name, blank(name))
+        one.put(f"/blank/{name}", name, blank_message(name))
     full = {"header": header(5.5, "top"), "height": 2, "width": 3, "encoding": "mono8", "step": 3, "data": b"abcdef"}
     one.put("/picture", "sensor_msgs/Image", full)
     one.close()
-    found = {topic: message for topic, _, message in bag.read(path, ros_version)}
+    found = {topic: message for topic, _, message in bag.read_bag(path, ros_version)}
     assert found["/picture"] == {**full, "is_bigendian": 0}
-    assert all(found[f"/blank/{name}"] == blank(name) for name in TYPES)
+    assert all(found[f"/blank/{name}"] == blank_message(name) for name in TYPES)
 
 
 def test_a_run_goes_into_a_bag(bench, tmp_path):
@@ -133,7 +133,7 @@ def test_a_run_goes_into_a_bag(bench, tmp_path):
     run.until(lambda: len(poses) > 3)
     taped.close()
     one.close()
-    found = bag.read(tmp_path / "bag", 2)
+    found = bag.read_bag(tmp_path / "bag", 2)
     assert [m["data"] for topic, _, m in found if topic == "/lohovla/test"] == ["hello"]
     kept = [pose_of(m["pose"]) for topic, _, m in found if topic == "/sim/tool_pose"]
     np.testing.assert_allclose(kept[0], pose_of(poses[0]["pose"]))

@@ -10,7 +10,15 @@ from rosbags.typesys import Stores, get_typestore
 from lohovla.errors import UserError
 from lohovla.ros.robot.pose_conversion import joints_of
 from lohovla.ros.transport.message_conversion import from_wire, to_wire
-from lohovla.ros.transport.message_types import TYPES, BadMessage, blank, check_type, seconds_of, stamp_of, type_name
+from lohovla.ros.transport.message_types import (
+    TYPES,
+    BadMessage,
+    blank_message,
+    check_type,
+    seconds_of,
+    stamp_of,
+    type_name,
+)
 
 _STORES = {1: get_typestore(Stores.ROS1_NOETIC), 2: get_typestore(Stores.ROS2_HUMBLE)}
 _LACKED = (
@@ -36,7 +44,7 @@ def test_fields_are_those_of_the_definition(name, ros_version):
 @pytest.mark.parametrize("ros_version", [1, 2])
 @pytest.mark.parametrize("name", sorted(TYPES))
 def test_back_from_the_wire(name, ros_version):
-    assert from_wire(name, to_wire(name, blank(name), ros_version)) == blank(name)
+    assert from_wire(name, to_wire(name, blank_message(name), ros_version)) == blank_message(name)
 
 
 def test_time_has_each_generation_s_names():

@@ -12,7 +12,7 @@ import pytest
 from websockets.sync.client import connect as open_socket
 
 from lohovla.ros.transport.in_process_ros import InProcessRos, LocalTransport
-from lohovla.ros.transport.message_types import BadMessage, blank, service_name, type_name
+from lohovla.ros.transport.message_types import BadMessage, blank_message, service_name, type_name
 from lohovla.ros.transport.rosbridge_client import Rosbridge
 from lohovla.ros.transport.rosbridge_server import RosbridgeServer
 from lohovla.ros.transport.rosbridge_server_connection import ServedConnection
@@ -176,12 +176,12 @@ def test_everything_of_a_robot_arrives_whatever_servers_cannot_send(graph, serve
     for topic, kind, sent in (
         ("/joint_states", "sensor_msgs/JointState", JOINTS),
         ("/info", "sensor_msgs/CameraInfo", INFO),
-        ("/diagnostics", "diagnostic_msgs/DiagnosticArray", {"status": [{**blank(DIAGNOSIS), "level": 1}]}),
+        ("/diagnostics", "diagnostic_msgs/DiagnosticArray", {"status": [{**blank_message(DIAGNOSIS), "level": 1}]}),
     ):
         inbox = Inbox()
         client.subscribe(Subscription(topic, kind, inbox))
         until(lambda topic=topic: graph.listened(topic))
-        graph.publish(topic, {**blank(kind), **sent})
+        graph.publish(topic, {**blank_message(kind), **sent})
         np.testing.assert_equal({key: inbox.wait()[0][key] for key in sent}, sent)
     client.close()
 
@@ -202,7 +202,7 @@ def test_servers_lose_what_their_cbor_does_not_know(graph, server, ros_version, 
         wanted = {"op": "subscribe", "topic": "/it", "type": type_name(kind, ros_version), "compression": "cbor"}
         socket.send(json.dumps(wanted))
         until(lambda: graph.listened("/it"))
-        graph.publish("/it", {**blank(kind), **sent})
+        graph.publish("/it", {**blank_message(kind), **sent})
         if ros_version in lost_on:
             with pytest.raises(TimeoutError):
                 socket.recv(timeout=0.1)
@@ -215,7 +215,7 @@ def test_what_is_not_a_number_is_null_in_json(graph, server, ros_version):
         kind = type_name("std_msgs/Float64MultiArray", ros_version)
         socket.send(json.dumps({"op": "subscribe", "topic": "/it", "type": kind}))
         until(lambda: graph.listened("/it"))
-        graph.publish("/it", {**blank("std_msgs/Float64MultiArray"), "data": [1.0, math.nan, math.inf]})
+        graph.publish("/it", {**blank_message("std_msgs/Float64MultiArray"), "data": [1.0, math.nan, math.inf]})
         assert json.loads(socket.recv(timeout=WAIT))["msg"]["data"] == [1.0, None, None]
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from lohovla.envs.env import BlocksEnv
-from lohovla.envs.render.renderer import render
+from lohovla.envs.render.renderer import render_camera_picture
 from lohovla.envs.scene.cameras import CAMERAS, rotation_of
 from lohovla.errors import UserError
 from lohovla.geometry.rotations import rotvec_from_matrix
@@ -114,7 +114,9 @@ def test_top_view_is_that_of_training():
     views = []
     for name in ("front", "left", "right"):
         camera = CAMERAS[name]
-        color, depth = render(env.simulation.model, env.simulation.data, name, camera.width, camera.height)
+        color, depth = render_camera_picture(
+            env.simulation.model, env.simulation.data, name, camera.width, camera.height
+        )
         pose = {"position": camera.position, "rotation": rotvec_from_matrix(rotation_of(camera))}
         k = [camera.focal, 0.0, 319.5, 0.0, camera.focal, 239.5, 0.0, 0.0, 1.0]
         info = {"width": camera.width, "height": camera.height, "k": k, "d": [], "distortion_model": ""}

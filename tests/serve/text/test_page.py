@@ -11,7 +11,7 @@ import pytest
 from lohovla.collect.text_tasks import text_task
 from lohovla.d2f.sampling import Sampling
 from lohovla.d2f.text_model import TextModel
-from lohovla.serve.text.page_examples import AnswerToJudge, describe, judge
+from lohovla.serve.text.page_examples import AnswerToJudge, describe_model, judge
 
 
 def picture_of(page, name):
@@ -101,7 +101,7 @@ def test_the_shipped_model_has_examples_that_are_judged(shipped, serve, browse, 
     picture_of(page, "page-400-before")
     page.value("document.querySelector('#examples button').click()")
     page.until("document.body.dataset.state == 'done'")
-    example = text_task("arithmetic").draw(10001)
+    example = text_task("arithmetic").draw_problem(10001)
     assert shown(page, "prompt") == "" or page.value("document.getElementById('prompt').value") == example.prompt[:-1]
     for number, mode in enumerate(("d2f", "ar")):
         answer = shipped.generate(example.prompt, mode, Sampling(128, seed=1))[0].text
@@ -115,17 +115,17 @@ def test_the_shipped_model_has_examples_that_are_judged(shipped, serve, browse, 
 
 
 def test_a_model_that_decodes_one_way_has_one_side(shipped):
-    told = describe(shipped, "small", ("ar",))
+    told = describe_model(shipped, "small", ("ar",))
     assert (told["modes"], told["chat"], told["name"]) == (["ar"], False, "small")
     assert [one["task"] for one in told["examples"]] == ["arithmetic"] * 2 + ["open-plan"] * 2
 
 
 def test_judging():
-    problem = text_task("arithmetic").draw(7)
+    problem = text_task("arithmetic").draw_problem(7)
     assert judge(AnswerToJudge(prompt=problem.prompt, text=problem.answer))["right"] is True
     wrong = judge(AnswerToJudge(prompt=problem.prompt, text="1=2\n3=4", task="arithmetic", seed=7))
     assert (wrong["right"], wrong["answer"]) == (False, problem.answer)
-    plan = text_task("open-plan").draw(10001)
+    plan = text_task("open-plan").draw_problem(10001)
     asked = {"prompt": plan.prompt[:-1], "task": "open-plan", "seed": 10001}
     assert judge(AnswerToJudge(text=plan.answer, **asked))["right"] is True
     assert judge(AnswerToJudge(text="dance", **asked))["fault"]

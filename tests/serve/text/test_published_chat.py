@@ -168,14 +168,14 @@ def test_penalties_and_biases_change_what_is_said(tiny, checkpoint, mode):
 
 
 def test_min_p_of_one_leaves_the_likeliest_token():
-    from lohovla.d2f.sampling import choose
+    from lohovla.d2f.sampling import choose_tokens
 
     logits = torch.randn(64, 40, generator=torch.Generator().manual_seed(0))
     chance = torch.rand(64, generator=torch.Generator().manual_seed(1))
-    tokens, confidence, _ = choose(logits, Sampling(temperature=1.0, min_p=1.0), chance)
+    tokens, confidence, _ = choose_tokens(logits, Sampling(temperature=1.0, min_p=1.0), chance)
     assert (tokens == logits.argmax(-1)).all()
     assert (confidence == 1).all()
-    drawn, _, _ = choose(logits, Sampling(temperature=1.0), chance)
+    drawn, _, _ = choose_tokens(logits, Sampling(temperature=1.0), chance)
     assert (drawn != tokens).any()
 
 

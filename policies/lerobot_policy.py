@@ -133,10 +133,10 @@ def _random_of(episode: LeRobotEpisode) -> Iterator[None]:
 def _load(checkpoint: str, device: str) -> tuple[Any, Any, Any]:
     """The policy of a checkpoint, and its pre- and post-processor."""
     try:
-        from lerobot.configs import PreTrainedConfig
-        from lerobot.policies import make_pre_post_processors
-        from lerobot.policies.factory import get_policy_class
-        from lerobot.utils.import_utils import register_third_party_plugins
+        from lerobot.configs import PreTrainedConfig  # pyright: ignore[reportMissingImports]
+        from lerobot.policies import make_pre_post_processors  # pyright: ignore[reportMissingImports]
+        from lerobot.policies.factory import get_policy_class  # pyright: ignore[reportMissingImports]
+        from lerobot.utils.import_utils import register_third_party_plugins  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise SetupError(
             f"policy=lerobot cannot import {error.name}",

@@ -17,6 +17,7 @@ from lohovla.envs.disturbances import PushSettings
 from lohovla.envs.env_settings import check_choice, check_env_settings
 from lohovla.envs.episode import SUCCESS, Episode, EpisodeConfig, EpisodeState
 from lohovla.envs.errors import EpisodeOver
+from lohovla.envs.perturbations import Perturbation, PerturbSettings
 from lohovla.envs.render.noise import CameraNoise
 from lohovla.envs.render.renderer import render_color
 from lohovla.envs.scene.cameras import CAMERAS
@@ -35,6 +36,7 @@ class EnvState:
 
     episode: EpisodeState
     noise: Mapping[str, Any]
+    perturbation: Perturbation | None = None
 
 
 class BlocksEnv(gym.Env):
@@ -65,6 +67,7 @@ class BlocksEnv(gym.Env):
         drop_probability: chance that suction loses what it holds within a second.
         noise: observation noise, a :class:`CameraNoise` or its settings.
         push: disturbances while an episode runs, a :class:`PushSettings` or its settings.
+        perturb: perturbations of what is seen, a :class:`PerturbSettings` or its settings.
         seconds_per_action: with ``ee``, simulated seconds allowed for each pick-and-place action.
         render_mode: None, ``rgb_array`` or ``human``.
         render_camera: the camera that :meth:`render` shows.
@@ -92,6 +95,7 @@ class BlocksEnv(gym.Env):
         drop_probability: float = 0.0,
         noise: CameraNoise | Mapping[str, float] | None = None,
         push: PushSettings | Mapping[str, Any] | None = None,
+        perturb: PerturbSettings | Mapping[str, Any] | None = None,
         seconds_per_action: float = 8.0,
         render_mode: str | None = None,
         render_camera: str = "film",
@@ -105,6 +109,8 @@ class BlocksEnv(gym.Env):
         if push.slip and gripper != "suction":
             raise UserError("push.slip is of suction", "with gripper=jaw blocks slip by physics alone: leave it out")
         self.rules = EpisodeConfig(control, control_hz, robot, gripper, drop_probability, seconds_per_action, push)
+        perturb = perturb if isinstance(perturb, PerturbSettings) else PerturbSettings.from_settings(perturb or {})
+        self._perturb = perturb
         self.render_mode, self.render_camera = render_mode, render_camera
         noise = noise if isinstance(noise, CameraNoise) else CameraNoise.from_settings(noise or {})
         self.sensors = Sensors(DEFAULT_CAMERAS if cameras is None else cameras, noise, top_source)
@@ -123,11 +129,15 @@ class BlocksEnv(gym.Env):
         super().reset(seed=seed)
         key = int(self.np_random.integers(2**63))
         # Streams of their own: what the cameras are must not change what happens.
-        scene, drops, self._noise_stream, pushes = (np.random.default_rng([key, stream]) for stream in range(4))
+        streams = (np.random.default_rng([key, stream]) for stream in range(5))
+        scene, drops, self._noise_stream, pushes, look = streams
         problem = self.task.sample(scene, self.colors, self.paraphrase)
-        self._episode = Episode(problem, self.rules, drops, pushes)
+        perturbation = Perturbation(self._perturb, look)
+        perturbation.resize(problem)
+        self._episode = Episode(problem, self.rules, drops, pushes, perturbation.scenery(problem))
+        self.sensors.perturbation = perturbation
         self.sensors.prepare(self.simulation, self._noise_stream)
-        self._episode.begin()
+        self._episode.begin(*perturbation.first_pose())
         if self.render_mode == "human":
             self.render()
         return self.observe(), self._info("")
@@ -249,7 +259,8 @@ class BlocksEnv(gym.Env):
 
     def get_state(self) -> EnvState:
         """A snapshot of the episode."""
-        return EnvState(self.episode.get_state(), copy.deepcopy(self._noise_stream.bit_generator.state))
+        noise = copy.deepcopy(self._noise_stream.bit_generator.state)
+        return EnvState(self.episode.get_state(), noise, self.sensors.perturbation)
 
     def set_state(self, state: EnvState) -> dict[str, Any]:
         """Continue from a snapshot, also one of another environment with the same settings.
@@ -258,6 +269,7 @@ class BlocksEnv(gym.Env):
             The observation there, drawn anew.
         """
         self._episode = Episode.from_state(state.episode, self.rules)
+        self.sensors.perturbation = state.perturbation
         self.sensors.aim(self.simulation)
         self._noise_stream = np.random.default_rng()
         self._noise_stream.bit_generator.state = state.noise

@@ -16,7 +16,7 @@ from lohovla.envs.control.simulation import Simulation, SimulationState
 from lohovla.envs.disturbances import Pushes, PushEvent, PushSettings
 from lohovla.envs.language import rgb
 from lohovla.envs.scene import arm
-from lohovla.envs.scene.world import Composition
+from lohovla.envs.scene.world import Composition, Scenery
 from lohovla.envs.tasks.entities import Block, Bowl, Scene, Zone
 from lohovla.envs.tasks.registry import TaskInstance
 
@@ -56,6 +56,7 @@ class EpisodeState:
     simulation: SimulationState
     counters: Mapping[str, Any]
     drops: Mapping[str, Any]
+    scenery: Scenery = field(default_factory=Scenery)
 
 
 # What an episode changes of the model that its composition shares with others.
@@ -78,6 +79,7 @@ class Episode:
         rules: how.
         rng: the stream of drops.
         pushes: the stream of disturbances; None only where a snapshot brings them.
+        scenery: what is seen beside the task.
     """
 
     def __init__(
@@ -86,10 +88,12 @@ class Episode:
         rules: EpisodeConfig,
         rng: np.random.Generator,
         pushes: np.random.Generator | None = None,
+        scenery: Scenery | None = None,
     ):
         self.problem, self.rules = problem, rules
         self._rng = rng
-        composition = _composition(problem, rules)
+        self.scenery = scenery or Scenery()
+        composition = _composition(problem, rules, self.scenery)
         self.simulation = Simulation(composition, control_hz=rules.control_hz, drop_probability=rules.drop_probability)
         self._controller = EndEffectorController(self.simulation)
         self.actions, self._stood, self.over = 0, 0.0, False
@@ -100,12 +104,13 @@ class Episode:
         if rules.push.any:
             self.simulation.before_tick = self._disturb
 
-    def begin(self) -> None:
-        """Set the table."""
+    def begin(self, away: np.ndarray | None = None, turn: float = 0.0) -> None:
+        """Set the table, the tool ``away`` from home by metres (3,) and turned by ``turn`` rad."""
         layout = self.problem.layout
         self.simulation.arrange(
             {name: (p.x, p.y, p.z, p.yaw) for name, p in layout.poses.items()},
             {name: rgb(entity.color) for name, entity in layout.entities.items()},
+            arm.HOME if away is None else self._controller.joints_near_home(away, turn),
         )
         self.score = self.problem.goal.score(self.scene())
 
@@ -220,6 +225,7 @@ class Episode:
                 "_pushes": copy.deepcopy(self._pushes),
             },
             drops=copy.deepcopy(self._rng.bit_generator.state),
+            scenery=self.scenery,
         )
 
     @classmethod
@@ -227,7 +233,7 @@ class Episode:
         """The episode of a snapshot, to be played on by the same rules."""
         rng = np.random.default_rng()
         rng.bit_generator.state = state.drops
-        episode = cls(state.problem, rules, rng)
+        episode = cls(state.problem, rules, rng, scenery=state.scenery)
         for name, value in state.model_fields.items():
             getattr(episode.simulation.model, name)[:] = value
         episode.simulation.set_state(state.simulation)
@@ -235,7 +241,7 @@ class Episode:
         return episode
 
 
-def _composition(problem: TaskInstance, rules: EpisodeConfig) -> Composition:
+def _composition(problem: TaskInstance, rules: EpisodeConfig, scenery: Scenery) -> Composition:
     entities = problem.layout.entities.values()
     return Composition(
         robot=rules.robot,
@@ -243,4 +249,5 @@ def _composition(problem: TaskInstance, rules: EpisodeConfig) -> Composition:
         blocks=tuple((e.name, e.edge) for e in entities if isinstance(e, Block)),
         bowls=tuple(e.name for e in entities if isinstance(e, Bowl)),
         zones=tuple((e.name, e.edge) for e in entities if isinstance(e, Zone)),
+        scenery=scenery,
     )

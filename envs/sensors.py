@@ -12,6 +12,7 @@ import numpy as np
 
 from lohovla.envs.control.simulation import Simulation
 from lohovla.envs.instruction_space import InstructionSpace
+from lohovla.envs.perturbations import Perturbation
 from lohovla.envs.render.fused_view import fuse
 from lohovla.envs.render.noise import CameraNoise
 from lohovla.envs.render.renderer import check_size, render_camera_picture, render_color
@@ -45,6 +46,7 @@ class Sensors:
         if top_source not in TOP_SOURCES:
             raise UserError(f"no top_source {top_source!r}", f"choose one of {', '.join(TOP_SOURCES)}")
         self.noise, self.top_source = noise, top_source
+        self.perturbation: Perturbation | None = None  # of the present episode
         self.cameras: dict[str, CameraModel] = {}
         self._with_depth: set[str] = set()
         for name, settings in cameras.items():
@@ -89,6 +91,8 @@ class Sensors:
         """Set a fresh scene's cameras and lights for an episode."""
         self.aim(simulation)
         self.noise.perturb(simulation.model, rng)
+        if self.perturbation is not None:
+            self.perturbation.dress(simulation.model)
 
     def aim(self, simulation: Simulation) -> None:
         """Give each camera the field of view that its picture's shape asks for."""
@@ -104,10 +108,11 @@ class Sensors:
             if name == "top" and self.top_source == "fused":
                 color, depth = self._fused_top(simulation, camera, rng)
             elif name in self._with_depth:
-                color, depth = render_camera_picture(simulation.model, simulation.data, name, *size)
-                color, depth = self.noise.disturb_color(color, rng), self.noise.disturb_depth(depth, rng)
+                color, depth = render_camera_picture(simulation.model, simulation.data, name, *size, self._quality)
+                color, depth = self._disturb_color(color, rng), self._disturb_depth(depth, rng)
             else:
-                color = self.noise.disturb_color(render_color(simulation.model, simulation.data, name, *size), rng)
+                color = render_color(simulation.model, simulation.data, name, *size, self._quality)
+                color = self._disturb_color(color, rng)
             observation[f"images.{name}"] = color
             if name in self._with_depth and depth is not None:
                 observation[f"depth.{name}"] = quantize_depth(depth, depth_unit(camera))
@@ -121,9 +126,23 @@ class Sensors:
         views = []
         for name in _FUSED_FROM:
             model = CAMERAS[name]
-            color, depth = render_camera_picture(simulation.model, simulation.data, name, model.width, model.height)
-            views.append((model, self.noise.disturb_color(color, rng), self.noise.disturb_depth(depth, rng)))
+            color, depth = render_camera_picture(
+                simulation.model, simulation.data, name, model.width, model.height, self._quality
+            )
+            views.append((model, self._disturb_color(color, rng), self._disturb_depth(depth, rng)))
         return fuse(views, camera.height, camera.width)
+
+    @property
+    def _quality(self) -> str:
+        return "shadows" if self.perturbation is not None and self.perturbation.shadows else "fast"
+
+    def _disturb_color(self, color: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        color = self.noise.disturb_color(color, rng)
+        return color if self.perturbation is None else self.perturbation.color(color, rng)
+
+    def _disturb_depth(self, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        depth = self.noise.disturb_depth(depth, rng)
+        return depth if self.perturbation is None else self.perturbation.depth(depth, rng)
 
     def calibration(self) -> dict[str, dict[str, Any]]:
         """Intrinsics, poses and bounds of every camera, as plain lists: metadata that travels with data.

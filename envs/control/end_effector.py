@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lohovla.envs.control.simulation import Simulation
-from lohovla.envs.scene.arm import MAX_JOINT_SPEED
+from lohovla.envs.scene.arm import HOME, MAX_JOINT_SPEED
 from lohovla.envs.scene.grippers import TOOL_LENGTH
 from lohovla.geometry import ur5e_kinematics
 from lohovla.geometry.rotations import matrix_from_rotvec
@@ -65,6 +65,12 @@ class EndEffectorController:
         slowed = self._approach(solution.joints, self._largest_step, gripper, rng)
         clamped = not solution.reachable or bool(np.any(inside != position))
         return CommandReport(clamped, slowed)
+
+    def joints_near_home(self, away: np.ndarray, turn: float) -> np.ndarray:
+        """Joint positions (6,) at which the tool is ``away`` from home, m (3,), and turned by ``turn`` rad."""
+        position, rotation = ur5e_kinematics.forward(HOME)
+        rotation = matrix_from_rotvec(np.array([0.0, 0.0, turn])) @ rotation
+        return ur5e_kinematics.inverse(position + away, rotation, HOME).joints
 
     def go_to_joints(self, joints: np.ndarray, gripper: float, rng: np.random.Generator) -> bool:
         """Spend one control period on the straight way to ``joints``, at six tenths of full speed."""

@@ -72,21 +72,23 @@ class Simulation:
         self.before_tick: Callable[[], None] | None = None  # called before it, by what disturbs
         self._fractions = (np.arange(self.substeps) + 1.0)[:, None] / self.substeps
 
-    def _rest_joints(self) -> None:
-        """Forget the motion of the joint targets: all at home."""
-        self.joint_target, self.joint_step = arm.HOME.copy(), np.zeros(6)  # where they are, the last period's step
-        self.joint_goal = arm.HOME.copy()  # where the last command wanted them
+    def _rest_joints(self, joints: np.ndarray = arm.HOME) -> None:
+        """Forget the motion of the joint targets: all at ``joints`` (6,), rad."""
+        self.joint_target, self.joint_step = joints.copy(), np.zeros(6)  # where they are, the last period's step
+        self.joint_goal = joints.copy()  # where the last command wanted them
 
     def arrange(
         self,
         poses: Mapping[str, tuple[float, float, float, float]],
         colors: Mapping[str, tuple[float, float, float]],
+        joints: np.ndarray = arm.HOME,
     ) -> None:
-        """Put everything in place, the arm at home, and let it come to rest.
+        """Put everything in place, and let it come to rest.
 
         Args:
             poses: (x, y, z, yaw) by name; z is a block's centre, or a bowl's or zone's foot.
             colors: red, green, blue in [0, 1] by name.
+            joints: of the arm (6,), rad.
         """
         starts = {}
         for name, (x, y, z, yaw) in poses.items():
@@ -102,9 +104,9 @@ class Simulation:
         mujoco.mj_resetData(self.model, self.data)
         for start, pose in starts.items():
             self.data.qpos[start : start + 7] = pose
-        self._rest_joints()
-        self.data.qpos[:6] = arm.HOME
-        self.data.ctrl[:6] = arm.HOME
+        self._rest_joints(joints)
+        self.data.qpos[:6] = joints
+        self.data.ctrl[:6] = joints
         mujoco.mj_forward(self.model, self.data)
         mujoco.mj_step(self.model, self.data, _SETTLE_STEPS)
         self.data.time = 0.0

@@ -20,6 +20,7 @@ from lohovla.mujoco_import import error_in_a_line, mujoco, no_opengl
 
 _MAX_GEOMS = 1000
 _BELOW = 0.01  # how far under the table's surface the orthographic view ends, metres
+_BELOW_MOVED = 0.15  # the same of a camera that is out of place: it must not cut the table off
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Quality:
     stacks: int
 
 
-QUALITIES = {"fast": Quality(0, 0, 12, 1), "film": Quality(1024, 4, 28, 16)}
+QUALITIES = {"fast": Quality(0, 0, 12, 1), "shadows": Quality(2048, 0, 12, 1), "film": Quality(1024, 4, 28, 16)}
 
 
 def render_camera_picture(
@@ -46,7 +47,7 @@ def render_camera_picture(
         camera: a name of :data:`lohovla.envs.scene.cameras.CAMERAS`.
         width: pixels.
         height: pixels.
-        quality: ``fast`` or ``film``.
+        quality: ``fast``, ``shadows`` (the same with shadows) or ``film``.
 
     Returns:
         Colour uint8 (height, width, 3), and depth float32 (height, width): metres along the optical axis,
@@ -74,7 +75,8 @@ def _canvas(model: mujoco.MjModel, quality: str, width: int, height: int) -> _Ca
     check_size(width, height)
     opengl = thread_context()
     canvases = opengl.canvases
-    key = quality, model.nmesh, model.nmeshvert
+    # Meshes and textures are in the context; textures of one size may differ.
+    key = quality, model.nmesh, model.nmeshvert, model.ntex, hash(model.tex_data.tobytes()) if model.ntex > 1 else 0
     if key not in canvases:
         try:
             canvases[key] = _Canvas(model, QUALITIES[quality])
@@ -129,7 +131,7 @@ class _Canvas:
         self._camera.fixedcamid = model.camera(camera).id
         mujoco.mjv_updateScene(model, data, self._options, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene)
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = not orthographic
-        near, far = self._clip(camera)
+        near, far, below = self._clip(model, camera)
         rectangle = mujoco.MjrRect(0, 0, width, height)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         mujoco.mjr_render(rectangle, self._scene, self._context)
@@ -138,7 +140,7 @@ class _Canvas:
             return color[::-1].copy(), None
         raw = depth[::-1]
         if orthographic:  # 1 at the near plane, 0 at the far one, just under the table
-            metres = np.maximum(raw * (far - near) - _BELOW, 0.0)
+            metres = np.maximum(raw * (far - near) - below, 0.0)
         else:
             metres = near / (raw + (near / far) * (1.0 - raw))
         return color[::-1].copy(), metres.astype(np.float32)
@@ -147,13 +149,15 @@ class _Canvas:
         """Give the context's buffers back; its OpenGL context must be current."""
         self._context.free()
 
-    def _clip(self, camera: str) -> tuple[float, float]:
-        """Set and return the near and far planes."""
-        gl = self._scene.camera[0]
+    def _clip(self, model: mujoco.MjModel, camera: str) -> tuple[float, float, float]:
+        """Set and return the near and far planes, and how far under the table the orthographic view ends."""
+        gl, below = self._scene.camera[0], _BELOW
         near, far = float(gl.frustum_near), float(gl.frustum_far)
         if CAMERAS[camera].orthographic:
-            altitude = CAMERAS[camera].position[2]
-            near, far = altitude - TOP_CEILING, altitude + _BELOW
+            position = CAMERAS[camera].position
+            if (model.camera(camera).pos != position).any():
+                below = _BELOW_MOVED
+            near, far = position[2] - TOP_CEILING, position[2] + below
             for eye in self._scene.camera:
                 eye.frustum_near, eye.frustum_far = near, far
-        return near, far
+        return near, far, below

@@ -9,13 +9,54 @@ from __future__ import annotations
 
 import copy
 import functools
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
 from lohovla.envs.scene import arm, cameras, grippers, menagerie, objects
 from lohovla.envs.scene.materials import CollisionLayer, add_materials
 from lohovla.mujoco_import import mujoco
 
 TIMESTEP = 0.005  # s
+
+
+@dataclass(frozen=True)
+class ClutterShape:
+    """Something that no task speaks of: ``size`` as MuJoCo has it of a ``box``, ``cylinder`` or ``sphere``, m."""
+
+    shape: str
+    size: tuple[float, float, float]
+
+    @property
+    def radius(self) -> float:
+        """Of the circle that its footprint lies in, m."""
+        return max(self.size[0], (self.size[0] ** 2 + self.size[1] ** 2) ** 0.5 if self.shape == "box" else 0.0)
+
+    @property
+    def half_height(self) -> float:
+        """Half its height, m."""
+        return {"box": self.size[2], "cylinder": self.size[1], "sphere": self.size[0]}[self.shape]
+
+
+CLUTTER = (
+    ClutterShape("cylinder", (0.02, 0.03, 0.0)),  # a can
+    ClutterShape("cylinder", (0.03, 0.004, 0.0)),  # a lid
+    ClutterShape("box", (0.045, 0.006, 0.006)),  # a pen
+    ClutterShape("box", (0.035, 0.02, 0.01)),  # an eraser
+    ClutterShape("sphere", (0.018, 0.0, 0.0)),  # a ball
+)
+
+
+@dataclass(frozen=True)
+class Scenery:
+    """What an episode shows beside its task.
+
+    Attributes:
+        texture: of the table: "" (plain), ``flecked`` or ``checked``.
+        clutter: things: index in :data:`CLUTTER`, x, y (m), yaw (rad), and red, green, blue.
+    """
+
+    texture: str = ""
+    clutter: tuple[tuple[int, float, float, float, tuple[float, float, float]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -28,6 +69,7 @@ class Composition:
         blocks: names and edges (m) of the blocks.
         bowls: names of the bowls.
         zones: names and edges (m) of the zones.
+        scenery: what else is seen.
     """
 
     robot: str = "ur5e"
@@ -35,6 +77,7 @@ class Composition:
     blocks: tuple[tuple[str, float], ...] = ()
     bowls: tuple[str, ...] = ()
     zones: tuple[tuple[str, float], ...] = ()
+    scenery: Scenery = field(default_factory=Scenery)
 
 
 @functools.lru_cache(maxsize=256)
@@ -67,6 +110,7 @@ def build_spec(composition: Composition) -> mujoco.MjSpec:
         objects.add_block(spec, name, edge)
         if composition.gripper == "suction":
             _add_grasp(spec, name)
+    _add_scenery(spec, composition.scenery)
     for camera in cameras.CAMERAS.values():
         cameras.add_camera(flange if camera.parent == "flange" else spec.worldbody, camera)
     return spec
@@ -170,6 +214,34 @@ def _add_camera_housing(flange: mujoco.MjsBody) -> None:
     )
 
 
+def _add_scenery(spec: mujoco.MjSpec, scenery: Scenery) -> None:
+    """The table's texture, and things that can be seen, not touched."""
+    if scenery.texture:
+        flecked = scenery.texture == "flecked"
+        builtin = mujoco.mjtBuiltin.mjBUILTIN_FLAT if flecked else mujoco.mjtBuiltin.mjBUILTIN_CHECKER
+        texture = spec.add_texture(
+            name="tablecloth", type=mujoco.mjtTexture.mjTEXTURE_2D, builtin=builtin, width=256, height=256
+        )
+        texture.rgb1, texture.rgb2, texture.markrgb = [1.0, 1.0, 1.0], [0.6, 0.6, 0.6], [0.55, 0.55, 0.55]
+        if flecked:
+            texture.mark, texture.random = mujoco.mjtMark.mjMARK_RANDOM, 0.2
+        material = next(m for m in spec.materials if m.name == "table")
+        material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "tablecloth"
+        material.texuniform, material.texrepeat = True, [4.0, 4.0]
+    for number, (kind, x, y, yaw, color) in enumerate(scenery.clutter):
+        thing = CLUTTER[kind]
+        spec.worldbody.add_geom(
+            name=f"clutter{number}",
+            type=_SHAPES[thing.shape],
+            size=thing.size,
+            pos=[x, y, thing.half_height],
+            quat=[math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)],
+            rgba=[*color, 1.0],
+            contype=0,
+            conaffinity=0,
+        )
+
+
 def _add_grasp(spec: mujoco.MjSpec, block: str) -> None:
     """The weld between cup and block; off until suction touches, its anchor written then."""
     weld = spec.add_equality(
@@ -184,4 +256,9 @@ def _add_grasp(spec: mujoco.MjSpec, block: str) -> None:
     weld.solimp = [0.95, 0.99, 0.001, 0.5, 2.0]
 
 
+_SHAPES = {
+    "box": mujoco.mjtGeom.mjGEOM_BOX,
+    "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
+    "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
+}
 _ROBOTS = {"ur5e": arm.add_arm, "menagerie": menagerie.add_menagerie_arm}

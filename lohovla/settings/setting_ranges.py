@@ -66,6 +66,8 @@ ALLOWED: dict[str, SettingType] = {
     "env.drop_probability": number(),
     "env.seconds_per_action": number(),
     "env.noise.*": number(),
+    "env.perturb.random": flag(),
+    "env.perturb.*": whole_number(),
     "env.push.times": whole_number(),
     "env.push.random": flag(),
     "env.push.*": number(),

@@ -117,6 +117,7 @@ class BlocksEnv(gym.Env):
         self.observation_space = self.sensors.space
         self.action_space: gym.spaces.Box = action_space(control)
         self.metadata = {**self.metadata, "render_fps": round(control_hz)}
+        self.takes_any_rate = False  # whether something between policy and environment brings actions to its rate
         self._episode: Episode | None = None
         self._window: Any = None
 

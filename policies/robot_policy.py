@@ -101,7 +101,8 @@ class RobotPolicy(Policy):
         self.model, self.processor, self.config = model, processor, config
         offers: RobotFeatures = env.features
         where = f"the environment {getattr(env, 'name', '') or type(env).__name__}"
-        self._cameras = match_features(processor.features, offers, rename or {}, where)
+        any_rate = getattr(env, "takes_any_rate", False)
+        self._cameras = match_features(processor.features, offers, rename or {}, where, check_fps=not any_rate)
         self._shape, hz = env.action_space.shape, processor.features.fps
         control = "ee" if processor.features.action_names == EE_NAMES else env.control
         self.spec = PolicySpec(

@@ -38,7 +38,9 @@ def build_policy(name: str, own: Mapping[str, Any], task: str, settings: Mapping
     from lohovla.envs.env import BlocksEnv
     from lohovla.policies.registry import make_policy
 
-    return make_policy(_CHUNKED.get(name, name), BlocksEnv(task=task, **settings), **own)
+    env = BlocksEnv(task=task, **settings)
+    env.takes_any_rate = True  # the loop interpolates a chunk, of whatever rate, at its own
+    return make_policy(_CHUNKED.get(name, name), env, **own)
 
 
 def environment_rate(command_hz: float) -> float:

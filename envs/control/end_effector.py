@@ -68,9 +68,9 @@ class EndEffectorController:
 
     def joints_near_home(self, away: np.ndarray, turn: float) -> np.ndarray:
         """Joint positions (6,) at which the tool is ``away`` from home, m (3,), and turned by ``turn`` rad."""
-        position, rotation = ur5e_kinematics.forward(HOME)
+        position, rotation = ur5e_kinematics.forward_kinematics(HOME)
         rotation = matrix_from_rotvec(np.array([0.0, 0.0, turn])) @ rotation
-        return ur5e_kinematics.inverse(position + away, rotation, HOME).joints
+        return ur5e_kinematics.inverse_kinematics(position + away, rotation, HOME).joints
 
     def go_to_joints(self, joints: np.ndarray, gripper: float, rng: np.random.Generator) -> bool:
         """Spend one control period on the straight way to ``joints``, at six tenths of full speed."""

@@ -215,5 +215,6 @@ def _blur(picture: np.ndarray, deviation: float) -> np.ndarray:
     for axis in (0, 1):
         size = picture.shape[axis]
         padded = np.pad(picture, [(reach, reach) if a == axis else (0, 0) for a in range(3)], mode="edge")
-        picture = sum(w * np.take(padded, np.arange(k, k + size), axis=axis) for k, w in enumerate(weights))
+        windows = np.stack([np.take(padded, np.arange(k, k + size), axis=axis) for k in range(len(weights))])
+        picture = np.einsum("k,khwc->hwc", weights, windows)
     return picture

@@ -31,4 +31,5 @@ BENCH: dict[str, SettingType] = {
     "presses": _COUNT,
     "faults": _COUNT,
     "peer_parts": maybe(many(word())),
+    **{f"python.{peer}": maybe(path()) for peer in ("lerobot", "metaworld", "openpi", "robosuite", "roslibpy")},
 }

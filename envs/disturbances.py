@@ -11,16 +11,13 @@ import difflib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from lohovla.envs.tasks.entities import Scene, block_moved_to, resting_above, rests_on_table
 from lohovla.errors import UserError
 from lohovla.geometry.workspace import WORKSPACE
-
-if TYPE_CHECKING:
-    from lohovla.envs.episode import Episode
 
 # The largest value and the unit of each setting.
 _LIMITS = {
@@ -150,8 +147,8 @@ class Pushes:
         self._home: str | None = None  # the bowl or zone that what is held belongs in
         self._place_at = self._slip_at = math.inf
 
-    def before_tick(self, episode: Episode) -> None:
-        """What happens in the coming control period; called by the simulation before each."""
+    def before_tick(self, episode: Any) -> None:
+        """What happens in the coming control period of an ``envs.episode.Episode``; called by the simulation."""
         simulation = episode.simulation
         if self._slide is not None:
             self._move(episode, self._slide)
@@ -167,7 +164,7 @@ class Pushes:
 
     # -- the block --------------------------------------------------------------------------------
 
-    def _while_coming_down(self, episode: Episode, tip: np.ndarray) -> None:
+    def _while_coming_down(self, episode: Any, tip: np.ndarray) -> None:
         scene = episode.scene()
         for name in scene.blocks:
             x, y, _ = scene.centre(name)
@@ -181,7 +178,7 @@ class Pushes:
             return
 
     def _begin(
-        self, episode: Episode, scene: Scene, kind: str, name: str, size: float, at: tuple[float, float], radius: float
+        self, episode: Any, scene: Scene, kind: str, name: str, size: float, at: tuple[float, float], radius: float
     ) -> bool:
         """Let something slide by ``size`` to where there is room; False where there is none."""
         start = self._rng.uniform(0, 2 * math.pi)
@@ -195,7 +192,7 @@ class Pushes:
                 return True
         return False
 
-    def _move(self, episode: Episode, slide: _Slide) -> None:
+    def _move(self, episode: Any, slide: _Slide) -> None:
         if slide.name in episode.simulation.block_names:
             if episode.simulation.held != slide.name:
                 episode.simulation.slide_block(slide.name, *slide.step)
@@ -208,7 +205,7 @@ class Pushes:
 
     # -- while something is carried ---------------------------------------------------------------
 
-    def _gripped_or_lost(self, episode: Episode) -> None:
+    def _gripped_or_lost(self, episode: Any) -> None:
         now, held = episode.simulation.time, episode.simulation.held
         self._held, self._home = held, None
         self._place_at = self._slip_at = math.inf
@@ -220,7 +217,7 @@ class Pushes:
         if self._left["slip"] and self._rng.random() < self._how.slip:
             self._slip_at = now + float(self._rng.uniform(*_CARRIED))
 
-    def _while_carrying(self, episode: Episode) -> None:
+    def _while_carrying(self, episode: Any) -> None:
         now = episode.simulation.time
         if now >= self._place_at and self._home is not None and self._slide is None:
             scene, pose = episode.scene(), episode.fixture_poses[self._home]
@@ -234,7 +231,7 @@ class Pushes:
 
     # -- the arm ----------------------------------------------------------------------------------
 
-    def _push_arm(self, episode: Episode) -> None:
+    def _push_arm(self, episode: Any) -> None:
         simulation = episode.simulation
         if self._push_left:
             self._push_left -= 1
@@ -247,7 +244,7 @@ class Pushes:
             self._push_at = simulation.time + float(self._rng.uniform(*_PUSHED))
             self._happened(episode, "arm", "arm", self._how.arm)
 
-    def _happened(self, episode: Episode, kind: str, what: str, size: float) -> None:
+    def _happened(self, episode: Any, kind: str, what: str, size: float) -> None:
         self._left[kind] -= 1
         self.events.append(PushEvent(round(episode.simulation.time, 3), kind, what, float(size)))
 
@@ -272,7 +269,7 @@ def _neighbours(scene: Scene, x: float, y: float) -> Iterator[tuple[str, float]]
         yield name, math.hypot(pose.x - x, pose.y - y) - scene.fixtures[name].radius
 
 
-def _home_of(episode: Episode, held: str) -> str | None:
+def _home_of(episode: Any, held: str) -> str | None:
     """The empty bowl or zone, nearest to the block, in which it would raise the score; None where there is none."""
     scene = episode.scene()
     scene.held = None

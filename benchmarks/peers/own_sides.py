@@ -108,8 +108,8 @@ class _InTurns:
     def settings(self) -> dict[str, Any]:
         return self.inner.settings()
 
-    def batches(self, *given: Any) -> Iterator[Any]:
-        for batch in self.inner.batches(*given):
+    def batches(self, stage: Any, start: int, rank: int, world: int) -> Iterator[dict[str, Any]]:
+        for batch in self.inner.batches(stage, start, rank, world):
             if not self._go.is_set():
                 self._idle.set()
                 self._go.wait()
@@ -232,7 +232,7 @@ def _loop(workers: int) -> tuple[Work, dict[str, Any]]:
     from lohovla.envs.oracle import Oracle
     from lohovla.envs.tasks.names import VERSION, gym_name
 
-    env = gymnasium.make(f"lohovla/{gym_name(_EVALUATED, VERSION)}", **_PICK_PLACE)
+    env: Any = gymnasium.make(f"lohovla/{gym_name(_EVALUATED, VERSION)}", **_PICK_PLACE)
     oracle, seeds = Oracle(env.unwrapped), itertools.count(10001, 2)
 
     def once() -> None:

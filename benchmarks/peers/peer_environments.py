@@ -15,11 +15,12 @@ from pathlib import Path
 
 from lohovla.errors import UserError
 
-# lerobot's extras bring its data loader and its policies; MetaWorld 3.1.1 needs MuJoCo 3.3.0 and misses `packaging`.
+# lerobot's extras bring its data loader and its policies; MetaWorld 3.1.1 needs MuJoCo 3.3.0 and misses `packaging`;
+# robosuite 1.5.2 does not know MuJoCo 4's joint types.
 PEERS: dict[str, tuple[str, ...]] = {
     "lerobot": ("lerobot[dataset,training,diffusion]==0.6.1",),
     "metaworld": ("metaworld==3.1.1", "mujoco==3.3.0", "packaging"),
-    "robosuite": ("robosuite==1.5.2",),
+    "robosuite": ("robosuite==1.5.2", "mujoco==3.3.0"),
     "roslibpy": ("roslibpy==2.1.0", "numpy", "pillow"),
     "openpi": ("openpi-client==0.1.2", "typing_extensions", "websockets==15.0.1"),
 }

@@ -20,6 +20,11 @@ from lohovla.errors import UserError
 from lohovla.progress import progress
 
 _EPISODES = 6  # of the demonstrations
+# lerobot's Diffusion Policy reads pictures of one size only.
+_WORLD = {
+    "control": "ee",
+    "cameras": {name: {"width": 128, "height": 96, "depth": False} for name in ("top", "wrist")},
+}
 
 
 def run(
@@ -72,9 +77,7 @@ def _demonstrations(folder: Path, parts: Sequence[str]) -> Path:
     """A set of the oracle's demonstrations, where a part needs one."""
     root = folder / "demonstrations"
     if any(PARTS[name].demonstrations for name in parts):
-        plan = CollectConfig(
-            root, ("pick-and-place-primitive",), _EPISODES, 0, "oracle", {"control": "ee"}, {}, False, "local", 1
-        )
+        plan = CollectConfig(root, ("pick-and-place-primitive",), _EPISODES, 0, "oracle", _WORLD, {}, False, "local", 1)
         with progress(total=_EPISODES, unit="episode", desc="demonstrations", leave=False) as bar:
             collect(plan, bar.update)
     return root

@@ -79,9 +79,9 @@ def _frames(seed: int, count: int, height: int, width: int) -> Any:
 
 
 def _made(root: str, chunk: int, policy: str) -> Any:
-    given = {"device": "cpu", "push_to_hub": False}
+    given = {"device": "cpu", "push_to_hub": False, "pretrained_backbone_weights": None}
     if policy == "act":
-        config = ACTConfig(chunk_size=chunk, n_action_steps=chunk, pretrained_backbone_weights=None, **given)
+        config = ACTConfig(chunk_size=chunk, n_action_steps=chunk, **given)
     else:
         config = DiffusionConfig(
             horizon=chunk, n_action_steps=8, num_inference_steps=10, noise_scheduler_type="DDIM", **given

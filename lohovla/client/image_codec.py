@@ -49,7 +49,7 @@ def decode_picture(value: dict[str, Any], max_pixels: int = 1 << 24) -> np.ndarr
         with Image.open(io.BytesIO(data), formats=[coding.upper()]) as file:
             if file.width * file.height > max_pixels:
                 raise RequestError(f"a picture of {file.width} x {file.height} is too large")
-            return np.asarray(file.convert("RGB"))
+            return np.asarray(file if file.mode == "RGB" else file.convert("RGB"))  # which copies
     except RequestError:
         raise
     except Exception as error:  # whatever a decoder makes of bytes that somebody sent

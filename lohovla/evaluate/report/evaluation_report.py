@@ -128,7 +128,7 @@ def _diagnosis(rows: Sequence[Row]) -> Iterator[str]:
         header, lines = confusion.pair_table(plans)
         if lines:
             yield '<p class="soft">The most frequent plans that were wrong:</p>'
-            yield html.table(header, lines)
+            yield html.table(header, lines, sentences=True)
 
 
 def _caption(row: Row) -> str:

@@ -34,6 +34,8 @@ th { text-align: right; font-weight: 560; color: var(--soft); vertical-align: bo
 th, td { padding: 6px 7px; border-bottom: 1px solid var(--line); white-space: nowrap; text-align: right; }
 th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left; }
 td:nth-child(2) { white-space: normal; min-width: 15em; }
+.sentences td:nth-child(n) { white-space: normal; min-width: 0; }
+.sentences :is(th, td):nth-child(3) { text-align: left; }
 th { white-space: normal; } th:nth-child(n+3) { min-width: 4.2em; }
 tr:last-child td { border-bottom: 0; }
 tr.total td { font-weight: 600; }
@@ -84,14 +86,15 @@ def number_row(entries: Iterable[tuple[str, str]]) -> str:
     return f'<div class="numbers">{"".join(cards)}</div>'
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], total: bool = False) -> str:
-    """A table; with ``total`` the last row stands out."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], total: bool = False, sentences: bool = False) -> str:
+    """A table; with ``total`` the last row stands out, with ``sentences`` cells break into lines."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
     lines = []
     for index, row in enumerate(rows):
         mark = ' class="total"' if total and index == len(rows) - 1 else ""
         lines.append(f"<tr{mark}>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>")
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    kind = "wide sentences" if sentences else "wide"
+    return f'<div class="{kind}"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
 
 
 def inline(path: Path, kind: str) -> str:

@@ -108,7 +108,7 @@ def _decompressed(data: bytes, mode: str) -> np.ndarray:
         if max(picture.size) > _LARGEST:
             raise BadImage(f"{picture.width} x {picture.height} pixels")
         if mode == "RGB":
-            return np.asarray(picture.convert("RGB"))
+            return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))  # which copies
         pixels = np.asarray(picture)
     except BadImage:
         raise

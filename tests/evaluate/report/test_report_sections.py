@@ -2,7 +2,8 @@
 
 import pytest
 
-from lohovla.evaluate.report import report_sections
+from lohovla.evaluate.confusion import pair_table
+from lohovla.evaluate.report import html, report_sections
 from lohovla.evaluate.report.report_sections import count_of, failures_section, films_section, settings_section
 
 
@@ -88,3 +89,14 @@ def test_the_settings_of_the_run_are_listed_as_text(tmp_path):
 @pytest.mark.parametrize(("number", "said"), [(0, "0 films"), (1, "1 film"), (2, "2 films")])
 def test_a_number_of_things_in_words(number, said):
     assert count_of(number, "film") == said
+
+
+def test_a_table_of_sentences_fits_a_telephone(browse, tmp_path):
+    """Sentences in columns that do not break are wider than 400 pixels, and have to be scrolled sideways."""
+    long = "Pick up the big yellow block on the purple block and place it in the area between the zones."
+    header, lines = pair_table([(long, long.replace("yellow", "gray"), False)] * 5)
+    path = tmp_path / "report.html"
+    path.write_text(html.page("A report", [html.table(header, lines, sentences=True)]))
+    page = browse(path.as_uri(), width=400)
+    page.until("document.querySelector('.wide') !== null")
+    assert page.value("document.querySelector('.wide').scrollWidth <= document.querySelector('.wide').clientWidth")

@@ -18,6 +18,7 @@ EXTRAS = {
     "cbor2": "ros",
     "fastapi": "serve",
     "gguf": "gguf",
+    "gym_pusht": "pusht",
     "llguidance": "serve",
     "msgpack": "serve",
     "mujoco_menagerie": "menagerie",

@@ -156,7 +156,12 @@ def test_cfg_prints_the_configuration_and_runs_nothing(capsys, tmp_path, monkeyp
 
 def test_each_package_of_an_extra_is_known_by_its_import():
     pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
-    imported = {"ros-jazzy-rclpy": "rclpy", "rerun-sdk": "rerun", "mujoco-menagerie": "mujoco_menagerie"}
+    imported = {
+        "ros-jazzy-rclpy": "rclpy",
+        "rerun-sdk": "rerun",
+        "mujoco-menagerie": "mujoco_menagerie",
+        "gym-pusht": "gym_pusht",
+    }
     wanted = {}
     for extra, packages in pyproject["project"]["optional-dependencies"].items():
         for package in packages if extra != "dev" else []:

@@ -147,7 +147,7 @@ def test_tables_beside_pictures_teach_what_becomes_of_objects(make_tiny):
     assert {"text/ar", "table/text/ar", "table/roles"} <= set(losses)
     losses["table/roles"].backward()
     assert model.roles.weight.grad is not None
-    with pytest.raises(UserError, match="teaches sub-tasks"):
+    with pytest.raises(UserError, match="trains sub-tasks"):
         StageLosses(*make_tiny(use_subtasks=False), stage)
     with pytest.raises(UserError, match="symbolic_batch is for stage planning"):
         Stage("action", 4, symbolic_batch=3)
